@@ -1,0 +1,35 @@
+"""Let a bare checkout import tlkeras.export and tlkeras.zoo, as an installed copy does; find the shared data."""
+
+import importlib.abc
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDERS = {"tlkeras": ROOT / "tlkeras", "tlkeras.export": ROOT / "export", "tlkeras.zoo": ROOT / "zoo", "tests": ROOT / "tests"}
+
+
+class _Checkout(importlib.abc.MetaPathFinder):
+    def find_spec(self, fullname, path=None, target=None):
+        folder = FOLDERS.get(fullname)
+        if folder is None:
+            return None
+        return importlib.util.spec_from_file_location(fullname, folder / "__init__.py", submodule_search_locations=[str(folder)])
+
+
+sys.meta_path.insert(0, _Checkout())
+
+from tlkeras.startup import load_tensorflow  # noqa: E402
+
+load_tensorflow()
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """The folder of real data beside the checkout; tests that need it are skipped where it is absent."""
+    folder = ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"no real data: the folder {Path('..') / 'shared' / 'data'} is not beside this checkout")
+    return folder

@@ -1,0 +1,1 @@
+"""The command line: parse, make a config, call one workflow function."""

@@ -1,0 +1,53 @@
+"""`tlkeras config`: print the effective config, or write one from a data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from tlkeras import config as configs
+from tlkeras.cli.options import with_config_flags
+from tlkeras.config import RunConfig, read_yaml
+from tlkeras.errors import OutputError
+
+app = typer.Typer(help="Print or write config files.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@app.command("render", help="Print the effective config, every default filled in.")
+@with_config_flags
+def render(
+    config: str | None = typer.Option(None, "--config", help="YAML file with the same keys as the flags; flags win.", metavar="FILE.yaml"),
+    debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
+    **given: Any,
+) -> None:
+    from tlkeras import plan
+
+    settings = plan.effective(RunConfig.from_dict({**(read_yaml(config) if config else {}), **given}))
+    typer.echo(configs.to_yaml(settings.to_dict()), nl=False)
+
+
+@app.command("init", help="Write a commented config for a data set.")
+@with_config_flags
+def init(
+    write: str = typer.Option("tlkeras.yaml", "--write", help="File to write; must not exist.", metavar="FILE.yaml"),
+    debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
+    **given: Any,
+) -> None:
+    from tlkeras import plan
+    from tlkeras.data.sources.registry import open_source
+
+    settings = RunConfig.from_dict(given)
+    dataset = open_source(settings.data.source, data_dir=settings.data.data_dir)
+    text = configs.to_yaml(plan.effective(settings).to_dict(), comments=True)
+    summary = f"# {len(dataset.examples):,} examples of {len(dataset.labels)} classes: {', '.join(dataset.labels[:10])}"
+    summary += ", …\n" if len(dataset.labels) > 10 else "\n"
+    try:
+        with Path(write).open("x", encoding="utf-8") as file:
+            file.write(summary + text)
+    except FileExistsError:
+        raise OutputError(f"{write!r} exists already, and nothing is overwritten; choose another with --write") from None
+    except OSError as error:
+        raise OutputError(f"cannot write {write!r}: {error.strerror}; choose another place with --write") from error
+    typer.echo(f"wrote {write}; next: tlkeras finetune --config {write}")

@@ -1,0 +1,117 @@
+"""`tlkeras finetune`: from a source to a run folder with verified artifacts."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from tlkeras.cli.options import with_config_flags
+from tlkeras.config import RunConfig, read_yaml
+
+if TYPE_CHECKING:
+    from tlkeras.workflow import Result
+
+HELP = """Fine-tune a backbone on your data, export it, prove that each artifact works.
+
+Without --data it uses scikit-learn's handwritten digits.
+
+Example: tlkeras finetune --backbone efficientnet --data photos/ --out runs/photos
+"""
+
+
+@with_config_flags
+def command(
+    config: str | None = typer.Option(None, "--config", help="YAML file with the same keys as the flags; flags win.", metavar="FILE.yaml"),
+    dry_run: bool = typer.Option(False, "--dry-run", help="Show layer, rule, parameters, flag and BatchNorm mode; train nothing."),
+    list_backbones: bool = typer.Option(False, "--list-backbones", help="List the backbones and leave."),
+    quiet: bool = typer.Option(False, "--quiet", help="Show only warnings and the result."),
+    debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
+    **given: Any,
+) -> None:
+    if list_backbones:
+        return _list_backbones()
+    settings = RunConfig.from_dict({**(read_yaml(config) if config else {}), **given})
+    from tlkeras import plan
+
+    plan.effective(settings)  # names and contradictions are found before TensorFlow loads
+    from tlkeras.cli.screen import start_tensorflow
+
+    start_tensorflow()
+    _dry_run(settings) if dry_run else _finetune(settings, quiet)
+
+
+def _list_backbones() -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from tlkeras.backbones.registry import BACKBONES
+
+    table = Table(box=None, pad_edge=False)
+    for name in ("backbone", "aliases", "pixels", "smallest", "M params", "features", "ImageNet top-1", "stages", "licence"):
+        table.add_column(name, overflow="fold")
+    others: dict[str, list[str]] = {}
+    for alias, name in BACKBONES.aliases().items():
+        others.setdefault(name, []).append(alias)
+    for row in BACKBONES:
+        table.add_row(
+            row.name,
+            " ".join(others.get(row.name, [])),
+            str(row.input_size),
+            str(row.min_size),
+            f"{row.params / 1e6:.1f}",
+            str(row.features),
+            "-" if row.top1 is None else f"{row.top1:.3f}",
+            str(len(row.stages)),
+            row.license,
+        )
+    Console(soft_wrap=True).print(table)
+
+
+def _dry_run(settings: RunConfig) -> None:
+    from tlkeras import workflow
+
+    typer.echo(workflow.dry_run(settings))
+
+
+def _finetune(settings: RunConfig, quiet: bool) -> None:
+    from tlkeras import workflow
+    from tlkeras.cli.screen import Screen
+    from tlkeras.training.run import Interrupted
+
+    screen = Screen(quiet)
+    if settings.data.source is None:
+        screen.say("no --data given: using scikit-learn's 1,797 handwritten digits; for your own pictures, --data FOLDER with one folder per class")
+    try:
+        with screen.live():
+            result = workflow.finetune(settings, reporter=screen)
+    except Interrupted as stop:
+        raise KeyboardInterrupt(workflow.after_interrupt(stop)) from stop
+    show(result, screen)
+
+
+def show(result: Result, screen: Any) -> None:
+    """Prints the closing tables and the exact next commands."""
+    from tlkeras.cli.screen import artifacts_table, scores_table
+
+    screen.console.print(scores_table("Result", {name: result.metrics[name] for name in ("val", "test")}))
+    if result.metrics["exports"]:
+        screen.console.print(artifacts_table(result.metrics["exports"]))
+    screen.console.print(f"run: {result.run.root}   report: {result.run.report}   {result.metrics['timing']['total']:.0f} s")
+    for title, line in next_commands(result):
+        screen.console.print(f"  {title:<9} {line}", markup=False)
+
+
+def next_commands(result: Result) -> list[tuple[str, str]]:
+    """Returns (what for, exact command) pairs for the run just made."""
+    root = shlex.quote(str(result.run.root))
+    source = result.config.data.source
+    lines = [("evaluate", f"tlkeras evaluate {root}" + (f" --data {shlex.quote(source)}" if source else " --data digits"))]
+    lines.append(("predict", f"tlkeras predict {root} PICTURE.jpg"))
+    if "saved_model" in result.metrics["exports"]:
+        name = result.run.root.resolve().name
+        place = shlex.quote(str((Path(result.run.exports) / "saved_model").resolve()))
+        lines.append(("serve", f"docker run -p 8501:8501 -v {place}:/models/{name}/1 -e MODEL_NAME={name} tensorflow/serving"))
+    return lines

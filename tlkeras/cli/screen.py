@@ -1,0 +1,107 @@
+"""What people see: progress bars with time left, the closing table, the next commands."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from tlkeras.reporting import Reporter
+
+
+class Screen(Reporter):
+    """Draws progress on a terminal; where output is no terminal, one line per finished phase.
+
+    Args:
+        quiet: show only warnings and the closing lines.
+    """
+
+    def __init__(self, quiet: bool = False):
+        self.console = Console(highlight=False, soft_wrap=True)
+        self.errors = Console(stderr=True, highlight=False, soft_wrap=True)
+        self.quiet = quiet
+        self._bars: Progress | None = None
+        self._tasks: dict[str, TaskID] = {}
+
+    @contextmanager
+    def live(self) -> Iterator[Screen]:
+        """Shows the bars while the body runs."""
+        columns = (
+            TextColumn("{task.description:<14}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[text]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=self.console, disable=self.quiet or not self.console.is_terminal) as self._bars:
+            yield self
+        self._bars = None
+
+    def say(self, text: str) -> None:
+        if not self.quiet:
+            self.console.print(escape(text))
+
+    def warn(self, text: str) -> None:
+        (self._bars.console if self._bars and self.console.is_terminal else self.errors).print(escape(text))
+
+    def progress(self, phase: str, done: int, total: int, text: str = "") -> None:
+        if self._bars is None or self._bars.disable:
+            return
+        if phase not in self._tasks:
+            self._tasks[phase] = self._bars.add_task(phase, total=total, text="")
+        self._bars.update(self._tasks[phase], completed=done, total=total, text=escape(text))
+
+    def finished(self, phase: str, seconds: float) -> None:
+        if not self.console.is_terminal:
+            self.say(f"{phase}: {seconds:.1f} s")
+
+
+def figure(value: float | None, digits: int = 3) -> str:
+    """Returns a figure as text, or a dash where there is none."""
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def scores_table(title: str, rows: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Returns the table of split -> accuracy, macro-F1, loss, n."""
+    table = Table(title=title, title_justify="left")
+    for name in ("", "accuracy", "macro-F1", "loss", "n"):
+        table.add_column(name, justify="left" if not name else "right")
+    for name, row in rows.items():
+        table.add_row(name, figure(row["accuracy"]), figure(row["macro_f1"]), figure(row["loss"]), f"{row['n']:,}")
+    return table
+
+
+def artifacts_table(exports: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Returns the table of artifact -> size, latency, parity, accuracy."""
+    table = Table(title="Artifacts, each run in its own runtime", title_justify="left")
+    for name in ("", "size", "latency", "max difference", "agreement", "accuracy"):
+        table.add_column(name, justify="left" if not name else "right")
+    for name, row in exports.items():
+        table.add_row(
+            name,
+            f"{row['bytes'] / 1e6:.1f} MB",
+            f"{figure(row['latency_ms'], 1)} ms",
+            f"{row['max_abs_diff']:.1e}",
+            figure(row["agreement"]),
+            figure(row["accuracy"]),
+        )
+    return table
+
+
+def start_tensorflow() -> None:
+    """Loads TensorFlow for a command, telling people on a terminal why it takes a moment."""
+    from tlkeras.startup import load_tensorflow
+
+    if sys.stderr.isatty():
+        print("loading TensorFlow …", end="\r", file=sys.stderr, flush=True)  # noqa: T201
+    load_tensorflow()
+    if sys.stderr.isatty():
+        print(" " * 22, end="\r", file=sys.stderr, flush=True)  # noqa: T201

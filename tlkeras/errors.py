@@ -1,0 +1,108 @@
+"""Every error tlkeras raises on purpose.
+
+    TlkerasError
+    ├── UnknownName          no registry row has this name
+    ├── ConfigError          a key or a value of the configuration is wrong
+    ├── DataError            the source cannot be used as it is
+    ├── WeightsError         the weights cannot be used
+    │   ├── WeightsUnavailable   they cannot be had from here
+    │   └── WeightsMismatch      the file is not what it should be, or does not fit
+    ├── FreezeError          freeze rules do not fit the model, or frozen weights moved
+    ├── TrainingError        training cannot go on
+    │   ├── TrainingDiverged     the loss is not a number any more
+    │   └── OutOfMemory          a batch does not fit
+    ├── ExportError          an artifact cannot be written
+    │   ├── UnsupportedOps       the runtime lacks operations of the graph
+    │   └── ExportMismatch       the artifact answers otherwise than the model
+    ├── OutputError          the output folder cannot be used
+    └── MissingPackage       an optional package is not installed
+
+A message is one line: what happened, what was expected, what was received, what to do next.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class TlkerasError(Exception):
+    """Base of all errors raised on purpose; the command line prints its text without a traceback."""
+
+
+class UnknownName(TlkerasError, KeyError):
+    """No registry row has this name."""
+
+    def __str__(self) -> str:  # KeyError would print the repr of the message
+        return str(self.args[0])
+
+
+class ConfigError(TlkerasError, ValueError):
+    """A key or a value of the configuration is wrong."""
+
+
+class DataError(TlkerasError, ValueError):
+    """The source cannot be used as it is."""
+
+
+class WeightsError(TlkerasError):
+    """The weights cannot be used."""
+
+
+class WeightsUnavailable(WeightsError):
+    """The weights cannot be had from here; the message names every way to get them."""
+
+
+class WeightsMismatch(WeightsError, ValueError):
+    """The file is not what it should be, or does not fit the model."""
+
+
+class FreezeError(TlkerasError, ValueError):
+    """Freeze rules do not fit the model, or frozen weights moved."""
+
+
+class TrainingError(TlkerasError, RuntimeError):
+    """Training cannot go on."""
+
+
+class TrainingDiverged(TrainingError):
+    """The loss is not a number any more."""
+
+
+class OutOfMemory(TrainingError):
+    """A batch does not fit into memory."""
+
+
+class ExportError(TlkerasError, RuntimeError):
+    """An artifact cannot be written."""
+
+
+class UnsupportedOps(ExportError):
+    """The runtime lacks operations of the graph."""
+
+
+class ExportMismatch(ExportError):
+    """The artifact answers otherwise than the model it came from."""
+
+
+class OutputError(TlkerasError, OSError):
+    """The output folder cannot be used."""
+
+
+class MissingPackage(TlkerasError, ImportError):
+    """An optional package is not installed."""
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """Returns the end of a message about `name`: the names close to it, or the known ones when few."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
+    if close:
+        return "did you mean " + " or ".join(repr(one) for one in close) + "?"
+    shown = ", ".join(names[:12])
+    return f"known: {shown}" + (f", … ({len(names)} in all)" if len(names) > 12 else "")
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownName:
+    """Returns the error for a `name` that no row of the registry of `kind` has."""
+    return UnknownName(f"no {kind} {name!r}; {near(name, known)}")

@@ -1,0 +1,69 @@
+"""Numbers of a classifier on held-out examples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn import metrics as sk
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassScore:
+    """One row of the classification report."""
+
+    label: str
+    precision: float
+    recall: float
+    f1: float
+    n: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """Accuracy, mean cross-entropy, macro-F1, per-class rows and the confusion matrix of `n` examples."""
+
+    n: int
+    accuracy: float | None
+    loss: float | None
+    macro_f1: float | None
+    per_class: tuple[ClassScore, ...]
+    confusion: np.ndarray
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"n": self.n, "accuracy": self.accuracy, "loss": self.loss, "macro_f1": self.macro_f1}
+
+
+def score(y: np.ndarray, scores: np.ndarray, labels: Sequence[str]) -> Score:
+    """Scores predictions; labels and predictions must come from the same pass over the data.
+
+    Args:
+        y: (n,) int, indices into `labels`.
+        scores: (n, classes) float, rows sum to 1.
+        labels: the label map.
+
+    Returns:
+        The scores; with n = 0, all figures are None. Macro-F1 is the mean over the classes that occur in `y`
+        or in the predictions.
+    """
+    count = len(labels)
+    if len(y) == 0:
+        return Score(n=0, accuracy=None, loss=None, macro_f1=None, per_class=(), confusion=np.zeros((count, count), int))
+    predicted = scores.argmax(axis=1)
+    picked = np.clip(scores[np.arange(len(y)), y], 1e-7, 1.0)  # the clipping of Keras' own cross-entropy
+    present = sorted(set(y.tolist()) | set(predicted.tolist()))
+    precision, recall, f1, support = sk.precision_recall_fscore_support(y, predicted, labels=present, zero_division=0.0)
+    rows = tuple(
+        ClassScore(label=labels[index], precision=float(p), recall=float(r), f1=float(f), n=int(n))
+        for index, p, r, f, n in zip(present, precision, recall, f1, support, strict=True)
+    )
+    return Score(
+        n=len(y),
+        accuracy=float((predicted == y).mean()),
+        loss=float(-np.log(picked).mean()),
+        macro_f1=float(np.mean(f1)),
+        per_class=rows,
+        confusion=sk.confusion_matrix(y, predicted, labels=range(count)),
+    )

@@ -1,0 +1,1 @@
+"""The new layers on top of a backbone."""

@@ -1,0 +1,66 @@
+"""From what the user said to what will be done: fill every default, check every name, before anything is loaded."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from tlkeras import freezing
+from tlkeras.backbones.registry import BACKBONES
+from tlkeras.config import RunConfig
+from tlkeras.data.augment_registry import AUGMENTS
+from tlkeras.errors import ConfigError
+from tlkeras.export.formats import FORMATS
+from tlkeras.freezing import Rule
+from tlkeras.recipes.registry import RECIPES, Recipe, Stage
+
+SPLIT = 0.15  # fraction held out for each of validation and test where the source has no split of its own
+
+
+def effective(config: RunConfig) -> RunConfig:
+    """Returns the config with every default filled in that does not depend on the data.
+
+    Raises:
+        UnknownName: for a backbone, recipe, augmentation or format that is not registered.
+        ConfigError: for values that contradict each other.
+    """
+    row = BACKBONES.get(config.model.backbone)
+    recipe = _recipe(config)
+    last = recipe.stages[-1]
+    AUGMENTS.get(config.train.augment)
+    unfreeze = None if config.train.freeze_rules else (config.train.unfreeze or last.unfreeze)
+    if unfreeze is not None:
+        freezing.parse(unfreeze, [name for name, _ in row.stages])
+    return config.updated(
+        backbone=row.name,
+        image_size=config.model.image_size or row.input_size,
+        recipe=recipe.name,
+        epochs=config.train.epochs or last.epochs,
+        learning_rate=last.learning_rate if config.train.learning_rate is None else config.train.learning_rate,
+        unfreeze=unfreeze,
+        batch_norm=config.train.batch_norm or ("train" if config.model.weights == "none" else "frozen"),
+        export=[FORMATS.get(name).name for name in config.export.formats],
+    )
+
+
+def _recipe(config: RunConfig) -> Recipe:
+    """The recipe asked for; without one, the frozen one unless something is to be unfrozen."""
+    unfreezes = bool(config.train.freeze_rules) or config.train.unfreeze not in (None, "none")
+    recipe = RECIPES.get(config.train.recipe or ("full" if unfreezes else "feature-extraction"))
+    if unfreezes and recipe.stages[-1].unfreeze == "none":
+        raise ConfigError(f"recipe {recipe.name!r} keeps the backbone frozen, but unfreeze is set; leave one of them out, or take --recipe full")
+    return recipe
+
+
+def stages(config: RunConfig, stage_names: Sequence[str]) -> list[tuple[Stage, tuple[Rule, ...]]]:
+    """Returns the recipe's stages with their freeze rules; the config's values hold for the last one.
+
+    Args:
+        config: an effective config.
+        stage_names: the backbone's stages, from input to output.
+    """
+    recipe = RECIPES.get(config.train.recipe or "")
+    last = dataclasses.replace(recipe.stages[-1], epochs=config.train.epochs, learning_rate=config.train.learning_rate)
+    rules = config.train.freeze_rules or freezing.parse(config.train.unfreeze or "none", stage_names)
+    earlier = [(stage, freezing.parse(stage.unfreeze, stage_names)) for stage in recipe.stages[:-1]]
+    return [*earlier, (last, rules)]

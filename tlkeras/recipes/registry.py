@@ -1,0 +1,59 @@
+"""The recipes: each row a list of stages, with the reason and the source."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tlkeras.registry import Registry
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One continuous piece of training.
+
+    Args:
+        name: short name, unique in its recipe.
+        unfreeze: what trains besides the head, as in `freezing.parse`.
+        epochs: passes over the training split, at most.
+        learning_rate: peak of the schedule.
+        warmup: fraction of the steps over which the learning rate rises from 0.
+        weight_decay: decoupled (AdamW), not on biases and norms.
+    """
+
+    name: str
+    unfreeze: str
+    epochs: int
+    learning_rate: float
+    warmup: float = 0.0
+    weight_decay: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A named list of stages, with why one would take it and where it comes from."""
+
+    name: str
+    stages: tuple[Stage, ...]
+    why: str
+    source: str
+
+
+_HEAD = Stage(name="head", unfreeze="none", epochs=60, learning_rate=3e-3, weight_decay=1e-4)
+
+RECIPES: Registry[Recipe] = Registry(
+    "recipe",
+    [
+        Recipe(
+            name="feature-extraction",
+            stages=(_HEAD,),
+            why="The backbone stays as it is and each example's features are computed once: seconds on a laptop, hard to overfit.",
+            source="Donahue et al. 2014, DeCAF, https://arxiv.org/abs/1310.1531",
+        ),
+        Recipe(
+            name="full",
+            stages=(Stage(name="full", unfreeze="all", epochs=10, learning_rate=3e-4, warmup=0.1, weight_decay=1e-4),),
+            why="Everything trains: best where data are many or far from the photos of ImageNet.",
+            source="Kornblith et al. 2019, Do Better ImageNet Models Transfer Better?, https://arxiv.org/abs/1805.08974",
+        ),
+    ],
+)

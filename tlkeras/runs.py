@@ -1,0 +1,187 @@
+"""The folder that one fine-tuning leaves: where each file stands, and how it is written."""
+
+from __future__ import annotations
+
+import csv
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tlkeras import config as configs
+from tlkeras.config import RunConfig
+from tlkeras.errors import DataError, OutputError
+
+RECORDED = ("tlkeras", "tensorflow", "keras", "numpy", "keras-cv", "keras-hub", "onnx", "tf2onnx", "onnxruntime", "ai-edge-litert", "pillow", "scikit-learn")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder; the attributes are the paths of its files, whether or not they are there yet."""
+
+    root: Path
+
+    @property
+    def config(self) -> Path:
+        return self.root / "config.yaml"
+
+    @property
+    def metrics(self) -> Path:
+        return self.root / "metrics.json"
+
+    @property
+    def history(self) -> Path:
+        return self.root / "history.csv"
+
+    @property
+    def model(self) -> Path:
+        return self.root / "model.keras"
+
+    @property
+    def labels(self) -> Path:
+        return self.root / "labels.txt"
+
+    @property
+    def report(self) -> Path:
+        return self.root / "report.html"
+
+    @property
+    def environment(self) -> Path:
+        return self.root / "environment.json"
+
+    @property
+    def audit(self) -> Path:
+        return self.root / "data_audit.json"
+
+    @property
+    def predictions(self) -> Path:
+        return self.root / "predictions.csv"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.root / "checkpoints"
+
+    @property
+    def exports(self) -> Path:
+        return self.root / "exports"
+
+
+def create(out: str | None, *, backbone: str, data: str | None) -> Run:
+    """Makes the folder of a new run.
+
+    Args:
+        out: where; a fresh `runs/BACKBONE-DATA-N` when None.
+        backbone: name of the backbone.
+        data: the source as the user gave it.
+
+    Raises:
+        OutputError: when the folder holds something already or cannot be written.
+    """
+    root = Path(out) if out else _fresh(Path("runs"), f"{backbone}-{_slug(data or 'digits')}")
+    try:
+        if root.exists() and (not root.is_dir() or any(root.iterdir())):
+            what = "holds a run already" if Run(root).config.exists() else "is not an empty folder"
+            raise OutputError(f"--out {str(root)!r} {what}, and nothing is overwritten; choose another, for example {str(_fresh(root.parent, root.name))!r}")
+        for folder in (root, Run(root).checkpoints, Run(root).exports):
+            folder.mkdir(parents=True, exist_ok=True)
+        _check_writable(root)
+    except OutputError:
+        raise
+    except OSError as error:
+        raise OutputError(f"cannot write to --out {str(root)!r}: {error.strerror or error}; choose a folder that you may write to") from error
+    return Run(root)
+
+
+def _check_writable(root: Path) -> None:
+    probe = root / ".writable"
+    probe.touch()
+    probe.unlink()
+
+
+def _slug(data: str) -> str:
+    name = data.removeprefix("tfds:") if data.startswith("tfds:") else Path(data).resolve().stem
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-") or "data"
+
+
+def _fresh(parent: Path, name: str) -> Path:
+    number = 1
+    while (parent / f"{name}-{number}").exists():
+        number += 1
+    return parent / f"{name}-{number}"
+
+
+def of(path: Path) -> Run | None:
+    """Returns the run that a folder, a model or an artifact belongs to, or None."""
+    path = path.resolve()
+    for root in (path, path.parent, path.parent.parent):
+        if Run(root).config.is_file() and Run(root).labels.is_file():
+            return Run(root)
+    return None
+
+
+def read_config(run: Run) -> RunConfig:
+    """Reads the effective config that a run stored."""
+    return RunConfig.from_dict(configs.read_yaml(run.config))
+
+
+def read_labels(run: Run) -> tuple[str, ...]:
+    """Reads the label map of a run, one label per line in class order."""
+    try:
+        text = run.labels.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise DataError(f"{str(run.root)!r} has no labels.txt; is it the folder of a run?") from None
+    return tuple(text.split("\n")[:-1])
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file whole or not at all."""
+    aside = path.with_name(f".{path.name}.writing")
+    aside.write_text(text, encoding="utf-8")
+    os.replace(aside, path)
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Writes JSON whole or not at all; figures that are no numbers are refused rather than written as NaN."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_labels(run: Run, labels: Sequence[str]) -> None:
+    """Writes the label map; a label with a line break cannot be told apart and is refused."""
+    broken = [label for label in labels if "\n" in label]
+    if broken:
+        raise DataError(f"label {broken[0]!r} holds a line break; rename the class")
+    write_text(run.labels, "".join(f"{label}\n" for label in labels))
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Writes rows as CSV; the columns are those of all rows, in order of appearance."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    aside = path.with_name(f".{path.name}.writing")
+    with aside.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+    os.replace(aside, path)
+
+
+def environment(arguments: Iterable[str] | None = None) -> dict[str, Any]:
+    """Returns what a reader needs to run the same again: versions, machine, command."""
+    versions = {}
+    for name in RECORDED:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = None
+    return {
+        "command": list(sys.argv if arguments is None else arguments),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processors": os.cpu_count(),
+        "packages": versions,
+    }

@@ -1,0 +1,62 @@
+"""Load TensorFlow once, without its start-up noise, and without hiding a real warning."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+# Lines that TensorFlow 2.21 prints on every start of a healthy CPU-only process. Anything else is shown.
+KNOWN_NOISE = re.compile(
+    r"All log messages before absl::InitializeLog\(\) is called are written to STDERR"
+    r"|oneDNN custom operations are on"
+    r"|Could not find cuda drivers on your machine"
+    r"|This TensorFlow binary is optimized to use available CPU instructions"
+    r"|To enable the following instructions: .* in other operations, rebuild TensorFlow"
+    r"|Could not find TensorRT|TF-TRT Warning"
+    r"|Unable to register cu\w+ factory|computation placer already registered"
+    r"|failed call to cuInit|CUDA error: Failed call to cuInit|INTERNAL: CUDA Runtime error"
+    r"|^\s*$"
+)
+
+
+@contextmanager
+def filtered_stderr(noise: re.Pattern[str] = KNOWN_NOISE) -> Iterator[None]:
+    """Holds back what native code writes to file descriptor 2, then prints all of it but known noise."""
+    sys.stderr.flush()
+    try:
+        kept = os.dup(2)
+    except OSError:  # no standard error at all: nothing to filter
+        yield
+        return
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, 2)
+            os.close(kept)
+            held.seek(0)
+            for line in held.read().decode(errors="replace").splitlines():
+                if not noise.search(line):
+                    print(line, file=sys.stderr)
+
+
+def load_tensorflow() -> None:
+    """Imports TensorFlow and Keras (about 3 s the first time) with the known start-up noise held back."""
+    if "tensorflow" in sys.modules and "keras" in sys.modules:
+        return
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    with filtered_stderr():
+        import keras  # noqa: F401
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()  # device discovery prints too
+    import absl.logging
+
+    absl.logging.set_verbosity(absl.logging.ERROR)

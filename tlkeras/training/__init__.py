@@ -1,0 +1,1 @@
+"""Walk the stages of a recipe; compute what is frozen once."""

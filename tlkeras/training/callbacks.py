@@ -1,0 +1,115 @@
+"""What watches a stage while Keras fits it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from tlkeras.errors import TrainingDiverged
+
+SAVE_EVERY = 30.0  # seconds between two writes of the best weights; a head is better every 0.1 s at first
+
+
+class StopOnNaN(keras.callbacks.Callback):
+    """Raises `TrainingDiverged`, with advice, at the first batch whose loss is not finite."""
+
+    def __init__(self, learning_rate: float):
+        super().__init__()
+        self.learning_rate = learning_rate
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        loss = (logs or {}).get("loss")
+        if loss is not None and not math.isfinite(loss):
+            raise TrainingDiverged(
+                f"the loss became {loss} at batch {batch + 1} with learning rate {self.learning_rate:g}; "
+                f"try --learning-rate {self.learning_rate / 10:g}, and look for odd pictures in data_audit.json"
+            )
+
+
+class KeepBest(keras.callbacks.Callback):
+    """Keeps the weights of the best epoch, stops after `patience` epochs without a better one, restores the best.
+
+    Args:
+        trained: the model that holds the weights worth keeping (the whole task model).
+        monitor: `val_loss`, or `loss` where nothing is held out.
+        patience: epochs without improvement before the stage stops.
+        path: where the best weights are written, at most every `SAVE_EVERY` seconds.
+    """
+
+    def __init__(self, trained: keras.Model, *, monitor: str, patience: int, path: Path):
+        super().__init__()
+        self.trained, self.monitor, self.patience, self.path = trained, monitor, patience, path
+        self.best, self.best_epoch, self.epochs = math.inf, 0, 0
+        self._weights: list[np.ndarray] | None = None
+        self._written = time.monotonic()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self.epochs = epoch + 1
+        value = (logs or {}).get(self.monitor, math.inf)
+        if value < self.best:
+            self.best, self.best_epoch = value, epoch + 1
+            self._weights = self._moving_weights()
+            if time.monotonic() - self._written > SAVE_EVERY:
+                self.save()
+        elif epoch + 1 - self.best_epoch >= self.patience:
+            self.model.stop_training = True
+
+    def _variables(self) -> list[keras.Variable]:
+        # All of the fitted part: trainable weights and, where BatchNorm trains, its statistics.
+        return self.model.weights
+
+    def _moving_weights(self) -> list[np.ndarray]:
+        return [v.numpy() for v in self._variables()]
+
+    def restore(self) -> None:
+        """Puts the best epoch's weights back; does nothing before the first epoch ended."""
+        for variable, value in zip(self._variables(), self._weights or [], strict=False):
+            variable.assign(value)
+
+    def save(self) -> None:
+        """Writes the weights of the whole model, as they stand, next to their final name and then onto it."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        aside = self.path.with_name("writing." + self.path.name)
+        self.trained.save_weights(aside)
+        aside.replace(self.path)
+        self._written = time.monotonic()
+
+
+class Progress(keras.callbacks.Callback):
+    """Tells how far a stage is, epoch by epoch and batch by batch.
+
+    Args:
+        tell: called with (batches done, batches in all, text for people).
+    """
+
+    def __init__(self, tell: Callable[[int, int, str], None]):
+        super().__init__()
+        self.tell = tell
+        self._done = self._told = 0.0
+        self._text = ""
+
+    @property
+    def _all(self) -> int:
+        return (self.params.get("steps") or 1) * self.params["epochs"]
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        self._done += 1
+        if time.monotonic() - self._told > 0.1:
+            self._told = time.monotonic()
+            self.tell(int(self._done), self._all, self._text)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        logs = logs or {}
+        self._text = f"epoch {epoch + 1}/{self.params['epochs']}" + "".join(
+            f" {name.replace('_', ' ')} {logs[name]:.3f}" for name in ("loss", "val_loss", "val_accuracy") if name in logs
+        )
+        self.tell(int(self._done), self._all, self._text)
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        self.tell(self._all, self._all, self._text)

@@ -1,0 +1,108 @@
+"""Split a functional model at its freeze boundary: what cannot change is computed once per example."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+
+MEMORY_LIMIT = 2 * 1024**3  # bytes of features kept in memory; larger ones go to a memory-mapped file
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """A model cut in two; `suffix(prefix(x))` is the model.
+
+    Args:
+        prefix: model input -> cut tensors, fixed as long as the flags stay; None when nothing below is fixed.
+        suffix: cut tensors -> model output; shares its layers with the model.
+    """
+
+    prefix: keras.Model | None
+    suffix: keras.Model
+
+
+def split(model: keras.Model) -> Split:
+    """Cuts a functional model below its lowest live layer.
+
+    A layer is live when its flag says trainable and it has weights to train or draws random numbers
+    (the head's dropout). Frozen dropout inside the backbone is run as in inference: a fixed function.
+
+    Args:
+        model: functional, with its flags set (`freezing.apply`).
+    """
+    cut, weights_below = _cut(model)
+    if not weights_below:
+        return Split(prefix=None, suffix=model)
+    return Split(prefix=keras.Model(model.inputs, cut, name="prefix"), suffix=keras.Model(cut, model.outputs[0], name="suffix"))
+
+
+def _cut(model: keras.Model) -> tuple[list[keras.KerasTensor], bool]:
+    """Returns the tensors that cross the boundary, and whether any weights lie below it."""
+    moving: set[int] = set()
+    cut: dict[int, keras.KerasTensor] = {}
+    weights_below = False
+    # Nodes of this model only: a layer that is shared with another model has that one's nodes too.
+    for depth in sorted(model._nodes_by_depth, reverse=True):
+        for node in model._nodes_by_depth[depth]:
+            inputs = [] if node.is_input else node.input_tensors
+            if is_live(node.operation) or any(id(tensor) in moving for tensor in inputs):
+                moving.update(id(tensor) for tensor in node.outputs)
+                cut.update({id(tensor): tensor for tensor in inputs if id(tensor) not in moving})
+            elif getattr(node.operation, "weights", None):
+                weights_below = True
+    return list(cut.values()), weights_below
+
+
+def is_live(operation: keras.Operation) -> bool:
+    """Whether training changes what this layer computes."""
+    if not isinstance(operation, keras.Layer):
+        return False
+    if any(v.trainable for v in operation.trainable_variables):
+        return True
+    inner = list(operation._flatten_layers())
+    return any(layer.trainable and getattr(layer, "seed_generator", None) is not None for layer in inner)
+
+
+def compute(prefix: keras.Model, images: np.ndarray, *, batch_size: int = 64, folder: Path | None = None, progress: Progress | None = None) -> list[np.ndarray]:
+    """Runs the prefix once per example.
+
+    Args:
+        prefix: model of one input.
+        images: (n, size, size, 3), uint8 or float.
+        batch_size: examples per step.
+        folder: where features larger than `MEMORY_LIMIT` are memory-mapped; a temporary folder when None.
+        progress: called with (examples done, examples in all).
+
+    Returns:
+        One float32 array (n, …) for each cut tensor.
+    """
+    count = len(images)
+    stores = _allocate([tuple(tensor.shape[1:]) for tensor in prefix.outputs], count, folder)
+    for start in range(0, count, batch_size):
+        batch = np.asarray(images[start : start + batch_size], dtype="float32")
+        for store, value in zip(stores, _forward(prefix, batch), strict=True):
+            store[start : start + len(batch)] = value
+        if progress:
+            progress(min(start + batch_size, count), count)
+    return stores
+
+
+def _forward(prefix: keras.Model, batch: np.ndarray) -> list[np.ndarray]:
+    out = prefix.predict_on_batch(batch)
+    return [np.asarray(one, dtype="float32") for one in (out if isinstance(out, (list, tuple)) else [out])]
+
+
+def _allocate(shapes: list[tuple[int, ...]], count: int, folder: Path | None) -> list[np.ndarray]:
+    if sum(4 * count * int(np.prod(shape)) for shape in shapes) <= MEMORY_LIMIT:
+        return [np.empty((count, *shape), dtype="float32") for shape in shapes]
+    place = Path(tempfile.mkdtemp(prefix="features-", dir=folder))
+    return [
+        np.lib.format.open_memmap(place / f"{index}.npy", mode="w+", dtype="float32", shape=(count, *shape))
+        for index, shape in enumerate(shapes)
+    ]

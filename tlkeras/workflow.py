@@ -1,0 +1,272 @@
+"""The whole jobs as Python calls: `finetune`, `evaluate`, `predict`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tlkeras import config as configs
+from tlkeras import freezing, models, plan, runs
+from tlkeras.config import RunConfig
+from tlkeras.data import decode
+from tlkeras.data.audit import Audit, audit
+from tlkeras.data.examples import Dataset
+from tlkeras.data.sources.registry import open_source
+from tlkeras.data.split import Splits, split
+from tlkeras.data.store import ImageStore, materialise
+from tlkeras.data.subset import subset
+from tlkeras.evaluation import metrics, report
+from tlkeras.evaluation.metrics import Score
+from tlkeras.export.export import Artifact, export
+from tlkeras.export.manifest import write_manifest
+from tlkeras.export.spec import ExportSpec
+from tlkeras.models import TaskModel
+from tlkeras.reporting import SILENT, Reporter
+from tlkeras.runs import Run
+from tlkeras.training import run as training
+
+PARITY_SAMPLES = 8  # pictures on which every artifact is compared with the Keras model
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What a fine-tuning left: the run folder, its metrics as stored, and the effective config."""
+
+    run: Run
+    metrics: dict[str, Any]
+    config: RunConfig
+
+
+@dataclass
+class _Clock:
+    """Seconds per phase."""
+
+    reporter: Reporter
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        started = time.monotonic()
+        yield
+        self.seconds[name] = round(self.seconds.get(name, 0.0) + time.monotonic() - started, 3)
+        self.reporter.finished(name, self.seconds[name])
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Data:
+    """Decoded examples with their splits."""
+
+    store: ImageStore
+    splits: Splits
+    audit: Audit
+
+    def part(self, name: str) -> training.Examples:
+        index = getattr(self.splits, name)
+        return training.Examples(images=_take(self.store.images, index), y=self.store.y[index])
+
+
+def _take(images: np.ndarray, index: np.ndarray) -> np.ndarray:
+    return images[index]
+
+
+# === Fine-tune ===
+
+
+def finetune(config: RunConfig, *, dataset: Dataset | None = None, reporter: Reporter = SILENT) -> Result:
+    """Fine-tunes a backbone on examples and leaves a run folder with verified artifacts.
+
+    Args:
+        config: what to do; see `RunConfig`.
+        dataset: examples to use in place of `config.data.source`, for example `from_arrays(x, y)`.
+        reporter: hears of progress.
+
+    Returns:
+        The run, its metrics and the effective config.
+
+    Raises:
+        TlkerasError: with what to do next; see `tlkeras.errors`.
+
+    Example:
+        ```python
+        result = tlkeras.finetune(tlkeras.RunConfig.from_dict({"data": "photos/", "out": "runs/photos"}))
+        result.metrics["test"]["accuracy"]
+        ```
+    """
+    config = plan.effective(config)
+    run = runs.create(config.out, backbone=config.model.backbone, data=config.data.source if dataset is None else dataset.name)
+    clock = _Clock(reporter)
+    started = time.monotonic()
+    with _undone_when_empty(run):
+        seed_everything(config.seed)
+        dataset = _open(config, dataset, reporter)
+        config = _with_splits(config.updated(out=str(run.root)), dataset)
+        with clock.phase("build"):
+            task = build(config, len(dataset.labels))
+        data = _prepare(config, dataset, run, clock, reporter)
+    runs.write_text(run.config, configs.to_yaml(config.to_dict()))
+    runs.write_json(run.environment, runs.environment())
+    runs.write_labels(run, dataset.labels)
+
+    with clock.phase("train"):
+        stage_results = _train(config, task, data, run, reporter)
+    runs.write_rows(run.history, [{"stage": one.name, **row} for one in stage_results for row in one.history])
+    task.model.save(run.model)
+
+    with clock.phase("evaluate"):
+        scored = _evaluate(task.model, data, dataset.labels, reporter)
+        runs.write_rows(run.predictions, _prediction_rows(data, scored, dataset.labels))
+    with clock.phase("export"):
+        artifacts, extra = _export(config, task, data, scored, dataset, run, reporter)
+    clock.seconds["total"] = round(time.monotonic() - started, 3)
+    summary = _summary(config, data, scored, stage_results, artifacts, extra, clock)
+    report.write(run.report, summary, config.to_dict(), scored, data.audit.to_dict(), stage_results)
+    runs.write_json(run.metrics, summary)
+    return Result(run=run, metrics=summary, config=config)
+
+
+@contextmanager
+def _undone_when_empty(run: Run) -> Iterator[None]:
+    """Removes the folders of a run that failed before it had anything to keep."""
+    try:
+        yield
+    except BaseException:
+        for folder in (run.exports, run.checkpoints, run.root):
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
+        raise
+
+
+def seed_everything(seed: int) -> None:
+    """Makes what follows repeatable on a CPU: seeds Python, NumPy, Keras, and asks TensorFlow for deterministic kernels."""
+    keras.utils.set_random_seed(seed)
+    tf.config.experimental.enable_op_determinism()
+
+
+def _open(config: RunConfig, dataset: Dataset | None, reporter: Reporter) -> Dataset:
+    if dataset is None:
+        dataset = open_source(config.data.source, data_dir=config.data.data_dir)
+    if config.data.limit:
+        dataset = subset(dataset, config.data.limit, config.seed)
+    reporter.say(f"{len(dataset.examples):,} examples of {len(dataset.labels)} classes from {dataset.name}")
+    return dataset
+
+
+def _with_splits(config: RunConfig, dataset: Dataset) -> RunConfig:
+    """Fills the split fractions where the source has no split of its own."""
+    if any(example.split for example in dataset.examples):
+        return config
+    val, test = config.data.val_split, config.data.test_split
+    return config.updated(val_split=plan.SPLIT if val is None else val, test_split=plan.SPLIT if test is None else test)
+
+
+def build(config: RunConfig, classes: int) -> TaskModel:
+    """Builds the task model of an effective config, under its dtype policy, which is put back afterwards."""
+    before = keras.config.dtype_policy()
+    try:
+        if config.train.mixed_precision:
+            keras.config.set_dtype_policy("mixed_float16" if tf.config.list_physical_devices("GPU") else "mixed_bfloat16")
+        return models.build(
+            config.model.backbone, classes, image_size=config.model.image_size, weights=config.model.weights, dropout=config.model.dropout
+        )
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _prepare(config: RunConfig, dataset: Dataset, run: Run | None, clock: _Clock, reporter: Reporter) -> _Data:
+    """Decodes every example once, splits, audits, and stores the audit."""
+    with clock.phase("decode"):
+        store = materialise(
+            dataset,
+            size=config.model.image_size,
+            resize=config.data.resize,
+            cache_dir=run.checkpoints if run else None,
+            strict=config.data.strict,
+            progress=partial(reporter.progress, "decode"),
+        )
+        splits = split(store, val_split=config.data.val_split, test_split=config.data.test_split, seed=config.seed)
+        found = audit(store, splits)
+    if run:
+        runs.write_json(run.audit, found.to_dict())
+    for line in found.summary():
+        reporter.warn(line)
+    return _Data(store=store, splits=splits, audit=found)
+
+
+def _train(config: RunConfig, task: TaskModel, data: _Data, run: Run, reporter: Reporter) -> list[training.StageResult]:
+    options = training.Options(
+        batch_size=config.train.batch_size,
+        batch_norm=config.train.batch_norm or "frozen",
+        augment=config.train.augment,
+        patience=config.train.patience,
+        seed=config.seed,
+        class_weights=_class_weights(data.store.y[data.splits.train]) if config.train.class_weights else None,
+        checkpoints=run.checkpoints,
+        tell=reporter.progress,
+    )
+    stages = plan.stages(config, task.stage_names)
+    try:
+        return training.run(task, stages, data.part("train"), data.part("val"), options)
+    except training.Interrupted as stopped:
+        task.model.save(run.model)
+        runs.write_rows(run.history, stopped.history or [{"epoch": 0}])
+        raise
+
+
+def _class_weights(y: np.ndarray) -> dict[int, float]:
+    """Inverse frequency, mean 1 over the examples."""
+    classes, counts = np.unique(y, return_counts=True)
+    return {int(index): len(y) / (len(classes) * int(count)) for index, count in zip(classes, counts, strict=True)}
+
+
+# === Evaluate ===
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scored:
+    """One split with the model's scores, in the order of the split, and the figures made of them."""
+
+    index: np.ndarray
+    scores: np.ndarray
+    figures: Score
+
+
+def _evaluate(model: keras.Model, data: _Data, labels: Sequence[str], reporter: Reporter) -> dict[str, Scored]:
+    done = {}
+    for name in ("val", "test"):
+        part = data.part(name)
+        scores = keras_scores(model, part.images, progress=partial(reporter.progress, f"score {name}"))
+        done[name] = Scored(index=getattr(data.splits, name), scores=scores, figures=metrics.score(part.y, scores, labels))
+    return done
+
+
+def keras_scores(model: keras.Model, images: np.ndarray, *, batch_size: int = 64, progress: Any = None) -> np.ndarray:
+    """Returns the scores of pictures (n, size, size, 3), RGB 0-255, as float32 (n, classes)."""
+    found = [np.empty((0, model.output_shape[-1]), "float32")]
+    for start in range(0, len(images), batch_size):
+        found.append(np.asarray(model.predict_on_batch(np.asarray(images[start : start + batch_size], "float32")), "float32"))
+        if progress:
+            progress(min(start + batch_size, len(images)), len(images))
+    return np.concatenate(found)
+
+
+def _prediction_rows(data: _Data, scored: dict[str, Scored], labels: Sequence[str]) -> list[dict[str, Any]]:
+    return [
+        {
+            "split": name,
+            "example": data.store.examples[index].id,
+            "label": labels[data.store.y[index]],
+            "predicted": labels[int(scores.argmax())],
+            "score": f"{scores.max():.6f}",
+        }
+        for name, part in scored.items()
+        for index, scores in zip(part.index, part.scores, strict=True)
+    ]
