@@ -1,1 +1,28 @@
+"""Write SavedModel, TFLite and ONNX, and let nothing out that was not run in its own runtime.
 
+Takes any `keras.Model` with an `ExportSpec`; knows no backbone, no data and no training. Importing this package
+loads neither TensorFlow nor Keras.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_PUBLIC = {
+    "Artifact": "tlkeras.export.export",
+    "ExportSpec": "tlkeras.export.spec",
+    "FORMATS": "tlkeras.export.formats",
+    "export": "tlkeras.export.export",
+    "open_artifact": "tlkeras.export.read",
+    "read_manifest": "tlkeras.export.manifest",
+    "write_manifest": "tlkeras.export.manifest",
+}
+
+__all__ = sorted(_PUBLIC)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(importlib.import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

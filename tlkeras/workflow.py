@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,7 +19,7 @@ from tlkeras import freezing, models, plan, runs
 from tlkeras.config import RunConfig
 from tlkeras.data import decode
 from tlkeras.data.audit import Audit, audit
-from tlkeras.data.examples import Dataset
+from tlkeras.data.examples import Dataset, Example
 from tlkeras.data.sources.registry import open_source
 from tlkeras.data.split import Splits, split
 from tlkeras.data.store import ImageStore, materialise
@@ -270,3 +270,93 @@ def _prediction_rows(data: _Data, scored: dict[str, Scored], labels: Sequence[st
         for name, part in scored.items()
         for index, scores in zip(part.index, part.scores, strict=True)
     ]
+
+
+# === Export ===
+
+
+def _export(
+    config: RunConfig, task: TaskModel, data: _Data, scored: dict[str, Scored], dataset: Dataset, run: Run, reporter: Reporter
+) -> list[Artifact]:
+    """Writes and verifies the artifacts; each is re-scored on the held-out split in its own runtime."""
+    if not config.export.formats:
+        return []
+    held_out = scored["test"] if len(scored["test"].index) else scored["val"]
+    sample_index = (held_out.index if len(held_out.index) else data.splits.train)[:PARITY_SAMPLES]
+    spec = ExportSpec(
+        labels=dataset.labels,
+        decode=decoder(config),
+        features_layer=models.FEATURES,
+        metadata={"backbone": config.model.backbone, "resize": config.data.resize, "image_size": str(config.model.image_size)},
+    )
+    artifacts = export(
+        task.model,
+        spec,
+        run.exports,
+        formats=config.export.formats,
+        samples=np.asarray(data.store.images[sample_index], "float32"),
+        sample_bytes=[encoded(data.store.examples[index]) for index in sample_index],
+        score_inputs=data.store.images[held_out.index],
+        score_labels=data.store.y[held_out.index],
+        score_reference=held_out.scores,
+        progress=partial(reporter.progress, "export"),
+    )
+    write_manifest(run.exports, spec, artifacts)
+    return artifacts
+
+
+def decoder(config: RunConfig) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Returns the decode-and-resize function of a config: encoded bytes -> uint8 (size, size, 3)."""
+    return partial(decode.decode_and_resize, size=config.model.image_size, resize=config.data.resize)
+
+
+def encoded(example: Example) -> bytes:
+    """Returns an example as an encoded picture: its file, or a PNG of its array."""
+    if example.path is not None:
+        return decode.read_image_bytes(example.path)
+    return decode.encode_png(example.array)
+
+
+def _summary(
+    config: RunConfig,
+    data: _Data,
+    scored: dict[str, Scored],
+    stage_results: Sequence[training.StageResult],
+    artifacts: Sequence[Artifact],
+    clock: _Clock,
+) -> dict[str, Any]:
+    """Returns what `metrics.json` holds."""
+    found = data.audit.to_dict()
+    return {
+        **{name: part.figures.to_dict() for name, part in scored.items()},
+        "timing": clock.seconds,
+        "data": {
+            "train": len(data.splits.train),
+            "val": len(data.splits.val),
+            "test": len(data.splits.test),
+            "classes": len(data.store.labels),
+            "skipped": found["skipped"],
+            "issues": found["counts"],
+        },
+        "exports": {one.format: one.to_dict() for one in artifacts},
+        "stages": [one.to_dict() for one in stage_results],
+        "config": config.to_dict(),
+    }
+
+
+def after_interrupt(stop: training.Interrupted, run: Run) -> str:
+    """Returns what a person should know after Ctrl-C."""
+
+
+# === Dry run ===
+
+
+def dry_run(config: RunConfig) -> str:
+    """Returns, for each stage of the recipe, the table of layers: rule, parameters, flag, BatchNorm mode."""
+    config = plan.effective(config)
+    task = build(config, classes=len(open_source(config.data.source, data_dir=config.data.data_dir).labels))
+    tables = []
+    for stage, rules in plan.stages(config, task.stage_names):
+        flags = freezing.apply(task.model, rules, stages=task.stages, batch_norm=config.train.batch_norm or "frozen")
+        tables.append(f"stage {stage.name}: at most {stage.epochs} epochs, learning rate {stage.learning_rate:g}\n{flags}")
+    return "\n\n".join(tables)

@@ -1,1 +1,1 @@
-
+"""Versioned, verified entries for serving: the next chapter."""

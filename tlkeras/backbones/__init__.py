@@ -1,0 +1,1 @@
+"""Pretrained feature extractors: rows of plain data, and what builds them."""

@@ -1,0 +1,171 @@
+"""A Keras model traced once, for inference, as the graph that every format is made of."""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+from tlkeras.errors import UnsupportedOps
+from tlkeras.export.spec import ExportSpec
+
+RANDOM = re.compile(r"Random(?!Dataset)|Multinomial|TruncatedNormal|StatelessDropout|RngReadAndSkip")
+SCORES, FEATURES = "scores", "features"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tensor:
+    """Name, shape (None where free) and dtype of an input or output."""
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: str
+
+
+class Graph:
+    """The traced model.
+
+    Args:
+        model: what is exported; it is not changed. Mixed precision is exported as its float32 twin.
+        spec: what is known beside it.
+    """
+
+    def __init__(self, model: keras.Model, spec: ExportSpec):
+        self.spec = spec
+        self.model = float32_twin(model) if is_mixed(model) else model
+        self.module = tf.Module()
+        # Each variable once: Keras' own export() stores them twice.
+        self.module.weights = [v.value for v in self.model.variables]
+
+    @cached_property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """The inputs of the model, by name."""
+        return tuple(Tensor(name=_clean(t.name), shape=tuple(t.shape), dtype=t.dtype) for t in self._keras_inputs)
+
+    @property
+    def _keras_inputs(self) -> list[Any]:
+        return list(keras.tree.flatten(self.model.inputs))
+
+    @cached_property
+    def network(self) -> tf.types.experimental.PolymorphicFunction:
+        """All inputs, positionally -> dictionary of outputs (and `features` where there is such a layer)."""
+        model, names = self._with_features()
+        structure = model._inputs_struct  # a list, a dictionary or one tensor: called as it was built
+
+        def call(*given: tf.Tensor) -> dict[str, tf.Tensor]:
+            out = keras.tree.flatten(model(keras.tree.pack_sequence_as(structure, list(given)), training=False))
+            return dict(zip(names, out, strict=True))
+
+        signature = [tf.TensorSpec(t.shape, t.dtype, name=t.name) for t in self.inputs]
+        function = tf.function(call, input_signature=signature, autograph=False)
+        with no_xla():
+            function.get_concrete_function()
+        return function
+
+    def _with_features(self) -> tuple[keras.Model, list[str]]:
+        names = self.output_names
+        if self.spec.features_layer is None:
+            return self.model, names
+        features = self.model.get_layer(self.spec.features_layer).output
+        both = keras.Model(self.model.inputs, [*keras.tree.flatten(self.model.outputs), features])
+        return both, [*names, FEATURES]
+
+    @cached_property
+    def output_names(self) -> list[str]:
+        """`scores` for a single output; else the names that the model has."""
+        outputs = keras.tree.flatten(self.model.outputs)
+        named = [_clean(name) for name in getattr(self.model, "output_names", [])]
+        if len(outputs) == 1:
+            return [SCORES]
+        return named if len(set(named)) == len(outputs) else [f"output_{i}" for i in range(len(outputs))]
+
+    @cached_property
+    def predict_tensor(self) -> tf.types.experimental.ConcreteFunction:
+        """The raw tensors, by name -> the model's outputs, by name."""
+
+        def predict_tensor(*given: tf.Tensor) -> dict[str, tf.Tensor]:
+            out = self.network(*given)
+            return {name: tf.identity(out[name], name=name) for name in self.output_names}
+
+        signature = [tf.TensorSpec(t.shape, t.dtype, name=t.name) for t in self.inputs]
+        return tf.function(predict_tensor, input_signature=signature, autograph=False).get_concrete_function()
+
+    @cached_property
+    def frozen(self) -> tf.types.experimental.ConcreteFunction:
+        """`predict_tensor` with the weights as constants and without functions inside."""
+        function = convert_variables_to_constants_v2(self.predict_tensor)
+        check_not_random(function.graph.as_graph_def())
+        return function
+
+    @contextmanager
+    def plain_saved_model(self) -> Iterator[Path]:
+        """Yields a SavedModel with the one signature `serving_default` of tensors, for converters."""
+        with tempfile.TemporaryDirectory() as folder:
+            tf.saved_model.save(self.module, folder, signatures={"serving_default": self.predict_tensor})
+            yield Path(folder)
+
+
+def _clean(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_]", "_", name.split(":")[0])
+
+
+@contextmanager
+def no_xla() -> Iterator[None]:
+    """Makes `tf.function` ignore `jit_compile` while a model is traced.
+
+    Keras wraps grouped convolutions in `tf.function(jit_compile=True)`; the attribute would stay in the graph, where
+    TF Serving refuses it and the converters leave a call that no runtime has.
+    """
+    original = tf.function
+
+    def plain(*args: Any, **kwargs: Any) -> Any:
+        kwargs.pop("jit_compile", None)
+        return original(*args, **kwargs)
+
+    tf.function = plain
+    try:
+        yield
+    finally:
+        tf.function = original
+
+
+def check_not_random(graph: tf.compat.v1.GraphDef) -> None:
+    """Raises when the graph draws random numbers: the same request would be answered twice in two ways."""
+    nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
+    for node in nodes:
+        if RANDOM.search(node.op):
+            raise UnsupportedOps(f"the graph draws random numbers ({node.op} in {node.name!r}); move augmentation out of the model")
+
+
+# === Mixed precision ===
+
+
+def is_mixed(model: keras.Model) -> bool:
+    """Whether any layer computes in less than float32."""
+    return any(layer.dtype_policy.compute_dtype in ("float16", "bfloat16") for layer in model._flatten_layers())
+
+
+def float32_twin(model: keras.Model) -> keras.Model:
+    """Returns the same network, with the same weights, that computes in float32.
+
+    Converters refuse or garble mixed precision: TFLite wants Flex, ONNX Runtime answers off by 0.1.
+    """
+    config = json.loads(re.sub(r"mixed_b?float16", "float32", model.to_json()))
+    policy = keras.config.dtype_policy()
+    try:
+        keras.config.set_dtype_policy("float32")
+        twin = keras.models.model_from_json(json.dumps(config))
+    finally:
+        keras.config.set_dtype_policy(policy)
+    twin.set_weights([v.numpy() for v in model.weights])
+    return twin

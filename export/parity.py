@@ -1,0 +1,189 @@
+"""Reload an artifact in its own runtime, in a fresh process, and compare it with the Keras model."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tlkeras.errors import ExportError, ExportMismatch
+from tlkeras.export.formats import Format
+from tlkeras.export.graph import FEATURES, SCORES, Graph
+
+BATCHES = (1, 2, 3)
+RUNNER = Path(__file__).with_name("runner.py")
+TIMEOUT = 600  # seconds for one artifact
+
+
+@dataclass(frozen=True, kw_only=True)
+class Samples:
+    """What an artifact is checked on.
+
+    Args:
+        inputs: input name -> array; 3 examples or more, so that batches of 1, 2 and 3 are tried.
+        pictures: encoded pictures whose decoded form are the first inputs; empty for models of other things.
+        score_inputs: whole held-out split (n, …), any numeric type, of a model with one input.
+        score_labels: class of each of them.
+    """
+
+    inputs: Mapping[str, np.ndarray]
+    pictures: Sequence[bytes] = ()
+    score_inputs: np.ndarray | None = None
+    score_labels: np.ndarray | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """What the Keras model (or its float32 twin) answers: name -> array, also `features`, and the split's scores."""
+
+    outputs: Mapping[str, np.ndarray]
+    score: np.ndarray | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What an artifact did in its own runtime."""
+
+    runtime: str
+    max_abs_diff: float
+    relative_diff: float
+    agreement: float | None
+    accuracy: float | None
+    latency_ms: float
+
+
+def reference(graph: Graph, samples: Samples, score: np.ndarray | None) -> Reference:
+    """Runs the traced model on the samples; `score` are the split's scores where they are known already."""
+    import tensorflow as tf
+
+    given = [tf.constant(samples.inputs[one.name], one.dtype) for one in graph.inputs]
+    outputs = {name: value.numpy() for name, value in graph.network(*given).items()}
+    if samples.score_inputs is not None and len(samples.score_inputs) and score is None:
+        parts = [np.asarray(samples.score_inputs[i : i + 32], "float32") for i in range(0, len(samples.score_inputs), 32)]
+        score = np.concatenate([graph.network(tf.constant(part))[SCORES].numpy() for part in parts])
+    return Reference(outputs=outputs, score=score)
+
+
+def check(row: Format, path: Path, samples: Samples, expected: Reference, graph: Graph) -> Verdict:
+    """Runs an artifact in a fresh process and compares.
+
+    Raises:
+        ExportError: when its runtime cannot load or run it.
+        ExportMismatch: when it answers otherwise than the model, with the numbers.
+    """
+    answers, record = run(row, path, samples, graph)
+    largest = 0.0
+    scale = max(float(np.abs(expected.outputs[name]).max()) for name in graph.output_names)
+    for name in graph.output_names:
+        for batch in BATCHES:
+            largest = max(largest, _compare(row, f"batch {batch}", answers[f"batch{batch}/{name}"], expected.outputs[name][:batch], scale))
+        if not np.array_equal(answers[f"again/{name}"], answers[f"batch{BATCHES[-1]}/{name}"]):
+            raise ExportMismatch(f"{row.name}: the same request sent twice is answered in two ways; is something random in the model?")
+    if samples.pictures and "pictures/scores" in answers:
+        largest = max(largest, _check_pictures(row, answers, expected, graph, scale))
+    agreement, accuracy = _score(row, answers.get("score"), expected.score, samples.score_labels, scale)
+    return Verdict(
+        runtime=record["runtime"],
+        max_abs_diff=largest,
+        relative_diff=largest / scale if scale else 0.0,
+        agreement=agreement,
+        accuracy=accuracy,
+        latency_ms=record["latency_ms"],
+    )
+
+
+def _compare(row: Format, what: str, got: np.ndarray, expected: np.ndarray, scale: float) -> float:
+    if got.shape != expected.shape:
+        raise ExportMismatch(f"{row.name}, {what}: shape {got.shape}, expected {expected.shape}")
+    difference = float(np.abs(got.astype("float64") - expected).max()) if got.size else 0.0
+    if not difference <= row.tolerance * scale:  # also when it is no number
+        raise ExportMismatch(
+            f"{row.name}, {what}: the outputs differ by {difference:.3g}, allowed are {row.tolerance:g} x {scale:.3g} (the largest output of the model)"
+        )
+    return difference
+
+
+def _check_pictures(row: Format, answers: Mapping[str, np.ndarray], expected: Reference, graph: Graph, scale: float) -> float:
+    """Encoded pictures must give what their decoded form gives: no train/serve skew."""
+    count = len(answers["pictures/scores"])
+    difference = _compare(row, "encoded pictures", answers["pictures/scores"], expected.outputs[SCORES][:count], scale)
+    if FEATURES in expected.outputs:
+        features = expected.outputs[FEATURES][:count]
+        _compare(row, "features of encoded pictures", answers[f"embed/{FEATURES}"], features, max(scale, float(np.abs(features).max())))
+    labels = graph.spec.labels or ()
+    said = [labels[index] for index in answers["pictures/scores"].argmax(-1)]
+    if said != answers["pictures/label"].tolist():
+        raise ExportMismatch(f"{row.name}: the labels are {answers['pictures/label'].tolist()}, expected {said}")
+    return difference
+
+
+def _score(row: Format, got: np.ndarray | None, expected: np.ndarray | None, labels: np.ndarray | None, scale: float) -> tuple[float | None, float | None]:
+    if got is None or expected is None:
+        return None, None
+    # The split's scores may come from another batch size than the samples': compared as loosely as the row allows.
+    _compare(row, "held-out split", got, expected, max(scale, float(np.abs(expected).max())))
+    agreement = float((got.argmax(-1) == expected.argmax(-1)).mean())
+    return agreement, None if labels is None else float((got.argmax(-1) == labels).mean())
+
+
+# === The process ===
+
+
+def run(row: Format, path: Path, samples: Samples, graph: Graph) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Runs `runner.py` on an artifact; returns its answers and its record.
+
+    Raises:
+        ExportError: with the last line of what the process said.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        job = folder / "job.json"
+        job.write_text(json.dumps(_job(row, path, samples, graph, folder)))
+        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"}
+        try:
+            done = subprocess.run(
+                [sys.executable, "-I", str(RUNNER), str(job)], capture_output=True, text=True, timeout=TIMEOUT, env=environment, check=False
+            )
+        except subprocess.TimeoutExpired as error:
+            raise ExportError(f"{row.name}: {row.runtime} did not answer within {TIMEOUT} s") from error
+        if done.returncode:
+            raise ExportError(f"{row.name}: {row.runtime} cannot run the file: {_last_line(done)}")
+        with np.load(folder / "answers.npz") as answers:
+            return dict(answers), json.loads((folder / "record.json").read_text())
+
+
+def _job(row: Format, path: Path, samples: Samples, graph: Graph, folder: Path) -> dict[str, Any]:
+    np.savez(folder / "samples.npz", **{one.name: np.asarray(samples.inputs[one.name], one.dtype) for one in graph.inputs})
+    pictures = []
+    for index, content in enumerate(samples.pictures if row.name == "saved_model" else ()):
+        pictures.append(folder / f"{index}.picture")
+        pictures[-1].write_bytes(content)
+    score = None
+    if samples.score_inputs is not None and len(samples.score_inputs):
+        score = folder / "score.npy"
+        np.save(score, samples.score_inputs)
+    return {
+        "reader": row.name,
+        "path": str(path),
+        "samples": str(folder / "samples.npz"),
+        "batches": BATCHES,
+        "pictures": [str(one) for one in pictures],
+        "score": str(score) if score else None,
+        "output": graph.output_names[0],
+        "latency": True,
+        "answers": str(folder / "answers.npz"),
+        "record": str(folder / "record.json"),
+    }
+
+
+def _last_line(done: subprocess.CompletedProcess[str]) -> str:
+    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    return lines[-1][:400] if lines else f"it ended with code {done.returncode} and no word"

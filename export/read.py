@@ -1,0 +1,108 @@
+"""Open an artifact in its own runtime, in this process, to score or predict with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tlkeras.errors import ExportError
+from tlkeras.export import runner
+from tlkeras.export.graph import SCORES
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predictor:
+    """An artifact ready to answer.
+
+    Args:
+        runtime: name and version of what runs it.
+        input_name: of its one input.
+        image_size: side of the square pictures it takes.
+        call: feeds -> answers.
+    """
+
+    runtime: str
+    input_name: str
+    image_size: int
+    call: Callable[[runner.Feeds], runner.Feeds]
+
+    def scores(self, images: np.ndarray, *, batch_size: int = 32, progress: Callable[[int, int], None] | None = None) -> np.ndarray:
+        """Returns the scores of pictures (n, size, size, 3), RGB 0-255, as float32 (n, classes)."""
+        parts = []
+        for start in range(0, len(images), batch_size):
+            batch = np.asarray(images[start : start + batch_size], "float32")
+            parts.append(np.array(self.call({self.input_name: batch})[SCORES]))
+            if progress:
+                progress(min(start + batch_size, len(images)), len(images))
+        return np.concatenate(parts)
+
+
+def kind_of(path: Path) -> str:
+    """Returns which format a file or folder is, by its content.
+
+    Raises:
+        ExportError: when it is none.
+    """
+    if path.is_dir() and (path / "saved_model.pb").is_file():
+        return "saved_model"
+    if path.is_file():
+        with path.open("rb") as file:
+            head = file.read(8)
+        if head[4:8] == b"TFL3":
+            return "tflite"
+        if path.suffix == ".onnx":
+            return "onnx"
+    raise ExportError(f"{str(path)!r} is no artifact; expected a SavedModel folder, a .tflite or an .onnx file")
+
+
+def open_artifact(path: str | Path) -> Predictor:
+    """Opens a classifier that tlkeras exported.
+
+    Raises:
+        ExportError: when it is no artifact, is damaged, or takes something else than one square picture.
+    """
+    path = Path(path)
+    kind = kind_of(path)
+    try:
+        name, shape = INPUTS[kind](path)
+        call, runtime = runner.READERS[kind](str(path), [name])
+    except Exception as error:  # three runtimes, each with errors of its own
+        raise ExportError(f"cannot open {str(path)!r}: {' '.join(str(error).split())[:300]}") from error
+    if len(shape) != 4 or shape[1] != shape[2] or shape[3] != 3:
+        raise ExportError(f"{str(path)!r} takes an input of shape {shape}; expected square RGB pictures")
+    return Predictor(runtime=runtime, input_name=name, image_size=int(shape[1]), call=call)
+
+
+Shape = tuple[int, ...]
+
+
+def _saved_model_input(path: Path) -> tuple[str, Shape]:
+    import tensorflow as tf
+
+    (name, spec), *_ = tf.saved_model.load(str(path)).signatures["predict_tensor"].structured_input_signature[1].items()
+    return name, tuple(spec.shape)
+
+
+def _tflite_input(path: Path) -> tuple[str, Shape]:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=str(path))
+    (name,) = interpreter.get_signature_list()["serving_default"]["inputs"]
+    return name, tuple(int(side) for side in interpreter.get_input_details()[0]["shape"])
+
+
+def _onnx_input(path: Path) -> tuple[str, Shape]:
+    import onnxruntime
+
+    (value,) = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"]).get_inputs()
+    return value.name, tuple(value.shape)
+
+
+INPUTS: dict[str, Callable[[Path], tuple[str, Shape]]] = {
+    "saved_model": _saved_model_input,
+    "tflite": _tflite_input,
+    "onnx": _onnx_input,
+}

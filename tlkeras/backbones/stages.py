@@ -1,0 +1,41 @@
+"""Which stage of a backbone a layer belongs to."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Sequence
+
+from tlkeras.errors import FreezeError
+
+CONTRACT = "contract_"  # layers of the input contract belong to no stage
+
+
+def stage_of(layer_names: Sequence[str], stages: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Returns layer name -> stage name ("" for the input and its contract).
+
+    A stage ends at the last layer whose name matches its pattern, and owns every layer since the end of the
+    stage before: Keras numbers layers that their authors did not name, and such layers go by their place. The
+    last stage reaches to the end.
+
+    Args:
+        layer_names: in topological order, as in `model.layers`.
+        stages: ordered (stage name, shell-style pattern).
+
+    Raises:
+        FreezeError: when a pattern matches no layer, or stages overlap.
+
+    Example:
+        >>> stage_of(["image", "conv", "add", "b_conv", "add_1"], [("a", "add"), ("b", "b_*")])
+        {'image': '', 'conv': 'a', 'add': 'a', 'b_conv': 'b', 'add_1': 'b'}
+    """
+    found: dict[str, str] = {}
+    start = 1 + max([i for i, name in enumerate(layer_names) if name.startswith(CONTRACT) or i == 0])
+    found.update(dict.fromkeys(layer_names[:start], ""))
+    for position, (stage, pattern) in enumerate(stages):
+        matching = [i for i, name in enumerate(layer_names) if fnmatch.fnmatchcase(name, pattern)]
+        if not matching or matching[-1] < start:
+            raise FreezeError(f"stage {stage!r} ends at no layer: its pattern {pattern!r} matches nothing after the stage before it")
+        end = len(layer_names) if position == len(stages) - 1 else matching[-1] + 1
+        found.update(dict.fromkeys(layer_names[start:end], stage))
+        start = end
+    return found

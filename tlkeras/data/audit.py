@@ -1,0 +1,134 @@
+"""What is odd about the data, each with path and reason, before training sees it."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from tlkeras.data.examples import Issue
+from tlkeras.data.split import SPLITS, Splits
+from tlkeras.data.store import ImageStore
+
+NEAR = 3  # bits in which the hashes of two near-duplicates may differ, of 64
+LISTED = 100  # issues of one kind that are listed; all are counted
+IMBALANCE = 20  # largest class over smallest, from where it is told
+FLAT = 6  # hashes with fewer bits set, or unset, come from pictures without structure and say nothing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Audit:
+    """The issues found, counted and listed."""
+
+    issues: tuple[Issue, ...]
+    counts: dict[str, int]
+    classes: dict[str, dict[str, int]]
+    skipped: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns what `data_audit.json` holds."""
+        return {
+            "skipped": self.skipped,
+            "counts": self.counts,
+            "classes": self.classes,
+            "issues": [asdict(issue) for issue in self.issues],
+        }
+
+    def summary(self, shown: int = 3) -> list[str]:
+        """Returns lines for the screen: for each kind the count and the first few."""
+        lines = []
+        for kind, count in sorted(self.counts.items()):
+            first = [issue for issue in self.issues if issue.kind == kind][:shown]
+            more = f" … and {count - len(first)} more in data_audit.json" if count > len(first) else ""
+            lines.append(f"audit: {kind} ({count}): " + "; ".join(f"{i.path}: {i.reason} ({i.action})" for i in first) + more)
+        return lines
+
+
+def audit(store: ImageStore, splits: Splits) -> Audit:
+    """Looks for bad files, duplicates, leaks between splits, near-duplicates and lopsided classes."""
+    where = _split_of(store, splits)
+    found = [*store.notes, *store.skipped, *_duplicates(store, where), *_near_duplicates(store, where), *_classes(store)]
+    counts = Counter(issue.kind for issue in found)
+    listed: Counter[str] = Counter()
+    kept = []
+    for issue in found:
+        listed[issue.kind] += 1
+        if listed[issue.kind] <= LISTED:
+            kept.append(issue)
+    return Audit(issues=tuple(kept), counts=dict(counts), classes=_class_counts(store, where), skipped=len(store.skipped))
+
+
+def _split_of(store: ImageStore, splits: Splits) -> list[str]:
+    where = [""] * len(store)
+    for name in SPLITS:
+        for index in getattr(splits, name):
+            where[index] = name
+    return where
+
+
+def _class_counts(store: ImageStore, where: Sequence[str]) -> dict[str, dict[str, int]]:
+    table = {label: dict.fromkeys(SPLITS, 0) for label in store.labels}
+    for label, split in zip(store.y, where, strict=True):
+        table[store.labels[label]][split] += 1
+    return table
+
+
+def _duplicates(store: ImageStore, where: Sequence[str]) -> Iterator[Issue]:
+    groups: dict[str, list[int]] = defaultdict(list)
+    for index, digest in enumerate(store.sha256):
+        groups[digest].append(index)
+    for first, *others in groups.values():
+        for other in others:
+            kind, tail = "duplicate", ""
+            if store.y[first] != store.y[other]:
+                kind, tail = "contradicting-labels", f", labelled {store.examples[first].label!r} there and {store.examples[other].label!r} here"
+            elif where[first] != where[other]:
+                kind, tail = "duplicate-across-splits", f", which is in {where[first]} and this in {where[other]}"
+            yield Issue(kind=kind, path=store.examples[other].id, reason=f"same content as {store.examples[first].id}{tail}", action="kept")
+
+
+def _near_duplicates(store: ImageStore, where: Sequence[str]) -> Iterator[Issue]:
+    for first, other in near_pairs(store.dhash):
+        if store.sha256[first] == store.sha256[other]:
+            continue
+        across = where[first] != where[other]
+        kind = "near-duplicate-across-splits" if across else "near-duplicate"
+        tail = f", which is in {where[first]} and this in {where[other]}" if across else ""
+        yield Issue(kind=kind, path=store.examples[other].id, reason=f"looks like {store.examples[first].id}{tail}", action="kept")
+
+
+def near_pairs(hashes: np.ndarray, distance: int = NEAR) -> list[tuple[int, int]]:
+    """Returns pairs (i, j), i < j, whose hashes differ in at most `distance` bits; each j appears once at most.
+
+    Hashes that differ in at most 3 of 64 bits agree in one of four 16-bit bands at least, so only such pairs are
+    compared. Hashes of flat pictures are left out.
+    """
+    ones = np.bitwise_count(hashes)
+    useful = np.flatnonzero((ones >= FLAT) & (ones <= 64 - FLAT))
+    best: dict[int, int] = {}
+    for band in range(distance + 1):
+        keys = (hashes[useful] >> np.uint64(16 * band)) & np.uint64(0xFFFF)
+        order = useful[np.argsort(keys, kind="stable")]
+        sizes = np.unique(keys, return_counts=True)[1]
+        for group in np.split(order, np.cumsum(sizes)[:-1]):
+            for place, other in enumerate(group[1:], start=1):
+                close = np.flatnonzero(np.bitwise_count(hashes[group[:place]] ^ hashes[other]) <= distance)
+                if len(close):
+                    first = int(group[close[0]])
+                    best[int(other)] = min(first, best.get(int(other), first))
+    return sorted((first, other) for other, first in best.items())
+
+
+def _classes(store: ImageStore) -> Iterator[Issue]:
+    counts = np.bincount(store.y, minlength=len(store.labels))
+    for label, count in zip(store.labels, counts, strict=True):
+        if count == 1:
+            yield Issue(kind="single-example-class", path=label, reason="one picture only: nothing of it can be held out", action="kept")
+    present = counts[counts > 0]
+    if len(present) and present.max() >= IMBALANCE * present.min():
+        large, small = store.labels[int(counts.argmax())], store.labels[int(np.where(counts > 0, counts, counts.max() + 1).argmin())]
+        reason = f"{large!r} has {present.max()} pictures and {small!r} {present.min()}; --class-weights evens that out"
+        yield Issue(kind="imbalance", path=small, reason=reason, action="kept")

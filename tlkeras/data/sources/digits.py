@@ -1,0 +1,21 @@
+"""The built-in source: scikit-learn's 1,797 real handwritten digits, 8 x 8 pixels.
+
+Alpaydin & Kaynak 1998, Optical Recognition of Handwritten Digits, UCI repository, CC BY 4.0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tlkeras.data.examples import Dataset, from_arrays
+
+
+def open_digits(spec: str, *, labels: Sequence[str] | None = None, data_dir: str | None = None) -> Dataset:
+    """Returns the digits as grey pictures, ink bright on dark, with labels "0" to "9"."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    grey = np.round(digits.images * (255 / 16)).astype("uint8")  # 0-16 -> 0-255
+    return from_arrays(grey, [str(label) for label in digits.target], labels=labels, name="digits")

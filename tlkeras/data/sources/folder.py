@@ -1,0 +1,84 @@
+"""A folder of class folders, also with `train/`, `val/` and `test/` inside."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tlkeras.data.examples import Dataset, Example, Issue, make_dataset
+from tlkeras.errors import DataError
+
+SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test", "testing": "test"}
+# What operating systems and tools leave in folders.
+JUNK = {"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "__pycache__"}
+PICTURES = {
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif",
+    ".heic", ".heif", ".avif", ".ppm", ".pgm", ".jp2", ".tga", ".ico", "",
+}  # fmt: skip
+
+
+def open_folder(spec: str, *, labels: Sequence[str] | None = None, data_dir: str | None = None) -> Dataset:
+    """Lists a folder; each class is a folder, pictures may lie deeper inside it.
+
+    Raises:
+        DataError: when the folder is empty, holds pictures but no class folders, or has one class only.
+    """
+    root = Path(spec).expanduser()
+    notes: list[Issue] = []
+    entries = _visible(root, root, notes)
+    if not entries:
+        raise DataError(f"folder {spec!r} is empty; expected a folder for each class with pictures in it")
+    folders = [entry for entry in entries if entry.is_dir()]
+    if not folders:
+        raise DataError(f"folder {spec!r} holds files but no class folders; put each picture into a folder named after its class, or use a CSV with path,label")
+    splits = {folder: SPLITS.get(folder.name.lower()) for folder in folders}
+    examples: list[Example] = []
+    if all(splits.values()) and "train" in splits.values():
+        for folder, split in splits.items():
+            examples += _classes([one for one in _visible(folder, root, notes) if one.is_dir()], root, split, notes)
+    else:
+        examples = _classes(folders, root, None, notes)
+    for entry in entries:
+        if not entry.is_dir():
+            notes.append(Issue(kind="stray-file", path=entry.name, reason="lies outside the class folders", action="ignored"))
+    return make_dataset(f"folder {spec!r}", examples, notes=notes, labels=labels)
+
+
+def _classes(folders: Sequence[Path], root: Path, split: str | None, notes: list[Issue]) -> list[Example]:
+    found = []
+    for folder in folders:
+        members = list(_pictures(folder, root, notes))
+        found += [Example(id=_id(path, root), label=folder.name, path=path, split=split) for path in members]
+        if not members:
+            notes.append(Issue(kind="empty-class", path=_id(folder, root), reason="the folder holds no pictures, so it is no class", action="ignored"))
+    return found
+
+
+def _pictures(folder: Path, root: Path, notes: list[Issue]) -> Iterator[Path]:
+    for entry in _visible(folder, root, notes):
+        if entry.is_dir():
+            yield from _pictures(entry, root, notes)
+        elif entry.suffix.lower() in PICTURES:
+            yield entry
+        else:
+            notes.append(Issue(kind="not-an-image", path=_id(entry, root), reason=f"{entry.suffix} is no picture format", action="ignored"))
+
+
+def _visible(folder: Path, root: Path, notes: list[Issue]) -> list[Path]:
+    """Returns the entries of a folder in a fixed order; hidden ones and those of the system are noted and left out."""
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError as error:
+        raise DataError(f"cannot read folder {str(folder)!r}: {error.strerror}; check its permissions") from error
+    kept = []
+    for name in names:
+        if name.startswith(".") or name.lower() in JUNK:
+            notes.append(Issue(kind="hidden", path=_id(folder / name, root), reason="hidden, or left by an operating system", action="ignored"))
+        else:
+            kept.append(folder / name)
+    return kept
+
+
+def _id(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix()

@@ -1,0 +1,68 @@
+"""The sources: what a `--data` value can be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tlkeras.data.examples import Dataset
+from tlkeras.errors import DataError, near
+from tlkeras.loading import load_function
+from tlkeras.registry import Registry
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """One kind of source.
+
+    Args:
+        name: short name.
+        takes: whether a `--data` value is of this kind.
+        open: `"module:function"`, called with (value, labels, data_dir), returns a `Dataset`.
+        help: one line for people.
+    """
+
+    name: str
+    takes: Callable[[str], bool]
+    open: str
+    help: str
+
+
+SOURCES: Registry[Source] = Registry(
+    "source",
+    [
+        Source(name="digits", takes=lambda spec: spec == "digits", open="tlkeras.data.sources.digits:open_digits", help="1,797 handwritten digits"),
+        Source(name="tfds", takes=lambda spec: spec.startswith("tfds:"), open="tlkeras.data.sources.tfds:open_tfds", help="tfds:NAME[:CONFIG]"),
+        Source(name="folder", takes=lambda spec: Path(spec).is_dir(), open="tlkeras.data.sources.folder:open_folder", help="a folder of class folders"),
+        Source(
+            name="csv",
+            takes=lambda spec: Path(spec).is_file() and Path(spec).suffix.lower() == ".csv",
+            open="tlkeras.data.sources.table:open_csv",
+            help="a CSV file with path,label columns",
+        ),
+    ],
+)
+
+
+def open_source(spec: str | None, *, labels: Sequence[str] | None = None, data_dir: str | None = None) -> Dataset:
+    """Lists the examples of a source; no picture is read yet, except from sources that are arrays.
+
+    Args:
+        spec: a `--data` value; None means the built-in digits.
+        labels: a label map from training to keep to.
+        data_dir: where tensorflow-datasets keeps prepared data.
+
+    Raises:
+        DataError: when there is no such source or it holds nothing to learn from.
+    """
+    value = "digits" if spec is None else spec
+    for source in SOURCES:
+        if source.takes(value):
+            return load_function(source.open)(value, labels=labels, data_dir=data_dir)
+    path = Path(value).expanduser()
+    if path.is_file():
+        raise DataError(f"{value!r} is a file, but no CSV; expected {', '.join(source.help for source in SOURCES)}")
+    siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    hint = near(path.name, siblings) if siblings else f"the folder {str(path.parent)!r} is missing too"
+    raise DataError(f"no folder, CSV file or source {value!r}; {hint}")

@@ -1,0 +1,71 @@
+"""Data sets of tensorflow-datasets: `tfds:NAME[:CONFIG]`; what is prepared locally is used as it is."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tlkeras.data.examples import Dataset, Example, make_dataset
+from tlkeras.data.sources.folder import SPLITS
+from tlkeras.errors import DataError
+
+PATIENCE = 10  # seconds until a host that does not answer is given up
+
+
+def open_tfds(spec: str, *, labels: Sequence[str] | None = None, data_dir: str | None = None) -> Dataset:
+    """Reads an image classification set; it is downloaded only when it is not under `data_dir`.
+
+    Raises:
+        DataError: for an unknown name, a set without image and label, or one that cannot be had from here.
+    """
+    builder = _prepared(spec, data_dir)
+    features = builder.info.features
+    if not {"image", "label"} <= set(features):
+        raise DataError(f"{spec!r} has the features {', '.join(features)}; expected image and label")
+    names = getattr(features["label"], "names", None)
+    examples = []
+    for split in builder.info.splits:
+        known = SPLITS.get(split.lower().split("_")[0])
+        if known is None:
+            continue
+        for index, row in enumerate(builder.as_data_source(split=split) if _random_access(builder) else _stream(builder, split)):
+            image, label = np.asarray(row["image"]), int(row["label"])
+            examples.append(Example(id=f"{spec}/{split}/{index}", label=names[label] if names else str(label), array=image, split=known))
+    only_train = {example.split for example in examples} == {"train"}
+    if only_train:
+        examples = [Example(id=e.id, label=e.label, array=e.array) for e in examples]
+    return make_dataset(spec, examples, labels=labels)
+
+
+def _random_access(builder: Any) -> bool:
+    return builder.info.file_format is not None and builder.info.file_format.value == "array_record"
+
+
+def _stream(builder: Any, split: str) -> Any:
+    import tensorflow_datasets as tfds
+
+    return tfds.as_numpy(builder.as_dataset(split=split, shuffle_files=False))
+
+
+def _prepared(spec: str, data_dir: str | None) -> Any:
+    """Returns a builder whose data is on disk."""
+    import tensorflow_datasets as tfds
+
+    name = spec.removeprefix("tfds:").replace(":", "/", 1)
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(PATIENCE)
+    try:
+        builder = tfds.builder(name, data_dir=data_dir, try_gcs=False)
+        if not builder.data_path.exists():
+            builder.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=False))
+        return builder
+    except Exception as error:  # tensorflow-datasets raises its own, requests' and the file system's errors here
+        reason = " ".join(str(error).split())[:200]
+        raise DataError(
+            f"{spec!r} cannot be had ({type(error).__name__}: {reason}); prepare it elsewhere and pass --data-dir DIR, or use a folder or a CSV"
+        ) from error
+    finally:
+        socket.setdefaulttimeout(before)
