@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,21 @@ CHATTER = re.compile(
     r"|flatbuffer_export\.cc|Estimated count of arithmetic ops|Created TensorFlow Lite XNNPACK|grappler|single_machine|devices\.cc|W0000|I0000"
     r"|mlir_graph_optimization_pass|fingerprint",
 )
+
+
+@contextmanager
+def quiet_converters() -> Iterator[None]:
+    """Keeps what converters print on success off the screen; their errors are exceptions and pass."""
+    loggers = [logging.getLogger(name) for name in ("tensorflow", "absl", "tf2onnx")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with filtered_stderr(CHATTER):
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +136,7 @@ def _one(row: Format, graph: Graph, out: Path, samples: Samples, expected: parit
         raise ExportError(f"{row.name} takes {row.options.__name__}, got {type(options).__name__}")
     with tempfile.TemporaryDirectory(dir=out, prefix=f".{row.name}-") as folder:
         aside = Path(folder) / row.path
-        with filtered_stderr(CHATTER):
+        with quiet_converters():
             load_function(row.write)(graph, aside, options)
         runnable = not getattr(options, "allow_flex", False)
         verdict = parity.check(row, aside, samples, expected, graph) if runnable else None

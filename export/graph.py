@@ -57,7 +57,7 @@ class Graph:
         return list(keras.tree.flatten(self.model.inputs))
 
     @cached_property
-    def network(self) -> tf.types.experimental.PolymorphicFunction:
+    def network(self) -> tf.types.experimental.ConcreteFunction:
         """All inputs, positionally -> dictionary of outputs (and `features` where there is such a layer)."""
         model, names = self._with_features()
         structure = model._inputs_struct  # a list, a dictionary or one tensor: called as it was built
@@ -67,10 +67,8 @@ class Graph:
             return dict(zip(names, out, strict=True))
 
         signature = [tf.TensorSpec(t.shape, t.dtype, name=t.name) for t in self.inputs]
-        function = tf.function(call, input_signature=signature, autograph=False)
         with no_xla():
-            function.get_concrete_function()
-        return function
+            return tf.function(call, input_signature=signature, autograph=False).get_concrete_function()
 
     def _with_features(self) -> tuple[keras.Model, list[str]]:
         names = self.output_names

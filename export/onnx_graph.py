@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,6 @@ def write(graph: Graph, path: Path, options: OnnxOptions) -> None:
     function = graph.frozen
     outputs = {tensor.name: name for name, tensor in zip(sorted(graph.output_names), function.outputs, strict=True)}
     inputs = {tensor.name: spec.name for tensor, spec in zip(function.inputs, graph.inputs, strict=True)}
-    logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)  # what it would log is checked below, and raised
     proto, _ = tf2onnx.convert.from_graph_def(
         function.graph.as_graph_def(),
         input_names=list(inputs),

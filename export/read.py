@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 from tlkeras.errors import ExportError
 from tlkeras.export import runner
 from tlkeras.export.graph import SCORES
+from tlkeras.startup import KNOWN_NOISE, filtered_stderr
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +69,11 @@ def open_artifact(path: str | Path) -> Predictor:
     path = Path(path)
     kind = kind_of(path)
     try:
-        name, shape = INPUTS[kind](path)
-        call, runtime = runner.READERS[kind](str(path), [name])
+        with filtered_stderr(re.compile(r"Created TensorFlow Lite XNNPACK delegate|" + KNOWN_NOISE.pattern)):
+            name, shape = INPUTS[kind](path)
+            call, runtime = runner.READERS[kind](str(path), [name])
+            if len(shape) == 4:  # the first call prints too
+                call({name: np.zeros((1, *shape[1:]), "float32")})
     except Exception as error:  # three runtimes, each with errors of its own
         raise ExportError(f"cannot open {str(path)!r}: {' '.join(str(error).split())[:300]}") from error
     if len(shape) != 4 or shape[1] != shape[2] or shape[3] != 3:

@@ -22,24 +22,33 @@ def write(graph: Graph, path: Path, options: SavedModelOptions) -> None:
     if graph.spec.decode is None:
         signatures["serving_default"] = graph.predict_tensor
     else:
-        signatures["serving_default"] = _from_bytes(graph, lambda out: {SCORES: out[SCORES], **_names(graph, out[SCORES])})
+        answer = _from_bytes(graph)
+        signatures["serving_default"] = _signature(lambda out: {SCORES: out[SCORES], **_names(graph, out[SCORES])}, answer)
         if graph.spec.features_layer:
-            signatures["embed"] = _from_bytes(graph, lambda out: {FEATURES: out[FEATURES]})
+            signatures["embed"] = _signature(lambda out: {FEATURES: out[FEATURES]}, answer)
     strip = tf.saved_model.SaveOptions(experimental_debug_stripper=True)
     tf.saved_model.save(graph.module, str(path), signatures=signatures, options=strip)
 
 
-def _from_bytes(graph: Graph, answer: Any) -> Any:
+# The suffix of `image_bytes` makes TF Serving's REST API take base64.
+BYTES = tf.TensorSpec((None,), tf.string, name="image_bytes")
+
+
+def _from_bytes(graph: Graph) -> Any:
+    """Returns a traced function, encoded pictures -> all outputs: traced once, called by several signatures."""
     (image,) = graph.inputs
     decode = graph.spec.decode
     picture = tf.TensorSpec(image.shape[1:], tf.uint8)
 
     def serve(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         images = tf.map_fn(decode, image_bytes, fn_output_signature=picture)  # (n,) -> (n, size, size, 3)
-        return answer(graph.network(tf.cast(images, image.dtype)))
+        return graph.network(tf.cast(images, image.dtype))
 
-    # The suffix of `image_bytes` makes TF Serving's REST API take base64.
-    return tf.function(serve, input_signature=[tf.TensorSpec((None,), tf.string, name="image_bytes")], autograph=False)
+    return tf.function(serve, input_signature=[BYTES], autograph=False).get_concrete_function()
+
+
+def _signature(pick: Any, answer: Any) -> Any:
+    return tf.function(lambda image_bytes: pick(answer(image_bytes)), input_signature=[BYTES], autograph=False)
 
 
 def _names(graph: Graph, scores: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -1,3 +1,35 @@
-"""From a pretrained Keras backbone and your own data to a model proven to work where it will run."""
+"""From a pretrained Keras backbone and your own data to a model proven to work where it will run.
+
+Importing this package loads neither TensorFlow nor Keras; the names below load what they need when first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
 
 __version__ = "0.1.0"
+
+_PUBLIC = {
+    "BACKBONES": "tlkeras.backbones.registry",
+    "RECIPES": "tlkeras.recipes.registry",
+    "RunConfig": "tlkeras.config",
+    "TlkerasError": "tlkeras.errors",
+    "evaluate": "tlkeras.workflow",
+    "finetune": "tlkeras.workflow",
+    "from_arrays": "tlkeras.data.examples",
+    "open_source": "tlkeras.data.sources.registry",
+    "predict": "tlkeras.workflow",
+}
+
+__all__ = sorted([*_PUBLIC, "__version__"])
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if _PUBLIC[name] == "tlkeras.workflow":
+        from tlkeras.startup import load_tensorflow
+
+        load_tensorflow()
+    return getattr(importlib.import_module(_PUBLIC[name]), name)

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import keras
+from keras.src.saving import serialization_lib
 
 from tlkeras.backbones.registry import BACKBONES, Backbone, KerasDownload, Wheel
 from tlkeras.errors import ConfigError, WeightsMismatch, WeightsUnavailable
@@ -85,7 +86,7 @@ def _load_file(model: keras.Model, choice: str) -> keras.Model:
     _check_kind(path)
     try:
         if path.suffix == ".keras":
-            model.set_weights(_read_keras(path).get_weights())
+            model.set_weights(read_keras(path).get_weights())
         else:
             model.load_weights(path)
     except (ValueError, OSError, KeyError, IndexError) as error:
@@ -105,8 +106,13 @@ def _check_kind(path: Path) -> None:
         raise WeightsMismatch(f"weights file {path.name!r} is not a whole {'Keras archive' if path.suffix == '.keras' else 'HDF5 file'}; fetch it again")
 
 
-def _read_keras(path: Path) -> keras.Model:
-    if keras.src.saving.serialization_lib.in_safe_mode() is False:
+def read_keras(path: Path) -> keras.Model:
+    """Reads a `.keras` file without letting it run code.
+
+    Raises:
+        ConfigError: when unsafe deserialisation is switched on in this process.
+    """
+    if serialization_lib.in_safe_mode() is False:
         # keras.config.enable_unsafe_deserialization() beats safe_mode=True, so the file could run code.
         raise ConfigError("Keras' unsafe deserialisation is switched on in this process; switch it off to read a .keras file")
     return keras.saving.load_model(path, compile=False, safe_mode=True)

@@ -12,10 +12,6 @@ from tlkeras.cli.options import with_config_flags
 from tlkeras.config import RunConfig, read_yaml
 from tlkeras.errors import OutputError
 
-app = typer.Typer(help="Print or write config files.", no_args_is_help=True, rich_markup_mode=None)
-
-
-@app.command("render", help="Print the effective config, every default filled in.")
 @with_config_flags
 def render(
     config: str | None = typer.Option(None, "--config", help="YAML file with the same keys as the flags; flags win.", metavar="FILE.yaml"),
@@ -28,7 +24,6 @@ def render(
     typer.echo(configs.to_yaml(settings.to_dict()), nl=False)
 
 
-@app.command("init", help="Write a commented config for a data set.")
 @with_config_flags
 def init(
     write: str = typer.Option("tlkeras.yaml", "--write", help="File to write; must not exist.", metavar="FILE.yaml"),

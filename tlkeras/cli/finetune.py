@@ -79,16 +79,12 @@ def _dry_run(settings: RunConfig) -> None:
 def _finetune(settings: RunConfig, quiet: bool) -> None:
     from tlkeras import workflow
     from tlkeras.cli.screen import Screen
-    from tlkeras.training.run import Interrupted
 
     screen = Screen(quiet)
     if settings.data.source is None:
         screen.say("no --data given: using scikit-learn's 1,797 handwritten digits; for your own pictures, --data FOLDER with one folder per class")
-    try:
-        with screen.live():
-            result = workflow.finetune(settings, reporter=screen)
-    except Interrupted as stop:
-        raise KeyboardInterrupt(workflow.after_interrupt(stop)) from stop
+    with screen.live():
+        result = workflow.finetune(settings, reporter=screen)
     show(result, screen)
 
 

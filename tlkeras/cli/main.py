@@ -2,14 +2,38 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import typer
 
 from tlkeras import __version__
-from tlkeras.cli import check_install, config, evaluate, finetune, predict
+from tlkeras.cli import check_install, evaluate, finetune, predict
+from tlkeras.cli import config as config_command
+
+def guarded(command: Callable[..., None]) -> Callable[..., None]:
+    """Makes errors raised on purpose one line, and Ctrl-C a sentence; all others keep their traceback."""
+
+    @functools.wraps(command)
+    def run(*args: Any, **kwargs: Any) -> None:
+        from tlkeras.errors import TlkerasError
+
+        try:
+            command(*args, **kwargs)
+        except TlkerasError as error:
+            if kwargs.get("debug"):
+                raise
+            typer.echo(f"error: {error}", err=True)
+            _leave(1)
+        except KeyboardInterrupt as stop:
+            typer.echo(str(stop) or "stopped", err=True)
+            _leave(130)
+
+    return run
+
 
 app = typer.Typer(
     name="tlkeras",
@@ -19,11 +43,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command("finetune", help=finetune.HELP)(finetune.command)
-app.command("evaluate")(evaluate.command)
-app.command("predict")(predict.command)
-app.command("check-install")(check_install.command)
-app.add_typer(config.app, name="config")
+app.command("finetune", help=finetune.HELP)(guarded(finetune.command))
+app.command("evaluate")(guarded(evaluate.command))
+app.command("predict")(guarded(predict.command))
+app.command("check-install")(guarded(check_install.command))
+configs = typer.Typer(help="Print or write config files.", no_args_is_help=True, rich_markup_mode=None)
+configs.command("render", help="Print the effective config, every default filled in.")(guarded(config_command.render))
+configs.command("init", help="Write a commented config for a data set.")(guarded(config_command.init))
+app.add_typer(configs, name="config")
 
 
 @app.callback(invoke_without_command=True)
@@ -35,30 +62,14 @@ def _root(version: bool = typer.Option(False, "--version", help="Print the versi
 
 def main() -> None:
     """Runs the `tlkeras` command."""
-    run(app)
+    app()
 
 
 def script(command: Callable[..., None], help: str | None = None) -> None:
     """Runs one sub-command as a script of its own (`python scripts/finetune.py …`)."""
     single = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-    single.command(help=help)(command)
-    run(single)
-
-
-def run(application: typer.Typer) -> None:
-    """Runs an application; errors raised on purpose become one line, all others keep their traceback."""
-    from tlkeras.errors import TlkerasError
-
-    try:
-        application(standalone_mode=True)
-    except TlkerasError as error:
-        if "--debug" in sys.argv:
-            raise
-        typer.echo(f"error: {error}", err=True)
-        _leave(1)
-    except KeyboardInterrupt as stop:
-        typer.echo(str(stop) or "stopped", err=True)
-        _leave(130)
+    single.command(help=help)(guarded(command))
+    single()
 
 
 def _leave(code: int) -> None:

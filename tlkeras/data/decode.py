@@ -35,22 +35,29 @@ def decode_and_resize(data: tf.Tensor, size: int, resize: str = "stretch") -> tf
     Returns:
         uint8 (size, size, 3), RGB, upright.
     """
-    image = tf.io.decode_image(data, channels=3, expand_animations=False)
-    image = _upright(tf.ensure_shape(image, (None, None, 3)), orientation(data))
-    return resize_image(image, size, resize)
+    image = tf.ensure_shape(tf.io.decode_image(data, channels=3, expand_animations=False), (None, None, 3))
+    # Turned when small: the result is square, so that turning and resizing can be swapped.
+    return _rounded(_upright(_square(image, size, resize), orientation(data)), size)
 
 
 def resize_image(image: tf.Tensor, size: int, resize: str = "stretch") -> tf.Tensor:
     """Resizes uint8 (height, width, 3) to uint8 (size, size, 3): bilinear, with antialiasing."""
+    return _rounded(_square(image, size, resize), size)
+
+
+def _rounded(image: tf.Tensor, size: int) -> tf.Tensor:
+    return tf.ensure_shape(tf.saturate_cast(tf.round(image), tf.uint8), (size, size, 3))
+
+
+def _square(image: tf.Tensor, size: int, resize: str) -> tf.Tensor:
+    """Returns float32 (size, size, 3)."""
     shape = tf.shape(image)
     if resize == "crop":
         side = tf.maximum(1, tf.cast(tf.round(CROP * tf.cast(tf.minimum(shape[0], shape[1]), tf.float32)), tf.int32))
         image = tf.slice(image, tf.stack([(shape[0] - side) // 2, (shape[1] - side) // 2, 0]), tf.stack([side, side, 3]))
     if resize == "pad":
-        image = tf.image.resize_with_pad(image, size, size, antialias=True)
-    else:
-        image = tf.image.resize(image, (size, size), antialias=True)
-    return tf.ensure_shape(tf.saturate_cast(tf.round(image), tf.uint8), (size, size, 3))
+        return tf.image.resize_with_pad(image, size, size, antialias=True)
+    return tf.image.resize(image, (size, size), antialias=True)
 
 
 # === Orientation ===

@@ -50,7 +50,7 @@ class ImageStore:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Read:
+class Reading:
     """What reading one example gave."""
 
     sha256: str = ""
@@ -83,7 +83,7 @@ def materialise(
     """
     count = len(dataset.examples)
     images = _allocate(count, size, cache_dir, memory_limit)
-    decoder = _Decoder(size, resize)
+    decoder = Decoder(size, resize)
     results = []
     with ThreadPoolExecutor(THREADS) as pool:
         for index, one in enumerate(pool.map(lambda i: decoder.read(dataset.examples[i], images[i]), range(count))):
@@ -97,7 +97,7 @@ def materialise(
     return _store(dataset, images, kept, results, skipped)
 
 
-def _store(dataset: Dataset, images: np.ndarray, kept: Sequence[int], results: Sequence[_Read], skipped: tuple[Issue, ...]) -> ImageStore:
+def _store(dataset: Dataset, images: np.ndarray, kept: Sequence[int], results: Sequence[Reading], skipped: tuple[Issue, ...]) -> ImageStore:
     for place, index in enumerate(kept):  # closes the gaps that bad files left
         if place != index:
             images[place] = images[index]
@@ -109,13 +109,18 @@ def _store(dataset: Dataset, images: np.ndarray, kept: Sequence[int], results: S
         y=np.array([ids[example.label] for example in examples], "int32"),
         examples=examples,
         sha256=tuple(results[index].sha256 for index in kept),
-        dhash=difference_hash(images),
+        dhash=np.where([_tells(example) for example in examples], difference_hash(images), np.uint64(0)),
         labels=dataset.labels,
         skipped=skipped,
         notes=(*dataset.notes, *(one.note for one in results if one.note)),
     )
     _check_classes(dataset, store)
     return store
+
+
+def _tells(example: Example) -> bool:
+    """Whether a perceptual hash of 8 x 8 cells says anything: icons and 8 x 8 digits all look alike to it."""
+    return example.array is None or min(example.array.shape[:2]) >= 32
 
 
 def _check_classes(dataset: Dataset, store: ImageStore) -> None:
@@ -136,7 +141,7 @@ def _allocate(count: int, size: int, cache_dir: Path | None, memory_limit: int) 
     return np.lib.format.open_memmap(folder / "pictures.npy", mode="w+", dtype="uint8", shape=shape)
 
 
-class _Decoder:
+class Decoder:
     """Decodes examples into rows of an array, in several threads at once."""
 
     def __init__(self, size: int, resize: str):
@@ -145,25 +150,25 @@ class _Decoder:
         self._from_bytes = tf.function(lambda data: decode.decode_and_resize(data, size, resize), input_signature=[scalar], autograph=False)
         self._from_array = tf.function(lambda image: decode.resize_image(image, size, resize), input_signature=[picture], autograph=False)
 
-    def read(self, example: Example, into: np.ndarray) -> _Read:
+    def read(self, example: Example, into: np.ndarray) -> Reading:
         """Decodes one example; a file that cannot be read gives an issue, never an exception."""
         if example.array is not None:
             into[:] = self._from_array(decode.as_rgb(example.array)).numpy()
-            return _Read(sha256=hashlib.sha256(np.ascontiguousarray(example.array).tobytes()).hexdigest())
+            return Reading(sha256=hashlib.sha256(np.ascontiguousarray(example.array).tobytes()).hexdigest())
         return self._read_file(example, into)
 
-    def _read_file(self, example: Example, into: np.ndarray) -> _Read:
+    def _read_file(self, example: Example, into: np.ndarray) -> Reading:
         path = example.path or Path(example.id)
         try:
             content = path.read_bytes()
             into[:] = self._from_bytes(decode.read_image_bytes(path)).numpy()
         except OSError as error:
-            return _Read(bad=Issue(kind="unreadable", path=example.id, reason=error.strerror or str(error), action="skipped"))
+            return Reading(bad=Issue(kind="unreadable", path=example.id, reason=error.strerror or str(error), action="skipped"))
         except DataError as error:
-            return _Read(bad=Issue(kind=_kind(content), path=example.id, reason=str(error), action="skipped"))
+            return Reading(bad=Issue(kind=_kind(content), path=example.id, reason=str(error), action="skipped"))
         except tf.errors.OpError as error:
-            return _Read(bad=Issue(kind="truncated", path=example.id, reason=f"cannot be decoded: {_short(error)}", action="skipped"))
-        return _Read(sha256=hashlib.sha256(content).hexdigest(), note=_extension_note(example, path, content))
+            return Reading(bad=Issue(kind="truncated", path=example.id, reason=f"cannot be decoded: {_short(error)}", action="skipped"))
+        return Reading(sha256=hashlib.sha256(content).hexdigest(), note=_extension_note(example, path, content))
 
 
 def _kind(content: bytes) -> str:

@@ -79,44 +79,60 @@ class StageResult:
 class Interrupted(KeyboardInterrupt):
     """The user stopped a stage; the model holds the weights of the best epoch so far."""
 
-    def __init__(self, epochs: int, history: list[dict[str, float]]):
-        super().__init__(f"stopped after {epochs} epochs")
+    def __init__(self, epochs: int, history: list[dict[str, float]], text: str = ""):
+        super().__init__(text or f"stopped after {epochs} epochs")
         self.epochs, self.history = epochs, history
 
 
-def run(task: TaskModel, stages: Sequence[tuple[Stage, Sequence[Rule]]], train: Examples, val: Examples, options: Options) -> list[StageResult]:
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What all stages did, and the trained model's scores of the held-out splits, in their order."""
+
+    stages: list[StageResult]
+    scores: dict[str, np.ndarray]
+
+
+def run(task: TaskModel, stages: Sequence[tuple[Stage, Sequence[Rule]]], parts: Mapping[str, Examples], options: Options) -> Trained:
     """Trains the task model in place, stage after stage.
 
     Args:
         task: the task model.
         stages: each stage with its freeze rules.
-        train: what is learned from.
-        val: what early stopping looks at; may be empty.
+        parts: `train` is learned from, `val` is what early stopping looks at, `test` is only scored; the
+            last two may be empty.
         options: what holds for all stages.
 
     Raises:
         TrainingDiverged, OutOfMemory, FreezeError: see `errors`.
         Interrupted: at Ctrl-C, with the best weights so far in the model.
     """
-    return [_run_stage(task, stage, rules, train, val, options) for stage, rules in stages]
+    results = []
+    scores: dict[str, np.ndarray] = {}
+    for index, (stage, rules) in enumerate(stages):
+        result, scores = _run_stage(task, stage, rules, parts, options, last=index == len(stages) - 1)
+        results.append(result)
+    return Trained(stages=results, scores=scores)
 
 
-def _run_stage(task: TaskModel, stage: Stage, rules: Sequence[Rule], train: Examples, val: Examples, options: Options) -> StageResult:
+def _run_stage(
+    task: TaskModel, stage: Stage, rules: Sequence[Rule], parts: Mapping[str, Examples], options: Options, *, last: bool
+) -> tuple[StageResult, dict[str, np.ndarray]]:
     flags = freezing.apply(task.model, rules, stages=task.stages, batch_norm=options.batch_norm)
     before = freezing.frozen_digests(task.model)
-    parts = prefix.split(task.model)
+    model = prefix.split(task.model)
     started = time.monotonic()
-    epochs, cached = stage.epochs, 0
-    train_x, train_y, val_x = [train.images], train.y, [val.images]
-    augmentation = options.augment
-    if parts.prefix is not None:
+    cached = 0
+    given = {name: [part.images] for name, part in parts.items()}
+    train_y, epochs, augmentation = parts["train"].y, stage.epochs, options.augment
+    if model.prefix is not None:
         views = 1 if options.augment == "none" else min(MAX_VIEWS, stage.epochs)
-        train_x, train_y, val_x = _cache(parts.prefix, train, val, views, options)
-        epochs, augmentation, cached = math.ceil(stage.epochs / views), "none", len(train) + len(val)
+        given = _features(model.prefix, parts, views, options, held_out=("val", "test") if last else ("val",))
+        train_y, epochs, augmentation = np.tile(train_y, views), math.ceil(stage.epochs / views), "none"
+        cached = sum(len(parts[name]) for name in given)
     features_done = time.monotonic()
-    history, best_epoch = _fit(task, stage, parts.suffix, epochs, augmentation, (train_x, train_y), (val_x, val.y), options)
+    history, best_epoch = _fit(task, stage, model.suffix, epochs, augmentation, (given["train"], train_y), (given["val"], parts["val"].y), options)
     freezing.check_frozen(task.model, before)
-    return StageResult(
+    result = StageResult(
         name=stage.name,
         history=history,
         best_epoch=best_epoch,
@@ -125,25 +141,46 @@ def _run_stage(task: TaskModel, stage: Stage, rules: Sequence[Rule], train: Exam
         cached_examples=cached,
         seconds={"features": features_done - started, "fit": time.monotonic() - features_done},
     )
+    held_out = {name: given[name] for name in ("val", "test")} if last else {}
+    return result, {name: _scores(model.suffix, arrays, name, options) for name, arrays in held_out.items()}
 
 
-def _cache(model: keras.Model, train: Examples, val: Examples, views: int, options: Options) -> tuple[list[np.ndarray], np.ndarray, list[np.ndarray]]:
-    """Runs the prefix once per example and view; views of one example stand `len(train)` apart."""
-    total = views * len(train) + len(val)
+def _scores(suffix: keras.Model, arrays: list[np.ndarray], name: str, options: Options, batch: int = 64) -> np.ndarray:
+    """Runs the suffix on what the prefix gave: the same function as the whole model on the pictures."""
+    count = len(arrays[0])
+    parts = [np.empty((0, suffix.output_shape[-1]), "float32")]
+    for start in range(0, count, batch):
+        given = [np.asarray(array[start : start + batch], "float32") for array in arrays]
+        parts.append(np.asarray(suffix.predict_on_batch(given[0] if len(given) == 1 else given), "float32"))
+        options.tell(f"score {name}", min(start + batch, count), count, "")
+    return np.concatenate(parts)
 
-    def compute(images: np.ndarray, offset: int) -> list[np.ndarray]:
-        return prefix.compute(model, images, progress=lambda done, _: options.tell("features", offset + done, total, ""))
 
-    val_x = compute(val.images, 0)
-    seen = [compute(_view(train, view, options), len(val) + view * len(train)) for view in range(views)]
-    train_x = seen[0] if views == 1 else [np.concatenate(parts) for parts in zip(*seen, strict=True)]
-    return train_x, np.tile(train.y, views), val_x
+def _features(
+    model: keras.Model, parts: Mapping[str, Examples], views: int, options: Options, held_out: Sequence[str]
+) -> dict[str, list[np.ndarray]]:
+    """Runs the prefix once per example and view; the views of one example stand `len(train)` apart."""
+    forward = prefix.constant_function(model)
+    train = parts["train"]
+    looks = [_view(train, view, options) for view in range(views)]
+    wanted = {**{name: [parts[name].images] for name in held_out}, "train": looks}
+    total = sum(len(images) for several in wanted.values() for images in several)
+    done = 0
+    found = {}
+    for name, several in wanted.items():
+        arrays = []
+        for images in several:
+            offset = done
+            arrays.append(prefix.compute(model, images, forward, folder=options.checkpoints, progress=lambda n, _, o=offset: options.tell("features", o + n, total, "")))
+            done += len(images)
+        found[name] = arrays[0] if len(arrays) == 1 else [np.concatenate(same) for same in zip(*arrays, strict=True)]
+    return found
 
 
 def _view(train: Examples, view: int, options: Options) -> np.ndarray | augment.AugmentedView:
     if options.augment == "none":
         return train.images
-    return augment.AugmentedView(train.images, name=options.augment, seed=options.seed, epoch=view)
+    return augment.AugmentedView(images=train.images, name=options.augment, seed=options.seed, epoch=view)
 
 
 def _fit(
