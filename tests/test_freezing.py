@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tests.helpers import BLOCKS, pictures, tiny_model
 from tlkeras import freezing
 from tlkeras.errors import ConfigError, FreezeError
+from tlkeras.freeze_rules import matches
 
 
 def trainable_layers(model):
@@ -71,7 +72,7 @@ def test_the_first_matching_rule_always_wins_or_the_rules_are_refused(rules):
     except FreezeError:
         return
     for path, stage in paths.items():
-        first = next(rule for rule in rules if freezing._matches(rule[0], path, stage))
+        first = next(rule for rule in rules if matches(rule[0], path, stage))
         assert taken[path] == first
 
 

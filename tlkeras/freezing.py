@@ -1,13 +1,7 @@
-"""Which layers train: ordered rules, one flag per layer, and a report that tells the truth.
-
-A rule is `(pattern, trainable)`. A pattern is a shell-style pattern on the layer's path (`block7*`,
-`encoder/*/dense`) or, after `stage:`, on the name of its stage (`stage:block7`). Rules are ordered, the first
-match wins, every layer must be matched and every rule must be used.
-"""
+"""Which layers train: ordered rules (`tlkeras.freeze_rules`), one flag per layer, and a report that tells the truth."""
 
 from __future__ import annotations
 
-import fnmatch
 import hashlib
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,11 +9,13 @@ from dataclasses import dataclass
 
 import keras
 
-from tlkeras.errors import ConfigError, FreezeError, near
+from tlkeras.errors import FreezeError
+from tlkeras.freeze_rules import HEAD, Rule, matches, parse, resolve
 
-Rule = tuple[str, bool]
+__all__ = [
+    "HEAD", "LayerFlag", "Report", "Rule", "apply", "check_frozen", "freeze", "frozen_digests", "leaves", "parse", "report", "resolve", "unfreeze",
+]  # fmt: skip
 
-HEAD = "head"
 _APPLIED: weakref.WeakKeyDictionary[keras.Model, _Applied] = weakref.WeakKeyDictionary()
 
 
@@ -65,86 +61,6 @@ class Report:
         widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in [head, *rows]]
         return "\n".join([*lines, f"{self.trainable_parameters:,} of {self.parameters:,} parameters train"])
-
-
-# === Rules ===
-
-
-def parse(spec: str, stages: Sequence[str]) -> tuple[Rule, ...]:
-    """Turns an `--unfreeze` value into rules; the head always trains.
-
-    Args:
-        spec: `none`, `all`, `last:N` (the last N stages), `from:STAGE` (it and all above), or
-            layer-path patterns, comma-separated.
-        stages: the backbone's stage names, from input to output.
-
-    Raises:
-        ConfigError: for a stage or a number that the backbone does not have.
-
-    Example:
-        >>> parse("last:1", ["stem", "block1"])
-        (('stage:block1', True), ('stage:head', True), ('*', False))
-    """
-    if spec == "all":
-        return (("*", True),)
-    return (*((pattern, True) for pattern in _unfrozen(spec, stages)), (f"stage:{HEAD}", True), ("*", False))
-
-
-def _unfrozen(spec: str, stages: Sequence[str]) -> list[str]:
-    kind, _, value = spec.partition(":")
-    if spec == "none":
-        return []
-    if kind == "last":
-        if not value.isdigit() or not 1 <= int(value) <= len(stages):
-            raise ConfigError(f"unfreeze is {spec!r}; this backbone has {len(stages)} stages, expected last:1 to last:{len(stages)}")
-        return [f"stage:{name}" for name in stages[-int(value) :]]
-    if kind == "from":
-        if value not in stages:
-            raise ConfigError(f"unfreeze is {spec!r}; no stage {value!r} in this backbone; {near(value, stages)}")
-        return [f"stage:{name}" for name in stages[list(stages).index(value) :]]
-    return [part.strip() for part in spec.split(",") if part.strip()]
-
-
-def _matches(pattern: str, path: str, stage: str) -> bool:
-    if pattern.startswith("stage:"):
-        return fnmatch.fnmatchcase(stage, pattern.removeprefix("stage:"))
-    return fnmatch.fnmatchcase(path, pattern)
-
-
-def resolve(paths: Mapping[str, str], rules: Sequence[Rule]) -> dict[str, Rule]:
-    """Returns, for each layer path, the rule that takes it.
-
-    Args:
-        paths: layer path -> stage name ("" for none), from input to output.
-        rules: ordered `(pattern, trainable)`.
-
-    Raises:
-        FreezeError: when a layer has no rule or a rule takes no layer.
-    """
-    taken: dict[str, Rule] = {}
-    used: set[int] = set()
-    for path, stage in paths.items():
-        for index, rule in enumerate(rules):
-            if _matches(rule[0], path, stage):
-                taken[path] = rule
-                used.add(index)
-                break
-    missed = [path for path in paths if path not in taken]
-    if missed:
-        raise FreezeError(f"no freeze rule for {len(missed)} layers, the first is {missed[0]!r}; end the rules with ['*', true or false]")
-    for index, (pattern, _) in enumerate(rules):
-        if index not in used:
-            raise FreezeError(_idle(pattern, paths))
-    return taken
-
-
-def _idle(pattern: str, paths: Mapping[str, str]) -> str:
-    if pattern.startswith("stage:"):
-        return f"freeze rule {pattern!r} takes no layer; {near(pattern.removeprefix('stage:'), set(paths.values()) - {''})}"
-    hit = [path for path, stage in paths.items() if _matches(pattern, path, stage)]
-    if hit:
-        return f"freeze rule {pattern!r} takes no layer: earlier rules take all {len(hit)} it matches; remove it or move it up"
-    return f"freeze rule {pattern!r} matches no layer; {near(pattern.strip('*'), paths)}"
 
 
 # === Layers ===
@@ -244,7 +160,7 @@ def _toggle(model: keras.Model, pattern: str, trainable: bool, batch_norm: str =
     first: list[Rule] = [(pattern, trainable)]
     stages = _APPLIED[model].stages if model in _APPLIED else {}
     paths = [(path, layer, stages.get(path.split("/")[0], "")) for path, layer in leaves(model)]
-    rest = [(_literal(path), layer.trainable) for path, layer, stage in paths if not _matches(pattern, path, stage)]
+    rest = [(_literal(path), layer.trainable) for path, layer, stage in paths if not matches(pattern, path, stage)]
     # A BatchNorm that trains already was opted in before; freezing or unfreezing others must not change that.
     opted_in = any(is_batch_norm(layer) and layer.trainable for _, layer, _ in paths)
     return apply(model, [*first, *rest], batch_norm="train" if opted_in and not trainable else batch_norm)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from tlkeras import freezing
 from tlkeras.backbones.registry import BACKBONES
 from tlkeras.config import RunConfig
 from tlkeras.data.augment_registry import AUGMENTS
 from tlkeras.errors import ConfigError
 from tlkeras.export.formats import FORMATS
-from tlkeras.freezing import Rule
+from tlkeras.freeze_rules import Rule, parse
 from tlkeras.recipes.registry import RECIPES, Recipe, Stage
 
 SPLIT = 0.15  # fraction held out for each of validation and test where the source has no split of its own
@@ -30,7 +29,7 @@ def effective(config: RunConfig) -> RunConfig:
     AUGMENTS.get(config.train.augment)
     unfreeze = None if config.train.freeze_rules else (config.train.unfreeze or last.unfreeze)
     if unfreeze is not None:
-        freezing.parse(unfreeze, [name for name, _ in row.stages])
+        parse(unfreeze, [name for name, _ in row.stages])
     return config.updated(
         backbone=row.name,
         image_size=config.model.image_size or row.input_size,
@@ -61,6 +60,6 @@ def stages(config: RunConfig, stage_names: Sequence[str]) -> list[tuple[Stage, t
     """
     recipe = RECIPES.get(config.train.recipe or "")
     last = dataclasses.replace(recipe.stages[-1], epochs=config.train.epochs, learning_rate=config.train.learning_rate)
-    rules = config.train.freeze_rules or freezing.parse(config.train.unfreeze or "none", stage_names)
-    earlier = [(stage, freezing.parse(stage.unfreeze, stage_names)) for stage in recipe.stages[:-1]]
+    rules = config.train.freeze_rules or parse(config.train.unfreeze or "none", stage_names)
+    earlier = [(stage, parse(stage.unfreeze, stage_names)) for stage in recipe.stages[:-1]]
     return [*earlier, (last, rules)]

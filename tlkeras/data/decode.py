@@ -183,7 +183,7 @@ def _upright(image: tf.Tensor, turned: tf.Tensor) -> tf.Tensor:
 def read_image_bytes(path: str | Path) -> bytes:
     """Returns a picture file as bytes that `decode_and_resize` takes.
 
-    JPEG, PNG, GIF and WebP come as they are; other formats that Pillow reads come as upright PNG.
+    JPEG, PNG, GIF and still WebP come as they are; other formats that Pillow reads come as upright PNG.
 
     Raises:
         DataError: when the file is empty, is no picture, or is cut short.
@@ -192,10 +192,15 @@ def read_image_bytes(path: str | Path) -> bytes:
     kind = sniff(data)
     if kind is None:
         raise DataError(_not_a_picture(data))
-    return data if kind in NATIVE else _as_png(data)
+    return data if kind in NATIVE and not _is_animated_webp(data) else _as_png(data)
 
 
 NATIVE = ("jpeg", "png", "gif", "webp")
+
+
+def _is_animated_webp(data: bytes) -> bool:
+    """TensorFlow decodes animated WebP to four channels only (flag bit 1 of the VP8X header, WebP container spec)."""
+    return data[12:16] == b"VP8X" and len(data) > 20 and bool(data[20] & 0x02)
 
 
 def sniff(data: bytes) -> str | None:

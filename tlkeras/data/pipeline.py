@@ -68,7 +68,7 @@ def batches(
         return (features, labels) if weights is None else (features, labels, weight)
 
     data = tf.data.Dataset.from_generator(produce, output_signature=signature)
-    data = data.map(finish, num_parallel_calls=1).prefetch(2)
+    data = data.map(finish).prefetch(2)
     return data.apply(tf.data.experimental.assert_cardinality(math.ceil(len(y) / batch_size)))
 
 

@@ -213,7 +213,7 @@ def _fit(
     record = History()
     watch = [record, StopOnNaN(stage.learning_rate), best, Progress(lambda done, total, text: options.tell(stage.name, done, total, text))]
     with _memory_advice(options.batch_size), _on_interrupt(best, record):
-        suffix.fit(data, validation_data=checks, epochs=epochs, verbose=0, callbacks=watch)
+        suffix.fit(data, validation_data=checks, epochs=epochs, verbose=0, shuffle=False, callbacks=watch)
     best.restore()
     return record.rows, best.best_epoch
 
