@@ -221,7 +221,8 @@ def test_splits_of_the_source_win_and_others_are_made_only_when_asked_for(given_
 
 
 def collected(data):
-    return [np.concatenate([np.array(b[k]) for b in data]) for k in (0, 1)]
+    seen = [(x.numpy(), y.numpy()) for x, y in data]
+    return [np.concatenate(parts) for parts in zip(*seen, strict=True)]
 
 
 def test_T12_labels_and_pictures_come_from_the_same_pass():

@@ -47,15 +47,19 @@ def split(
         seed: of the numbers.
     """
     has = {name for name in given if name}
-    fractions = {"test": _fraction(test_split, 0.0 if has else DEFAULT), "val": _fraction(val_split, 0.0 if "val" in has else DEFAULT)}
+    test = _fraction(test_split, 0.0 if has else DEFAULT)
+    val = _fraction(val_split, 0.0 if "val" in has else DEFAULT)
+    # Where a name's numbers begin and end; one that the source gives takes nothing from the rest.
+    ranges = {"test": (0.0, 0.0 if "test" in has else test)}
+    ranges["val"] = (ranges["test"][1], ranges["test"][1] + (0.0 if "val" in has else val))
     names = np.array([name or "train" for name in given], dtype=object)
     numbers = np.array([_number(seed, one) for one in sha256])
-    limits = {"test": (0.0, fractions["test"]), "val": (fractions["test"], fractions["test"] + fractions["val"])}
     pool = names == "train"
-    for name, (low, high) in limits.items():
-        if high > low and name not in has:
-            names[pool & (numbers >= low) & (numbers < high)] = name
-            _repair(names, pool, numbers, sha256, y, name, high)
+    for name, (low, high) in ranges.items():
+        names[pool & (numbers >= low) & (numbers < high)] = name
+    wanted = ["train", *(name for name, (low, high) in ranges.items() if high > low)]
+    for label in np.unique(y[pool]):
+        _repair(names, pool, pool & (y == label), numbers, np.array(sha256), wanted)
     return Splits(**{name: np.flatnonzero(names == name) for name in SPLITS})
 
 
@@ -68,15 +72,17 @@ def _number(seed: int, sha256: str) -> float:
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
-def _repair(names: np.ndarray, pool: np.ndarray, numbers: np.ndarray, sha256: Sequence[str], y: np.ndarray, name: str, high: float) -> None:
-    """Gives `name` one picture of each class that chance left without, and leaves one at least for training."""
-    hashes = np.array(sha256)
-    for label in np.unique(y[pool]):
-        members = np.flatnonzero(pool & (y == label))
-        if len(set(hashes[members])) >= 3 and not (names[members] == name).any():
-            nearest = min((i for i in members if names[i] == "train"), key=lambda i: abs(numbers[i] - high), default=None)
-            if nearest is not None:
-                names[pool & (hashes == hashes[nearest])] = name
-        if not (names[members] == "train").any():
-            last = max(members, key=lambda i: numbers[i])
-            names[pool & (hashes == hashes[last])] = "train"
+def _repair(names: np.ndarray, pool: np.ndarray, members: np.ndarray, numbers: np.ndarray, hashes: np.ndarray, wanted: Sequence[str]) -> None:
+    """Gives every wanted split a picture of the class, from the split that has most; training comes first."""
+    contents = len(set(hashes[members]))
+    for name in wanted if contents >= len(SPLITS) else wanted[:1]:
+        if (members & (names == name)).any():
+            continue
+        held = {other: len(set(hashes[members & (names == other)])) for other in wanted}
+        donor = max(held, key=lambda other: held[other])
+        if held[donor] < 2 and name != "train":
+            continue
+        candidates = np.flatnonzero(members & (names == donor))
+        # Training takes the highest number, a held-out split the lowest: the nearest to where it would have been.
+        chosen = (max if name == "train" else min)(candidates, key=lambda i: numbers[i])
+        names[pool & (hashes == hashes[chosen])] = name
