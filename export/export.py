@@ -16,20 +16,19 @@ from typing import Any
 
 import keras
 import numpy as np
-
-from tlkeras.errors import ExportError
 from tlkeras.export import parity
 from tlkeras.export.formats import FORMATS, Format
 from tlkeras.export.graph import Graph, is_mixed
 from tlkeras.export.parity import Samples, Verdict
 from tlkeras.export.spec import ExportSpec
+
+from tlkeras.errors import ExportError
 from tlkeras.loading import load_function
 from tlkeras.startup import KNOWN_NOISE, filtered_stderr
 
 # What the converters print on success. Their errors come as exceptions; anything else is shown.
 CHATTER = re.compile(
-    KNOWN_NOISE.pattern
-    + r"|MLIR V1 optimization pass|tf_tfl_flatbuffer_helpers|Ignored (output_format|drop_control_dependency)"
+    KNOWN_NOISE.pattern + r"|MLIR V1 optimization pass|tf_tfl_flatbuffer_helpers|Ignored (output_format|drop_control_dependency)"
     r"|Reading SavedModel|reader\.cc|loader\.cc|SavedModel load for tags|Restoring SavedModel|Running initialization op"
     r"|flatbuffer_export\.cc|Estimated count of arithmetic ops|Created TensorFlow Lite XNNPACK|grappler|single_machine|devices\.cc|W0000|I0000"
     r"|mlir_graph_optimization_pass|fingerprint",

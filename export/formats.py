@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tlkeras.export import options
+
 from tlkeras.registry import Registry
 
 

@@ -15,9 +15,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+from tlkeras.export.spec import ExportSpec
 
 from tlkeras.errors import UnsupportedOps
-from tlkeras.export.spec import ExportSpec
 
 RANDOM = re.compile(r"Random(?!Dataset)|Multinomial|TruncatedNormal|StatelessDropout|RngReadAndSkip")
 SCORES, FEATURES = "scores", "features"
@@ -166,4 +166,7 @@ def float32_twin(model: keras.Model) -> keras.Model:
     finally:
         keras.config.set_dtype_policy(policy)
     twin.set_weights([v.numpy() for v in model.weights])
+    for layer in twin._flatten_layers():
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()  # its call uses copies of its weights
     return twin

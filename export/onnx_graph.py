@@ -8,11 +8,11 @@ from typing import Any
 
 import onnx
 import tf2onnx
+from tlkeras.export.graph import Graph
+from tlkeras.export.options import OnnxOptions
 
 from tlkeras import __version__
 from tlkeras.errors import UnsupportedOps
-from tlkeras.export.graph import Graph
-from tlkeras.export.options import OnnxOptions
 
 
 def write(graph: Graph, path: Path, options: OnnxOptions) -> None:
@@ -61,7 +61,9 @@ def _check(proto: onnx.ModelProto, inputs: list[str]) -> None:
     opsets = {entry.domain: entry.version for entry in proto.opset_import}
     for node in proto.graph.node:
         if not onnx.defs.has(node.op_type, opsets.get(node.domain, 1), node.domain):
-            raise UnsupportedOps(f"ONNX has no operation {node.op_type!r} (in layer {node.name!r}); replace that layer, or export SavedModel or TFLite")
+            raise UnsupportedOps(
+                f"ONNX has no operation {node.op_type!r} (in layer {node.name!r}); replace that layer, or export SavedModel or TFLite"
+            )
     got = [value.name for value in proto.graph.input]
     if got != inputs:
         raise UnsupportedOps(f"the ONNX graph asks for the inputs {got}; the model has {inputs}; please report this")

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-from tlkeras.errors import ExportError, ExportMismatch
 from tlkeras.export.formats import Format
 from tlkeras.export.graph import FEATURES, SCORES, Graph
+
+from tlkeras.errors import ExportError, ExportMismatch
 
 BATCHES = (1, 2, 3)
 RUNNER = Path(__file__).with_name("runner.py")
@@ -125,7 +125,9 @@ def _check_pictures(row: Format, answers: Mapping[str, np.ndarray], expected: Re
     return difference
 
 
-def _score(row: Format, got: np.ndarray | None, expected: np.ndarray | None, labels: np.ndarray | None, scale: float) -> tuple[float | None, float | None]:
+def _score(
+    row: Format, got: np.ndarray | None, expected: np.ndarray | None, labels: np.ndarray | None, scale: float
+) -> tuple[float | None, float | None]:
     if got is None or expected is None:
         return None, None
     # The split's scores may come from another batch size than the samples': compared as loosely as the row allows.
@@ -161,7 +163,8 @@ def run(row: Format, path: Path, samples: Samples, graph: Graph) -> tuple[dict[s
 
 
 def _job(row: Format, path: Path, samples: Samples, graph: Graph, folder: Path) -> dict[str, Any]:
-    np.savez(folder / "samples.npz", **{one.name: np.asarray(samples.inputs[one.name], one.dtype) for one in graph.inputs})
+    arrays = {one.name: np.asarray(samples.inputs[one.name], one.dtype) for one in graph.inputs}
+    np.savez(folder / "samples.npz", **arrays)  # type: ignore[arg-type]
     pictures = []
     for index, content in enumerate(samples.pictures if row.name == "saved_model" else ()):
         pictures.append(folder / f"{index}.picture")

@@ -75,7 +75,7 @@ def run(job: dict[str, Any]) -> None:
     if job["score"]:
         answers["score"] = score(call, next(iter(samples)), job["score"], job["output"])
     record["latency_ms"] = latency(call, {key: array[:1] for key, array in samples.items()}) if job["latency"] else None
-    np.savez(job["answers"], **answers)
+    np.savez(job["answers"], **answers)  # type: ignore[arg-type]
     Path(job["record"]).write_text(json.dumps(record))
 
 

@@ -6,10 +6,10 @@ import re
 from pathlib import Path
 
 import tensorflow as tf
-
-from tlkeras.errors import ExportError, UnsupportedOps
 from tlkeras.export.graph import Graph
 from tlkeras.export.options import TFLiteOptions
+
+from tlkeras.errors import ExportError, UnsupportedOps
 
 
 def write(graph: Graph, path: Path, options: TFLiteOptions) -> None:
@@ -37,7 +37,9 @@ def write(graph: Graph, path: Path, options: TFLiteOptions) -> None:
 def _explained(error: Exception) -> ExportError:
     """Names the operations that the converter could not place."""
     text = str(error)
-    names = sorted(set(re.findall(r"tf\.(\w+)\(", text)) | set(re.findall(r"Flex ops: ([\w, ]+)", text)) | set(re.findall(r"'tf\.(\w+)' op", text)))
+    names = sorted(
+        set(re.findall(r"tf\.(\w+)\(", text)) | set(re.findall(r"Flex ops: ([\w, ]+)", text)) | set(re.findall(r"'tf\.(\w+)' op", text))
+    )
     if not names:
         return ExportError(f"TFLite conversion failed: {' '.join(text.split())[:300]}")
     return UnsupportedOps(

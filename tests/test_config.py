@@ -10,7 +10,9 @@ from tlkeras.errors import ConfigError
 
 
 def test_what_is_stored_reads_back_as_the_same_config(tmp_path):
-    config = RunConfig.from_dict({"backbone": "vgg16", "learning-rate": 1e-4, "export": "onnx,tflite", "freeze_rules": [["a*", True], ["*", False]]})
+    config = RunConfig.from_dict(
+        {"backbone": "vgg16", "learning-rate": 1e-4, "export": "onnx,tflite", "freeze_rules": [["a*", True], ["*", False]]}
+    )
     path = tmp_path / "config.yaml"
     path.write_text(configs.to_yaml(config.to_dict(), comments=True), encoding="utf-8")
     assert RunConfig.from_dict(configs.read_yaml(path)) == config
@@ -50,7 +52,9 @@ def test_a_bad_value_is_an_error_that_names_the_key(values, message):
         RunConfig.from_dict(values)
 
 
-@pytest.mark.parametrize(("text", "message"), [("- a\n- b\n", "expected `key: value`"), ("a: [", "is not YAML"), (b"\xff\xfe\x00", "cannot read|not YAML")])
+@pytest.mark.parametrize(
+    ("text", "message"), [("- a\n- b\n", "expected `key: value`"), ("a: [", "is not YAML"), (b"\xff\xfe\x00", "cannot read|not YAML")]
+)
 def test_a_file_that_is_no_mapping_is_an_error(tmp_path, text, message):
     path = tmp_path / "c.yaml"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())

@@ -48,7 +48,9 @@ class DataConfig:
         for name in ("val_split", "test_split"):
             _within(name, getattr(self, name), 0.0, 0.9)
         if (self.val_split or 0) + (self.test_split or 0) > 0.9:
-            raise ConfigError(f"val_split + test_split is {self.val_split} + {self.test_split}; at most 0.9, so that examples remain to train on")
+            raise ConfigError(
+                f"val_split + test_split is {self.val_split} + {self.test_split}; at most 0.9, so that examples remain to train on"
+            )
         _within("limit", self.limit, 2, None)
         _one_of("resize", self.resize, ("stretch", "crop", "pad"))
 
@@ -71,17 +73,24 @@ class ModelConfig:
 class TrainConfig:
     """How it is trained."""
 
-    recipe: str | None = key(None, "Named list of stages; an unknown name lists them.", unset="feature-extraction, or full with --unfreeze", metavar="NAME")
+    recipe: str | None = key(
+        None, "Named list of stages; an unknown name lists them.", unset="feature-extraction, or full with --unfreeze", metavar="NAME"
+    )
     epochs: int | None = key(None, "Passes over the training split, at most (the last stage's).", unset="the recipe's", metavar="N")
     batch_size: int = key(32, "Examples per step.", metavar="N")
     learning_rate: float | None = key(None, "Peak learning rate (the last stage's).", unset="the recipe's", metavar="X")
     unfreeze: str | None = key(
-        None, "What trains besides the head: none, all, last:2 (stages), from:block5, or layer-name patterns.", unset="the recipe's", metavar="SPEC"
+        None,
+        "What trains besides the head: none, all, last:2 (stages), from:block5, or layer-name patterns.",
+        unset="the recipe's",
+        metavar="SPEC",
     )
     freeze_rules: tuple[tuple[str, bool], ...] = key(
         (), "Ordered [pattern, trainable] rules, first match wins (config file only); instead of unfreeze.", unset="unfreeze"
     )
-    batch_norm: str | None = key(None, "BatchNorm of the backbone: frozen or train.", unset="frozen; train with --weights none", metavar="frozen|train")
+    batch_norm: str | None = key(
+        None, "BatchNorm of the backbone: frozen or train.", unset="frozen; train with --weights none", metavar="frozen|train"
+    )
     augment: str = key("none", "Augmentation of the training pictures; an unknown name lists them.", metavar="NAME")
     patience: int = key(8, "Epochs without a better validation loss before a stage stops early.", metavar="N")
     mixed_precision: bool = key(False, "Compute in bfloat16 (CPU, TPU) or float16 (GPU), keep float32 weights.")

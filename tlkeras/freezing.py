@@ -95,9 +95,7 @@ def _own_parameters(layer: keras.Layer) -> int:
 # === Flags ===
 
 
-def apply(
-    model: keras.Model, rules: Sequence[Rule], *, stages: Mapping[str, str] | None = None, batch_norm: str = "frozen"
-) -> Report:
+def apply(model: keras.Model, rules: Sequence[Rule], *, stages: Mapping[str, str] | None = None, batch_norm: str = "frozen") -> Report:
     """Sets the trainable flag of every layer by the rules; the one place where flags are set.
 
     Flags are set leaf by leaf, because Keras ignores `parent.trainable = True` when the parent says True
@@ -142,7 +140,9 @@ def _check_flags(model: keras.Model, wanted: Mapping[int, tuple[str, bool]]) -> 
     actual = {id(v) for v in model.trainable_variables}
     wrong = sorted(path for variable, (path, trainable) in wanted.items() if (variable in actual) != trainable)
     if wrong:
-        raise FreezeError(f"Keras did not take the trainable flag of {wrong[0]!r} ({len(wrong)} variables in all); is it shared with a frozen layer?")
+        raise FreezeError(
+            f"Keras did not take the trainable flag of {wrong[0]!r} ({len(wrong)} variables in all); is it shared with a frozen layer?"
+        )
 
 
 def freeze(model: keras.Model, pattern: str) -> Report:

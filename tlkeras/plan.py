@@ -32,7 +32,7 @@ def effective(config: RunConfig) -> RunConfig:
         parse(unfreeze, [name for name, _ in row.stages])
     return config.updated(
         backbone=row.name,
-        image_size=config.model.image_size or row.input_size,
+        image_size=image_size(config),
         recipe=recipe.name,
         epochs=config.train.epochs or last.epochs,
         learning_rate=last.learning_rate if config.train.learning_rate is None else config.train.learning_rate,
@@ -42,12 +42,19 @@ def effective(config: RunConfig) -> RunConfig:
     )
 
 
+def image_size(config: RunConfig) -> int:
+    """Returns the side of the input in pixels, as said or as the backbone has it."""
+    return config.model.image_size or BACKBONES.get(config.model.backbone).input_size
+
+
 def _recipe(config: RunConfig) -> Recipe:
     """The recipe asked for; without one, the frozen one unless something is to be unfrozen."""
     unfreezes = bool(config.train.freeze_rules) or config.train.unfreeze not in (None, "none")
     recipe = RECIPES.get(config.train.recipe or ("full" if unfreezes else "feature-extraction"))
     if unfreezes and recipe.stages[-1].unfreeze == "none":
-        raise ConfigError(f"recipe {recipe.name!r} keeps the backbone frozen, but unfreeze is set; leave one of them out, or take --recipe full")
+        raise ConfigError(
+            f"recipe {recipe.name!r} keeps the backbone frozen, but unfreeze is set; leave one of them out, or take --recipe full"
+        )
     return recipe
 
 
@@ -59,7 +66,9 @@ def stages(config: RunConfig, stage_names: Sequence[str]) -> list[tuple[Stage, t
         stage_names: the backbone's stages, from input to output.
     """
     recipe = RECIPES.get(config.train.recipe or "")
-    last = dataclasses.replace(recipe.stages[-1], epochs=config.train.epochs, learning_rate=config.train.learning_rate)
+    last = recipe.stages[-1]
+    rate = last.learning_rate if config.train.learning_rate is None else config.train.learning_rate
+    last = dataclasses.replace(last, epochs=config.train.epochs or last.epochs, learning_rate=rate)
     rules = config.train.freeze_rules or parse(config.train.unfreeze or "none", stage_names)
     earlier = [(stage, parse(stage.unfreeze, stage_names)) for stage in recipe.stages[:-1]]
     return [*earlier, (last, rules)]

@@ -18,7 +18,20 @@ from tlkeras import config as configs
 from tlkeras.config import RunConfig
 from tlkeras.errors import DataError, OutputError
 
-RECORDED = ("tlkeras", "tensorflow", "keras", "numpy", "keras-cv", "keras-hub", "onnx", "tf2onnx", "onnxruntime", "ai-edge-litert", "pillow", "scikit-learn")
+RECORDED = (
+    "tlkeras",
+    "tensorflow",
+    "keras",
+    "numpy",
+    "keras-cv",
+    "keras-hub",
+    "onnx",
+    "tf2onnx",
+    "onnxruntime",
+    "ai-edge-litert",
+    "pillow",
+    "scikit-learn",
+)
 
 
 @dataclass(frozen=True)
@@ -87,14 +100,18 @@ def create(out: str | None, *, backbone: str, data: str | None) -> Run:
     try:
         if root.exists() and (not root.is_dir() or any(root.iterdir())):
             what = "holds a run already" if Run(root).config.exists() else "is not an empty folder"
-            raise OutputError(f"--out {str(root)!r} {what}, and nothing is overwritten; choose another, for example {str(_fresh(root.parent, root.name))!r}")
+            raise OutputError(
+                f"--out {str(root)!r} {what}, and nothing is overwritten; choose another, for example {str(_fresh(root.parent, root.name))!r}"
+            )
         for folder in (root, Run(root).checkpoints, Run(root).exports):
             folder.mkdir(parents=True, exist_ok=True)
         _check_writable(root)
     except OutputError:
         raise
     except OSError as error:
-        raise OutputError(f"cannot write to --out {str(root)!r}: {error.strerror or error}; choose a folder that you may write to") from error
+        raise OutputError(
+            f"cannot write to --out {str(root)!r}: {error.strerror or error}; choose a folder that you may write to"
+        ) from error
     return Run(root)
 
 
@@ -172,7 +189,7 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def environment(arguments: Iterable[str] | None = None) -> dict[str, Any]:
     """Returns what a reader needs to run the same again: versions, machine, command."""
-    versions = {}
+    versions: dict[str, str | None] = {}
     for name in RECORDED:
         try:
             versions[name] = importlib.metadata.version(name)

@@ -43,7 +43,7 @@ def filtered_stderr(noise: re.Pattern[str] = KNOWN_NOISE) -> Iterator[None]:
             held.seek(0)
             for line in held.read().decode(errors="replace").splitlines():
                 if not noise.search(line):
-                    print(line, file=sys.stderr)
+                    sys.stderr.write(line + "\n")
 
 
 def load_tensorflow() -> None:

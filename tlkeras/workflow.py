@@ -25,10 +25,10 @@ from tlkeras.data.sources.registry import open_source
 from tlkeras.data.split import SPLITS, Splits, split
 from tlkeras.data.store import Decoder, ImageStore, materialise
 from tlkeras.data.subset import subset
+from tlkeras.errors import ConfigError, DataError
 from tlkeras.evaluation import metrics, report
 from tlkeras.evaluation.metrics import Score
 from tlkeras.export.export import Artifact, export
-from tlkeras.errors import ConfigError, DataError
 from tlkeras.export.manifest import read_manifest, write_manifest
 from tlkeras.export.parity import Samples
 from tlkeras.export.read import open_artifact
@@ -187,7 +187,7 @@ def _prepare(config: RunConfig, dataset: Dataset, run: Run | None, clock: _Clock
     with clock.phase("decode"):
         store = materialise(
             dataset,
-            size=config.model.image_size,
+            size=plan.image_size(config),
             resize=config.data.resize,
             cache_dir=run.checkpoints if run else None,
             strict=config.data.strict,
@@ -304,14 +304,14 @@ def _export(
 
 def decoder(config: RunConfig) -> Callable[[tf.Tensor], tf.Tensor]:
     """Returns the decode-and-resize function of a config: encoded bytes -> uint8 (size, size, 3)."""
-    return partial(decode.decode_and_resize, size=config.model.image_size, resize=config.data.resize)
+    return partial(decode.decode_and_resize, size=plan.image_size(config), resize=config.data.resize)
 
 
 def encoded(example: Example) -> bytes:
     """Returns an example as an encoded picture: its file, or a PNG of its array."""
-    if example.path is not None:
-        return decode.read_image_bytes(example.path)
-    return decode.encode_png(example.array)
+    if example.array is not None:
+        return decode.encode_png(example.array)
+    return decode.read_image_bytes(example.path or example.id)
 
 
 def _summary(
@@ -385,7 +385,9 @@ def open_target(target: str | Path) -> Target:
     """
     path = Path(target).expanduser()
     if not path.exists():
-        raise DataError(f"no run or artifact {str(target)!r}; expected the folder of a run, a .keras model, a SavedModel folder, a .tflite or an .onnx file")
+        raise DataError(
+            f"no run or artifact {str(target)!r}; expected the folder of a run, a .keras model, a SavedModel folder, a .tflite or an .onnx file"
+        )
     run = runs.of(path)
     if run and path.resolve() == run.root:
         path = run.model
@@ -418,7 +420,9 @@ def _open_keras(path: Path, run: Run | None) -> Target:
     )
 
 
-def keras_scores(model: keras.Model, images: np.ndarray, *, batch_size: int = 64, progress: Callable[[int, int], None] | None = None) -> np.ndarray:
+def keras_scores(
+    model: keras.Model, images: np.ndarray, *, batch_size: int = 64, progress: Callable[[int, int], None] | None = None
+) -> np.ndarray:
     """Returns the scores of pictures (n, size, size, 3), RGB 0-255, as float32 (n, classes)."""
     found = [np.empty((0, model.output_shape[-1]), "float32")]
     for start in range(0, len(images), batch_size):
@@ -440,7 +444,14 @@ class Evaluation:
 
     def to_dict(self) -> dict[str, Any]:
         rows = {one.label: {"precision": one.precision, "recall": one.recall, "f1": one.f1, "n": one.n} for one in self.score.per_class}
-        return {**self.score.to_dict(), "per_class": rows, "runtime": self.runtime, "data": self.data, "split": self.part, "skipped": self.skipped}
+        return {
+            **self.score.to_dict(),
+            "per_class": rows,
+            "runtime": self.runtime,
+            "data": self.data,
+            "split": self.part,
+            "skipped": self.skipped,
+        }
 
 
 def evaluate(
@@ -489,7 +500,7 @@ def _chosen(store: ImageStore, dataset: Dataset, own: RunConfig | None, part: st
     everything = np.arange(len(store))
     if part == "all" or (part == "auto" and own is None and not dataset.has_splits):
         return everything, "all"
-    fractions = {"val_split": own.data.val_split, "test_split": own.data.test_split, "seed": own.seed} if own else {}
+    fractions: dict[str, Any] = {"val_split": own.data.val_split, "test_split": own.data.test_split, "seed": own.seed} if own else {}
     splits = split(store.sha256, store.y, [example.split for example in store.examples], **fractions)
     if part == "auto":
         part = "test" if len(splits.test) else "val"

@@ -98,7 +98,9 @@ def test_a_csv_lists_paths_labels_and_splits(tmp_path):
     assert [note.path for note in dataset.notes] == ["t.csv:4", "t.csv:5"]
 
 
-@pytest.mark.parametrize(("text", "message"), [("file,class\na,b\n", "expected path and label"), ("path,label,split\na,b,dev\n", "t.csv:2"), ("", "no pictures")])
+@pytest.mark.parametrize(
+    ("text", "message"), [("file,class\na,b\n", "expected path and label"), ("path,label,split\na,b,dev\n", "t.csv:2"), ("", "no pictures")]
+)
 def test_a_csv_that_is_no_table_of_pictures_is_an_error(tmp_path, text, message):
     (tmp_path / "t.csv").write_text(text)
     with pytest.raises(DataError, match=message):
@@ -123,7 +125,9 @@ def test_arrays_take_names_or_indices_as_labels():
     assert [e.label for e in from_arrays(x, [1, 0, 1], labels=["cat", "dog"]).examples] == ["dog", "cat", "dog"]
 
 
-@pytest.mark.parametrize("x", [np.zeros((2, 8, 8)), np.zeros((2, 8), "uint8"), np.zeros((2, 8, 8, 2), "uint8"), np.zeros((3, 8, 8), "uint8")])
+@pytest.mark.parametrize(
+    "x", [np.zeros((2, 8, 8)), np.zeros((2, 8), "uint8"), np.zeros((2, 8, 8, 2), "uint8"), np.zeros((3, 8, 8), "uint8")]
+)
 def test_arrays_of_another_kind_are_an_error_that_names_type_and_shape(x):
     with pytest.raises(DataError, match="expected"):
         from_arrays(x, ["a", "b"])

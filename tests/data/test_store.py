@@ -261,7 +261,9 @@ def test_T14_what_is_given_is_not_changed():
 
 def test_class_weights_follow_their_examples():
     y = np.array([0, 1, 1, 0, 2])
-    for _, labels, weights in pipeline.batches(np.zeros((5, 2), "float32"), y, batch_size=2, shuffle=True, seed=0, class_weights={0: 1.0, 1: 2.0, 2: 3.0}):
+    for _, labels, weights in pipeline.batches(
+        np.zeros((5, 2), "float32"), y, batch_size=2, shuffle=True, seed=0, class_weights={0: 1.0, 1: 2.0, 2: 3.0}
+    ):
         assert np.array_equal(weights.numpy(), labels.numpy() + 1.0)
 
 

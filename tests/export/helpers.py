@@ -5,11 +5,11 @@ from functools import partial
 import keras
 import numpy as np
 from keras import layers
-
-from tlkeras.data import decode
 from tlkeras.export.export import export
 from tlkeras.export.parity import Samples
 from tlkeras.export.spec import ExportSpec
+
+from tlkeras.data import decode
 
 FORMATS = ("saved_model", "tflite", "onnx")
 LABELS = ("ant", "bée", "蜂")
@@ -50,7 +50,9 @@ def spec(size=16, features=True, **options):
 
 def picture_samples(n=4, size=16):
     x = images(n, size)
-    return Samples(inputs={"image": x}, pictures=[decode.encode_png(one.astype("uint8")) for one in x], score_inputs=x, score_labels=np.zeros(n, int))
+    return Samples(
+        inputs={"image": x}, pictures=[decode.encode_png(one.astype("uint8")) for one in x], score_inputs=x, score_labels=np.zeros(n, int)
+    )
 
 
 def export_all(model, folder, size=16, formats=FORMATS, **options):
@@ -68,5 +70,3 @@ def graph_ops(saved_model):
 
 def weight_bytes(model):
     return sum(v.numpy().nbytes for v in model.variables)
-
-

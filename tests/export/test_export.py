@@ -10,19 +10,19 @@ import onnx
 import pytest
 import tensorflow as tf
 from keras import layers
-
-from tests.export.helpers import FORMATS, LABELS, calibrate, conv_net, export_all, graph_ops, images, picture_samples, spec, weight_bytes
-from tlkeras.data import decode
-from tlkeras.errors import ConfigError, ExportError, ExportMismatch, UnknownName, UnsupportedOps
 from tlkeras.export import formats as formats_module
 from tlkeras.export import parity
 from tlkeras.export.export import export
-from tlkeras.export.graph import Graph, is_mixed
+from tlkeras.export.graph import Graph, float32_twin, is_mixed
 from tlkeras.export.manifest import read_manifest, write_manifest
 from tlkeras.export.options import OnnxOptions, TFLiteOptions
 from tlkeras.export.parity import Samples
 from tlkeras.export.read import open_artifact
 from tlkeras.export.spec import ExportSpec
+
+from tests.export.helpers import FORMATS, LABELS, calibrate, conv_net, export_all, graph_ops, images, picture_samples, spec, weight_bytes
+from tlkeras.data import decode
+from tlkeras.errors import ConfigError, ExportError, ExportMismatch, UnknownName, UnsupportedOps
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +127,9 @@ def test_T6_exact_gelu_and_grouped_convolutions_run_everywhere(tmp_path, name):
 def test_T6_no_xla_call_stays_in_a_saved_model(tmp_path):
     x = np.random.default_rng(0).random((3, 16, 16, 4)).astype("float32")
     export(gelu_net(), ExportSpec(), tmp_path, Samples(inputs={"image": x}), formats=("saved_model",))
-    assert not [node.name for node in graph_ops(tmp_path / "saved_model") if "_XlaMustCompile" in node.attr and node.attr["_XlaMustCompile"].b]
+    assert not [
+        node.name for node in graph_ops(tmp_path / "saved_model") if "_XlaMustCompile" in node.attr and node.attr["_XlaMustCompile"].b
+    ]
 
 
 def test_T6_an_operation_onnx_lacks_is_named_with_its_layer(tmp_path):
@@ -185,6 +187,19 @@ def test_T8_mixed_precision_is_exported_as_its_float32_twin(tmp_path, policy):
     assert keras.config.dtype_policy().name == before.name and is_mixed(model)
 
 
+def test_T8_the_float32_twin_keeps_the_statistics_of_a_normalisation_layer():
+    inputs = keras.Input((8, 8, 3))
+    normalise = layers.Normalization(dtype="mixed_bfloat16", name="norm")
+    outputs = layers.Conv2D(2, 3, dtype="mixed_bfloat16")(normalise(inputs))
+    model = keras.Model(inputs, outputs)
+    normalise.adapt_mean.assign([100.0, 120.0, 140.0])
+    normalise.adapt_variance.assign([40.0, 50.0, 60.0])
+    normalise.finalize_state()
+    twin = float32_twin(model)
+    x = images(2, 8)
+    assert np.abs(twin.predict(x, verbose=0) - model.predict(x, verbose=0)).max() < 0.05 * np.abs(twin.predict(x, verbose=0)).max()
+
+
 # === Other models ===
 
 
@@ -192,7 +207,9 @@ def test_T8_mixed_precision_is_exported_as_its_float32_twin(tmp_path, policy):
 def test_two_inputs_and_two_outputs_keep_their_names(tmp_path, name):
     a, b = keras.Input((3,), name="left"), keras.Input((2,), name="right")
     both = layers.Concatenate()([a, b])
-    model = keras.Model([a, b], {"sum": layers.Dense(2, name="sum")(both), "kind": layers.Dense(4, activation="softmax", name="kind")(both)})
+    model = keras.Model(
+        [a, b], {"sum": layers.Dense(2, name="sum")(both), "kind": layers.Dense(4, activation="softmax", name="kind")(both)}
+    )
     samples = Samples(inputs={"left": np.random.random((3, 3)), "right": np.random.random((3, 2))})
     (artifact,) = export(model, ExportSpec(), tmp_path, samples, formats=(name,))
     assert artifact.verdict.relative_diff < 1e-4
@@ -202,7 +219,9 @@ def test_two_inputs_and_two_outputs_keep_their_names(tmp_path, name):
 def test_a_text_backbone_with_token_inputs_of_free_length_is_verified(tmp_path, name):
     import keras_hub
 
-    backbone = keras_hub.models.BertBackbone(vocabulary_size=50, num_layers=1, num_heads=2, hidden_dim=16, intermediate_dim=32, max_sequence_length=16)
+    backbone = keras_hub.models.BertBackbone(
+        vocabulary_size=50, num_layers=1, num_heads=2, hidden_dim=16, intermediate_dim=32, max_sequence_length=16
+    )
     model = keras.Model(backbone.input, layers.Dense(2)(backbone.output["pooled_output"]))
     rng = np.random.default_rng(0)
     tokens = {key: rng.integers(0, 2, (3, 9)).astype("int32") for key in backbone.input}
@@ -273,6 +292,7 @@ def test_a_damaged_artifact_is_one_clear_error(tmp_path, name, content):
 
 def test_every_row_names_a_writer_options_and_a_reader():
     from tlkeras.export import runner
+
     from tlkeras.loading import load_function
 
     for row in formats_module.FORMATS:

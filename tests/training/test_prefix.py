@@ -31,7 +31,11 @@ def test_nothing_is_cut_where_the_first_layer_trains():
 
 def test_the_suffix_holds_no_frozen_weights_when_the_backbone_is_frozen():
     _, parts = split("none", dropout=0.5)
-    assert [layer.name for layer in parts.suffix.layers if not isinstance(layer, keras.layers.InputLayer)] == ["head_dropout", "head_logits", "scores"]
+    assert [layer.name for layer in parts.suffix.layers if not isinstance(layer, keras.layers.InputLayer)] == [
+        "head_dropout",
+        "head_logits",
+        "scores",
+    ]
 
 
 def test_splitting_twice_cuts_at_the_new_boundary():

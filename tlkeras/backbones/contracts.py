@@ -65,4 +65,3 @@ def apply(name: str, x: keras.KerasTensor) -> keras.KerasTensor:
     if tuple(contract.scale) == (1.0,) * 3 and tuple(contract.offset) == (0.0,) * 3:
         return x
     return keras.layers.Rescaling(list(contract.scale), offset=list(contract.offset), dtype="float32", name="contract_rescale")(x)
-

@@ -126,7 +126,9 @@ _LITE0 = Backbone(
 Figures = tuple[str, str, int, int, int, float]  # name, class in keras.applications, pixels, features, parameters, top-1
 
 
-def _family(family: str, figures: Iterable[Figures], *, contract: str, stages: Stages, license: str, source: str, min_size: int = 32) -> list[Backbone]:
+def _family(
+    family: str, figures: Iterable[Figures], *, contract: str, stages: Stages, license: str, source: str, min_size: int = 32
+) -> list[Backbone]:
     return [
         Backbone(
             name=name,
@@ -236,7 +238,9 @@ _MOBILENET_V2 = _family(
     "mobilenet_v2",
     [("mobilenet_v2", "MobileNetV2", 224, 1280, 2_257_984, 0.713)],
     contract="minus_one_one",
-    stages=_stages({"stem": "Conv1_relu", "block0": "expanded_conv_*", **{f"block{i}": f"block_{i}_*" for i in range(1, 17)}, "top": "out_relu"}),
+    stages=_stages(
+        {"stem": "Conv1_relu", "block0": "expanded_conv_*", **{f"block{i}": f"block_{i}_*" for i in range(1, 17)}, "top": "out_relu"}
+    ),
     license="Apache-2.0",
     source="https://arxiv.org/abs/1801.04381",
 )

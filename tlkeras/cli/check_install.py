@@ -59,7 +59,7 @@ def _devices() -> None:
     import tensorflow as tf
 
     gpus = tf.config.list_physical_devices("GPU")
-    typer.echo(f"devices: CPU" + (f" and {len(gpus)} GPU" if gpus else "; no GPU, which is fine"))
+    typer.echo("devices: CPU" + (f" and {len(gpus)} GPU" if gpus else "; no GPU, which is fine"))
 
 
 def _tiny_run() -> None:
@@ -70,7 +70,15 @@ def _tiny_run() -> None:
 
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        told = {"backbone": "mobilenet", "weights": "none", "image_size": 32, "epochs": 1, "limit": 200, "recipe": "full", "out": str(Path(folder) / "run")}
+        told = {
+            "backbone": "mobilenet",
+            "weights": "none",
+            "image_size": 32,
+            "epochs": 1,
+            "limit": 200,
+            "recipe": "full",
+            "out": str(Path(folder) / "run"),
+        }
         screen = Screen(quiet=True)
         with screen.live():
             result = workflow.finetune(RunConfig.from_dict(told), reporter=screen)

@@ -12,6 +12,7 @@ from tlkeras.cli.options import with_config_flags
 from tlkeras.config import RunConfig, read_yaml
 from tlkeras.errors import OutputError
 
+
 @with_config_flags
 def render(
     config: str | None = typer.Option(None, "--config", help="YAML file with the same keys as the flags; flags win.", metavar="FILE.yaml"),

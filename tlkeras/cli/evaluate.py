@@ -6,8 +6,12 @@ import typer
 
 
 def command(
-    target: str = typer.Argument(help="Folder of a run, a .keras model, or an artifact (SavedModel folder, .tflite, .onnx).", metavar="RUN_OR_ARTIFACT"),
-    data: str | None = typer.Option(None, "--data", help="Source of the examples. [default: the run's own]", show_default=False, metavar="SOURCE"),
+    target: str = typer.Argument(
+        help="Folder of a run, a .keras model, or an artifact (SavedModel folder, .tflite, .onnx).", metavar="RUN_OR_ARTIFACT"
+    ),
+    data: str | None = typer.Option(
+        None, "--data", help="Source of the examples. [default: the run's own]", show_default=False, metavar="SOURCE"
+    ),
     part: str = typer.Option("auto", "--split", help="Which examples: auto (held-out ones), train, val, test or all."),
     data_dir: str | None = typer.Option(None, "--data-dir", help="Folder where tensorflow-datasets keeps prepared data.", metavar="DIR"),
     json_out: bool = typer.Option(False, "--json", help="Print the metrics as JSON."),
@@ -30,4 +34,6 @@ def command(
         return
     screen.console.print(scores_table(f"{target} in {result.runtime} on {result.data}", {result.part: result.score.to_dict()}))
     for row in result.score.per_class:
-        screen.console.print(f"  {row.label:<24} precision {row.precision:.3f}  recall {row.recall:.3f}  f1 {row.f1:.3f}  n {row.n}", markup=False)
+        screen.console.print(
+            f"  {row.label:<24} precision {row.precision:.3f}  recall {row.recall:.3f}  f1 {row.f1:.3f}  n {row.n}", markup=False
+        )

@@ -82,7 +82,9 @@ def _finetune(settings: RunConfig, quiet: bool) -> None:
 
     screen = Screen(quiet)
     if settings.data.source is None:
-        screen.say("no --data given: using scikit-learn's 1,797 handwritten digits; for your own pictures, --data FOLDER with one folder per class")
+        screen.say(
+            "no --data given: using scikit-learn's 1,797 handwritten digits; for your own pictures, --data FOLDER with one folder per class"
+        )
     with screen.live():
         result = workflow.finetune(settings, reporter=screen)
     show(result, screen)

@@ -14,6 +14,7 @@ from tlkeras import __version__
 from tlkeras.cli import check_install, evaluate, finetune, predict
 from tlkeras.cli import config as config_command
 
+
 def guarded(command: Callable[..., None]) -> Callable[..., None]:
     """Makes errors raised on purpose one line, and Ctrl-C a sentence; all others keep their traceback."""
 

@@ -6,7 +6,9 @@ import typer
 
 
 def command(
-    target: str = typer.Argument(help="Folder of a run, a .keras model, or an artifact (SavedModel folder, .tflite, .onnx).", metavar="RUN_OR_ARTIFACT"),
+    target: str = typer.Argument(
+        help="Folder of a run, a .keras model, or an artifact (SavedModel folder, .tflite, .onnx).", metavar="RUN_OR_ARTIFACT"
+    ),
     files: list[str] = typer.Argument(help="Pictures.", metavar="FILE..."),
     json_out: bool = typer.Option(False, "--json", help="Print one JSON object per file, with the scores of all labels."),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),

@@ -84,7 +84,10 @@ def _duplicates(store: ImageStore, where: Sequence[str]) -> Iterator[Issue]:
         for other in others:
             kind, tail = "duplicate", ""
             if store.y[first] != store.y[other]:
-                kind, tail = "contradicting-labels", f", labelled {store.examples[first].label!r} there and {store.examples[other].label!r} here"
+                kind, tail = (
+                    "contradicting-labels",
+                    f", labelled {store.examples[first].label!r} there and {store.examples[other].label!r} here",
+                )
             elif where[first] != where[other]:
                 kind, tail = "duplicate-across-splits", f", which is in {where[first]} and this in {where[other]}"
             yield Issue(kind=kind, path=store.examples[other].id, reason=f"same content as {store.examples[first].id}{tail}", action="kept")

@@ -35,7 +35,9 @@ AUGMENTS: Registry[Augment] = Registry(
     [
         Augment(name="none", help="Pictures as they are."),
         Augment(name="flip", help="Left and right swapped half of the time.", flip=True),
-        Augment(name="shift", help="A little shift, zoom and turn, never a flip: for digits, letters and signs.", zoom=0.1, shift=0.08, rotate=8),
+        Augment(
+            name="shift", help="A little shift, zoom and turn, never a flip: for digits, letters and signs.", zoom=0.1, shift=0.08, rotate=8
+        ),
         Augment(name="light", help="Flip, slight zoom and shift, light.", flip=True, zoom=0.15, shift=0.08, brightness=0.1, contrast=0.15),
         Augment(
             name="strong",

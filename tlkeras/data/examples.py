@@ -85,7 +85,9 @@ def make_dataset(
         raise DataError(f"{name} has one class only ({found[0]!r}); expected two or more, one folder for each")
     strange = [label for label in found if labels is not None and label not in labels]
     if strange:
-        raise DataError(f"{name} has {len(strange)} labels that the model does not know, the first is {strange[0]!r}; {near(strange[0], labels or ())}")
+        raise DataError(
+            f"{name} has {len(strange)} labels that the model does not know, the first is {strange[0]!r}; {near(strange[0], labels or ())}"
+        )
     return Dataset(name=name, examples=examples, labels=tuple(labels or found), notes=tuple(notes))
 
 
@@ -106,8 +108,10 @@ def from_arrays(x: np.ndarray, y: Sequence[object] | np.ndarray, *, labels: Sequ
     """
     x = np.asarray(x)
     if x.dtype != np.uint8 or x.ndim not in (3, 4) or (x.ndim == 4 and x.shape[-1] not in (1, 3, 4)):
-        raise DataError(f"x is {x.dtype} of shape {x.shape}; expected uint8 0-255 of shape (n, height, width) or (n, height, width, 1, 3 or 4)")
+        raise DataError(
+            f"x is {x.dtype} of shape {x.shape}; expected uint8 0-255 of shape (n, height, width) or (n, height, width, 1, 3 or 4)"
+        )
     if len(x) != len(y):
         raise DataError(f"x has {len(x)} pictures and y has {len(y)} labels; expected as many")
-    texts = [str(labels[int(one)]) if labels is not None and not isinstance(one, str) else str(one) for one in y]
+    texts = [str(labels[int(str(one))]) if labels is not None and not isinstance(one, str) else str(one) for one in y]
     return make_dataset(name, (Example(id=f"{name}/{i}", label=text, array=x[i]) for i, text in enumerate(texts)), labels=labels)

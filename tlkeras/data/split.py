@@ -72,7 +72,9 @@ def _number(seed: int, sha256: str) -> float:
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
-def _repair(names: np.ndarray, pool: np.ndarray, members: np.ndarray, numbers: np.ndarray, hashes: np.ndarray, wanted: Sequence[str]) -> None:
+def _repair(
+    names: np.ndarray, pool: np.ndarray, members: np.ndarray, numbers: np.ndarray, hashes: np.ndarray, wanted: Sequence[str]
+) -> None:
     """Gives every wanted split a picture of the class, from the split that has most; training comes first."""
     contents = len(set(hashes[members]))
     for name in wanted if contents >= len(SPLITS) else wanted[:1]:

@@ -92,7 +92,9 @@ def materialise(
                 progress(index + 1, count)
     skipped = tuple(one.bad for one in results if one.bad)
     if strict and skipped:
-        raise DataError(f"{len(skipped)} files cannot be used, the first is {skipped[0].path!r}: {skipped[0].reason}; mend them or leave --strict out")
+        raise DataError(
+            f"{len(skipped)} files cannot be used, the first is {skipped[0].path!r}: {skipped[0].reason}; mend them or leave --strict out"
+        )
     kept = [index for index, one in enumerate(results) if not one.bad]
     return _store(dataset, images, kept, results, skipped)
 
@@ -181,7 +183,9 @@ def _kind(content: bytes) -> str:
 
 def _short(error: tf.errors.OpError) -> str:
     """Returns the first clause of TensorFlow's message, without the names of its graph nodes."""
-    lines = [line.strip() for line in str(error.message).splitlines() if line.strip() and not line.startswith(("Detected at", "Graph execution"))]
+    lines = [
+        line.strip() for line in str(error.message).splitlines() if line.strip() and not line.startswith(("Detected at", "Graph execution"))
+    ]
     text = next((line for line in lines if "[[" not in line), "the picture is damaged")
     return text.split(" [Op")[0][:160]
 

@@ -46,7 +46,9 @@ def write(
     parts = [
         _headline(figures[held_out], held_out, config),
         _section("Scores", _table(("", "accuracy", "macro-F1", "loss", "n"), _score_rows(figures))),
-        _section("Artifacts", _table(("", "size", "latency at batch 1", "largest difference", "agreement", "accuracy"), _artifact_rows(summary))),
+        _section(
+            "Artifacts", _table(("", "size", "latency at batch 1", "largest difference", "agreement", "accuracy"), _artifact_rows(summary))
+        ),
         _section("Classes", _class_table(figures[held_out])),
         _section("Confusions", _confusions(figures[held_out], labels)),
         _section("Training", _curves(history) + _stage_table(summary)),
@@ -107,7 +109,10 @@ def _artifact_rows(summary: Mapping[str, Any]) -> list[tuple[object, ...]]:
 
 def _class_table(score: Score) -> str:
     rows = sorted(score.per_class, key=lambda one: one.f1)
-    return _table(("label", "precision", "recall", "F1", "n"), [(one.label, *map(_figure, (one.precision, one.recall, one.f1)), one.n) for one in rows])
+    return _table(
+        ("label", "precision", "recall", "F1", "n"),
+        [(one.label, *map(_figure, (one.precision, one.recall, one.f1)), one.n) for one in rows],
+    )
 
 
 def _confusions(score: Score, labels: Sequence[str]) -> str:
@@ -145,12 +150,16 @@ def _curves(history: Sequence[Mapping[str, Any]]) -> str:
     drawn = ""
     for name, values in lines.items():
         step = (width - left) / max(1, len(values) - 1)
-        points = " ".join(f"{left + i * step:.1f},{height - bottom - (height - bottom - 8) * value / top:.1f}" for i, value in enumerate(values))
+        points = " ".join(
+            f"{left + i * step:.1f},{height - bottom - (height - bottom - 8) * value / top:.1f}" for i, value in enumerate(values)
+        )
         drawn += f'<polyline fill="none" stroke="{colours[name]}" stroke-width="2" points="{points}"/>'
     axes = f'<path d="M{left} 8V{height - bottom}H{width}" fill="none" stroke="#aab4c0"/>'
     texts = f'<text x="{left - 6}" y="16" text-anchor="end">{top:.2f}</text><text x="{left - 6}" y="{height - bottom}" text-anchor="end">0</text>'
     texts += f'<text x="{width}" y="{height - 6}" text-anchor="end">{len(history)} epochs</text>'
-    legend = "".join(f'<tspan fill="{colours[name]}" dx="12">{"validation loss" if name == "val_loss" else "training loss"}</tspan>' for name in lines)
+    legend = "".join(
+        f'<tspan fill="{colours[name]}" dx="12">{"validation loss" if name == "val_loss" else "training loss"}</tspan>' for name in lines
+    )
     return (
         f'<svg viewBox="0 0 {width} {height}" width="{width}" font-size="12" fill="#5d6b7c">'
         f'{axes}{drawn}{texts}<text x="{left}" y="{height - 6}">{legend}</text></svg>'
@@ -160,7 +169,8 @@ def _curves(history: Sequence[Mapping[str, Any]]) -> str:
 def _stage_table(summary: Mapping[str, Any]) -> str:
     head = ("stage", "epochs", "best epoch", "parameters trained", "frozen weights proven unmoved")
     rows = [
-        (one["name"], one["epochs"], one["best_epoch"], f"{one['trainable_parameters']:,}", one["frozen_variables"]) for one in summary["stages"]
+        (one["name"], one["epochs"], one["best_epoch"], f"{one['trainable_parameters']:,}", one["frozen_variables"])
+        for one in summary["stages"]
     ]
     return _table(head, rows)
 

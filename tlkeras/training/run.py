@@ -22,6 +22,7 @@ from tlkeras.models import TaskModel
 from tlkeras.recipes.registry import Stage
 from tlkeras.training import prefix
 from tlkeras.training.callbacks import KeepBest, Progress, StopOnNaN
+from tlkeras.training.prefix import Sliceable
 
 MAX_VIEWS = 4  # augmented copies of each example whose features are cached
 
@@ -130,7 +131,9 @@ def _run_stage(
         train_y, epochs, augmentation = np.tile(train_y, views), math.ceil(stage.epochs / views), "none"
         cached = sum(len(parts[name]) for name in given)
     features_done = time.monotonic()
-    history, best_epoch = _fit(task, stage, model.suffix, epochs, augmentation, (given["train"], train_y), (given["val"], parts["val"].y), options)
+    history, best_epoch = _fit(
+        task, stage, model.suffix, epochs, augmentation, (given["train"], train_y), (given["val"], parts["val"].y), options
+    )
     freezing.check_frozen(task.model, before)
     result = StageResult(
         name=stage.name,
@@ -162,22 +165,25 @@ def _features(
     """Runs the prefix once per example and view; the views of one example stand `len(train)` apart."""
     forward = prefix.constant_function(model)
     train = parts["train"]
-    looks = [_view(train, view, options) for view in range(views)]
-    wanted = {**{name: [parts[name].images] for name in held_out}, "train": looks}
+    looks: list[Sliceable] = [_view(train, view, options) for view in range(views)]
+    wanted: dict[str, list[Sliceable]] = {**{name: [parts[name].images] for name in held_out}, "train": looks}
     total = sum(len(images) for several in wanted.values() for images in several)
     done = 0
+
+    def tell(now: int, _: int) -> None:
+        options.tell("features", done + now, total, "")
+
     found = {}
     for name, several in wanted.items():
         arrays = []
         for images in several:
-            offset = done
-            arrays.append(prefix.compute(model, images, forward, folder=options.checkpoints, progress=lambda n, _, o=offset: options.tell("features", o + n, total, "")))
+            arrays.append(prefix.compute(model, images, forward, folder=options.checkpoints, progress=tell))
             done += len(images)
         found[name] = arrays[0] if len(arrays) == 1 else [np.concatenate(same) for same in zip(*arrays, strict=True)]
     return found
 
 
-def _view(train: Examples, view: int, options: Options) -> np.ndarray | augment.AugmentedView:
+def _view(train: Examples, view: int, options: Options) -> Sliceable:
     if options.augment == "none":
         return train.images
     return augment.AugmentedView(images=train.images, name=options.augment, seed=options.seed, epoch=view)
@@ -258,7 +264,8 @@ def _memory_advice(batch_size: int) -> Iterator[None]:
         yield
     except (tf.errors.ResourceExhaustedError, MemoryError) as error:
         raise OutOfMemory(
-            f"a batch of {batch_size} does not fit into memory; " + (f"try --batch-size {batch_size // 2}" if batch_size > 1 else "try a smaller --image-size")
+            f"a batch of {batch_size} does not fit into memory; "
+            + (f"try --batch-size {batch_size // 2}" if batch_size > 1 else "try a smaller --image-size")
         ) from error
 
 

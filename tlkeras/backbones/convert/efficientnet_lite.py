@@ -22,7 +22,9 @@ def convert(checkpoint: Path, model: keras.Model) -> None:
         checkpoint: legacy `.pth` of the `EfficientNet` class of lukemelas/EfficientNet-PyTorch and its kin.
         model: the features model, without classifier.
     """
-    theirs = [(name, value) for name, value in torch_pickle.read(checkpoint).items() if re.match(r"_(conv_stem|bn0|blocks|conv_head|bn1)\b", name)]
+    theirs = [
+        (name, value) for name, value in torch_pickle.read(checkpoint).items() if re.match(r"_(conv_stem|bn0|blocks|conv_head|bn1)\b", name)
+    ]
     groups: dict[str, list[np.ndarray]] = {}
     for name, value in theirs:
         if not name.endswith("num_batches_tracked"):

@@ -78,7 +78,9 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
         with Path(path).open("rb") as file:
             return _read(file)
     except (pickle.UnpicklingError, EOFError, struct.error, IndexError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
-        raise WeightsMismatch(f"{Path(path).name!r} is not a whole legacy PyTorch checkpoint ({type(error).__name__}: {error}); fetch it again") from error
+        raise WeightsMismatch(
+            f"{Path(path).name!r} is not a whole legacy PyTorch checkpoint ({type(error).__name__}: {error}); fetch it again"
+        ) from error
 
 
 def _read(file: BinaryIO) -> dict[str, np.ndarray]:

@@ -31,7 +31,9 @@ def open_folder(spec: str, *, labels: Sequence[str] | None = None, data_dir: str
         raise DataError(f"folder {spec!r} is empty; expected a folder for each class with pictures in it")
     folders = [entry for entry in entries if entry.is_dir()]
     if not folders:
-        raise DataError(f"folder {spec!r} holds files but no class folders; put each picture into a folder named after its class, or use a CSV with path,label")
+        raise DataError(
+            f"folder {spec!r} holds files but no class folders; put each picture into a folder named after its class, or use a CSV with path,label"
+        )
     splits = {folder: SPLITS.get(folder.name.lower()) for folder in folders}
     examples: list[Example] = []
     if all(splits.values()) and "train" in splits.values():
@@ -51,7 +53,11 @@ def _classes(folders: Sequence[Path], root: Path, split: str | None, notes: list
         members = list(_pictures(folder, root, notes))
         found += [Example(id=_id(path, root), label=folder.name, path=path, split=split) for path in members]
         if not members:
-            notes.append(Issue(kind="empty-class", path=_id(folder, root), reason="the folder holds no pictures, so it is no class", action="ignored"))
+            notes.append(
+                Issue(
+                    kind="empty-class", path=_id(folder, root), reason="the folder holds no pictures, so it is no class", action="ignored"
+                )
+            )
     return found
 
 
@@ -74,7 +80,9 @@ def _visible(folder: Path, root: Path, notes: list[Issue]) -> list[Path]:
     kept = []
     for name in names:
         if name.startswith(".") or name.lower() in JUNK:
-            notes.append(Issue(kind="hidden", path=_id(folder / name, root), reason="hidden, or left by an operating system", action="ignored"))
+            notes.append(
+                Issue(kind="hidden", path=_id(folder / name, root), reason="hidden, or left by an operating system", action="ignored")
+            )
         else:
             kept.append(folder / name)
     return kept

