@@ -1,0 +1,186 @@
+"""Commands as people type them, in processes of their own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import ROOT
+from tlkeras.backbones.registry import BACKBONES
+from tlkeras.config import RunConfig, keys, read_yaml
+
+TINY = ["--backbone", "mobilenet", "--weights", "none", "--image-size", "32", "--epochs", "1", "--limit", "60"]
+
+
+def call(*arguments, script="finetune", cwd=ROOT, timeout=300):
+    command = [sys.executable, str(ROOT / "scripts" / f"{script}.py"), *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout, check=False)
+
+
+def tlkeras(*arguments, cwd=ROOT, timeout=300):
+    command = [sys.executable, "-m", "tlkeras.cli.main", *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout, check=False)
+
+
+def test_help_names_every_key_with_its_default():
+    text = " ".join(call("--help").stdout.split())
+    for one in keys():
+        if one.key != "freeze_rules":
+            assert f"--{one.key.replace('_', '-')}" in text
+    assert "[default: 32]" in text and "pixels" in text
+
+
+def test_backbones_are_listed_without_tensorflow():
+    done = call("--list-backbones")
+    assert done.returncode == 0 and done.stderr == ""
+    for name in BACKBONES.names():
+        assert name in done.stdout
+
+
+def test_the_first_command_ends_with_tables_and_the_next_commands(tmp_path):
+    done = call(*TINY, "--out", tmp_path / "run", "--recipe", "full")
+    assert done.returncode == 0, done.stderr
+    for text in ("--data FOLDER", "accuracy", "saved_model", "tflite", "onnx", "tlkeras evaluate", "tlkeras predict", "docker run"):
+        assert text in done.stdout
+    assert "oneDNN custom operations" not in done.stderr and "Traceback" not in done.stderr
+    scored = call(tmp_path / "run" / "exports" / "model.tflite", "--json", script="evaluate")
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert json.loads(scored.stdout)["accuracy"] == metrics["test"]["accuracy"], scored.stderr
+    Image.fromarray(np.zeros((20, 20, 3), "uint8")).save(tmp_path / "a.png")
+    said = tlkeras("predict", tmp_path / "run", tmp_path / "a.png", tmp_path / "none.png")
+    name, label, score = said.stdout.strip().split("\t")
+    assert name.endswith("a.png") and label in "0123456789" and 0 <= float(score) <= 1
+    assert said.returncode == 1 and "No such file" in said.stderr
+
+
+def test_quiet_says_only_the_result(tmp_path):
+    done = call(*TINY, "--out", tmp_path / "run", "--export", "none", "--quiet")
+    assert done.returncode == 0 and "build:" not in done.stdout and "accuracy" in done.stdout
+
+
+def test_dry_run_shows_layers_rules_and_flags_and_trains_nothing(tmp_path):
+    done = call("--backbone", "mobilenet", "--weights", "none", "--unfreeze", "last:1", "--dry-run", "--out", tmp_path / "run")
+    assert done.returncode == 0 and not (tmp_path / "run").exists()
+    line = next(line for line in done.stdout.splitlines() if line.startswith("conv_pw_13 "))
+    assert "stage:block13" in line and "yes" in line and "BatchNorm" in done.stdout
+
+
+def test_config_render_fills_every_default_and_flags_win(tmp_path):
+    (tmp_path / "c.yaml").write_text("backbone: resnet\nepochs: 3\nbatch-size: 8\n")
+    done = tlkeras("config", "render", "--config", tmp_path / "c.yaml", "--epochs", "5")
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "full.yaml").write_text(done.stdout)
+    config = RunConfig.from_dict(read_yaml(tmp_path / "full.yaml"))
+    assert (config.model.backbone, config.train.epochs, config.train.batch_size, config.model.image_size) == ("resnet50", 5, 8, 224)
+    assert config.train.learning_rate and config.train.recipe == "feature-extraction"
+
+
+def test_config_init_writes_a_file_that_can_be_used_and_overwrites_nothing(tmp_path):
+    assert tlkeras("config", "init", "--data", "digits", "--write", tmp_path / "c.yaml").returncode == 0
+    assert RunConfig.from_dict(read_yaml(tmp_path / "c.yaml")).data.source == "digits"
+    again = tlkeras("config", "init", "--write", tmp_path / "c.yaml")
+    assert again.returncode == 1 and "exists already" in again.stderr
+
+
+def folder(root, classes=("a", "b"), n=3):
+    for label in classes:
+        (root / label).mkdir(parents=True)
+        for i in range(n):
+            Image.fromarray(np.random.default_rng(i).integers(0, 255, (16, 16, 3)).astype("uint8")).save(root / label / f"{label}{i}.png")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--data", "{tmp}/missing"], "no folder, CSV file or source"),
+        (["--data", "{tmp}/empty"], "is empty"),
+        (["--data", "{tmp}/one"], "one class only"),
+        (["--backbone", "efficientnet_lit0"], "did you mean 'efficientnet_lite0'"),
+        (["--recipe", "ful"], "did you mean 'full'"),
+        (["--export", "tflit"], "did you mean 'tflite'"),
+        (["--augment", "lite"], "no augmentation 'lite'"),
+        (["--config", "{tmp}/bad.yaml"], "unknown config key 'epoch'"),
+        (["--config", "{tmp}/none.yaml"], "no config file"),
+        (["--out", "/proc/run"], "cannot write to --out"),
+        (["--out", "{tmp}/one"], "is not an empty folder"),
+        (["--backbone", "vgg16", "--weights", "nowhere.h5"], "no weights file"),
+        (["--unfreeze", "last:99"], "expected last:1 to last:"),
+    ],
+)
+def test_a_mistake_is_one_clear_line(tmp_path, arguments, message):
+    (tmp_path / "empty").mkdir()
+    folder(tmp_path / "one", ("a",))
+    (tmp_path / "bad.yaml").write_text("epoch: 3\n")
+    done = call(*[one.format(tmp=tmp_path) for one in arguments], cwd=tmp_path)
+    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    assert done.returncode == 1 and len(lines) == 1 and lines[0].startswith("error: ") and message in lines[0], done.stderr
+    assert not (tmp_path / "runs").exists() or not any((tmp_path / "runs").iterdir())
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    assert "Traceback" in call("--data", tmp_path / "missing", "--debug", cwd=tmp_path).stderr
+
+
+def test_strict_stops_at_a_truncated_picture_that_is_otherwise_skipped_and_named(tmp_path):
+    data = folder(tmp_path / "data", n=8)
+    whole = (data / "a" / "a0.png").read_bytes()
+    (data / "a" / "cut.png").write_bytes(whole[:-100])
+    (data / "a" / "text.jpg").write_text("hello")
+    (data / "a" / "zero.jpg").write_bytes(b"")
+    strict = call(*TINY, "--data", data, "--out", tmp_path / "s", "--strict")
+    assert strict.returncode == 1 and "3 files cannot be used" in strict.stderr
+    done = call(*TINY, "--data", data, "--out", tmp_path / "r", "--export", "none")
+    assert done.returncode == 0, done.stderr
+    issues = json.loads((tmp_path / "r" / "data_audit.json").read_text())["issues"]
+    assert {"a/cut.png", "a/text.jpg", "a/zero.jpg"} <= {issue["path"] for issue in issues}
+    assert "a/zero.jpg" in done.stderr
+
+
+def test_weights_that_cannot_be_downloaded_end_within_seconds(tmp_path):
+    environment = {**os.environ, "KERAS_HOME": str(tmp_path), "https_proxy": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"}
+    started = time.monotonic()
+    command = [sys.executable, str(ROOT / "scripts" / "finetune.py"), "--backbone", "densenet121", "--out", str(tmp_path / "run")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1 and "efficientnet_lite0, whose weights come from the package index" in done.stderr
+    assert time.monotonic() - started < 40
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals differ")
+def test_ctrl_c_in_mid_training_keeps_the_best_model_so_far(tmp_path):
+    command = [
+        sys.executable,
+        str(ROOT / "scripts" / "finetune.py"),
+        *TINY[:-4],
+        "--epochs",
+        "500",
+        "--patience",
+        "500",
+        "--recipe",
+        "full",
+    ]
+    command += ["--out", str(tmp_path / "run"), "--limit", "400", "--export", "none"]
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "run" / "labels.txt").exists() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    time.sleep(12)
+    running.send_signal(signal.SIGINT)
+    _, stderr = running.communicate(timeout=60)
+    assert running.returncode == 130 and "stopped after" in stderr and "Traceback" not in stderr, stderr
+    assert (tmp_path / "run" / "model.keras").is_file() and (tmp_path / "run" / "history.csv").is_file()
+    scored = call(tmp_path / "run", "--json", script="evaluate")
+    assert scored.returncode == 0 and json.loads(scored.stdout)["n"] > 0, scored.stderr
+
+
+def test_check_install_takes_a_tiny_model_through_every_format():
+    done = tlkeras("check-install")
+    assert done.returncode == 0 and "this machine does what tlkeras needs" in done.stdout, done.stderr
+    for name in ("saved_model", "tflite", "onnx", "tensorflow 2"):
+        assert name in done.stdout
