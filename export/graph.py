@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 from tlkeras.export.spec import ExportSpec
@@ -151,6 +152,14 @@ def check_not_random(graph: tf.compat.v1.GraphDef) -> None:
 def is_mixed(model: keras.Model) -> bool:
     """Whether any layer computes in less than float32."""
     return any(layer.dtype_policy.compute_dtype in ("float16", "bfloat16") for layer in model._flatten_layers())
+
+
+def precision_gap(model: keras.Model, inputs: np.ndarray) -> float | None:
+    """Returns how far a mixed-precision model is from its float32 twin, as the largest difference; None for others."""
+    if not is_mixed(model):
+        return None
+    answers = [np.asarray(one.predict_on_batch(inputs), "float32") for one in (model, float32_twin(model))]
+    return float(np.abs(answers[0] - answers[1]).max())
 
 
 def float32_twin(model: keras.Model) -> keras.Model:

@@ -29,6 +29,7 @@ from tlkeras.errors import ConfigError, DataError
 from tlkeras.evaluation import metrics, report
 from tlkeras.evaluation.metrics import Score
 from tlkeras.export.export import Artifact, export
+from tlkeras.export.graph import precision_gap
 from tlkeras.export.manifest import read_manifest, write_manifest
 from tlkeras.export.parity import Samples
 from tlkeras.export.read import open_artifact
@@ -126,8 +127,9 @@ def finetune(config: RunConfig, *, dataset: Dataset | None = None, reporter: Rep
     runs.write_rows(run.predictions, _prediction_rows(data, scored, dataset.labels))
     with clock.phase("export"):
         artifacts = _export(config, task, data, scored, dataset, run, reporter)
+        gap = precision_gap(task.model, np.asarray(data.store.images[:PARITY_SAMPLES], "float32"))
     clock.seconds["total"] = round(time.monotonic() - started, 3)
-    summary = _summary(config, data, scored, trained, artifacts, clock)
+    summary = _summary(config, data, scored, trained, artifacts, gap, clock)
     figures = {name: part.figures for name, part in scored.items()}
     report.write(run.report, summary, config.to_dict(), figures, dataset.labels, data.audit.to_dict(), history)
     runs.write_json(run.metrics, summary)
@@ -320,6 +322,7 @@ def _summary(
     scored: dict[str, Scored],
     trained: training.Trained,
     artifacts: Sequence[Artifact],
+    gap: float | None,
     clock: _Clock,
 ) -> dict[str, Any]:
     """Returns what `metrics.json` holds."""
@@ -337,6 +340,7 @@ def _summary(
         },
         "exports": {one.format: one.to_dict() for one in artifacts},
         "stages": [one.to_dict() for one in trained.stages],
+        "mixed_precision_gap": gap,
         "config": config.to_dict(),
     }
 

@@ -44,21 +44,15 @@ def command(
 
 
 def _list_backbones() -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     from tlkeras.backbones.registry import BACKBONES
 
-    table = Table(box=None, pad_edge=False)
-    for name in ("backbone", "aliases", "pixels", "smallest", "M params", "features", "ImageNet top-1", "stages", "licence"):
-        table.add_column(name, overflow="fold")
+    head = ("backbone", "pixels", "smallest", "M params", "features", "ImageNet top-1", "stages", "licence", "also called")
     others: dict[str, list[str]] = {}
     for alias, name in BACKBONES.aliases().items():
         others.setdefault(name, []).append(alias)
-    for row in BACKBONES:
-        table.add_row(
+    rows = [
+        (
             row.name,
-            " ".join(others.get(row.name, [])),
             str(row.input_size),
             str(row.min_size),
             f"{row.params / 1e6:.1f}",
@@ -66,8 +60,13 @@ def _list_backbones() -> None:
             "-" if row.top1 is None else f"{row.top1:.3f}",
             str(len(row.stages)),
             row.license,
+            ", ".join(others.get(row.name, [])),
         )
-    Console(soft_wrap=True).print(table)
+        for row in BACKBONES
+    ]
+    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
+    for row in [head, *rows]:
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def _dry_run(settings: RunConfig) -> None:
