@@ -214,11 +214,10 @@ def difference_hash(images: np.ndarray) -> np.ndarray:
         images: uint8 (n, size, size, 3).
     """
     hashes = np.zeros(len(images), "uint64")
-    rows, columns = (np.linspace(0, images.shape[1], cells + 1).astype(int)[:-1] for cells in (8, 9))
-    for start in range(0, len(images), 256):
-        grey = images[start : start + 256].mean(axis=-1)  # (n, size, size)
-        sums = np.add.reduceat(np.add.reduceat(grey, rows, axis=1), columns, axis=2)  # (n, 8, 9)
-        cells = sums / (np.diff([*rows, images.shape[1]])[:, None] * np.diff([*columns, images.shape[2]]))
-        bits = (cells[:, :, 1:] > cells[:, :, :-1]).reshape(len(grey), 64)
-        hashes[start : start + 256] = np.packbits(bits, axis=1).view(">u8").ravel()
+    rows, columns = (np.linspace(0, images.shape[1], cells + 1).astype(int) for cells in (8, 9))
+    area = np.diff(rows)[:, None] * np.diff(columns)
+    for index, image in enumerate(images):
+        sums = np.add.reduceat(image, rows[:-1], axis=0, dtype=np.uint32).sum(-1, dtype=np.uint32)  # (8, size)
+        cells = np.add.reduceat(sums, columns[:-1], axis=1) / area  # (8, 9)
+        hashes[index] = np.packbits(cells[:, 1:] > cells[:, :-1]).view(">u8")[0]
     return hashes
