@@ -16,13 +16,13 @@ from typing import Any
 
 import keras
 import numpy as np
+
+from tlkeras.errors import ExportError
 from tlkeras.export import parity
 from tlkeras.export.formats import FORMATS, Format
 from tlkeras.export.graph import Graph, is_mixed
 from tlkeras.export.parity import Samples, Verdict
 from tlkeras.export.spec import ExportSpec
-
-from tlkeras.errors import ExportError
 from tlkeras.loading import load_function
 from tlkeras.startup import KNOWN_NOISE, filtered_stderr
 

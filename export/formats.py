@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tlkeras.export import options
-
 from tlkeras.registry import Registry
 
 

@@ -16,9 +16,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
-from tlkeras.export.spec import ExportSpec
 
 from tlkeras.errors import UnsupportedOps
+from tlkeras.export.spec import ExportSpec
 
 RANDOM = re.compile(r"Random(?!Dataset)|Multinomial|TruncatedNormal|StatelessDropout|RngReadAndSkip")
 SCORES, FEATURES = "scores", "features"

@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tlkeras.export.export import Artifact
-from tlkeras.export.spec import ExportSpec
-
 from tlkeras import __version__
 from tlkeras.errors import ExportError
+from tlkeras.export.export import Artifact
+from tlkeras.export.spec import ExportSpec
 
 NAME = "manifest.json"
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import onnx
 import tf2onnx
-from tlkeras.export.graph import Graph
-from tlkeras.export.options import OnnxOptions
 
 from tlkeras import __version__
 from tlkeras.errors import UnsupportedOps
+from tlkeras.export.graph import Graph
+from tlkeras.export.options import OnnxOptions
 
 
 def write(graph: Graph, path: Path, options: OnnxOptions) -> None:

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tlkeras.export.formats import Format
-from tlkeras.export.graph import FEATURES, SCORES, Graph
 
 from tlkeras.errors import ExportError, ExportMismatch
+from tlkeras.export.formats import Format
+from tlkeras.export.graph import FEATURES, SCORES, Graph
 
 BATCHES = (1, 2, 3)
 RUNNER = Path(__file__).with_name("runner.py")

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from tlkeras.export import runner
-from tlkeras.export.graph import SCORES
 
 from tlkeras.errors import ExportError
+from tlkeras.export import runner
+from tlkeras.export.graph import SCORES
 from tlkeras.startup import KNOWN_NOISE, filtered_stderr
 
 

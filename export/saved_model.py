@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
+
 from tlkeras.export.graph import FEATURES, SCORES, Graph, check_not_random
 from tlkeras.export.options import SavedModelOptions
 

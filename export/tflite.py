@@ -6,10 +6,10 @@ import re
 from pathlib import Path
 
 import tensorflow as tf
-from tlkeras.export.graph import Graph
-from tlkeras.export.options import TFLiteOptions
 
 from tlkeras.errors import ExportError, UnsupportedOps
+from tlkeras.export.graph import Graph
+from tlkeras.export.options import TFLiteOptions
 
 
 def write(graph: Graph, path: Path, options: TFLiteOptions) -> None:

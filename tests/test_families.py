@@ -3,14 +3,14 @@
 import keras
 import numpy as np
 import pytest
-from tlkeras.export.export import export
-from tlkeras.export.formats import FORMATS
-from tlkeras.export.parity import BATCHES, Samples
-from tlkeras.export.spec import ExportSpec
 
 from tests.export.helpers import calibrate
 from tlkeras import freezing, models
 from tlkeras.backbones.registry import BACKBONES
+from tlkeras.export.export import export
+from tlkeras.export.formats import FORMATS
+from tlkeras.export.parity import BATCHES, Samples
+from tlkeras.export.spec import ExportSpec
 
 SMALLEST = {}
 for _row in BACKBONES:

@@ -9,7 +9,6 @@ import keras
 import numpy as np
 import pytest
 from PIL import Image
-from tlkeras.export.formats import FORMATS
 
 import tlkeras
 from tests.conftest import ROOT
@@ -17,6 +16,7 @@ from tlkeras import workflow
 from tlkeras.config import RunConfig, read_yaml
 from tlkeras.data import decode
 from tlkeras.errors import ConfigError, DataError, ExportError, OutputError, TrainingDiverged, WeightsUnavailable
+from tlkeras.export.formats import FORMATS
 
 SMALL = {"backbone": "mobilenet", "weights": "none", "image_size": 32, "epochs": 2, "batch_size": 16}
 

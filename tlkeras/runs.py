@@ -81,6 +81,11 @@ class Run:
         return self.root / "checkpoints"
 
     @property
+    def work(self) -> Path:
+        """Memory-mapped pictures and features; gone when the run ends."""
+        return self.checkpoints / "work"
+
+    @property
     def exports(self) -> Path:
         return self.root / "exports"
 
@@ -103,7 +108,7 @@ def create(out: str | None, *, backbone: str, data: str | None) -> Run:
             raise OutputError(
                 f"--out {str(root)!r} {what}, and nothing is overwritten; choose another, for example {str(_fresh(root.parent, root.name))!r}"
             )
-        for folder in (root, Run(root).checkpoints, Run(root).exports):
+        for folder in (root, Run(root).work, Run(root).exports):
             folder.mkdir(parents=True, exist_ok=True)
         _check_writable(root)
     except OutputError:

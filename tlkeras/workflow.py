@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ from tlkeras.data.audit import Audit, audit
 from tlkeras.data.examples import Dataset, Example
 from tlkeras.data.sources.registry import open_source
 from tlkeras.data.split import SPLITS, Splits, split
-from tlkeras.data.store import Decoder, ImageStore, materialise
+from tlkeras.data.store import Decoder, ImageStore, materialise, rows
 from tlkeras.data.subset import subset
 from tlkeras.errors import ConfigError, DataError
 from tlkeras.evaluation import metrics, report
@@ -76,7 +77,7 @@ class _Data:
 
     def part(self, name: str) -> training.Examples:
         index = getattr(self.splits, name)
-        return training.Examples(images=self.store.images[index], y=self.store.y[index])
+        return training.Examples(images=rows(self.store.images, index), y=self.store.y[index])
 
 
 # === Fine-tune ===
@@ -104,15 +105,21 @@ def finetune(config: RunConfig, *, dataset: Dataset | None = None, reporter: Rep
     """
     config = plan.effective(config)
     run = runs.create(config.out, backbone=config.model.backbone, data=config.data.source if dataset is None else dataset.name)
+    with _tidied(run):
+        return _finetune(config.updated(out=str(run.root)), run, dataset, reporter)
+
+
+def _finetune(config: RunConfig, run: Run, dataset: Dataset | None, reporter: Reporter) -> Result:
     clock = _Clock(reporter)
     started = time.monotonic()
-    with _undone_when_empty(run):
-        seed_everything(config.seed)
-        dataset = _open(config, dataset, reporter)
-        config = _with_splits(config.updated(out=str(run.root)), dataset)
-        with clock.phase("build"):
-            task = build(config, len(dataset.labels))
-        data = _prepare(config, dataset, run, clock, reporter)
+    seed_everything(config.seed)
+    dataset = _open(config, dataset, reporter)
+    config = _with_splits(config, dataset)
+    with clock.phase("build"):
+        task = build(config, len(dataset.labels))
+        for _, rules in plan.stages(config, task.stage_names):  # rules that do not fit are found before the pictures are read
+            freezing.apply(task.model, rules, stages=task.stages)
+    data = _prepare(config, dataset, run, clock, reporter)
     runs.write_text(run.config, configs.to_yaml(config.to_dict()))
     runs.write_json(run.environment, runs.environment())
     runs.write_labels(run, dataset.labels)
@@ -137,15 +144,16 @@ def finetune(config: RunConfig, *, dataset: Dataset | None = None, reporter: Rep
 
 
 @contextmanager
-def _undone_when_empty(run: Run) -> Iterator[None]:
-    """Removes the folders of a run that failed before it had anything to keep."""
+def _tidied(run: Run) -> Iterator[None]:
+    """Removes working files at the end, and the folders of a run that failed before it had anything to keep."""
     try:
         yield
-    except BaseException:
-        for folder in (run.exports, run.checkpoints, run.root):
-            if folder.is_dir() and not any(folder.iterdir()):
-                folder.rmdir()
-        raise
+    finally:
+        shutil.rmtree(run.work, ignore_errors=True)
+        if not run.config.exists():
+            for folder in (run.exports, run.checkpoints, run.root):
+                if folder.is_dir() and not any(folder.iterdir()):
+                    folder.rmdir()
 
 
 def seed_everything(seed: int) -> None:
@@ -191,7 +199,7 @@ def _prepare(config: RunConfig, dataset: Dataset, run: Run | None, clock: _Clock
             dataset,
             size=plan.image_size(config),
             resize=config.data.resize,
-            cache_dir=run.checkpoints if run else None,
+            cache_dir=run.work if run else None,
             strict=config.data.strict,
             progress=partial(reporter.progress, "decode"),
         )
@@ -220,6 +228,7 @@ def _train(config: RunConfig, task: TaskModel, data: _Data, run: Run, reporter: 
         seed=config.seed,
         class_weights=_class_weights(data.store.y[data.splits.train]) if config.train.class_weights else None,
         checkpoints=run.checkpoints,
+        work=run.work,
         tell=reporter.progress,
     )
     stages = plan.stages(config, task.stage_names)

@@ -153,6 +153,7 @@ def test_a_damaged_cache_is_made_anew(cache, damage):
     (kept,) = cache.glob("*.weights.h5")
     damage(kept)
     assert np.array_equal(load("efficientnet", image_size=64).weights[0].numpy(), first.weights[0].numpy())
+    assert len(list(cache.glob("*.weights.h5"))) == 1 and weights._is_whole(next(cache.glob("*.weights.h5")))
 
 
 def test_a_cache_that_cannot_be_written_does_not_matter(tmp_path, monkeypatch):
@@ -293,6 +294,28 @@ def test_T19_the_weights_of_another_network_are_refused(tmp_path, no_sockets):
     path = efficientnet_b0_file(tmp_path)
     with pytest.raises(WeightsMismatch, match="does not fit this backbone"):
         load("mobilenet_v3_small", image_size=64, weights=str(path))
+
+
+@pytest.mark.parametrize("lower", [True, False])
+def test_T18_a_legacy_h5_saved_with_layers_frozen_gives_the_same_network(tmp_path, no_sockets, lower):
+    base = keras.applications.MobileNetV3Small(include_top=False, weights=None, input_shape=(32, 32, 3))
+    rng = np.random.default_rng(0)
+    for index, layer in enumerate(base.layers):
+        layer.trainable = (index < 80) != lower
+        layer.set_weights([rng.uniform(0.5, 1.0, w.shape) if "moving" in w.path else w.numpy() for w in layer.weights])
+    keras.src.legacy.saving.legacy_h5_format.save_model_to_hdf5(base, tmp_path / "m.h5", include_optimizer=False)
+    model = load("mobilenet_v3_small", image_size=32, weights=str(tmp_path / "m.h5"))
+    x = rng.integers(0, 255, (2, 32, 32, 3)).astype("float32")
+    np.testing.assert_array_equal(model.predict(x, verbose=0), base.predict(x, verbose=0))
+
+
+def test_T18_a_legacy_h5_with_the_backbone_as_one_nested_layer_is_refused(tmp_path, no_sockets):
+    base = keras.applications.MobileNetV3Small(include_top=False, weights=None, input_shape=(32, 32, 3))
+    inputs = keras.Input((32, 32, 3))
+    nested = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.GlobalAveragePooling2D()(base(inputs))))
+    keras.src.legacy.saving.legacy_h5_format.save_model_to_hdf5(nested, tmp_path / "m.h5", include_optimizer=False)
+    with pytest.raises(WeightsMismatch, match="does not fit"):
+        load("mobilenet_v3_small", image_size=32, weights=str(tmp_path / "m.h5"))
 
 
 def test_a_keras_file_gives_its_weights(tmp_path, no_sockets):

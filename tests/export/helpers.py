@@ -5,11 +5,11 @@ from functools import partial
 import keras
 import numpy as np
 from keras import layers
+
+from tlkeras.data import decode
 from tlkeras.export.export import export
 from tlkeras.export.parity import Samples
 from tlkeras.export.spec import ExportSpec
-
-from tlkeras.data import decode
 
 FORMATS = ("saved_model", "tflite", "onnx")
 LABELS = ("ant", "bée", "蜂")

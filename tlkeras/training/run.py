@@ -49,6 +49,7 @@ class Options:
     seed: int = 0
     class_weights: Mapping[int, float] | None = None
     checkpoints: Path
+    work: Path | None = None  # where features larger than memory allows are mapped
     tell: Callable[[str, int, int, str], None] = lambda phase, done, total, text: None
 
 
@@ -177,7 +178,7 @@ def _features(
     for name, several in wanted.items():
         arrays = []
         for images in several:
-            arrays.append(prefix.compute(model, images, forward, folder=options.checkpoints, progress=tell))
+            arrays.append(prefix.compute(model, images, forward, folder=options.work, progress=tell))
             done += len(images)
         found[name] = arrays[0] if len(arrays) == 1 else [np.concatenate(same) for same in zip(*arrays, strict=True)]
     return found

@@ -1,0 +1,45 @@
+"""The figures that the README promises, measured."""
+
+import statistics
+import time
+
+import pytest
+
+from tlkeras import workflow
+from tlkeras.config import RunConfig
+from tlkeras.export.formats import FORMATS
+
+pytestmark = pytest.mark.slow
+
+
+def test_the_first_command_gives_three_verified_artifacts_and_093_on_the_digits(tmp_path):
+    started = time.monotonic()
+    result = workflow.finetune(RunConfig.from_dict({"backbone": "efficientnet", "out": str(tmp_path / "run")}))
+    assert time.monotonic() - started < 180
+    assert result.metrics["test"]["accuracy"] >= 0.93
+    exports = result.metrics["exports"]
+    assert set(exports) == set(FORMATS.names()) and all(one["verified"] for one in exports.values())
+    assert {one["accuracy"] for one in exports.values()} == {result.metrics["test"]["accuracy"]}
+    weights = 4 * (3_413_024 + 1280 * 10 + 10)
+    assert exports["saved_model"]["bytes"] <= 1.1 * weights
+
+
+def test_unfreezing_the_last_stages_gives_098_on_the_digits(tmp_path):
+    told = {"unfreeze": "last:2", "out": str(tmp_path / "run"), "export": "none"}
+    assert workflow.finetune(RunConfig.from_dict(told)).metrics["test"]["accuracy"] >= 0.98
+
+
+def test_ants_and_bees_reach_094_frozen_in_under_a_minute(tmp_path, shared_data):
+    accuracies = []
+    for seed in range(3):
+        told = {
+            "data": str(shared_data / "hymenoptera"),
+            "recipe": "feature-extraction",
+            "seed": seed,
+            "export": "none",
+            "out": str(tmp_path / str(seed)),
+        }
+        metrics = workflow.finetune(RunConfig.from_dict(told)).metrics
+        assert metrics["timing"]["train"] < 60
+        accuracies.append(metrics["val"]["accuracy"])
+    assert statistics.mean(accuracies) >= 0.94
