@@ -131,7 +131,7 @@ def _matrix(confusion: np.ndarray, labels: Sequence[str]) -> str:
     body = "".join(
         f"<tr><th>{_e(label)}</th>"
         + "".join(
-            f'<td style="background:rgba({"38,132,90" if i == j else "200,70,50"},{shades[i, j]:.2f})">{confusion[i, j] or ""}</td>'
+            f'<td style="background:rgba({"38,132,90" if i == j else "200,70,50"},{0.6 * shades[i, j]:.2f})">{confusion[i, j] or ""}</td>'
             for j in range(len(labels))
         )
         + "</tr>"
