@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import keras
 import numpy as np
@@ -17,28 +16,28 @@ import tensorflow as tf
 
 from tlkeras import config as configs
 from tlkeras import freezing, models, plan, runs
-from tlkeras.backbones.weights import read_keras
 from tlkeras.config import RunConfig
 from tlkeras.data import decode
 from tlkeras.data.audit import Audit, audit
 from tlkeras.data.examples import Dataset, Example
 from tlkeras.data.sources.registry import open_source
 from tlkeras.data.split import SPLITS, Splits, split
-from tlkeras.data.store import Decoder, ImageStore, materialise, rows
+from tlkeras.data.store import ImageStore, materialise, rows
 from tlkeras.data.subset import subset
-from tlkeras.errors import ConfigError, DataError
 from tlkeras.evaluation import metrics, report
 from tlkeras.evaluation.metrics import Score
 from tlkeras.export.export import Artifact, export
 from tlkeras.export.graph import precision_gap
-from tlkeras.export.manifest import read_manifest, write_manifest
+from tlkeras.export.manifest import write_manifest
 from tlkeras.export.parity import Samples
-from tlkeras.export.read import open_artifact
 from tlkeras.export.spec import ExportSpec
 from tlkeras.models import TaskModel
 from tlkeras.reporting import SILENT, Reporter
 from tlkeras.runs import Run
+from tlkeras.scoring import evaluate, keras_scores, open_target, predict
 from tlkeras.training import run as training
+
+__all__ = ["Result", "build", "dry_run", "evaluate", "finetune", "keras_scores", "open_target", "predict", "seed_everything"]
 
 PARITY_SAMPLES = 8  # pictures on which every artifact is compared with the Keras model
 
@@ -366,190 +365,3 @@ def dry_run(config: RunConfig) -> str:
         flags = freezing.apply(task.model, rules, stages=task.stages, batch_norm=config.train.batch_norm or "frozen")
         tables.append(f"stage {stage.name}: at most {stage.epochs} epochs, learning rate {stage.learning_rate:g}\n{flags}")
     return "\n\n".join(tables)
-
-
-# === Use a run or an artifact ===
-
-
-class _Scorer(Protocol):
-    """What scores pictures: a Keras model or an artifact in its own runtime."""
-
-    def __call__(self, images: np.ndarray, *, progress: Callable[[int, int], None] | None = None) -> np.ndarray: ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class Target:
-    """A run, a model or an artifact, opened: what it takes, what it knows, how it answers."""
-
-    scores: _Scorer
-    runtime: str
-    image_size: int
-    resize: str
-    labels: tuple[str, ...]
-    run: Run | None
-
-
-def open_target(target: str | Path) -> Target:
-    """Opens a run folder, a `.keras` model of a run, or an artifact.
-
-    Raises:
-        DataError: when there is no such thing.
-        ExportError: when an artifact is damaged or has no manifest beside it.
-    """
-    path = Path(target).expanduser()
-    if not path.exists():
-        raise DataError(
-            f"no run or artifact {str(target)!r}; expected the folder of a run, a .keras model, a SavedModel folder, a .tflite or an .onnx file"
-        )
-    run = runs.of(path)
-    if run and path.resolve() == run.root:
-        path = run.model
-    if path.suffix == ".keras":
-        return _open_keras(path, run)
-    predictor = open_artifact(path)
-    manifest = read_manifest(path.parent)
-    return Target(
-        scores=predictor.scores,
-        runtime=predictor.runtime,
-        image_size=predictor.image_size,
-        resize=manifest["metadata"]["resize"],
-        labels=tuple(manifest["labels"]),
-        run=run,
-    )
-
-
-def _open_keras(path: Path, run: Run | None) -> Target:
-    if run is None or not path.is_file():
-        raise DataError(f"{str(path)!r} is no model of a run: config.yaml, labels.txt or the model itself are missing")
-    config = runs.read_config(run)
-    model = read_keras(path)
-    return Target(
-        scores=partial(keras_scores, model),
-        runtime=f"keras {keras.__version__}",
-        image_size=int(model.input_shape[1]),
-        resize=config.data.resize,
-        labels=runs.read_labels(run),
-        run=run,
-    )
-
-
-def keras_scores(
-    model: keras.Model, images: np.ndarray, *, batch_size: int = 64, progress: Callable[[int, int], None] | None = None
-) -> np.ndarray:
-    """Returns the scores of pictures (n, size, size, 3), RGB 0-255, as float32 (n, classes)."""
-    found = [np.empty((0, model.output_shape[-1]), "float32")]
-    for start in range(0, len(images), batch_size):
-        found.append(np.asarray(model.predict_on_batch(np.asarray(images[start : start + batch_size], "float32")), "float32"))
-        if progress:
-            progress(min(start + batch_size, len(images)), len(images))
-    return np.concatenate(found)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evaluation:
-    """Figures of a run or an artifact on some examples."""
-
-    score: Score
-    runtime: str
-    data: str
-    part: str
-    skipped: int
-
-    def to_dict(self) -> dict[str, Any]:
-        rows = {one.label: {"precision": one.precision, "recall": one.recall, "f1": one.f1, "n": one.n} for one in self.score.per_class}
-        return {
-            **self.score.to_dict(),
-            "per_class": rows,
-            "runtime": self.runtime,
-            "data": self.data,
-            "split": self.part,
-            "skipped": self.skipped,
-        }
-
-
-def evaluate(
-    target: str | Path, data: str | Dataset | None = None, *, part: str = "auto", data_dir: str | None = None, reporter: Reporter = SILENT
-) -> Evaluation:
-    """Scores a run, or any artifact in its own runtime.
-
-    Args:
-        target: folder of a run, `.keras` model, or artifact.
-        data: a source; the run's own when None.
-        part: `train`, `val`, `test`, `all`, or `auto`: the test split (else validation) of the run's own source
-            or of a source that has splits, and every example of any other.
-        data_dir: where tensorflow-datasets keeps prepared data.
-
-    Raises:
-        DataError, ConfigError, ExportError: see `errors`.
-    """
-    if part not in ("auto", "all", *SPLITS):
-        raise ConfigError(f"split is {part!r}; expected auto, all, {', '.join(SPLITS)}")
-    opened = open_target(target)
-    told = runs.read_config(opened.run) if opened.run else RunConfig()
-    if data is None and opened.run is None:
-        raise ConfigError(f"{str(target)!r} belongs to no run, so there is no source of its own; pass --data SOURCE")
-    spec = told.data.source if data is None else data
-    dataset = spec if isinstance(spec, Dataset) else open_source(spec, labels=opened.labels, data_dir=data_dir or told.data.data_dir)
-    own = opened.run is not None and not isinstance(spec, Dataset) and _same_source(spec, told.data.source)
-    if own and told.data.limit:
-        dataset = subset(dataset, told.data.limit, told.seed)
-    store = materialise(dataset, size=opened.image_size, resize=opened.resize, progress=partial(reporter.progress, "decode"))
-    index, part = _chosen(store, dataset, told if own else None, part)
-    if not len(index):
-        raise DataError(f"{dataset.name} has no examples in its {part} split; choose another with --split")
-    scores = opened.scores(store.images[index], progress=partial(reporter.progress, "score"))
-    figures = metrics.score(store.y[index], scores, opened.labels)
-    return Evaluation(score=figures, runtime=opened.runtime, data=dataset.name, part=part, skipped=len(store.skipped))
-
-
-def _same_source(one: str | None, other: str | None) -> bool:
-    """Whether two `--data` values mean the same: equal, both the digits, or two ways to write one path."""
-    one, other = one or "digits", other or "digits"
-    return one == other or (Path(one).exists() and Path(one).resolve() == Path(other).resolve())
-
-
-def _chosen(store: ImageStore, dataset: Dataset, own: RunConfig | None, part: str) -> tuple[np.ndarray, str]:
-    """Returns which examples to score, and what they are called."""
-    everything = np.arange(len(store))
-    if part == "all" or (part == "auto" and own is None and not dataset.has_splits):
-        return everything, "all"
-    fractions: dict[str, Any] = {"val_split": own.data.val_split, "test_split": own.data.test_split, "seed": own.seed} if own else {}
-    splits = split(store.sha256, store.y, [example.split for example in store.examples], **fractions)
-    if part == "auto":
-        part = "test" if len(splits.test) else "val"
-    return getattr(splits, part), part
-
-
-@dataclass(frozen=True, kw_only=True)
-class Prediction:
-    """The answer for one file, or why there is none."""
-
-    file: str
-    label: str = ""
-    score: float = 0.0
-    scores: dict[str, float] = field(default_factory=dict)
-    error: str | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        return {"file": self.file, "label": self.label, "score": self.score, "scores": self.scores}
-
-
-def predict(target: str | Path, files: Sequence[str | Path]) -> Iterator[Prediction]:
-    """Predicts pictures, one after the other; a file that cannot be read gives an error and the others go on.
-
-    Args:
-        target: folder of a run, `.keras` model, or artifact.
-        files: picture files.
-    """
-    opened = open_target(target)
-    decoder = Decoder(opened.image_size, opened.resize)
-    for file in files:
-        picture = np.zeros((1, opened.image_size, opened.image_size, 3), "uint8")
-        reading = decoder.read(Example(id=str(file), label="", path=Path(file)), picture[0])
-        if reading.bad:
-            yield Prediction(file=str(file), error=f"{file}: {reading.bad.reason}")
-            continue
-        scores = opened.scores(picture)[0]
-        best = int(scores.argmax())
-        named = {label: float(score) for label, score in zip(opened.labels, scores, strict=True)}
-        yield Prediction(file=str(file), label=opened.labels[best], score=float(scores[best]), scores=named)
