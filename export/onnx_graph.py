@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import tf2onnx
 
@@ -42,11 +43,10 @@ def write(graph: Graph, path: Path, options: OnnxOptions) -> None:
 def _erfc(context: Any, node: Any, name: str, args: Any) -> None:
     """Erfc(x) = 1 - Erf(x): TensorFlow's exact GELU uses it, tf2onnx 1.17 does not know it."""
     node.type = "Erf"
-    shape, dtype, out = context.get_shape(node.output[0]), context.get_dtype(node.output[0]), node.output[0]
-    one = context.make_const(tf2onnx.utils.make_name("one"), tf2onnx.utils.map_onnx_to_numpy_type(dtype)(1))
-    minus = context.make_node("Sub", [one.output[0], out], shapes=[shape], dtypes=[dtype])
-    context.replace_all_inputs(out, minus.output[0])
-    minus.input[1] = out
+    out = node.output[0]
+    dtype = tf2onnx.utils.map_onnx_to_numpy_type(context.get_dtype(out))
+    one = context.make_const(tf2onnx.utils.make_name("one"), np.array(1, dtype))
+    context.insert_new_node_on_output("Sub", out, name=tf2onnx.utils.make_name("erfc"), inputs=[one.output[0], out])
 
 
 def _name_axes(proto: onnx.ModelProto, graph: Graph) -> None:

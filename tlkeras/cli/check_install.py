@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.metadata
 import platform
@@ -32,12 +33,13 @@ def command(debug: bool = typer.Option(False, "--debug", help="Show tracebacks."
     from tlkeras.cli.screen import start_tensorflow
 
     typer.echo(f"python {platform.python_version()} on {platform.platform()}")
+    with contextlib.suppress(ImportError):  # named below
+        start_tensorflow()
     missing = [line for name, module in NEEDED.items() if (line := _problem(name, module))]
     for line in missing:
         typer.echo(line, err=True)
     if missing:
         raise typer.Exit(1)
-    start_tensorflow()
     _devices()
     _tiny_run()
 

@@ -121,7 +121,7 @@ def _walk(raw: tf.Tensor, data: tf.Tensor, start: int, step: object) -> tf.Tenso
 
 def _jpeg_segment(raw: tf.Tensor, data: tf.Tensor, at: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     marker = _u8(raw, at + 1)
-    is_exif = tf.logical_and(tf.equal(marker, 0xE1), _reads(data, at + 4, b"Exif\x00\x00"))
+    is_exif = tf.logical_and(tf.equal(marker, 0xE1), _reads(data, at + 4, b"Exif"))
     # At the start of the scan (0xDA), or where no marker stands, there is nothing more to find.
     over = tf.logical_or(tf.not_equal(_u8(raw, at), 0xFF), tf.equal(marker, 0xDA))
     length = tf.where(over, tf.size(raw), 2 + _number(raw, at + 2, 2, True))
@@ -135,7 +135,7 @@ def _png_chunk(raw: tf.Tensor, data: tf.Tensor, at: tf.Tensor) -> tuple[tf.Tenso
 
 def _webp_chunk(raw: tf.Tensor, data: tf.Tensor, at: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     length = tf.minimum(_number(raw, at + 4, 4, False), tf.size(raw))
-    prefix = tf.where(_reads(data, at + 8, b"Exif\x00\x00"), 6, 0)  # some writers keep JPEG's prefix
+    prefix = tf.where(_reads(data, at + 8, b"Exif"), 6, 0)  # some writers keep JPEG's prefix
     return 8 + length + length % 2, tf.where(_reads(data, at, b"EXIF"), at + 8 + prefix, -1)
 
 
