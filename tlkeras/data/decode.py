@@ -70,11 +70,12 @@ def orientation(data: tf.Tensor) -> tf.Tensor:
         data: scalar string.
     """
     raw = tf.io.decode_raw(data, tf.uint8)
+    head = tf.strings.join([tf.strings.substr(data, 0, 12), b"." * 12])  # substr refuses to start beyond the end
     kind = tf.case(
         [
-            (tf.equal(tf.strings.substr(data, 0, 2), b"\xff\xd8"), lambda: tf.constant(_JPEG)),
-            (tf.equal(tf.strings.substr(data, 1, 3), b"PNG"), lambda: tf.constant(_PNG)),
-            (tf.equal(tf.strings.substr(data, 8, 4), b"WEBP"), lambda: tf.constant(_WEBP)),
+            (tf.equal(tf.strings.substr(head, 0, 2), b"\xff\xd8"), lambda: tf.constant(_JPEG)),
+            (tf.equal(tf.strings.substr(head, 1, 3), b"PNG"), lambda: tf.constant(_PNG)),
+            (tf.equal(tf.strings.substr(head, 8, 4), b"WEBP"), lambda: tf.constant(_WEBP)),
         ],
         default=lambda: tf.constant(0),
     )
