@@ -1,7 +1,7 @@
 """Keys, defaults, types: every one declared once, every mistake named."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tlkeras import config as configs
@@ -68,6 +68,7 @@ def test_numbers_that_yaml_reads_as_text_are_numbers(tmp_path):
     assert RunConfig.from_dict(configs.read_yaml(path)).train.learning_rate == 1e-4
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text(max_size=12), st.one_of(st.none(), st.integers(), st.text(max_size=5), st.booleans()), max_size=4))
 def test_whatever_a_file_holds_it_is_a_config_or_a_config_error(values):
     try:
