@@ -16,6 +16,7 @@ from tlkeras.data.store import ImageStore
 NEAR = 3  # bits in which the hashes of two near-duplicates may differ, of 64
 LISTED = 100  # issues of one kind that are listed; all are counted
 IMBALANCE = 20  # largest class over smallest, from where it is told
+CROWD = 1000  # pictures with one band of the hash in common that are compared with each other
 FLAT = 6  # hashes with fewer bits set, or unset, come from pictures without structure and say nothing
 
 
@@ -50,7 +51,14 @@ class Audit:
 def audit(store: ImageStore, splits: Splits) -> Audit:
     """Looks for bad files, duplicates, leaks between splits, near-duplicates and lopsided classes."""
     where = _split_of(store, splits)
-    found = [*store.notes, *store.skipped, *_duplicates(store, where), *_near_duplicates(store, where), *_classes(store)]
+    found = [
+        *store.notes,
+        *store.skipped,
+        *_duplicates(store, where),
+        *_near_duplicates(store, where),
+        *_classes(store),
+        *_untrained(store, where),
+    ]
     counts = Counter(issue.kind for issue in found)
     listed: Counter[str] = Counter()
     kept = []
@@ -107,16 +115,18 @@ def near_pairs(hashes: np.ndarray, distance: int = NEAR) -> list[tuple[int, int]
     """Returns pairs (i, j), i < j, whose hashes differ in at most `distance` bits; each j appears once at most.
 
     Hashes that differ in at most 3 of 64 bits agree in one of four 16-bit bands at least, so only such pairs are
-    compared. Hashes of flat pictures are left out.
+    compared. Hashes of flat pictures are left out, and of a band that more than `CROWD` pictures share (drawings on an
+    even ground) only the first ones are compared, so that the time grows with the number of pictures and not its square.
     """
     ones = np.bitwise_count(hashes)
     useful = np.flatnonzero((ones >= FLAT) & (ones <= 64 - FLAT))
     best: dict[int, int] = {}
-    for band in range(distance + 1):
+    for band in range(distance + 1):  # pigeonhole: 3 differing bits leave one of 4 bands alone
         keys = (hashes[useful] >> np.uint64(16 * band)) & np.uint64(0xFFFF)
         order = useful[np.argsort(keys, kind="stable")]
         sizes = np.unique(keys, return_counts=True)[1]
         for group in np.split(order, np.cumsum(sizes)[:-1]):
+            group = group[:CROWD]
             for place, other in enumerate(group[1:], start=1):
                 close = np.flatnonzero(np.bitwise_count(hashes[group[:place]] ^ hashes[other]) <= distance)
                 if len(close):
@@ -135,3 +145,15 @@ def _classes(store: ImageStore) -> Iterator[Issue]:
         large, small = store.labels[int(counts.argmax())], store.labels[int(np.where(counts > 0, counts, counts.max() + 1).argmin())]
         reason = f"{large!r} has {present.max()} pictures and {small!r} {present.min()}; --class-weights evens that out"
         yield Issue(kind="imbalance", path=small, reason=reason, action="kept")
+
+
+def _untrained(store: ImageStore, where: Sequence[str]) -> Iterator[Issue]:
+    """Names classes which the source holds out only: the model would never see one of them."""
+    table = _class_counts(store, where)
+    if not any(counts["train"] for counts in table.values()):  # nothing is to be trained on: an evaluation
+        return
+    for label, counts in table.items():
+        if not counts["train"] and any(counts.values()):
+            yield Issue(
+                kind="untrained-class", path=label, reason="all its pictures are in val or test, so it cannot be learnt", action="kept"
+            )

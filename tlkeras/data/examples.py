@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +32,15 @@ class Issue:
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """One picture with its label: a file, or an array uint8 (height, width) or (height, width, channels)."""
+    """One picture with its label: a file, or an array.
+
+    Args:
+        id: stable name: the path below the source, or name/number.
+        label: name of the class.
+        path: of the file.
+        array: uint8 (height, width) or (height, width, channels).
+        split: `train`, `val` or `test` where the source itself says so.
+    """
 
     id: str
     label: str
@@ -77,7 +87,7 @@ def make_dataset(
     Raises:
         DataError: no examples, one class only, or labels that a given map lacks.
     """
-    examples = tuple(examples)
+    examples = tuple(_named(example) for example in examples)
     found = sorted({example.label for example in examples})
     if not examples:
         raise DataError(f"{name} holds no pictures; expected a folder for each class with pictures in it")
@@ -89,6 +99,16 @@ def make_dataset(
             f"{name} has {len(strange)} labels that the model does not know, the first is {strange[0]!r}; {near(strange[0], labels or ())}"
         )
     return Dataset(name=name, examples=examples, labels=tuple(labels or found), notes=tuple(notes))
+
+
+def _named(example: Example) -> Example:
+    """One way to write each label: macOS stores folder names decomposed, other systems composed (Unicode NFC)."""
+    label = unicodedata.normalize("NFC", example.label)
+    if not label.strip() or not label.isprintable():
+        raise DataError(
+            f"the label {label!r} of {example.id!r} is blank or has characters that cannot be printed; rename it (labels are stored one per line)"
+        )
+    return example if label == example.label else replace(example, label=label)
 
 
 def from_arrays(x: np.ndarray, y: Sequence[object] | np.ndarray, *, labels: Sequence[str] | None = None, name: str = "arrays") -> Dataset:
@@ -107,11 +127,23 @@ def from_arrays(x: np.ndarray, y: Sequence[object] | np.ndarray, *, labels: Sequ
         ('cat', 'dog')
     """
     x = np.asarray(x)
+    if x.dtype.kind == "f" and x.size and 0 <= x.min() and x.max() <= 1:
+        raise DataError(f"x is {x.dtype} from {x.min():g} to {x.max():g}; expected uint8 0-255: pass (x * 255).round().astype('uint8')")
     if x.dtype != np.uint8 or x.ndim not in (3, 4) or (x.ndim == 4 and x.shape[-1] not in (1, 3, 4)):
         raise DataError(
             f"x is {x.dtype} of shape {x.shape}; expected uint8 0-255 of shape (n, height, width) or (n, height, width, 1, 3 or 4)"
         )
     if len(x) != len(y):
         raise DataError(f"x has {len(x)} pictures and y has {len(y)} labels; expected as many")
-    texts = [str(labels[int(str(one))]) if labels is not None and not isinstance(one, str) else str(one) for one in y]
+    texts = [_text(one, labels) for one in y]
     return make_dataset(name, (Example(id=f"{name}/{i}", label=text, array=x[i]) for i, text in enumerate(texts)), labels=labels)
+
+
+def _text(value: Any, labels: Sequence[str] | None) -> str:
+    """Returns the label of a value: its text, or the one it points at."""
+    if labels is None or isinstance(value, str):
+        return str(value)
+    index = int(value)
+    if index != value or not 0 <= index < len(labels):
+        raise DataError(f"y has the label {value}; expected 0 to {len(labels) - 1}, the places of the {len(labels)} labels, or their names")
+    return str(labels[index])

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tlkeras.data import augment as augmentation
+from tlkeras.errors import DataError
 
 Arrays = np.ndarray | Sequence[np.ndarray]
 
@@ -24,6 +25,7 @@ def batches(
     seed: int,
     augment: str = "none",
     class_weights: Mapping[int, float] | None = None,
+    first_epoch: int = 0,
 ) -> tf.data.Dataset:
     """Returns a dataset of (x, y) or (x, y, weights) batches; each pass over it is one epoch.
 
@@ -37,11 +39,18 @@ def batches(
         shuffle: whether the order changes from pass to pass.
         seed: of order and augmentation.
         augment: name in `AUGMENTS`, for pictures.
-        class_weights: class -> weight of its examples.
+        class_weights: class id -> weight of its examples.
+        first_epoch: number of the first pass, for training that goes on where it was stopped.
+
+    Raises:
+        DataError: when arrays and labels differ in length, or a class has no weight.
     """
     arrays: list[Any] = list(x) if isinstance(x, (list, tuple)) else [x]
-    weights = None if class_weights is None else np.array([class_weights[int(label)] for label in y], "float32")
-    passes = count()
+    lengths = [len(array) for array in arrays]
+    if set(lengths) != {len(y)}:
+        raise DataError(f"there are {len(y)} labels for arrays of {', '.join(map(str, lengths))} examples; expected as many")
+    weights = None if class_weights is None else _example_weights(class_weights, y)
+    passes = count(first_epoch)
     augments = augment != "none"
 
     def produce() -> Iterator[tuple[Any, ...]]:
@@ -75,3 +84,14 @@ def batches(
 def numbers_width(augments: bool) -> int:
     """Returns how many random numbers travel with each example."""
     return augmentation.DRAWS if augments else 0
+
+
+def _example_weights(class_weights: Mapping[int, float], y: np.ndarray) -> np.ndarray:
+    """Returns float32 (n,): the weight of each example."""
+    missing = sorted(set(np.unique(y).tolist()) - set(class_weights))
+    if missing:
+        raise DataError(
+            f"class_weights has no weight for class id {missing[0]}; expected one for each of {np.unique(y).tolist()}, "
+            f"received {sorted(class_weights, key=str)}"
+        )
+    return np.array([class_weights[int(label)] for label in y], "float32")

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import math
+import os
+import shutil
 import tempfile
+import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +19,12 @@ import tensorflow as tf
 
 from tlkeras.data import decode
 from tlkeras.data.examples import Dataset, Example, Issue
-from tlkeras.errors import DataError
+from tlkeras.errors import DataError, OutputError
 
 MEMORY_LIMIT = 2 * 1024**3  # bytes of decoded pictures kept in memory
-THREADS = 4  # reading and decoding overlap; TensorFlow releases Python's lock
+THREADS = max(2, min(8, os.cpu_count() or 2))  # reading and decoding overlap; TensorFlow releases Python's lock
+EVEN = 0.01  # of 765, between two cells that are equally bright
+SMALL = 32  # pixels, below which a picture has no perceptual hash
 Progress = Callable[[int, int], None]
 
 
@@ -81,6 +88,7 @@ class Reading:
     """What reading one example gave."""
 
     sha256: str = ""
+    dhash: int = 0
     bad: Issue | None = None
     note: Issue | None = None
 
@@ -106,7 +114,8 @@ def materialise(
         progress: called with (done, all).
 
     Raises:
-        DataError: with `strict`, for bad files; or when fewer than two classes remain.
+        DataError: with `strict`, for bad files; or when a class has no picture left.
+        OutputError: when `cache_dir` has no room for the memory map.
     """
     count = len(dataset.examples)
     images = _allocate(count, size, cache_dir, memory_limit)
@@ -119,9 +128,10 @@ def materialise(
                 progress(index + 1, count)
     skipped = tuple(one.bad for one in results if one.bad)
     if strict and skipped:
-        raise DataError(
-            f"{len(skipped)} files cannot be used, the first is {skipped[0].path!r}: {skipped[0].reason}; mend them or leave --strict out"
+        told = "; ".join(f"{one.path!r}: {one.reason}" for one in skipped[:3]) + (
+            f"; and {len(skipped) - 3} more" if len(skipped) > 3 else ""
         )
+        raise DataError(f"{len(skipped)} of {count} files cannot be used: {told}; mend or remove them, or leave --strict out to skip them")
     kept = [index for index, one in enumerate(results) if not one.bad]
     return _store(dataset, images, kept, results, skipped)
 
@@ -138,18 +148,13 @@ def _store(dataset: Dataset, images: np.ndarray, kept: Sequence[int], results: S
         y=np.array([ids[example.label] for example in examples], "int32"),
         examples=examples,
         sha256=tuple(results[index].sha256 for index in kept),
-        dhash=np.where([_tells(example) for example in examples], difference_hash(images), np.uint64(0)),
+        dhash=np.array([results[index].dhash for index in kept], "uint64"),
         labels=dataset.labels,
         skipped=skipped,
         notes=(*dataset.notes, *(one.note for one in results if one.note)),
     )
     _check_classes(dataset, store)
     return store
-
-
-def _tells(example: Example) -> bool:
-    """Whether a perceptual hash of 8 x 8 cells says anything: icons and 8 x 8 digits all look alike to it."""
-    return example.array is None or min(example.array.shape[:2]) >= 32
 
 
 def _check_classes(dataset: Dataset, store: ImageStore) -> None:
@@ -167,7 +172,16 @@ def _allocate(count: int, size: int, cache_dir: Path | None, memory_limit: int) 
     if count * size * size * 3 <= memory_limit:
         return np.zeros(shape, "uint8")
     folder = Path(tempfile.mkdtemp(prefix="pictures-", dir=cache_dir))
-    return np.lib.format.open_memmap(folder / "pictures.npy", mode="w+", dtype="uint8", shape=shape)
+    free, needed = shutil.disk_usage(folder).free, math.prod(shape)
+    if free < needed:  # writing to a map on a full disk would end the process
+        folder.rmdir()
+        raise OutputError(
+            f"the decoded pictures need {needed / 1e9:.1f} GB under {str(folder.parent)!r}, which has {free / 1e9:.1f} GB free; "
+            "make room or use --limit"
+        )
+    images = np.lib.format.open_memmap(folder / "pictures.npy", mode="w+", dtype="uint8", shape=shape)
+    weakref.finalize(images, shutil.rmtree, folder, ignore_errors=True)
+    return images
 
 
 class Decoder:
@@ -176,36 +190,52 @@ class Decoder:
     def __init__(self, size: int, resize: str):
         scalar = tf.TensorSpec((), tf.string)
         picture = tf.TensorSpec((None, None, 3), tf.uint8)
-        self._from_bytes = tf.function(lambda data: decode.decode_and_resize(data, size, resize), input_signature=[scalar], autograph=False)
-        self._from_array = tf.function(lambda image: decode.resize_image(image, size, resize), input_signature=[picture], autograph=False)
+        # Traced here and once: threads that meet a function without a trace all make one of their own.
+        self._from_bytes = tf.function(lambda data: decode.decode_and_resize(data, size, resize), autograph=False).get_concrete_function(
+            scalar
+        )
+        self._from_array = tf.function(lambda image: decode.resize_image(image, size, resize), autograph=False).get_concrete_function(
+            picture
+        )
 
     def read(self, example: Example, into: np.ndarray) -> Reading:
-        """Decodes one example; a file that cannot be read gives an issue, never an exception."""
-        if example.array is not None:
-            into[:] = self._from_array(decode.as_rgb(example.array)).numpy()
-            return Reading(sha256=hashlib.sha256(np.ascontiguousarray(example.array).tobytes()).hexdigest())
-        return self._read_file(example, into)
+        """Decodes one example; a file that cannot be read gives an issue, never an exception.
 
-    def _read_file(self, example: Example, into: np.ndarray) -> Reading:
-        path = example.path or Path(example.id)
+        Args:
+            example: a file or an array.
+            into: uint8 (size, size, 3), filled with the picture.
+        """
+        if example.array is not None:
+            return self._read_array(example.array, into)
         try:
-            content = path.read_bytes()
-            into[:] = self._from_bytes(decode.read_image_bytes(path)).numpy()
+            content = (example.path or Path(example.id)).read_bytes()
         except OSError as error:
             return Reading(bad=Issue(kind="unreadable", path=example.id, reason=error.strerror or str(error), action="skipped"))
+        return self._read_bytes(example, content, into)
+
+    def _read_array(self, array: np.ndarray, into: np.ndarray) -> Reading:
+        into[:] = self._from_array(tf.constant(decode.as_rgb(array))).numpy()
+        digest = hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
+        # A hash of 8 x 8 cells says nothing about icons: 8 x 8 digits all look alike to it.
+        return Reading(sha256=digest, dhash=difference_hash(into) if min(array.shape[:2]) >= SMALL else 0)
+
+    def _read_bytes(self, example: Example, content: bytes, into: np.ndarray) -> Reading:
+        try:
+            into[:] = self._from_bytes(tf.constant(decode.decodable(content))).numpy()
         except DataError as error:
             return Reading(bad=Issue(kind=_kind(content), path=example.id, reason=str(error), action="skipped"))
         except tf.errors.OpError as error:
-            return Reading(bad=Issue(kind="truncated", path=example.id, reason=f"cannot be decoded: {_short(error)}", action="skipped"))
-        return Reading(sha256=hashlib.sha256(content).hexdigest(), note=_extension_note(example, path, content))
+            reason = f"the {(decode.sniff(content) or '').upper()} picture cannot be decoded: {_short(error)}"
+            return Reading(bad=Issue(kind="truncated", path=example.id, reason=reason, action="skipped"))
+        note = _extension_note(example, example.path, content) if example.path else None
+        return Reading(sha256=hashlib.sha256(content).hexdigest(), dhash=difference_hash(into), note=note)
 
 
 def _kind(content: bytes) -> str:
     if not content:
         return "empty-file"
-    if content[4:8] == b"ftyp":
-        return "unsupported"
-    return "not-an-image" if decode.sniff(content) is None else "truncated"
+    kind = decode.sniff(content)
+    return "not-an-image" if kind is None else "unsupported" if kind == "heic" else "truncated"
 
 
 def _short(error: tf.errors.OpError) -> str:
@@ -224,6 +254,10 @@ ENDINGS = {
     "webp": {".webp"},
     "bmp": {".bmp", ".dib"},
     "tiff": {".tif", ".tiff"},
+    "avif": {".avif"},
+    "jpeg2000": {".jp2", ".j2k", ".jpx"},
+    "ppm": {".ppm", ".pgm", ".pnm"},
+    "ico": {".ico"},
 }
 
 
@@ -234,17 +268,24 @@ def _extension_note(example: Example, path: Path, content: bytes) -> Issue | Non
     return Issue(kind="wrong-extension", path=example.id, reason=f"the content is {kind.upper()}", action="kept")
 
 
-def difference_hash(images: np.ndarray) -> np.ndarray:
-    """Returns uint64 (n,): the 64-bit difference hash of each picture (Krawetz 2013, "Kind of Like That").
+def difference_hash(image: np.ndarray) -> int:
+    """Returns the 64-bit difference hash of a picture (Krawetz 2013, "Kind of Like That"): whether each of 8 x 9 cells is
+    brighter than its left neighbour.
 
     Args:
-        images: uint8 (n, size, size, 3).
+        image: uint8 (size, size, 3).
     """
-    hashes = np.zeros(len(images), "uint64")
-    rows, columns = (np.linspace(0, images.shape[1], cells + 1).astype(int) for cells in (8, 9))
-    area = np.diff(rows)[:, None] * np.diff(columns)
-    for index, image in enumerate(images):
-        sums = np.add.reduceat(image, rows[:-1], axis=0, dtype=np.uint32).sum(-1, dtype=np.uint32)  # (8, size)
-        cells = np.add.reduceat(sums, columns[:-1], axis=1) / area  # (8, 9)
-        hashes[index] = np.packbits(cells[:, 1:] > cells[:, :-1]).view(">u8")[0]
-    return hashes
+    rows, columns = _cells(image.shape[0], 8), _cells(image.shape[1], 9)
+    # Rows first: adding up three channels of a whole picture would take longer than decoding it.
+    bands = rows @ image.reshape(image.shape[0], -1).astype("float64")  # (8, size * 3)
+    cells = bands.reshape(8, image.shape[1], 3).sum(axis=-1) @ columns.T  # (8, 9), mean grey times 3
+    # What differs by a rounding only counts as equal, so that an even ground gives zeros and not noise.
+    return int.from_bytes(np.packbits(cells[:, 1:] > cells[:, :-1] + EVEN).tobytes(), "big")
+
+
+@lru_cache
+def _cells(size: int, count: int) -> np.ndarray:
+    """Returns float64 (count, size): the share that each pixel has in the mean of each of `count` cells of equal width."""
+    edges = np.linspace(0, size, count + 1)
+    pixels = np.arange(size)
+    return np.clip(np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels), 0, 1) * (count / size)

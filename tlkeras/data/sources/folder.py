@@ -34,17 +34,35 @@ def open_folder(spec: str, *, labels: Sequence[str] | None = None, data_dir: str
         raise DataError(
             f"folder {spec!r} holds files but no class folders; put each picture into a folder named after its class, or use a CSV with path,label"
         )
-    splits = {folder: SPLITS.get(folder.name.lower()) for folder in folders}
-    examples: list[Example] = []
-    if all(splits.values()) and "train" in splits.values():
-        for folder, split in splits.items():
-            examples += _classes([one for one in _visible(folder, root, notes) if one.is_dir()], root, split, notes)
+    splits = _splits(folders)
+    if splits:
+        examples = [one for folder, split in splits.items() for one in _split(folder, root, split, notes)]
     else:
         examples = _classes(folders, root, None, notes)
     for entry in entries:
-        if not entry.is_dir():
-            notes.append(Issue(kind="stray-file", path=entry.name, reason="lies outside the class folders", action="ignored"))
+        if entry not in (splits or folders):
+            reason = "lies beside train, val and test" if splits else "lies outside the class folders"
+            notes.append(Issue(kind="stray-file", path=_id(entry, root), reason=reason, action="ignored"))
     return make_dataset(f"folder {spec!r}", examples, notes=notes, labels=labels)
+
+
+def _splits(folders: Sequence[Path]) -> dict[Path, str]:
+    """Returns folder -> split where the folders are splits: `train` and another one, each with folders in it.
+
+    So `train` beside `plane` is a class of vehicles, and `docs` beside `train` and `val` is no class.
+    """
+    named = {folder: SPLITS[folder.name.lower()] for folder in folders if folder.name.lower() in SPLITS}
+    several = len(set(named.values())) > 1 or len(named) == len(folders)
+    nested = all(any(entry.is_dir() for entry in _visible(folder, folder, [])) for folder in named)
+    return named if "train" in named.values() and several and nested else {}
+
+
+def _split(folder: Path, root: Path, split: str, notes: list[Issue]) -> list[Example]:
+    entries = _visible(folder, root, notes)
+    for entry in entries:
+        if not entry.is_dir():
+            notes.append(Issue(kind="stray-file", path=_id(entry, root), reason="lies outside the class folders", action="ignored"))
+    return _classes([entry for entry in entries if entry.is_dir()], root, split, notes)
 
 
 def _classes(folders: Sequence[Path], root: Path, split: str | None, notes: list[Issue]) -> list[Example]:
@@ -63,8 +81,12 @@ def _classes(folders: Sequence[Path], root: Path, split: str | None, notes: list
 
 def _pictures(folder: Path, root: Path, notes: list[Issue]) -> Iterator[Path]:
     for entry in _visible(folder, root, notes):
-        if entry.is_dir():
+        if entry.is_dir() and entry.resolve() in (folder.resolve(), *folder.resolve().parents):
+            notes.append(Issue(kind="stray-file", path=_id(entry, root), reason="a link to a folder that it lies in", action="ignored"))
+        elif entry.is_dir():
             yield from _pictures(entry, root, notes)
+        elif entry.exists() and not entry.is_file():  # a pipe or a device: opening it could wait for ever
+            notes.append(Issue(kind="not-an-image", path=_id(entry, root), reason="no regular file", action="ignored"))
         elif entry.suffix.lower() in PICTURES:
             yield entry
         else:
@@ -89,4 +111,5 @@ def _visible(folder: Path, root: Path, notes: list[Issue]) -> list[Path]:
 
 
 def _id(path: Path, root: Path) -> str:
-    return path.relative_to(root).as_posix()
+    """Path below the root; bytes of a name that are no UTF-8 are spelled out, so that it can be printed and stored."""
+    return path.relative_to(root).as_posix().encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -20,17 +20,19 @@ def open_csv(spec: str, *, labels: Sequence[str] | None = None, data_dir: str | 
     file = Path(spec).expanduser()
     try:
         with file.open(newline="", encoding="utf-8-sig") as opened:
-            rows = list(csv.DictReader(opened))
-            columns = list(rows[0]) if rows else []
+            reader = csv.DictReader(opened)
+            columns = list(reader.fieldnames or [])
+            rows = [(reader.line_num, row) for row in reader]
     except (UnicodeDecodeError, csv.Error, OSError) as error:
         raise DataError(f"cannot read {spec!r} as CSV in UTF-8: {error}") from error
-    if rows and not {"path", "label"} <= set(columns):
+    if columns and not {"path", "label"} <= set(columns):
         raise DataError(
             f"{spec!r} has the columns {', '.join(map(str, columns))}; expected path and label (and split, where it says what is held out)"
         )
     examples, notes = [], []
-    for number, row in enumerate(rows, start=2):
-        example = _example(row, file, number)
+    seen: set[str] = set()
+    for number, row in rows:
+        example = _example(row, file, number, seen)
         if isinstance(example, Issue):
             notes.append(example)
         else:
@@ -38,11 +40,13 @@ def open_csv(spec: str, *, labels: Sequence[str] | None = None, data_dir: str | 
     return make_dataset(f"table {spec!r}", examples, notes=notes, labels=labels)
 
 
-def _example(row: dict[str, str | None], file: Path, number: int) -> Example | Issue:
+def _example(row: dict[str, str | None], file: Path, number: int, seen: set[str]) -> Example | Issue:
     path, label, split = ((row.get(name) or "").strip() for name in ("path", "label", "split"))
     if not path or not label:
         return Issue(kind="bad-row", path=f"{file.name}:{number}", reason=f"no {'path' if not path else 'label'}", action="skipped")
     if split and split.lower() not in SPLITS:
         raise DataError(f"{file.name}:{number} has split {split!r}; expected train, val or test")
-    # A path may stand in two rows with two labels: the line keeps ids apart.
-    return Example(id=f"{path}#{number}", label=label, path=file.parent / path, split=SPLITS[split.lower()] if split else None)
+    # A path may stand in two rows, with two labels: the line keeps their ids apart.
+    name = f"{path}#{number}" if path in seen else path
+    seen.add(path)
+    return Example(id=name, label=label, path=file.parent / path, split=SPLITS[split.lower()] if split else None)
