@@ -17,7 +17,7 @@ from tlkeras.config import RunConfig
 from tlkeras.data.examples import Dataset, Example
 from tlkeras.data.sources.registry import open_source
 from tlkeras.data.split import SPLITS, split
-from tlkeras.data.store import Decoder, ImageStore, materialise
+from tlkeras.data.store import DECODE_NOISE, Decoder, ImageStore, materialise
 from tlkeras.data.subset import subset
 from tlkeras.errors import ConfigError, DataError
 from tlkeras.evaluation import metrics
@@ -26,6 +26,7 @@ from tlkeras.export.manifest import read_manifest
 from tlkeras.export.read import open_artifact
 from tlkeras.reporting import SILENT, Reporter
 from tlkeras.runs import Run
+from tlkeras.startup import filtered_stderr
 
 
 class _Scorer(Protocol):
@@ -202,7 +203,8 @@ def predict(target: str | Path, files: Sequence[str | Path]) -> Iterator[Predict
     decoder = Decoder(opened.image_size, opened.resize)
     for file in files:
         picture = np.zeros((1, opened.image_size, opened.image_size, 3), "uint8")
-        reading = decoder.read(Example(id=str(file), label="", path=Path(file)), picture[0])
+        with filtered_stderr(DECODE_NOISE):
+            reading = decoder.read(Example(id=str(file), label="", path=Path(file)), picture[0])
         if reading.bad:
             yield Prediction(file=str(file), error=f"{file}: {reading.bad.reason}")
             continue

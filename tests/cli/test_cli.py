@@ -136,6 +136,7 @@ def test_strict_stops_at_a_truncated_picture_that_is_otherwise_skipped_and_named
     (data / "a" / "zero.jpg").write_bytes(b"")
     strict = call(*TINY, "--data", data, "--out", tmp_path / "s", "--strict")
     assert strict.returncode == 1 and "3 of 19 files cannot be used" in strict.stderr
+    assert "rendezvous" not in strict.stderr
     done = call(*TINY, "--data", data, "--out", tmp_path / "r", "--export", "none")
     assert done.returncode == 0, done.stderr
     issues = json.loads((tmp_path / "r" / "data_audit.json").read_text())["issues"]

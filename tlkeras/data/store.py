@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import re
 import shutil
 import tempfile
 import weakref
@@ -20,11 +21,14 @@ import tensorflow as tf
 from tlkeras.data import decode
 from tlkeras.data.examples import Dataset, Example, Issue
 from tlkeras.errors import DataError, OutputError
+from tlkeras.startup import KNOWN_NOISE, filtered_stderr
 
 MEMORY_LIMIT = 2 * 1024**3  # bytes of decoded pictures kept in memory
 THREADS = max(2, min(8, os.cpu_count() or 2))  # reading and decoding overlap; TensorFlow releases Python's lock
 EVEN = 0.01  # of 765, between two cells that are equally bright
 SMALL = 32  # pixels, below which a picture has no perceptual hash
+# What TensorFlow prints of a picture that it cannot decode; the exception says the same, and becomes an issue.
+DECODE_NOISE = re.compile(r"Local rendezvous is aborting with status|^\s*\[\[\{\{node|" + KNOWN_NOISE.pattern)
 Progress = Callable[[int, int], None]
 
 
@@ -121,7 +125,7 @@ def materialise(
     images = _allocate(count, size, cache_dir, memory_limit)
     decoder = Decoder(size, resize)
     results = []
-    with ThreadPoolExecutor(THREADS) as pool:
+    with filtered_stderr(DECODE_NOISE), ThreadPoolExecutor(THREADS) as pool:
         for index, one in enumerate(pool.map(lambda i: decoder.read(dataset.examples[i], images[i]), range(count))):
             results.append(one)
             if progress and (index % 16 == 15 or index == count - 1):
