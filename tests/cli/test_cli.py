@@ -167,13 +167,19 @@ def test_ctrl_c_in_mid_training_keeps_the_best_model_so_far(tmp_path):
         "full",
     ]
     command += ["--out", str(tmp_path / "run"), "--limit", "400", "--export", "none"]
-    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    deadline = time.monotonic() + 120
-    while not (tmp_path / "run" / "labels.txt").exists() and time.monotonic() < deadline:
-        time.sleep(0.2)
-    time.sleep(12)
-    running.send_signal(signal.SIGINT)
-    _, stderr = running.communicate(timeout=60)
+    # A shell ignores SIGINT in what it starts in the background, and children inherit that: as for people, it counts here.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True) as running:
+        signal.signal(signal.SIGINT, before)
+        try:
+            deadline = time.monotonic() + 120
+            while not (tmp_path / "run" / "labels.txt").exists() and time.monotonic() < deadline:
+                time.sleep(0.2)
+            time.sleep(12)
+            running.send_signal(signal.SIGINT)
+            _, stderr = running.communicate(timeout=60)
+        finally:
+            running.kill()
     assert running.returncode == 130 and "stopped after" in stderr and "Traceback" not in stderr, stderr
     assert (tmp_path / "run" / "model.keras").is_file() and (tmp_path / "run" / "history.csv").is_file()
     scored = call(tmp_path / "run", "--json", script="evaluate")
