@@ -11,9 +11,12 @@ from typing import Any
 
 _PUBLIC = {
     "Artifact": "tlkeras.export.export",
+    "Budget": "tlkeras.export.export",
+    "Calibration": "tlkeras.export.calibration",
     "ExportSpec": "tlkeras.export.spec",
     "FORMATS": "tlkeras.export.formats",
     "export": "tlkeras.export.export",
+    "Samples": "tlkeras.export.parity",
     "open_artifact": "tlkeras.export.read",
     "read_manifest": "tlkeras.export.manifest",
     "write_manifest": "tlkeras.export.manifest",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from tlkeras.export import options
 from tlkeras.registry import Registry
@@ -13,12 +15,19 @@ class Format:
     """One export format.
 
     Args:
-        name: how it is asked for; also what `runner.py` calls its reader.
+        name: how it is asked for.
         path: name of the file or folder.
         write: `"module:function"`, called with (traced graph, path, options).
         options: its options class.
+        defaults: options that make this row what it is.
+        calibrated: whether its options take calibration examples.
+        attempts: `"module:function"` that yields (name, options) from the cheapest to the safest; the first inside the
+            accuracy budget is taken. None for a format that is one thing.
         tolerance: largest difference of the outputs, relative to the largest output of the Keras model.
-        runtime: what runs it.
+        quantised: whether a classifier of this format is judged by its accuracy on held-out examples, instead of the
+            tolerance.
+        reader: what `runner.py` calls its reader.
+        also: further readers that must give the same answers, where installed.
         help: one line for people.
     """
 
@@ -26,13 +35,30 @@ class Format:
     path: str
     write: str
     options: type
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    calibrated: bool = False
+    attempts: str | None = None
     tolerance: float
-    runtime: str
+    quantised: bool = False
+    reader: str
+    also: tuple[str, ...] = ()
     help: str
 
+    @property
+    def runtime(self) -> str:
+        """The package that runs it."""
+        return RUNTIMES[self.reader]
+
+
+RUNTIMES = {"saved_model": "tensorflow", "tflite": "ai_edge_litert", "onnx": "onnxruntime"}
 
 # Float formats differ by the order of additions; ResNet50 and InceptionV3 reach 7e-5 of their largest output.
 FLOAT = 1e-3
+# Used only where there are no classes to compare: half precision keeps 11 bits, 8-bit activations add up over layers.
+HALF, EIGHT_BIT = 2e-2, 0.3
+
+WRITE_TFLITE = "tlkeras.export.tflite:write"
+WRITE_ONNX = "tlkeras.export.onnx_graph:write"
 
 FORMATS: Registry[Format] = Registry(
     "export format",
@@ -43,26 +69,98 @@ FORMATS: Registry[Format] = Registry(
             write="tlkeras.export.saved_model:write",
             options=options.SavedModelOptions,
             tolerance=FLOAT,
-            runtime="tensorflow",
-            help="For TensorFlow Serving: encoded pictures in; label, scores and class id out.",
+            reader="saved_model",
+            also=("c_api",),
+            help="For TensorFlow Serving: encoded pictures in; label, scores, class id and status out.",
         ),
         Format(
             name="tflite",
             path="model.tflite",
-            write="tlkeras.export.tflite:write",
+            write=WRITE_TFLITE,
             options=options.TFLiteOptions,
             tolerance=FLOAT,
-            runtime="ai_edge_litert",
+            reader="tflite",
             help="For phones: float32, built-in operations only.",
+        ),
+        Format(
+            name="tflite-fp16",
+            path="model_fp16.tflite",
+            write=WRITE_TFLITE,
+            options=options.TFLiteOptions,
+            defaults={"quantize": "fp16"},
+            tolerance=HALF,
+            quantised=True,
+            reader="tflite",
+            help="For phones: float16 weights, half the size.",
+        ),
+        Format(
+            name="tflite-dynamic",
+            path="model_dynamic.tflite",
+            write=WRITE_TFLITE,
+            options=options.TFLiteOptions,
+            defaults={"quantize": "dynamic"},
+            tolerance=EIGHT_BIT,
+            quantised=True,
+            reader="tflite",
+            help="For phones: 8-bit weights, float activations; a quarter of the size, no calibration.",
+        ),
+        Format(
+            name="tflite-int8",
+            path="model_int8.tflite",
+            write=WRITE_TFLITE,
+            options=options.TFLiteOptions,
+            defaults={"quantize": "int8"},
+            calibrated=True,
+            tolerance=EIGHT_BIT,
+            quantised=True,
+            reader="tflite",
+            help="For phones and their accelerators: 8-bit weights and activations, calibrated on training examples.",
+        ),
+        Format(
+            name="mobile",
+            path="model_mobile.tflite",
+            write=WRITE_TFLITE,
+            options=options.TFLiteOptions,
+            attempts="tlkeras.export.ladder:attempts",
+            tolerance=EIGHT_BIT,
+            quantised=True,
+            reader="tflite",
+            help="For phones: the smallest TFLite file within --max-drop, found by walking down a measured ladder.",
         ),
         Format(
             name="onnx",
             path="model.onnx",
-            write="tlkeras.export.onnx_graph:write",
+            write=WRITE_ONNX,
             options=options.OnnxOptions,
             tolerance=FLOAT,
-            runtime="onnxruntime",
-            help="For ONNX Runtime and its kin.",
+            reader="onnx",
+            also=("openvino",),
+            help="For ONNX Runtime, OpenVINO and their kin.",
+        ),
+        Format(
+            name="onnx-fp16",
+            path="model_fp16.onnx",
+            write=WRITE_ONNX,
+            options=options.OnnxOptions,
+            defaults={"quantize": "fp16"},
+            tolerance=HALF,
+            quantised=True,
+            reader="onnx",
+            also=("openvino",),
+            help="For GPUs by way of ONNX Runtime: float16 inside, float32 in and out.",
+        ),
+        Format(
+            name="onnx-int8",
+            path="model_int8.onnx",
+            write=WRITE_ONNX,
+            options=options.OnnxOptions,
+            defaults={"quantize": "int8"},
+            calibrated=True,
+            tolerance=EIGHT_BIT,
+            quantised=True,
+            reader="onnx",
+            also=("openvino",),
+            help="For ONNX Runtime and OpenVINO: QDQ, 8-bit weights and activations, calibrated on training examples.",
         ),
     ],
 )

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,10 +16,11 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from tlkeras.errors import UnsupportedOps
+from tlkeras.errors import ExportError, UnsupportedOps
 from tlkeras.export.spec import ExportSpec
 
 RANDOM = re.compile(r"Random(?!Dataset)|Multinomial|TruncatedNormal|StatelessDropout|RngReadAndSkip")
+AUTOMATIC = re.compile(r"(keras_tensor|input_layer)(_\d+)?")  # Keras counts these up: another name in every process
 SCORES, FEATURES = "scores", "features"
 
 
@@ -43,49 +43,55 @@ class Graph:
 
     def __init__(self, model: keras.Model, spec: ExportSpec):
         self.spec = spec
-        self.model = float32_twin(model) if is_mixed(model) else model
+        self.model = _functional(float32_twin(model) if is_mixed(model) else model)
         self.module = tf.Module()
         # Each variable once: Keras' own export() stores them twice.
         self.module.weights = [v.value for v in self.model.variables]
 
     @cached_property
     def inputs(self) -> tuple[Tensor, ...]:
-        """The inputs of the model, by name."""
-        return tuple(Tensor(name=_clean(t.name), shape=tuple(t.shape), dtype=t.dtype) for t in self._keras_inputs)
+        """The inputs of the model, by name; inputs without a name of their own are `input` or `input_0`, `input_1`, …"""
+        given = list(keras.tree.flatten(self.model.inputs))
+        names = [_clean(t.name) for t in given]
+        if len(set(names)) < len(names) or any(AUTOMATIC.fullmatch(name) for name in names):
+            names = ["input"] if len(names) == 1 else [f"input_{i}" for i in range(len(names))]
+        return tuple(Tensor(name=name, shape=tuple(t.shape), dtype=t.dtype) for name, t in zip(names, given, strict=True))
 
-    @property
-    def _keras_inputs(self) -> list[Any]:
-        return list(keras.tree.flatten(self.model.inputs))
+    def pack(self, given: Sequence[Any]) -> Any:
+        """Returns tensors, in the order of `inputs`, in the structure the model was built with."""
+        return keras.tree.pack_sequence_as(self.model._inputs_struct, list(given))
 
     @cached_property
     def network(self) -> tf.types.experimental.ConcreteFunction:
         """All inputs, positionally -> dictionary of outputs (and `features` where there is such a layer)."""
-        model, names = self._with_features()
-        structure = model._inputs_struct  # a list, a dictionary or one tensor: called as it was built
+        model, names = self.with_features
 
         def call(*given: tf.Tensor) -> dict[str, tf.Tensor]:
-            out = keras.tree.flatten(model(keras.tree.pack_sequence_as(structure, list(given)), training=False))
-            return dict(zip(names, out, strict=True))
+            return dict(zip(names, keras.tree.flatten(model(self.pack(given), training=False)), strict=True))
 
         signature = [tf.TensorSpec(t.shape, t.dtype, name=t.name) for t in self.inputs]
         with no_xla():
             return tf.function(call, input_signature=signature, autograph=False).get_concrete_function()
 
-    def _with_features(self) -> tuple[keras.Model, list[str]]:
+    @cached_property
+    def with_features(self) -> tuple[keras.Model, list[str]]:
+        """The Keras model that also gives `features` where there is such a layer, and the names of what it gives."""
         names = self.output_names
         if self.spec.features_layer is None:
             return self.model, names
         features = self.model.get_layer(self.spec.features_layer).output
-        both = keras.Model(self.model.inputs, [*keras.tree.flatten(self.model.outputs), features])
+        both = keras.Model(self.model._inputs_struct, [*keras.tree.flatten(self.model.outputs), features])
         return both, [*names, FEATURES]
 
     @cached_property
     def output_names(self) -> list[str]:
-        """`scores` for a single output; else the names that the model has."""
+        """`scores` for a single output; else the keys of a dictionary of outputs, or the names of the layers."""
         outputs = keras.tree.flatten(self.model.outputs)
-        named = [_clean(name) for name in getattr(self.model, "output_names", [])]
+        structure = self.model._outputs_struct
         if len(outputs) == 1:
             return [SCORES]
+        named = sorted(structure) if isinstance(structure, dict) else list(self.model.output_names)
+        named = [_clean(name) for name in named]
         return named if len(set(named)) == len(outputs) else [f"output_{i}" for i in range(len(outputs))]
 
     @cached_property
@@ -107,11 +113,19 @@ class Graph:
         return function
 
     @contextmanager
-    def plain_saved_model(self) -> Iterator[Path]:
+    def plain_saved_model(self, function: Any = None) -> Iterator[Path]:
         """Yields a SavedModel with the one signature `serving_default` of tensors, for converters."""
         with tempfile.TemporaryDirectory() as folder:
-            tf.saved_model.save(self.module, folder, signatures={"serving_default": self.predict_tensor})
+            tf.saved_model.save(self.module, folder, signatures={"serving_default": function or self.predict_tensor})
             yield Path(folder)
+
+
+def _functional(model: keras.Model) -> keras.Model:
+    """Returns the model as one with symbolic inputs: a Sequential keeps its functional form inside."""
+    inner = getattr(model, "_functional", model)
+    if not hasattr(inner, "_inputs_struct"):
+        raise ExportError(f"the model {model.name!r} has no inputs yet; expected a functional model, or a Sequential with an Input layer")
+    return inner
 
 
 def _clean(name: str) -> str:
@@ -150,7 +164,7 @@ def check_not_random(graph: tf.compat.v1.GraphDef) -> None:
 
 
 def is_mixed(model: keras.Model) -> bool:
-    """Whether any layer computes in less than float32."""
+    """Whether any layer computes in less than float32, its weights in float32 (mixed precision) or not."""
     return any(layer.dtype_policy.compute_dtype in ("float16", "bfloat16") for layer in model._flatten_layers())
 
 
@@ -167,14 +181,18 @@ def float32_twin(model: keras.Model) -> keras.Model:
 
     Converters refuse or garble mixed precision: TFLite wants Flex, ONNX Runtime answers off by 0.1.
     """
-    config = json.loads(re.sub(r"mixed_b?float16", "float32", model.to_json()))
+    config = re.sub(r'"(mixed_)?b?float16"', '"float32"', model.to_json())
     policy = keras.config.dtype_policy()
     try:
         keras.config.set_dtype_policy("float32")
-        twin = keras.models.model_from_json(json.dumps(config))
+        twin = keras.models.model_from_json(config)
+    except (TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ExportError(f"cannot rebuild {model.name!r} in float32; register its custom layers with Keras: {reason}") from error
     finally:
         keras.config.set_dtype_policy(policy)
-    twin.set_weights([v.numpy() for v in model.weights])
+    for ours, theirs in zip(twin.weights, model.weights, strict=True):
+        ours.assign(keras.ops.convert_to_numpy(theirs).astype(ours.dtype))  # bfloat16 is no type of NumPy's own
     for layer in twin._flatten_layers():
         if isinstance(layer, keras.layers.Normalization):
             layer.finalize_state()  # its call uses copies of its weights

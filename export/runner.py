@@ -19,10 +19,13 @@ Feeds = dict[str, np.ndarray]
 Call = Callable[[Feeds], Feeds]
 
 
-def saved_model(path: str, names: list[str]) -> tuple[Call, str]:
+def saved_model(path: str, names: list[str], threads: int | None = None) -> tuple[Call, str]:
     """Returns a function for the raw-tensor signature, and the version of TensorFlow."""
     import tensorflow as tf
 
+    if threads:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(threads)
     loaded = tf.saved_model.load(path)
     signature = loaded.signatures["predict_tensor"]
 
@@ -33,21 +36,47 @@ def saved_model(path: str, names: list[str]) -> tuple[Call, str]:
     return call, f"tensorflow {tf.__version__}"
 
 
-def tflite(path: str, names: list[str]) -> tuple[Call, str]:
-    """Returns a function for the file's signature, and the version of LiteRT."""
+def tflite(path: str, names: list[str], threads: int | None = None) -> tuple[Call, str]:
+    """Returns a function for the file's signature, and the version of LiteRT.
+
+    Inputs and outputs are floats here whatever the file has: integer ones are converted by the scale that the file tells.
+    """
     import importlib.metadata
 
     from ai_edge_litert.interpreter import Interpreter
 
-    runner = Interpreter(model_path=path).get_signature_runner("serving_default")
-    return lambda feeds: runner(**feeds), f"ai-edge-litert {importlib.metadata.version('ai-edge-litert')}"
+    runner = Interpreter(model_path=path, num_threads=threads).get_signature_runner("serving_default")
+    given, made = runner.get_input_details(), runner.get_output_details()
+
+    def call(feeds: Feeds) -> Feeds:
+        answers = runner(**{name: to_integer(array, given[name]) for name, array in feeds.items()})
+        return {name: to_float(array, made[name]) for name, array in answers.items()}
+
+    return call, f"ai-edge-litert {importlib.metadata.version('ai-edge-litert')}"
 
 
-def onnx(path: str, names: list[str]) -> tuple[Call, str]:
+def to_integer(array: np.ndarray, detail: dict[str, Any]) -> np.ndarray:
+    """Returns an input as the tensor wants it: quantised where the tensor has a scale."""
+    scale, zero = detail["quantization"]
+    if array.dtype == detail["dtype"] or not scale:
+        return array
+    limits = np.iinfo(detail["dtype"])
+    return np.clip(np.round(array / scale + zero), limits.min, limits.max).astype(detail["dtype"])
+
+
+def to_float(array: np.ndarray, detail: dict[str, Any]) -> np.ndarray:
+    """Returns an output as floats."""
+    scale, zero = detail["quantization"]
+    return (array.astype("float32") - zero) * np.float32(scale) if scale else array
+
+
+def onnx(path: str, names: list[str], threads: int | None = None) -> tuple[Call, str]:
     """Returns a function for the session, and the version of ONNX Runtime."""
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or 0
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     given = [value.name for value in session.get_inputs()]
     if given != names:
         raise ValueError(f"the file asks for {given}, expected {names}")
@@ -55,7 +84,18 @@ def onnx(path: str, names: list[str]) -> tuple[Call, str]:
     return lambda feeds: dict(zip(out, session.run(out, feeds), strict=True)), f"onnxruntime {onnxruntime.__version__}"
 
 
-READERS = {"saved_model": saved_model, "tflite": tflite, "onnx": onnx}
+def openvino(path: str, names: list[str], threads: int | None = None) -> tuple[Call, str]:
+    """Returns a function for an ONNX file in OpenVINO, and its version."""
+    import openvino as ov
+
+    limits = {"INFERENCE_PRECISION_HINT": "f32"} | ({"INFERENCE_NUM_THREADS": threads} if threads else {})
+    compiled = ov.Core().compile_model(path, "CPU", limits)
+    # A tensor can have several names in OpenVINO; the output's own is that of its result, `scores/sink_port_0`.
+    out = [port.get_node().get_friendly_name().split("/sink_port")[0] for port in compiled.outputs]
+    return lambda feeds: dict(zip(out, compiled(feeds).values(), strict=True)), f"openvino {ov.__version__.split('-')[0]}"
+
+
+READERS = {"saved_model": saved_model, "tflite": tflite, "onnx": onnx, "openvino": openvino}
 
 
 def run(job: dict[str, Any]) -> None:
@@ -80,16 +120,26 @@ def run(job: dict[str, Any]) -> None:
 
 
 def pictures(call: Call, paths: list[str]) -> Feeds:
-    """Sends encoded pictures to `serving_default`, and one of them to `embed`."""
+    """Sends encoded pictures to `serving_default` and `embed`; then again with a damaged one among them, then none at all."""
     import tensorflow as tf
 
     signatures = call.loaded.signatures  # type: ignore[attr-defined]
-    encoded = tf.constant([Path(path).read_bytes() for path in paths])
-    answers = {f"pictures/{name}": value.numpy() for name, value in signatures["serving_default"](image_bytes=encoded).items()}
-    answers["pictures/label"] = np.char.decode(answers["pictures/label"].astype("S"), "utf-8")
+    encoded = [Path(path).read_bytes() for path in paths]
+    requests = {"pictures": encoded, "damaged": [encoded[0], b"damaged", *encoded[1:]], "empty": []}
+    answers: Feeds = {}
+    for request, content in requests.items():
+        for name, value in signatures["serving_default"](image_bytes=tf.constant(content, tf.string)).items():
+            answers[f"{request}/{name}"] = readable(value.numpy())
     if "embed" in signatures:
-        answers |= {f"embed/{name}": value.numpy() for name, value in signatures["embed"](image_bytes=encoded).items()}
+        answers |= {
+            f"embed/{name}": readable(value.numpy()) for name, value in signatures["embed"](image_bytes=tf.constant(encoded)).items()
+        }
     return answers
+
+
+def readable(array: np.ndarray) -> np.ndarray:
+    """Returns texts as texts instead of bytes."""
+    return np.array([one.decode() for one in array.ravel()], dtype="U").reshape(array.shape) if array.dtype == object else array
 
 
 def score(call: Call, name: str, path: str, output: str, batch: int = 32) -> np.ndarray:

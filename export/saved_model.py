@@ -18,41 +18,95 @@ def write(graph: Graph, path: Path, options: SavedModelOptions) -> None:
     `image_bytes` and `embed` gives `features`; else `serving_default` takes the tensors too.
     """
     check_not_random(graph.predict_tensor.graph.as_graph_def())
-    signatures: dict[str, Any] = {"predict_tensor": graph.predict_tensor}
+    tensors = _from_tensors(graph)
+    signatures: dict[str, Any] = {"predict_tensor": tensors}
     if graph.spec.decode is None:
-        signatures["serving_default"] = graph.predict_tensor
+        signatures["serving_default"] = tensors
     else:
         answer = _from_bytes(graph)
-        signatures["serving_default"] = _signature(lambda out: {SCORES: out[SCORES], **_names(graph, out[SCORES])}, answer)
+        signatures["serving_default"] = _signature(lambda out: {name: out[name] for name in out if name != FEATURES}, answer)
         if graph.spec.features_layer:
-            signatures["embed"] = _signature(lambda out: {FEATURES: out[FEATURES]}, answer)
+            signatures["embed"] = _signature(lambda out: {name: out[name] for name in (FEATURES, STATUS)}, answer)
     strip = tf.saved_model.SaveOptions(experimental_debug_stripper=True)
     tf.saved_model.save(graph.module, str(path), signatures=signatures, options=strip)
 
 
 # The suffix of `image_bytes` makes TF Serving's REST API take base64.
 BYTES = tf.TensorSpec((None,), tf.string, name="image_bytes")
+STATUS, OK, UNREADABLE = "status", "ok", "not a picture that can be decoded"
+
+
+def _from_tensors(graph: Graph) -> Any:
+    """Returns the traced raw-tensor function, which also answers an empty batch, with an empty result."""
+    names = [one.name for one in graph.inputs]
+
+    def predict_tensor(*given: tf.Tensor) -> dict[str, tf.Tensor]:
+        count = tf.shape(given[0])[0]
+        out = graph.network(*(_never_empty(one) for one in given))
+        return {name: out[name][:count] for name in graph.output_names}
+
+    signature = [tf.TensorSpec(t.shape, t.dtype, name=name) for t, name in zip(graph.inputs, names, strict=True)]
+    return tf.function(predict_tensor, input_signature=signature, autograph=False).get_concrete_function()
+
+
+def _never_empty(batch: tf.Tensor) -> tf.Tensor:
+    """Returns the batch, or one example of zeros where it is empty: oneDNN's convolutions crash on empty batches."""
+    shape = tf.shape(batch)
+    filler = tf.zeros(tf.concat([[tf.cast(tf.equal(shape[0], 0), tf.int32)], shape[1:]], 0), batch.dtype)
+    full = tf.concat([batch, filler], 0)
+    full.set_shape(batch.shape)
+    return full
 
 
 def _from_bytes(graph: Graph) -> Any:
     """Returns a traced function, encoded pictures -> all outputs: traced once, called by several signatures."""
     (image,) = graph.inputs
-    decode = graph.spec.decode
-    picture = tf.TensorSpec(image.shape[1:], tf.uint8)
 
     def serve(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        images = tf.map_fn(decode, image_bytes, fn_output_signature=picture)  # (n,) -> (n, size, size, 3)
-        return graph.network(tf.cast(images, image.dtype))
+        images, readable = _decode(image_bytes, graph.spec.decode, image.shape[1:])
+        count = tf.shape(image_bytes)[0]
+        out = graph.network(tf.cast(_never_empty(images), image.dtype))
+        out = {name: _blank(value[:count], readable) for name, value in out.items()}
+        return {**out, **_names(graph, out[SCORES], readable), STATUS: tf.where(readable, OK, UNREADABLE)}
 
     return tf.function(serve, input_signature=[BYTES], autograph=False).get_concrete_function()
+
+
+def _decode(image_bytes: tf.Tensor, decode: Any, shape: tuple[int | None, ...]) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns pictures (n, …) uint8 and which could be decoded (n,): one damaged picture must not fail the others.
+
+    A graph has no `try`; what it has is a data set that leaves out the elements whose work fails.
+    """
+    count = tf.size(image_bytes, out_type=tf.int64)
+    pictures = tf.data.Dataset.from_tensor_slices(image_bytes).enumerate()
+    pictures = pictures.map(lambda place, content: (place, tf.ensure_shape(decode(content), shape)), num_parallel_calls=DECODERS)
+    # A last element of zeros, at the place after the last: nothing to read is no special case then.
+    last = tf.data.Dataset.from_tensors((count, tf.zeros(shape, tf.uint8)))
+    places, found = pictures.ignore_errors(log_warning=False).concatenate(last).batch(count + 1).get_single_element()
+    places = places[:, tf.newaxis]
+    blank = tf.zeros(tf.concat([count[tf.newaxis] + 1, tf.constant(shape, tf.int64)], 0), tf.uint8)
+    images = tf.tensor_scatter_nd_update(blank, places, found)[:-1]
+    readable = tf.scatter_nd(places, tf.ones_like(places[:, 0], tf.int32), count[tf.newaxis] + 1)[:-1] > 0
+    return tf.ensure_shape(images, (None, *shape)), readable
+
+
+DECODERS = 4  # pictures of one request that are decoded at a time
+
+
+def _blank(values: tf.Tensor, readable: tf.Tensor) -> tf.Tensor:
+    """Puts zeros where no picture was."""
+    mask = tf.reshape(readable, tf.concat([tf.shape(readable), tf.ones(tf.rank(values) - 1, tf.int32)], 0))
+    return tf.where(mask, values, tf.zeros_like(values))
 
 
 def _signature(pick: Any, answer: Any) -> Any:
     return tf.function(lambda image_bytes: pick(answer(image_bytes)), input_signature=[BYTES], autograph=False)
 
 
-def _names(graph: Graph, scores: tf.Tensor) -> dict[str, tf.Tensor]:
+def _names(graph: Graph, scores: tf.Tensor, readable: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Class and label; -1 and an empty text where no picture was."""
     if graph.spec.labels is None:
         return {}
     class_id = tf.argmax(scores, axis=-1, output_type=tf.int64)
-    return {"class_id": class_id, "label": tf.gather(tf.constant(graph.spec.labels), class_id)}
+    label = tf.gather(tf.constant(graph.spec.labels), class_id)
+    return {"class_id": tf.where(readable, class_id, -1), "label": tf.where(readable, label, "")}

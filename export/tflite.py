@@ -1,15 +1,33 @@
-"""TFLite for phones."""
+"""TFLite for phones: float32, or quantised in one of four ways."""
 
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tlkeras.errors import ExportError, UnsupportedOps
+from tlkeras.export import quantize
 from tlkeras.export.graph import Graph
 from tlkeras.export.options import TFLiteOptions
+
+# What to do about operations that TFLite lacks: pattern of their names -> advice.
+REMEDIES = {
+    r"Resize|ScaleAndTranslate": "resize with plain bilinear, without antialiasing, or before the model",
+    r"TensorList|While": "build the recurrent layer with unroll=True and a fixed length",
+    r"FFT|Complex": "replace the Fourier transform by a multiplication with its matrix",
+}
+
+# What holds most of the weights, by what the file says it is; FLOAT32 weights under fp16 would be a file twice its name.
+HOLDS = {None: "FLOAT32", "fp16": "FLOAT16", "dynamic": "INT8", "int8": "INT8", "int16x8": "INT8"}
+# Biases, batch-norm leftovers and small layers stay in other types.
+SMALL = 1024  # elements
+INTS = {"int8": tf.int8, "uint8": tf.uint8, "float32": tf.float32}
 
 
 def write(graph: Graph, path: Path, options: TFLiteOptions) -> None:
@@ -17,21 +35,107 @@ def write(graph: Graph, path: Path, options: TFLiteOptions) -> None:
 
     Raises:
         UnsupportedOps: when an operation needs TensorFlow's own kernels ("Flex"), which phones and LiteRT lack.
+        ExportError: when the converter fails, or the file does not hold what its options say.
     """
-    graph.frozen  # refuses random operations  # noqa: B018
-    with graph.plain_saved_model() as folder:
+    with graph.plain_saved_model(_without_int64(graph)) as folder, quantize.deprecated_interpreter():
         converter = tf.lite.TFLiteConverter.from_saved_model(str(folder), signature_keys=["serving_default"])
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+        MODES[options.quantize](converter, options)
         if options.allow_flex:
-            converter.target_spec.supported_ops.append(tf.lite.OpsSet.SELECT_TF_OPS)
+            converter.target_spec.supported_ops = [*converter.target_spec.supported_ops, tf.lite.OpsSet.SELECT_TF_OPS]
         try:
-            content = converter.convert()
+            content = _mixed(converter, options) if options.float_layers else converter.convert()
         except Exception as error:  # the converter raises its own, private class
             raise _explained(error) from error
-    weights = sum(v.numpy().nbytes for v in graph.module.weights)
-    if len(content) < 0.5 * weights:
-        raise ExportError(f"the converter wrote {len(content):,} bytes for {weights:,} bytes of weights: it lost them; please report this")
+    _check_holds(content, graph, options)
     path.write_bytes(content)
+
+
+# === The ways to quantise ===
+
+
+def _float32(converter: Any, options: TFLiteOptions) -> None:
+    pass
+
+
+def _fp16(converter: Any, options: TFLiteOptions) -> None:
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.target_spec.supported_types = [tf.float16]
+
+
+def _dynamic(converter: Any, options: TFLiteOptions) -> None:
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+
+
+def _int8(converter: Any, options: TFLiteOptions) -> None:
+    quantize.calibrate(converter, options.calibration)
+    converter.inference_input_type = converter.inference_output_type = INTS[options.io]
+
+
+def _int16x8(converter: Any, options: TFLiteOptions) -> None:
+    quantize.calibrate(converter, options.calibration)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8]
+
+
+MODES = {None: _float32, "fp16": _fp16, "dynamic": _dynamic, "int8": _int8, "int16x8": _int16x8}
+
+
+def _mixed(converter: Any, options: TFLiteOptions) -> bytes:
+    """Converts to int8 with some layers left in float; only the debugger of the converter can name them."""
+    # Layers left in float need the float kernels too.
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8, tf.lite.OpsSet.TFLITE_BUILTINS]
+    chosen = tf.lite.experimental.QuantizationDebugOptions(denylisted_nodes=list(options.float_layers))
+    return tf.lite.experimental.QuantizationDebugger(converter=converter, debug_options=chosen).get_nondebug_quantized_model()
+
+
+# === A file is what its name says ===
+
+
+def composition(content: bytes) -> dict[str, int]:
+    """Returns type -> number of elements, over the constants of a TFLite file that are no small ones."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    names = {value: name for name, value in vars(schema.TensorType).items() if not name.startswith("_")}
+    model = schema.Model.GetRootAs(content, 0)
+    found: Counter[str] = Counter()
+    for place in range(model.SubgraphsLength()):
+        graph = model.Subgraphs(place)
+        for index in range(graph.TensorsLength()):
+            tensor = graph.Tensors(index)
+            elements = int(np.prod(tensor.ShapeAsNumpy())) if tensor.ShapeLength() else 1
+            if model.Buffers(tensor.Buffer()).DataLength() and elements > SMALL:
+                found[names[tensor.Type()]] += elements
+    return dict(found)
+
+
+def activations(content: bytes) -> Counter[str]:
+    """Returns type -> number of tensors that are computed (no constants)."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    names = {value: name for name, value in vars(schema.TensorType).items() if not name.startswith("_")}
+    model = schema.Model.GetRootAs(content, 0)
+    graph = model.Subgraphs(0)
+    tensors = (graph.Tensors(index) for index in range(graph.TensorsLength()))
+    return Counter(names[one.Type()] for one in tensors if not model.Buffers(one.Buffer()).DataLength())
+
+
+def _check_holds(content: bytes, graph: Graph, options: TFLiteOptions) -> None:
+    weights = sum(int(np.prod(v.shape)) for v in graph.module.weights if v.dtype.is_floating)
+    held = composition(content)
+    total = sum(held.values())
+    if total < 0.5 * weights - SMALL * len(graph.module.weights):
+        raise ExportError(f"the converter wrote {total:,} of {weights:,} weights: it lost them; please report this")
+    wanted = HOLDS[options.quantize]
+    if total and not options.float_layers and held.get(wanted, 0) < 0.5 * total:
+        raise ExportError(f"a {options.quantize or 'float32'} file should hold mostly {wanted} weights; this one holds {_text(held)}")
+    if options.quantize == "int8" and not options.float_layers:
+        floats = activations(content)["FLOAT32"]
+        if floats > len(graph.inputs) + len(graph.output_names):
+            raise ExportError(f"an int8 file should compute in integers; this one has {floats} float32 activations")
+
+
+def _text(held: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} {name}" for name, count in held.items())
 
 
 def _explained(error: Exception) -> ExportError:
@@ -42,7 +146,46 @@ def _explained(error: Exception) -> ExportError:
     )
     if not names:
         return ExportError(f"TFLite conversion failed: {' '.join(text.split())[:300]}")
-    return UnsupportedOps(
-        f"TFLite has no built-in operation for {', '.join(names)}; replace the layer that uses them "
-        "(resize with plain bilinear, without antialiasing, before the model), or export ONNX or SavedModel"
-    )
+    advice = [told for pattern, told in REMEDIES.items() if any(re.search(pattern, name) for name in names)]
+    todo = "; ".join(advice) or "replace the layer that uses them"
+    return UnsupportedOps(f"TFLite has no built-in operation for {', '.join(names)}; {todo}, or export ONNX or SavedModel")
+
+
+# === Repair ===
+
+NO_INT64 = ("Abs", "Sign")  # TFLite has both, but not for int64; DeBERTa's relative positions use them
+
+
+def _without_int64(graph: Graph) -> Any:
+    """Returns the function to convert: the traced one, or one whose int64 `Abs` and `Sign` go through float32.
+
+    Exact up to 2**24, far above any position in a text.
+    """
+    frozen = graph.frozen  # also refuses random operations
+    proto = frozen.graph.as_graph_def()
+    nodes = [node for node in proto.node if node.op in NO_INT64 and node.attr["T"].type == tf.int64.as_datatype_enum]
+    if not nodes:
+        return None
+    for node in nodes:
+        name, given = node.name, node.input[0]
+        node.name, node.input[0] = f"{name}/float", f"{name}/to_float"
+        node.attr["T"].type = tf.float32.as_datatype_enum
+        _add_cast(proto, f"{name}/to_float", given, tf.int64, tf.float32)
+        _add_cast(proto, name, f"{name}/float", tf.float32, tf.int64)
+    wrapped = tf.compat.v1.wrap_function(lambda: tf.import_graph_def(proto, name=""), [])
+    inputs = [wrapped.graph.get_tensor_by_name(tensor.name) for tensor in frozen.inputs]
+    outputs = [wrapped.graph.get_tensor_by_name(tensor.name) for tensor in frozen.outputs]
+    pruned = wrapped.prune(inputs, outputs)
+    names = sorted(graph.output_names)
+
+    def repaired(*given: tf.Tensor) -> dict[str, tf.Tensor]:
+        return dict(zip(names, pruned(*given), strict=True))
+
+    signature = [tf.TensorSpec(t.shape, t.dtype, name=t.name) for t in graph.inputs]
+    return tf.function(repaired, input_signature=signature, autograph=False).get_concrete_function()
+
+
+def _add_cast(proto: tf.compat.v1.GraphDef, name: str, given: str, source: tf.DType, target: tf.DType) -> None:
+    cast = proto.node.add(op="Cast", name=name)
+    cast.input.append(given)
+    cast.attr["SrcT"].type, cast.attr["DstT"].type = source.as_datatype_enum, target.as_datatype_enum

@@ -112,7 +112,19 @@ class TrainConfig:
 class ExportConfig:
     """What is written for deployment."""
 
-    formats: tuple[str, ...] = key(FORMATS_BY_DEFAULT, "Formats to export, comma-separated, or none.", name="export", metavar="FORMATS")
+    formats: tuple[str, ...] = key(
+        FORMATS_BY_DEFAULT, "Formats to export, comma-separated, or none; an unknown name lists them.", name="export", metavar="FORMATS"
+    )
+    max_drop: float = key(0.02, "Accuracy a quantised file may lose on held-out examples; more is refused.", metavar="X")
+    calibration_examples: int = key(100, "Training examples, stratified, that int8 formats are calibrated on.", metavar="N")
+    tflite_io: str = key("float32", "Input and output tensors of full-integer TFLite files: float32, int8 or uint8.", metavar="TYPE")
+    opset: int = key(18, "Opset of ONNX files, 13 to 18.", metavar="N")
+
+    def __post_init__(self) -> None:
+        _within("max_drop", self.max_drop, 0.0, 1.0)
+        _within("calibration_examples", self.calibration_examples, 8, None)
+        _one_of("tflite_io", self.tflite_io, ("float32", "int8", "uint8"))
+        _within("opset", self.opset, 13, 18)
 
 
 @dataclass(frozen=True, kw_only=True)

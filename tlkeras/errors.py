@@ -14,6 +14,7 @@
     ├── ExportError          an artifact cannot be written
     │   ├── UnsupportedOps       the runtime lacks operations of the graph
     │   └── ExportMismatch       the artifact answers otherwise than the model
+    ├── ZooError             an entry of the zoo is wrong, damaged or not there
     ├── OutputError          the output folder cannot be used
     └── MissingPackage       an optional package is not installed
 
@@ -82,7 +83,13 @@ class UnsupportedOps(ExportError):
 
 
 class ExportMismatch(ExportError):
-    """The artifact answers otherwise than the model it came from."""
+    """The artifact answers otherwise than the model it came from; `figures` say how much, where they are known."""
+
+    figures: dict[str, float | None] = {}
+
+
+class ZooError(TlkerasError):
+    """An entry of the zoo is wrong, damaged or not there."""
 
 
 class OutputError(TlkerasError, OSError):

@@ -26,7 +26,9 @@ from tlkeras.data.store import ImageStore, materialise, rows
 from tlkeras.data.subset import subset
 from tlkeras.evaluation import metrics, report
 from tlkeras.evaluation.metrics import Score
-from tlkeras.export.export import Artifact, export
+from tlkeras.export.calibration import Calibration, stratified
+from tlkeras.export.export import Artifact, Budget, export
+from tlkeras.export.formats import FORMATS
 from tlkeras.export.graph import precision_gap
 from tlkeras.export.manifest import write_manifest
 from tlkeras.export.parity import Samples
@@ -307,9 +309,24 @@ def _export(
         score_labels=data.store.y[held_out.index],
     )
     tell = partial(reporter.progress, "export")
-    artifacts = export(task.model, spec, run.exports, samples, formats=config.export.formats, score=held_out.scores, progress=tell)
+    budget = Budget(
+        max_drop=config.export.max_drop, calibration=_calibration(config, data), io=config.export.tflite_io, opset=config.export.opset
+    )
+    artifacts = export(
+        task.model, spec, run.exports, samples, formats=config.export.formats, budget=budget, score=held_out.scores, progress=tell
+    )
     write_manifest(run.exports, spec, artifacts)
     return artifacts
+
+
+def _calibration(config: RunConfig, data: _Data) -> Calibration | None:
+    """Chooses training examples, evenly over the classes, where a format asks for any."""
+    if not any(FORMATS.get(name).calibrated or FORMATS.get(name).attempts for name in config.export.formats):
+        return None
+    train = data.splits.train
+    chosen = train[stratified(data.store.y[train], config.export.calibration_examples, config.seed)]
+    told = {"of": "the training split", "stratified": True, "seed": config.seed}
+    return Calibration(inputs={"image": np.asarray(data.store.images[chosen], "float32")}, chosen=told)
 
 
 def decoder(config: RunConfig) -> Callable[[tf.Tensor], tf.Tensor]:

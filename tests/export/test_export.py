@@ -16,7 +16,8 @@ from tlkeras.data import decode
 from tlkeras.errors import ConfigError, ExportError, ExportMismatch, UnknownName, UnsupportedOps
 from tlkeras.export import formats as formats_module
 from tlkeras.export import parity
-from tlkeras.export.export import export
+from tlkeras.export.calibration import Calibration
+from tlkeras.export.export import Budget, export
 from tlkeras.export.graph import Graph, float32_twin, is_mixed
 from tlkeras.export.manifest import read_manifest, write_manifest
 from tlkeras.export.options import OnnxOptions, TFLiteOptions
@@ -169,7 +170,9 @@ def test_T7_flex_is_written_only_when_asked_for_and_then_not_called_verified(tmp
     inputs = keras.Input((16, 16, 3), name="image")
     model = keras.Model(inputs, layers.Flatten()(layers.Resizing(8, 8, interpolation="bicubic")(inputs)))
     samples = Samples(inputs={"image": images(3)})
-    (artifact,) = export(model, ExportSpec(), tmp_path, samples, formats=("tflite",), options={"tflite": TFLiteOptions(allow_flex=True)})
+    (artifact,) = export(
+        model, ExportSpec(), tmp_path, samples, formats=("tflite",), budget=Budget(options={"tflite": TFLiteOptions(allow_flex=True)})
+    )
     assert artifact.path.is_file() and artifact.to_dict()["verified"] is False
 
 
@@ -295,7 +298,9 @@ def test_every_row_names_a_writer_options_and_a_reader():
     from tlkeras.loading import load_function
 
     for row in formats_module.FORMATS:
-        assert callable(load_function(row.write)) and row.options() is not None and row.name in runner.READERS
+        options = row.options(**row.defaults, **({"calibration": Calibration(inputs={"image": images(8)})} if row.calibrated else {}))
+        assert callable(load_function(row.write)) and options.to_dict() is not None and row.reader in runner.READERS
+        assert row.attempts is None or callable(load_function(row.attempts))
 
 
 def test_tracing_happens_once_for_all_formats(tmp_path):
