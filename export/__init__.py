@@ -10,8 +10,8 @@ import importlib
 from typing import Any
 
 _PUBLIC = {
-    "Artifact": "tlkeras.export.export",
-    "Budget": "tlkeras.export.export",
+    "Artifact": "tlkeras.export.artifact",
+    "Budget": "tlkeras.export.budget",
     "Calibration": "tlkeras.export.calibration",
     "ExportSpec": "tlkeras.export.spec",
     "FORMATS": "tlkeras.export.formats",
@@ -19,7 +19,6 @@ _PUBLIC = {
     "Samples": "tlkeras.export.parity",
     "open_artifact": "tlkeras.export.read",
     "read_manifest": "tlkeras.export.manifest",
-    "write_manifest": "tlkeras.export.manifest",
 }
 
 __all__ = sorted(_PUBLIC)

@@ -6,7 +6,6 @@ import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,20 +16,11 @@ import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from tlkeras.errors import ExportError, UnsupportedOps
-from tlkeras.export.spec import ExportSpec
+from tlkeras.export.spec import ExportSpec, Interface, Tensor
 
 RANDOM = re.compile(r"Random(?!Dataset)|Multinomial|TruncatedNormal|StatelessDropout|RngReadAndSkip")
 AUTOMATIC = re.compile(r"(keras_tensor|input_layer)(_\d+)?")  # Keras counts these up: another name in every process
 SCORES, FEATURES = "scores", "features"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tensor:
-    """Name, shape (None where free) and dtype of an input or output."""
-
-    name: str
-    shape: tuple[int | None, ...]
-    dtype: str
 
 
 class Graph:
@@ -56,6 +46,11 @@ class Graph:
         if len(set(names)) < len(names) or any(AUTOMATIC.fullmatch(name) for name in names):
             names = ["input"] if len(names) == 1 else [f"input_{i}" for i in range(len(names))]
         return tuple(Tensor(name=name, shape=tuple(t.shape), dtype=t.dtype) for name, t in zip(names, given, strict=True))
+
+    @property
+    def interface(self) -> Interface:
+        """What the model takes and gives."""
+        return Interface(inputs=self.inputs, output_names=tuple(self.output_names), labels=self.spec.labels)
 
     def pack(self, given: Sequence[Any]) -> Any:
         """Returns tensors, in the order of `inputs`, in the structure the model was built with."""

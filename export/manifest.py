@@ -4,31 +4,56 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tlkeras import __version__
 from tlkeras.errors import ExportError
-from tlkeras.export.export import Artifact
-from tlkeras.export.spec import ExportSpec
+from tlkeras.export.artifact import Artifact
+from tlkeras.export.spec import Interface, Tensor
 
-NAME = "manifest.json"
+if TYPE_CHECKING:
+    from tlkeras.export.graph import Graph
+
+NAME, LABELS = "manifest.json", "labels.txt"
 
 
-def write_manifest(folder: str | Path, spec: ExportSpec, artifacts: Sequence[Artifact]) -> Path:
-    """Writes the manifest of a folder of artifacts, whole or not at all."""
+def write_manifest(folder: str | Path, graph: Graph, artifacts: Sequence[Artifact]) -> None:
+    """Writes `manifest.json`, and `labels.txt` for a classifier, each whole or not at all."""
+    labels = graph.spec.labels
     content = {
         "tlkeras": __version__,
-        "labels": None if spec.labels is None else list(spec.labels),
-        "metadata": dict(spec.metadata),
+        "labels": None if labels is None else list(labels),
+        "inputs": [one.to_dict() for one in graph.inputs],
+        "outputs": list(graph.output_names),
+        "metadata": dict(graph.spec.metadata),
         "artifacts": {one.format: one.to_dict() for one in artifacts},
     }
-    path = Path(folder) / NAME
-    aside = path.with_name(f".{NAME}.writing")
-    aside.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    if labels is not None:
+        write_text(Path(folder) / LABELS, "".join(f"{label}\n" for label in labels))
+    write_text(Path(folder) / NAME, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file whole or not at all."""
+    aside = path.with_name(f".{path.name}.writing")
+    aside.write_text(text, encoding="utf-8")
     os.replace(aside, path)
-    return path
+
+
+def interface_of(content: Mapping[str, Any]) -> Interface:
+    """Returns what the model of a manifest takes and gives.
+
+    Raises:
+        ExportError: when the manifest does not say.
+    """
+    try:
+        inputs = tuple(Tensor(name=one["name"], shape=tuple(one["shape"]), dtype=one["dtype"]) for one in content["inputs"])
+        labels = content["labels"]
+        return Interface(inputs=inputs, output_names=tuple(content["outputs"]), labels=None if labels is None else tuple(labels))
+    except (KeyError, TypeError) as error:
+        raise ExportError(f"the manifest does not say what the model takes and gives ({error!r}); export again") from None
 
 
 def read_manifest(folder: str | Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import numpy as np
 from tlkeras.errors import ExportError, ExportMismatch
 from tlkeras.export.formats import Format
 from tlkeras.export.graph import FEATURES, SCORES, Graph
+from tlkeras.export.spec import Interface
 
 BATCHES = (1, 2, 3)
 RUNNER = Path(__file__).with_name("runner.py")
@@ -61,6 +62,7 @@ class Verdict:
         accuracy: on the held-out split.
         drop: accuracy that was lost; without labels, one minus the agreement.
         latency_ms: median of single examples, in milliseconds.
+        answers: what it answered to the samples, by output.
     """
 
     runtime: str
@@ -70,6 +72,7 @@ class Verdict:
     accuracy: float | None
     drop: float | None
     latency_ms: float
+    answers: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
 
 
 def reference(graph: Graph, samples: Samples, score: np.ndarray | None) -> Reference:
@@ -84,25 +87,26 @@ def reference(graph: Graph, samples: Samples, score: np.ndarray | None) -> Refer
     return Reference(outputs=outputs, score=score)
 
 
-def check(row: Format, path: Path, samples: Samples, expected: Reference, graph: Graph) -> Verdict:
+def check(row: Format, path: Path, samples: Samples, expected: Reference, interface: Interface) -> Verdict:
     """Runs an artifact in a fresh process and compares.
 
     Raises:
         ExportError: when its runtime cannot load or run it.
         ExportMismatch: when it answers otherwise than the model, with the numbers.
     """
-    answers, record = run(row, path, samples, graph)
+    answers, record = run(row, path, samples, interface)
+    batches = _batches(samples)
     largest = 0.0
     if row.quantised and expected.score is not None:  # judged by what it classifies rightly, not by its numbers
         row = dataclasses.replace(row, tolerance=np.inf)
-    scale = max(float(np.abs(expected.outputs[name]).max()) for name in graph.output_names)
-    for name in graph.output_names:
-        for batch in BATCHES:
+    scale = max(float(np.abs(expected.outputs[name]).max()) for name in interface.output_names)
+    for name in interface.output_names:
+        for batch in batches:
             largest = max(largest, _compare(row, f"batch {batch}", answers[f"batch{batch}/{name}"], expected.outputs[name][:batch], scale))
-        if not np.array_equal(answers[f"again/{name}"], answers[f"batch{BATCHES[-1]}/{name}"]):
+        if not np.array_equal(answers[f"again/{name}"], answers[f"batch{batches[-1]}/{name}"]):
             raise ExportMismatch(f"{row.name}: the same request sent twice is answered in two ways; is something random in the model?")
     if samples.pictures and "pictures/scores" in answers:
-        largest = max(largest, _check_pictures(row, answers, expected, graph, scale))
+        largest = max(largest, _check_pictures(row, answers, expected, interface, scale))
     agreement, accuracy, drop = _score(row, answers.get("score"), expected.score, samples.score_labels, scale)
     return Verdict(
         runtime=record["runtime"],
@@ -112,7 +116,14 @@ def check(row: Format, path: Path, samples: Samples, expected: Reference, graph:
         accuracy=accuracy,
         drop=drop,
         latency_ms=record["latency_ms"],
+        answers={name: answers[f"batch{batches[-1]}/{name}"] for name in interface.output_names},
     )
+
+
+def _batches(samples: Samples) -> tuple[int, ...]:
+    """The batch sizes to try: 1, 2, 3, and all samples at once."""
+    count = len(next(iter(samples.inputs.values())))
+    return (*BATCHES, count) if count > BATCHES[-1] else BATCHES
 
 
 def _compare(row: Format, what: str, got: np.ndarray, expected: np.ndarray, scale: float) -> float:
@@ -126,14 +137,14 @@ def _compare(row: Format, what: str, got: np.ndarray, expected: np.ndarray, scal
     return difference
 
 
-def _check_pictures(row: Format, answers: Mapping[str, np.ndarray], expected: Reference, graph: Graph, scale: float) -> float:
+def _check_pictures(row: Format, answers: Mapping[str, np.ndarray], expected: Reference, interface: Interface, scale: float) -> float:
     """Encoded pictures must give what their decoded form gives: no train/serve skew."""
     count = len(answers["pictures/scores"])
     difference = _compare(row, "encoded pictures", answers["pictures/scores"], expected.outputs[SCORES][:count], scale)
     if FEATURES in expected.outputs:
         features = expected.outputs[FEATURES][:count]
         _compare(row, "features of encoded pictures", answers[f"embed/{FEATURES}"], features, max(scale, float(np.abs(features).max())))
-    labels = graph.spec.labels or ()
+    labels = interface.labels or ()
     said = [labels[index] for index in answers["pictures/scores"].argmax(-1)]
     if said != answers["pictures/label"].tolist():
         raise ExportMismatch(f"{row.name}: the labels are {answers['pictures/label'].tolist()}, expected {said}")
@@ -169,7 +180,7 @@ def _score(
 # === The process ===
 
 
-def run(row: Format, path: Path, samples: Samples, graph: Graph) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def run(row: Format, path: Path, samples: Samples, interface: Interface) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Runs `runner.py` on an artifact; returns its answers and its record.
 
     Raises:
@@ -178,7 +189,7 @@ def run(row: Format, path: Path, samples: Samples, graph: Graph) -> tuple[dict[s
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         job = folder / "job.json"
-        job.write_text(json.dumps(_job(row, path, samples, graph, folder)))
+        job.write_text(json.dumps(_job(row, path, samples, interface, folder)))
         environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"}
         try:
             done = subprocess.run(
@@ -192,8 +203,8 @@ def run(row: Format, path: Path, samples: Samples, graph: Graph) -> tuple[dict[s
             return dict(answers), json.loads((folder / "record.json").read_text())
 
 
-def _job(row: Format, path: Path, samples: Samples, graph: Graph, folder: Path) -> dict[str, Any]:
-    arrays = {one.name: np.asarray(samples.inputs[one.name], one.dtype) for one in graph.inputs}
+def _job(row: Format, path: Path, samples: Samples, interface: Interface, folder: Path) -> dict[str, Any]:
+    arrays = {one.name: np.asarray(samples.inputs[one.name], one.dtype) for one in interface.inputs}
     np.savez(folder / "samples.npz", **arrays)  # type: ignore[arg-type]
     pictures = []
     for index, content in enumerate(samples.pictures if row.reader == "saved_model" else ()):
@@ -207,10 +218,10 @@ def _job(row: Format, path: Path, samples: Samples, graph: Graph, folder: Path) 
         "reader": row.reader,
         "path": str(path),
         "samples": str(folder / "samples.npz"),
-        "batches": BATCHES,
+        "batches": _batches(samples),
         "pictures": [str(one) for one in pictures],
         "score": str(score) if score else None,
-        "output": graph.output_names[0],
+        "output": interface.output_names[0],
         "latency": True,
         "answers": str(folder / "answers.npz"),
         "record": str(folder / "record.json"),

@@ -8,6 +8,34 @@ from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
+class Tensor:
+    """Name, shape (None where free) and dtype of an input or output."""
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns what the manifest holds."""
+        return {"name": self.name, "shape": list(self.shape), "dtype": self.dtype}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interface:
+    """What a model takes and gives: all that is needed to run and compare one of its artifacts.
+
+    Args:
+        inputs: in the order of the model.
+        output_names: in the order of the model.
+        labels: the label map, or None.
+    """
+
+    inputs: tuple[Tensor, ...]
+    output_names: tuple[str, ...]
+    labels: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class ExportSpec:
     """How a model is called and what its answers mean.
 

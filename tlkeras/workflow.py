@@ -26,11 +26,12 @@ from tlkeras.data.store import ImageStore, materialise, rows
 from tlkeras.data.subset import subset
 from tlkeras.evaluation import metrics, report
 from tlkeras.evaluation.metrics import Score
+from tlkeras.export.artifact import Artifact
+from tlkeras.export.budget import Budget
 from tlkeras.export.calibration import Calibration, stratified
-from tlkeras.export.export import Artifact, Budget, export
+from tlkeras.export.export import export
 from tlkeras.export.formats import FORMATS
 from tlkeras.export.graph import precision_gap
-from tlkeras.export.manifest import write_manifest
 from tlkeras.export.parity import Samples
 from tlkeras.export.spec import ExportSpec
 from tlkeras.models import TaskModel
@@ -312,11 +313,9 @@ def _export(
     budget = Budget(
         max_drop=config.export.max_drop, calibration=_calibration(config, data), io=config.export.tflite_io, opset=config.export.opset
     )
-    artifacts = export(
+    return export(
         task.model, spec, run.exports, samples, formats=config.export.formats, budget=budget, score=held_out.scores, progress=tell
     )
-    write_manifest(run.exports, spec, artifacts)
-    return artifacts
 
 
 def _calibration(config: RunConfig, data: _Data) -> Calibration | None:

@@ -8,8 +8,9 @@ from keras import layers
 from tests.helpers import pictures
 from tlkeras.errors import ConfigError, ExportError, ExportMismatch
 from tlkeras.export import tflite
+from tlkeras.export.budget import Budget
 from tlkeras.export.calibration import Calibration, stratified
-from tlkeras.export.export import Budget, export
+from tlkeras.export.export import export
 from tlkeras.export.formats import FORMATS
 from tlkeras.export.options import OnnxOptions, TFLiteOptions
 from tlkeras.export.parity import Samples

@@ -1,0 +1,66 @@
+"""What one exported file or folder is, with the record of how it was verified."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tlkeras.export.parity import Verdict
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artifact:
+    """One exported file or folder, with the record of how it was verified.
+
+    Args:
+        format: name of its format.
+        path: where it stands.
+        bytes: its size.
+        sha256: of the file; of a folder, over the sorted names and hashes of its files.
+        verdict: what it did in its own runtime; None for a file that cannot be run here (TFLite with Flex).
+        options: how it was made: quantisation, calibration, opset.
+        tried: for a format that is chosen among several, each attempt with its figures; the last one was taken.
+    """
+
+    format: str
+    path: Path
+    bytes: int
+    sha256: str
+    verdict: Verdict | None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    tried: tuple[Mapping[str, Any], ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns what `metrics.json` and the manifest hold."""
+        verdict = self.verdict
+        return {
+            "path": self.path.name,
+            "bytes": self.bytes,
+            "sha256": self.sha256,
+            "verified": verdict is not None,
+            "runtime": verdict.runtime if verdict else None,
+            "max_abs_diff": verdict.max_abs_diff if verdict else None,
+            "relative_diff": verdict.relative_diff if verdict else None,
+            "agreement": verdict.agreement if verdict else None,
+            "accuracy": verdict.accuracy if verdict else None,
+            "drop": verdict.drop if verdict else None,
+            "latency_ms": verdict.latency_ms if verdict else None,
+            "options": dict(self.options),
+            "tried": [dict(one) for one in self.tried],
+        }
+
+
+def measure(path: Path) -> tuple[int, str]:
+    """Returns size in bytes and sha256 of a file, or of all files of a folder."""
+    if path.is_file():
+        content = path.read_bytes()
+        return len(content), hashlib.sha256(content).hexdigest()
+    total, digest = 0, hashlib.sha256()
+    for file in sorted(one for one in path.rglob("*") if one.is_file()):
+        size, inner = measure(file)
+        total += size
+        digest.update(f"{file.relative_to(path).as_posix()}\0{inner}\n".encode())
+    return total, digest.hexdigest()

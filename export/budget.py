@@ -1,0 +1,84 @@
+"""What quantised formats may use and lose."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tlkeras.errors import ConfigError, ExportMismatch
+from tlkeras.export.calibration import Calibration
+from tlkeras.export.formats import Format
+from tlkeras.export.graph import Graph
+from tlkeras.export.options import HIGHEST_OPSET, OnnxOptions, TFLiteOptions
+from tlkeras.export.parity import Verdict
+from tlkeras.loading import load_function
+
+MAX_DROP = 0.02  # accuracy that a quantised file may lose on the held-out split
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """What quantised formats may use and lose.
+
+    Args:
+        max_drop: accuracy that a quantised file may lose on the held-out split; without labels, how often it may disagree.
+        calibration: training examples for full-integer formats.
+        options: format name -> its options, in place of the row's own.
+        io: type of the input and output tensors of full-integer TFLite files.
+        opset: of ONNX files.
+    """
+
+    max_drop: float = MAX_DROP
+    calibration: Calibration | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    io: str = "float32"
+    opset: int = HIGHEST_OPSET
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.max_drop <= 1:
+            raise ConfigError(f"max_drop is {self.max_drop}; expected a share of accuracy from 0 to 1")
+
+    def attempts(self, row: Format, graph: Graph) -> Iterable[tuple[str, Any]]:
+        """Yields (name, options) of what to try for a format; a text in place of options says why it cannot be."""
+        if row.name in self.options:
+            return [(row.name, self.options[row.name])]
+        if row.attempts:
+            return load_function(row.attempts)(graph, self.calibration, self.io)
+        return [(row.name, self._of(row))]
+
+    def _of(self, row: Format) -> Any:
+        given = dict(row.defaults)
+        if row.calibrated:
+            given["calibration"] = self.calibration
+        if row.calibrated and row.options is TFLiteOptions:
+            given["io"] = self.io
+        if row.options is OnnxOptions:
+            given["opset"] = self.opset
+        return row.options(**given)
+
+
+def figures(verdict: Verdict | None) -> dict[str, Any]:
+    """Returns what the record of an attempt says of a verdict."""
+    if verdict is None:
+        return {}
+    return {"accuracy": verdict.accuracy, "agreement": verdict.agreement, "drop": verdict.drop, "latency_ms": verdict.latency_ms}
+
+
+def check_within(row: Format, verdict: Verdict, size: int, max_drop: float) -> None:
+    """Refuses a quantised file that lost more than it may.
+
+    Raises:
+        ExportMismatch: with the figures.
+    """
+    if verdict.drop is None or verdict.drop <= max_drop + 1e-9:
+        return
+    what = f"agrees with the model on {verdict.agreement:.3f} of the held-out examples"
+    if verdict.accuracy is not None:
+        what = f"is right on {verdict.accuracy:.3f} of the held-out examples, the model on {verdict.accuracy + verdict.drop:.3f}"
+    error = ExportMismatch(
+        f"{row.name} {what}: a drop of {verdict.drop:.3f}, allowed is {max_drop:g}; "
+        "use tflite-fp16 or tflite-dynamic, let `mobile` choose, or raise --max-drop"
+    )
+    error.figures = {"bytes": size, **figures(verdict)}
+    raise error

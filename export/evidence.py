@@ -1,0 +1,91 @@
+"""`verification.npz`: the samples on which the artifacts were compared, and what each answered.
+
+With it an artifact can be verified again anywhere, next year too, without the data and without the Keras model.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tlkeras.errors import ExportError
+from tlkeras.export.artifact import Artifact
+from tlkeras.export.parity import Reference, Samples
+from tlkeras.export.spec import Interface
+
+NAME = "verification.npz"
+PICTURES = 3  # encoded pictures that are kept: enough to try a batch, few enough to be small
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What artifacts were compared on.
+
+    Args:
+        samples: the inputs, and encoded pictures of the first of them.
+        expected: what the Keras model answered.
+        answers: format -> output -> what the artifact answered.
+    """
+
+    samples: Samples
+    expected: Reference
+    answers: Mapping[str, Mapping[str, np.ndarray]]
+
+
+def write(folder: Path, interface: Interface, samples: Samples, expected: Reference, artifacts: Sequence[Artifact]) -> None:
+    """Writes the evidence beside the artifacts, whole or not at all."""
+    arrays = {f"inputs/{one.name}": _small(np.asarray(samples.inputs[one.name], one.dtype)) for one in interface.inputs}
+    arrays |= {f"pictures/{i}": np.frombuffer(content, "uint8") for i, content in enumerate(samples.pictures[:PICTURES])}
+    arrays |= {f"expected/{name}": value for name, value in expected.outputs.items()}
+    for one in artifacts:
+        if one.verdict:
+            arrays |= {f"answers/{one.format}/{name}": value for name, value in one.verdict.answers.items()}
+    aside = folder / f".{NAME}.writing"
+    with aside.open("wb") as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+    os.replace(aside, folder / NAME)
+
+
+def _small(array: np.ndarray) -> np.ndarray:
+    """Returns pictures of whole numbers 0-255 as bytes: a quarter of the size."""
+    if array.dtype == "float32" and array.size and np.array_equal(array, array.astype("uint8")):
+        return array.astype("uint8")
+    return array
+
+
+def read(folder: str | Path, interface: Interface) -> Evidence:
+    """Reads the evidence of a folder of artifacts.
+
+    Raises:
+        ExportError: when there is none, or it is damaged.
+    """
+    path = Path(folder) / NAME
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            held = dict(arrays)
+    except FileNotFoundError:
+        raise ExportError(f"no {NAME} in {str(folder)!r}; the samples to verify on stand there; export again") from None
+    except (OSError, ValueError, EOFError) as error:
+        raise ExportError(f"cannot read {str(path)!r}: {error}") from error
+    missing = [one.name for one in interface.inputs if f"inputs/{one.name}" not in held]
+    if missing:
+        raise ExportError(f"{str(path)!r} has no samples of {', '.join(missing)}; export again")
+    inputs = {one.name: held[f"inputs/{one.name}"].astype(one.dtype) for one in interface.inputs}
+    answers: dict[str, dict[str, np.ndarray]] = {}
+    for key, value in _under(held, "answers").items():
+        name, output = key.split("/", 1)
+        answers.setdefault(name, {})[output] = value
+    pictures = _under(held, "pictures")
+    return Evidence(
+        samples=Samples(inputs=inputs, pictures=[pictures[str(i)].tobytes() for i in range(len(pictures))]),
+        expected=Reference(outputs=_under(held, "expected"), score=None),
+        answers=answers,
+    )
+
+
+def _under(held: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    return {key.removeprefix(f"{prefix}/"): value for key, value in held.items() if key.startswith(f"{prefix}/")}

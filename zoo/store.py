@@ -1,0 +1,331 @@
+"""The zoo on disk: `ROOT/NAME/VERSION/`, each version a folder that TensorFlow Serving loads as it stands.
+
+Versions are written aside, flushed, and renamed into place, so that neither TensorFlow Serving nor a second publisher
+ever sees half of one. Reading a zoo executes nothing of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import stat
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from tlkeras.errors import ZooError, near
+from tlkeras.zoo.names import NAME, check_name, check_version, split_name
+
+MANIFEST = "manifest.json"
+LABELS = "labels.json"  # beside the versions; TensorFlow Serving looks at integers only
+LARGEST_MANIFEST = 16_000_000  # bytes
+ASIDE, REMOVED = ".publishing-", ".removed-"
+STALE = 24 * 3600  # seconds after which a folder aside belongs to a publisher that is gone
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One version of one model.
+
+    Args:
+        name: of the model.
+        version: 1 or more.
+        path: its folder.
+        manifest: what its `manifest.json` says.
+        stable: whether it is the version that was promoted.
+    """
+
+    name: str
+    version: int
+    path: Path
+    manifest: Mapping[str, Any]
+    stable: bool = False
+
+    @property
+    def files(self) -> Mapping[str, Mapping[str, Any]]:
+        """Relative path -> bytes and sha256, of every file but the manifest."""
+        return self.manifest["files"]
+
+    @property
+    def bytes(self) -> int:
+        """Size of all files."""
+        return sum(one["bytes"] for one in self.files.values())
+
+    def __str__(self) -> str:
+        return f"{self.name}/{self.version}"
+
+
+class Zoo:
+    """A folder of entries.
+
+    Args:
+        root: the folder; made when the first entry is published.
+    """
+
+    def __init__(self, root: str | Path):
+        self.root = Path(root).expanduser()
+
+    # === Read ===
+
+    def names(self) -> list[str]:
+        """Returns the names that have a version."""
+        if not self.root.is_dir():
+            return []
+        found = (one.name for one in self.root.iterdir() if NAME.fullmatch(one.name) and one.is_dir() and not one.is_symlink())
+        return sorted(name for name in found if self.versions(name))
+
+    def versions(self, name: str) -> list[int]:
+        """Returns the versions of a name, oldest first."""
+        folder = self.root / check_name(name)
+        if folder.is_symlink() or not folder.is_dir():
+            return []
+        found = [one for one in folder.iterdir() if one.name.isascii() and one.name.isdigit() and not one.is_symlink() and one.is_dir()]
+        return sorted(int(one.name) for one in found if str(int(one.name)) == one.name)
+
+    def stable(self, name: str) -> int | None:
+        """Returns the promoted version of a name, or None."""
+        path = self.root / check_name(name) / LABELS
+        if not path.exists():
+            return None
+        version = _read_json(path).get("stable")
+        return None if version is None else check_version(version)
+
+    def list(self) -> list[Entry]:
+        """Returns all entries, by name and version."""
+        return [self.get(name, version) for name in self.names() for version in self.versions(name)]
+
+    def get(self, name: str, version: int | str | None = None) -> Entry:
+        """Returns an entry.
+
+        Args:
+            name: `NAME`, or `NAME/VERSION`.
+            version: an integer, `"stable"`, or None for the promoted version, else the newest.
+
+        Raises:
+            ZooError: when there is no such entry, or its manifest cannot be read.
+        """
+        name, told = split_name(name)
+        version = told if version is None else version
+        versions, stable = self.versions(name), self.stable(name)
+        if not versions:
+            known = self.names()
+            hint = near(name, known) if known else "it is empty; `tlkeras zoo publish RUN --name NAME` adds an entry"
+            raise ZooError(f"no entry {name!r} in the zoo {str(self.root)!r}; {hint}")
+        if version == "stable" and stable is None:
+            raise ZooError(f"no version of {name!r} is promoted; `tlkeras zoo promote {name}/{versions[-1]}` does it")
+        chosen = (stable or versions[-1]) if version is None else stable if version == "stable" else check_version(version)
+        if chosen not in versions:
+            raise ZooError(f"{name!r} has no version {chosen}; there are {', '.join(map(str, versions))}")
+        path = self.root / name / str(chosen)
+        return Entry(name=name, version=chosen, path=path, manifest=read_manifest(path), stable=chosen == stable)
+
+    # === Write ===
+
+    def publish(self, name: str, build: Callable[[Path], Mapping[str, Any]]) -> Entry:
+        """Adds the next version of a name.
+
+        Args:
+            name: of the model.
+            build: fills the folder it is given, and returns what the manifest shall say beside `entry` and `files`.
+
+        Raises:
+            ZooError: when the name will not do, or a link was put into the folder. Whatever fails, no version is left.
+        """
+        home = self.root / check_name(name)
+        if home.is_symlink():
+            raise ZooError(f"{str(home)!r} is a link; entries of a zoo stand in the zoo itself")
+        home.mkdir(parents=True, exist_ok=True)
+        _clean(self.root)
+        aside = Path(tempfile.mkdtemp(dir=self.root, prefix=ASIDE))
+        try:
+            content = dict(build(aside))
+            content["files"] = {path: _measured(aside / path) for path in files_of(aside)}
+            aside.chmod(0o755)  # mkdtemp makes folders that only the publisher may read; TensorFlow Serving is another user
+            return self._place(name, home, aside, content)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+            if home.is_dir() and not any(home.iterdir()):
+                home.rmdir()
+
+    def _place(self, name: str, home: Path, aside: Path, content: dict[str, Any]) -> Entry:
+        """Takes the next free version: a second publisher that was faster makes the rename fail, and the next is tried."""
+        while True:
+            home.mkdir(exist_ok=True)  # a publisher that failed may just have taken the empty folder away
+            version = max(self.versions(name), default=0) + 1
+            content["entry"] = {"name": name, "version": version, "published": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+            manifest = aside / MANIFEST
+            manifest.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+            _flush(aside)
+            final = home / str(version)
+            try:
+                os.rename(aside, final)  # onto a folder that holds something it fails: `os.replace` too
+            except FileNotFoundError:
+                continue
+            except OSError:
+                if final.exists():
+                    continue
+                raise
+            _flush_folder(home)
+            return Entry(name=name, version=version, path=final, manifest=content)
+
+    def promote(self, name: str, version: int | str | None = None) -> Entry:
+        """Makes a version the stable one.
+
+        Args:
+            name: `NAME`, or `NAME/VERSION`.
+            version: the newest when None.
+        """
+        name, told = split_name(name)
+        version = version or told or max(self.versions(name), default=None)
+        entry = self.get(name, version)
+        _write_json(self.root / name / LABELS, {"stable": entry.version})
+        return self.get(name, entry.version)
+
+    def remove(self, name: str, version: int | str, *, force: bool = False) -> None:
+        """Removes a version; the stable one only with `force`.
+
+        Raises:
+            ZooError: when it is not there, or is the stable one.
+        """
+        entry = self.get(name, version)
+        if entry.stable and not force:
+            raise ZooError(f"{entry} is the stable version; promote another first, or pass --force")
+        if entry.stable:
+            (self.root / entry.name / LABELS).unlink()
+        aside = Path(tempfile.mkdtemp(dir=self.root, prefix=REMOVED))
+        os.rename(entry.path, aside / str(entry.version))  # gone at once for readers, then deleted
+        shutil.rmtree(aside)
+        home = self.root / entry.name
+        if not any(home.iterdir()):
+            home.rmdir()
+
+
+# === Files of an entry ===
+
+
+def files_of(folder: Path) -> list[str]:
+    """Returns the relative paths of all files of a folder but its manifest, sorted.
+
+    Raises:
+        ZooError: for a link or a special file: what an entry is made of stands in it.
+    """
+    found = []
+    for path in sorted(folder.rglob("*")):
+        mode = path.lstat().st_mode
+        relative = path.relative_to(folder).as_posix()
+        if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
+            raise ZooError(f"{relative!r} in {str(folder)!r} is a link or no plain file; an entry holds plain files only")
+        if stat.S_ISREG(mode) and relative != MANIFEST:
+            found.append(relative)
+    return found
+
+
+def verify_files(entry: Entry) -> list[str]:
+    """Returns what is wrong with the files of an entry: missing, added, changed. Nothing of them is loaded."""
+    try:
+        there = set(files_of(entry.path))
+    except ZooError as error:
+        return [str(error)]
+    told = set(entry.files)
+    problems = [f"{path}: missing" for path in sorted(told - there)] + [f"{path}: not in the manifest" for path in sorted(there - told)]
+    for path in sorted(told & there):
+        got, expected = _measured(entry.path / path), entry.files[path]
+        if got != {"bytes": expected["bytes"], "sha256": expected["sha256"]}:
+            problems.append(f"{path}: changed since it was published ({got['bytes']:,} bytes, was {expected['bytes']:,})")
+    return problems
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Reads and checks the manifest of a version folder; it is data of somebody else.
+
+    Raises:
+        ZooError: when it is missing, too large, no JSON, or names files outside the folder.
+    """
+    content = _read_json(folder / MANIFEST)
+    files = content.get("files")
+    if not isinstance(files, dict) or not isinstance(content.get("entry"), dict) or not isinstance(content.get("artifacts"), dict):
+        raise ZooError(f"{str(folder / MANIFEST)!r} is no manifest of an entry: entry, artifacts or files are missing")
+    for path, record in files.items():
+        parts = PurePosixPath(path).parts
+        if not parts or PurePosixPath(path).is_absolute() or ".." in parts or "\\" in path or ":" in path:
+            raise ZooError(f"{str(folder / MANIFEST)!r} names the file {path!r}, which is outside of the entry")
+        if not isinstance(record, dict) or not isinstance(record.get("bytes"), int) or not isinstance(record.get("sha256"), str):
+            raise ZooError(f"{str(folder / MANIFEST)!r} has no size and hash of {path!r}")
+    for name, record in content["artifacts"].items():
+        if not isinstance(record, dict) or not isinstance(record.get("path"), str) or not _is_inside(record["path"], files):
+            raise ZooError(f"{str(folder / MANIFEST)!r} names no file of the entry for {name!r}")
+    return content
+
+
+def _is_inside(path: str, files: Mapping[str, Any]) -> bool:
+    return path in files or (path == "." and "saved_model.pb" in files)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        if path.is_symlink() or path.stat().st_size > LARGEST_MANIFEST:
+            raise ZooError(f"{str(path)!r} is a link or larger than {LARGEST_MANIFEST:,} bytes; it cannot be read as a manifest")
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ZooError(f"{str(path)!r} is not there; {str(path.parent)!r} is no entry") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise ZooError(f"cannot read {str(path)!r}: {error}") from error
+    if not isinstance(content, dict):
+        raise ZooError(f"{str(path)!r} holds no JSON object")
+    return content
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(json.dumps(content) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.chmod(aside, 0o644)
+    os.replace(aside, path)
+
+
+def _measured(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return {"bytes": file.tell(), "sha256": digest}
+
+
+def _flush(folder: Path) -> None:
+    """Makes sure that all of a folder is on the disk before its name is."""
+    for path in folder.rglob("*"):
+        _flush_folder(path) if path.is_dir() else _flush_file(path)
+    _flush_folder(folder)
+
+
+def _flush_file(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _flush_folder(path: Path) -> None:
+    if os.name == "nt":  # folders cannot be opened there
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _clean(root: Path) -> None:
+    """Deletes what publishers left that were killed."""
+    for path in _aside(root):
+        if time.time() - path.stat().st_mtime > STALE:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _aside(root: Path) -> Iterator[Path]:
+    for path in root.iterdir():
+        if path.name.startswith((ASIDE, REMOVED)) and path.is_dir() and not path.is_symlink():
+            yield path
