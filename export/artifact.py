@@ -21,6 +21,7 @@ class Artifact:
         bytes: its size.
         sha256: of the file; of a folder, over the sorted names and hashes of its files.
         verdict: what it did in its own runtime; None for a file that cannot be run here (TFLite with Flex).
+        also: further runtimes in which it gave the same answers.
         options: how it was made: quantisation, calibration, opset.
         tried: for a format that is chosen among several, each attempt with its figures; the last one was taken.
     """
@@ -30,6 +31,7 @@ class Artifact:
     bytes: int
     sha256: str
     verdict: Verdict | None
+    also: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     tried: tuple[Mapping[str, Any], ...] = ()
 
@@ -42,6 +44,7 @@ class Artifact:
             "sha256": self.sha256,
             "verified": verdict is not None,
             "runtime": verdict.runtime if verdict else None,
+            "also": list(self.also),
             "max_abs_diff": verdict.max_abs_diff if verdict else None,
             "relative_diff": verdict.relative_diff if verdict else None,
             "agreement": verdict.agreement if verdict else None,

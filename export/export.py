@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import re
@@ -21,7 +22,7 @@ from tlkeras.export.artifact import Artifact, measure
 from tlkeras.export.budget import Budget, check_within, figures
 from tlkeras.export.formats import FORMATS, Format
 from tlkeras.export.graph import Graph, is_mixed
-from tlkeras.export.parity import Samples
+from tlkeras.export.parity import Samples, Verdict
 from tlkeras.export.spec import ExportSpec
 from tlkeras.loading import load_function
 from tlkeras.startup import KNOWN_NOISE, filtered_stderr
@@ -137,6 +138,7 @@ def _attempt(
             load_function(row.write)(graph, aside, options)
         runnable = not getattr(options, "allow_flex", False)
         verdict = parity.check(row, aside, samples, expected, graph.interface) if runnable else None
+        others = _others(row, aside, samples, expected, verdict, graph) if verdict else ()
         size, digest = measure(aside)
         if verdict and row.quantised:
             check_within(row, verdict, size, budget.max_drop)
@@ -148,9 +150,17 @@ def _attempt(
         bytes=size,
         sha256=digest,
         verdict=verdict,
+        also=others,
         options=options.to_dict(),
         tried=(*tried, chosen) if row.attempts else (),
     )
+
+
+def _others(row: Format, aside: Path, samples: Samples, expected: parity.Reference, verdict: Verdict, graph: Graph) -> tuple[str, ...]:
+    """Runs the file in the further runtimes of its format; they must give what the first one gave."""
+    few = dataclasses.replace(samples, score_inputs=None, score_labels=None)
+    same = parity.Reference(outputs={**expected.outputs, **verdict.answers}, score=None)
+    return tuple(parity.check(one, aside, few, same, graph.interface).runtime for one in parity.also(row))
 
 
 def _put(aside: Path, final: Path) -> None:

@@ -50,7 +50,8 @@ class Format:
         return RUNTIMES[self.reader]
 
 
-RUNTIMES = {"saved_model": "tensorflow", "tflite": "ai_edge_litert", "onnx": "onnxruntime"}
+# Reader in runner.py -> the package it needs.
+RUNTIMES = {"saved_model": "tensorflow", "c_api": "tensorflow", "tflite": "ai_edge_litert", "onnx": "onnxruntime", "openvino": "openvino"}
 
 # Float formats differ by the order of additions; ResNet50 and InceptionV3 reach 7e-5 of their largest output.
 FLOAT = 1e-3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
 import os
 import subprocess
@@ -16,12 +17,13 @@ from typing import Any
 import numpy as np
 
 from tlkeras.errors import ExportError, ExportMismatch
-from tlkeras.export.formats import Format
+from tlkeras.export.formats import RUNTIMES, Format
 from tlkeras.export.graph import FEATURES, SCORES, Graph
 from tlkeras.export.spec import Interface
 
 BATCHES = (1, 2, 3)
 RUNNER = Path(__file__).with_name("runner.py")
+PICTURES = ("saved_model", "c_api")  # readers of formats that decode pictures themselves
 TIMEOUT = 600  # seconds for one artifact
 
 
@@ -85,6 +87,12 @@ def reference(graph: Graph, samples: Samples, score: np.ndarray | None) -> Refer
         parts = [np.asarray(samples.score_inputs[i : i + 32], "float32") for i in range(0, len(samples.score_inputs), 32)]
         score = np.concatenate([graph.network(tf.constant(part))[SCORES].numpy() for part in parts])
     return Reference(outputs=outputs, score=score)
+
+
+def also(row: Format) -> list[Format]:
+    """Returns the same format once for each further reader whose package is installed."""
+    there = [one for one in row.also if importlib.util.find_spec(RUNTIMES[one]) and not (one == "c_api" and sys.platform == "win32")]
+    return [dataclasses.replace(row, reader=one, also=()) for one in there]
 
 
 def check(row: Format, path: Path, samples: Samples, expected: Reference, interface: Interface) -> Verdict:
@@ -207,7 +215,7 @@ def _job(row: Format, path: Path, samples: Samples, interface: Interface, folder
     arrays = {one.name: np.asarray(samples.inputs[one.name], one.dtype) for one in interface.inputs}
     np.savez(folder / "samples.npz", **arrays)  # type: ignore[arg-type]
     pictures = []
-    for index, content in enumerate(samples.pictures if row.reader == "saved_model" else ()):
+    for index, content in enumerate(samples.pictures if row.reader in PICTURES else ()):
         pictures.append(folder / f"{index}.picture")
         pictures[-1].write_bytes(content)
     score = None

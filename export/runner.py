@@ -32,8 +32,31 @@ def saved_model(path: str, names: list[str], threads: int | None = None) -> tupl
     def call(feeds: Feeds) -> Feeds:
         return {name: value.numpy() for name, value in signature(**{key: tf.constant(value) for key, value in feeds.items()}).items()}
 
-    call.loaded = loaded  # type: ignore[attr-defined]
+    def encoded(name: str, content: list[bytes]) -> Feeds:
+        answers = loaded.signatures[name](image_bytes=tf.constant(content, tf.string))
+        return {key: value.numpy() for key, value in answers.items()}
+
+    call.encoded, call.signatures = encoded, set(loaded.signatures)  # type: ignore[attr-defined]
     return call, f"tensorflow {tf.__version__}"
+
+
+def c_api(path: str, names: list[str], threads: int | None = None) -> tuple[Call, str]:
+    """Returns a function for the raw-tensor signature by TensorFlow's C API, and its version."""
+    import importlib.util
+
+    found = importlib.util.spec_from_file_location("c_api", Path(__file__).with_name("c_api.py"))
+    if found is None or found.loader is None:
+        raise ImportError("c_api.py is not beside runner.py")
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    session = module.Session(path, threads=threads)
+
+    def call(feeds: Feeds) -> Feeds:
+        return session.run("predict_tensor", feeds)
+
+    call.encoded = lambda name, content: session.run(name, {"image_bytes": content})  # type: ignore[attr-defined]
+    call.signatures = set(session.signatures)  # type: ignore[attr-defined]
+    return call, f"TensorFlow's C API {session.version}"
 
 
 def tflite(path: str, names: list[str], threads: int | None = None) -> tuple[Call, str]:
@@ -95,7 +118,7 @@ def openvino(path: str, names: list[str], threads: int | None = None) -> tuple[C
     return lambda feeds: dict(zip(out, compiled(feeds).values(), strict=True)), f"openvino {ov.__version__.split('-')[0]}"
 
 
-READERS = {"saved_model": saved_model, "tflite": tflite, "onnx": onnx, "openvino": openvino}
+READERS = {"saved_model": saved_model, "c_api": c_api, "tflite": tflite, "onnx": onnx, "openvino": openvino}
 
 
 def run(job: dict[str, Any]) -> None:
@@ -121,19 +144,14 @@ def run(job: dict[str, Any]) -> None:
 
 def pictures(call: Call, paths: list[str]) -> Feeds:
     """Sends encoded pictures to `serving_default` and `embed`; then again with a damaged one among them, then none at all."""
-    import tensorflow as tf
-
-    signatures = call.loaded.signatures  # type: ignore[attr-defined]
-    encoded = [Path(path).read_bytes() for path in paths]
-    requests = {"pictures": encoded, "damaged": [encoded[0], b"damaged", *encoded[1:]], "empty": []}
+    send, known = call.encoded, call.signatures  # type: ignore[attr-defined]
+    content = [Path(path).read_bytes() for path in paths]
+    requests = {"pictures": content, "damaged": [content[0], b"damaged", *content[1:]], "empty": []}
     answers: Feeds = {}
-    for request, content in requests.items():
-        for name, value in signatures["serving_default"](image_bytes=tf.constant(content, tf.string)).items():
-            answers[f"{request}/{name}"] = readable(value.numpy())
-    if "embed" in signatures:
-        answers |= {
-            f"embed/{name}": readable(value.numpy()) for name, value in signatures["embed"](image_bytes=tf.constant(encoded)).items()
-        }
+    for request, pictures in requests.items():
+        answers |= {f"{request}/{name}": readable(value) for name, value in send("serving_default", pictures).items()}
+    if "embed" in known:
+        answers |= {f"embed/{name}": readable(value) for name, value in send("embed", content).items()}
     return answers
 
 
