@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -359,6 +360,7 @@ def _summary(
             "val": len(data.splits.val),
             "test": len(data.splits.test),
             "classes": len(data.store.labels),
+            "fingerprint": _fingerprint(data),
             "skipped": found["skipped"],
             "issues": found["counts"],
         },
@@ -367,6 +369,16 @@ def _summary(
         "mixed_precision_gap": gap,
         "config": config.to_dict(),
     }
+
+
+def _fingerprint(data: _Data) -> str:
+    """Returns one hash over the content, the label and the split of every example, whatever their order."""
+    part = {index: name for name in SPLITS for index in getattr(data.splits, name).tolist()}
+    lines = sorted(
+        f"{sha}\t{data.store.labels[y]}\t{part.get(index, '-')}"
+        for index, (sha, y) in enumerate(zip(data.store.sha256, data.store.y, strict=True))
+    )
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 # === Dry run ===

@@ -1,1 +1,25 @@
-"""Versioned, verified entries for serving: the next chapter."""
+"""The zoo: versioned entries that TensorFlow Serving, phones and ONNX Runtime load as they stand.
+
+Importing this package loads neither TensorFlow nor Keras.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_PUBLIC = {
+    "Entry": "tlkeras.zoo.store",
+    "Zoo": "tlkeras.zoo.store",
+    "diff": "tlkeras.zoo.compare",
+    "load": "tlkeras.zoo.open",
+    "verify": "tlkeras.zoo.check",
+}
+
+__all__ = sorted(_PUBLIC)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(importlib.import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -59,7 +59,7 @@ def test_T22_a_damaged_picture_among_three_is_told_and_an_empty_batch_is_empty(s
     [
         ("nothing", {}, "no signature 'nothing'; there are .*predict_tensor"),
         ("predict_tensor", {"picture": 1}, "takes image; got picture"),
-        ("predict_tensor", {"image": np.zeros((1, 5, 5, 3))}, "(?i)shape|size|dimension"),
+        ("predict_tensor", {"image": np.zeros((1, 16, 16, 4))}, "(?i)shape|size|depth|dimension"),
     ],
 )
 def test_a_wrong_request_is_an_error_with_its_reason(session, signature, feeds, message):
@@ -85,6 +85,10 @@ print(out["scores"].shape, [name for name in ("tensorflow", "keras", "tlkeras") 
 
 def test_saved_model_cli_runs_it(saved_model, tmp_path):
     np.save(tmp_path / "x.npy", images(2))
-    code = f"from tensorflow.python.tools.saved_model_cli import main; import sys; sys.argv = {['saved_model_cli', 'run', '--dir', str(saved_model), '--tag_set', 'serve', '--signature_def', 'predict_tensor', '--inputs', f'image={tmp_path}/x.npy', '--outdir', str(tmp_path)]!r}; main()"
+    given = ["--dir", str(saved_model), "--tag_set", "serve", "--signature_def", "predict_tensor"]
+    given += ["--inputs", f"image={tmp_path}/x.npy", "--outdir", str(tmp_path)]
+    code = (
+        f"import sys; sys.argv = ['saved_model_cli', 'run', *{given!r}]; from tensorflow.python.tools import saved_model_cli as c; c.main()"
+    )
     subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
     assert np.load(tmp_path / "scores.npy").shape == (2, 3)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tlkeras.errors import ZooError
 from tlkeras.zoo import store
-from tlkeras.zoo.diff import diff
+from tlkeras.zoo.compare import diff
 from tlkeras.zoo.names import check_name
 from tlkeras.zoo.store import Zoo, verify_files
 

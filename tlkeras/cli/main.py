@@ -13,6 +13,7 @@ import typer
 from tlkeras import __version__
 from tlkeras.cli import check_install, evaluate, finetune, predict
 from tlkeras.cli import config as config_command
+from tlkeras.cli import zoo as zoo_command
 
 
 def guarded(command: Callable[..., None]) -> Callable[..., None]:
@@ -52,6 +53,12 @@ configs = typer.Typer(help="Print or write config files.", no_args_is_help=True,
 configs.command("render", help="Print the effective config, every default filled in.")(guarded(config_command.render))
 configs.command("init", help="Write a commented config for a data set.")(guarded(config_command.init))
 app.add_typer(configs, name="config")
+entries = typer.Typer(
+    help="Publish and verify versioned models, for TensorFlow Serving and others.", no_args_is_help=True, rich_markup_mode=None
+)
+for name, command in zoo_command.COMMANDS.items():
+    entries.command(name)(guarded(command))
+app.add_typer(entries, name="zoo")
 
 
 @app.callback(invoke_without_command=True)

@@ -1,0 +1,211 @@
+"""`tlkeras zoo`: publish, look at, verify and take out versioned models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import typer
+
+ENTRY = "NAME, NAME/VERSION or NAME/stable."
+
+
+def _root() -> str | None:
+    return typer.Option(
+        None, "--zoo", help="Folder of the zoo. [default: $TLKERAS_ZOO, else zoo/models]", show_default=False, metavar="DIR"
+    )
+
+
+def _debug() -> bool:
+    return typer.Option(False, "--debug", help="Show tracebacks.")
+
+
+def _zoo(root: str | None):  # type: ignore[no-untyped-def]
+    from tlkeras.zoo.open import default_root
+    from tlkeras.zoo.store import Zoo
+
+    return Zoo(root or default_root())
+
+
+def publish(
+    run: str = typer.Argument(help="Folder of a run.", metavar="RUN"),
+    name: str = typer.Option(..., "--name", help="Name of the entry: a-z, 0-9, '.', '_', '-'."),
+    data_licence: str = typer.Option("not told", "--data-licence", help="Licence of the examples, for the card."),
+    data_source: str | None = typer.Option(None, "--data-source", help="Where the examples come from, for the card.", show_default=False),
+    promote: bool = typer.Option(False, "--promote", help="Make it the stable version."),
+    root: str | None = _root(),
+    debug: bool = _debug(),
+) -> None:
+    """Publish a run as the next version of an entry."""
+    from tlkeras.cli.screen import start_tensorflow
+
+    start_tensorflow()
+    from tlkeras import publishing
+
+    zoo = _zoo(root)
+    entry = publishing.publish(run, name, zoo, data_licence=data_licence, data_source=data_source)
+    if promote:
+        entry = zoo.promote(name, entry.version)
+        publishing.renew(zoo)
+    typer.echo(f"published {entry}: {len(entry.files)} files, {entry.bytes / 1e6:.1f} MB in {entry.path}")
+    typer.echo(f"  card     {entry.path / 'README.md'}")
+    typer.echo(f"  verify   tlkeras zoo verify {entry}" + (f" --zoo {root}" if root else ""))
+    typer.echo(f"  serve    docker compose -f {zoo.root / 'compose.yaml'} up")
+
+
+def show_list(root: str | None = _root(), debug: bool = _debug()) -> None:
+    """List the entries."""
+    zoo = _zoo(root)
+    entries = zoo.list()
+    if not entries:
+        typer.echo(f"the zoo {str(zoo.root)!r} is empty; `tlkeras zoo publish RUN --name NAME` adds an entry", err=True)
+    for entry in entries:
+        held_out = entry.manifest.get("metrics", {}).get(entry.manifest.get("held_out"), {})
+        accuracy = held_out.get("accuracy")
+        told = (
+            f"{entry!s:<28} {'stable' if entry.stable else '':<7} {entry.bytes / 1e6:7.1f} MB   "
+            f"{'-' if accuracy is None else f'{accuracy:.3f}'}   {', '.join(entry.manifest['artifacts'])}"
+        )
+        typer.echo(told)
+
+
+def show(
+    name: str = typer.Argument(help=ENTRY, metavar="ENTRY"),
+    json_out: bool = typer.Option(False, "--json", help="Print the manifest as JSON."),
+    root: str | None = _root(),
+    debug: bool = _debug(),
+) -> None:
+    """Print the card of an entry."""
+    from tlkeras.zoo.card import brief, card
+
+    entry = _zoo(root).get(name)
+    typer.echo(brief(entry.manifest) if json_out else card(entry.name, entry.manifest))
+
+
+def verify(
+    name: str | None = typer.Argument(None, help=f"{ENTRY} All entries when left out.", metavar="ENTRY", show_default=False),
+    root: str | None = _root(),
+    debug: bool = _debug(),
+) -> None:
+    """Hash every file again, run every artifact again in its runtimes."""
+    from tlkeras.cli.screen import start_tensorflow
+
+    start_tensorflow()
+    from tlkeras.zoo.check import verify as verified
+
+    zoo = _zoo(root)
+    failed = 0
+    for entry in [zoo.get(name)] if name else zoo.list():
+        typer.echo(str(entry))
+        for one in verified(entry):
+            failed += one.problem is not None
+            typer.echo(f"  {'FAILED' if one.problem else 'ok':<7} {one.what:<15} {one.problem or one.detail}")
+    if failed:
+        raise typer.Exit(1)
+
+
+def diff(
+    a: str = typer.Argument(help=ENTRY, metavar="A"),
+    b: str = typer.Argument(help=ENTRY, metavar="B"),
+    root: str | None = _root(),
+    debug: bool = _debug(),
+) -> None:
+    """Tell what differs between two entries: files, figures, settings."""
+    from tlkeras.zoo.compare import diff as compare
+
+    zoo = _zoo(root)
+    found = compare(zoo.get(a), zoo.get(b))
+    for path in found.removed:
+        typer.echo(f"- {path}")
+    for path in found.added:
+        typer.echo(f"+ {path}")
+    for path, (before, after) in found.changed.items():
+        typer.echo(f"~ {path}: {before:,} -> {after:,} bytes")
+    for key, (old, new) in found.values.items():
+        typer.echo(f"  {key}: {old} -> {new}")
+
+
+def promote(
+    name: str = typer.Argument(help=f"{ENTRY} The newest version when none is told.", metavar="ENTRY"),
+    root: str | None = _root(),
+    debug: bool = _debug(),
+) -> None:
+    """Make a version the stable one."""
+    from tlkeras.startup import load_tensorflow
+
+    load_tensorflow()
+    from tlkeras import publishing
+
+    zoo = _zoo(root)
+    entry = zoo.promote(name)
+    publishing.renew(zoo)
+    typer.echo(f"{entry} is stable")
+
+
+def remove(
+    name: str = typer.Argument(help="NAME/VERSION.", metavar="ENTRY"),
+    force: bool = typer.Option(False, "--force", help="Also when it is the stable version."),
+    root: str | None = _root(),
+    debug: bool = _debug(),
+) -> None:
+    """Remove a version."""
+    from tlkeras.errors import ZooError
+    from tlkeras.startup import load_tensorflow
+
+    load_tensorflow()
+    from tlkeras import publishing
+    from tlkeras.zoo.names import split_name
+
+    zoo, (plain, version) = _zoo(root), split_name(name)
+    if version is None:
+        raise ZooError(f"which version of {plain!r}? write {plain}/VERSION; there are {', '.join(map(str, zoo.versions(plain)))}")
+    entry = zoo.get(plain, version)
+    zoo.remove(plain, entry.version, force=force)
+    publishing.renew(zoo)
+    typer.echo(f"removed {entry}")
+
+
+def export(
+    name: str = typer.Argument(help=ENTRY, metavar="ENTRY"),
+    out: str = typer.Argument(help="New folder, or a file ending in .zip or .tar.gz.", metavar="OUT"),
+    root: str | None = _root(),
+    debug: bool = _debug(),
+) -> None:
+    """Copy an entry out of the zoo, its hashes checked, as a folder or an archive."""
+    from tlkeras.zoo.takeout import take_out
+
+    entry = _zoo(root).get(name)
+    typer.echo(f"{entry} is in {take_out(entry, out)}")
+
+
+def build(
+    name: str | None = typer.Argument(None, help="One recipe; all when left out.", show_default=False),
+    recipes: str | None = typer.Option(None, "--recipes", help="Folder of recipes. [default: the project's own]", show_default=False),
+    root: str | None = _root(),
+    debug: bool = _debug(),
+) -> None:
+    """Fine-tune and publish the entries of the recipes; one whose data is not there is skipped, and told."""
+    from tlkeras.cli.screen import Screen, start_tensorflow
+    from tlkeras.zoo.recipe import read_recipes
+
+    found = read_recipes(recipes, name)
+    start_tensorflow()
+    from tlkeras import publishing
+
+    screen = Screen()
+    for recipe in found:
+        with screen.live():
+            entry = publishing.build(recipe, _zoo(root), reporter=screen)
+        typer.echo(f"published {entry}" if entry else f"skipped {recipe.name}: its data {recipe.data!r} is not there; see {recipe.path}")
+
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    "publish": publish,
+    "list": show_list,
+    "show": show,
+    "verify": verify,
+    "diff": diff,
+    "promote": promote,
+    "remove": remove,
+    "export": export,
+    "build": build,
+}

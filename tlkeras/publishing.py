@@ -1,0 +1,195 @@
+"""From a run to an entry of the zoo: its artifacts, what TensorFlow Serving needs beside them, and its card."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tlkeras import runs, workflow
+from tlkeras.backbones.registry import BACKBONES
+from tlkeras.errors import DataError, ZooError
+from tlkeras.evaluation import metrics
+from tlkeras.export import evidence
+from tlkeras.export.manifest import interface_of, read_manifest
+from tlkeras.export.parity import Samples
+from tlkeras.reporting import SILENT, Reporter
+from tlkeras.runs import Run
+from tlkeras.zoo import serving
+from tlkeras.zoo.card import card
+from tlkeras.zoo.recipe import EntryRecipe
+from tlkeras.zoo.store import MANIFEST, Entry, Zoo
+
+WORST, CONFUSED = 3, 3  # rows told as known weaknesses
+UNKNOWN = "not told"
+NOT_COPIED = (MANIFEST,)
+
+
+def publish(target: str | Path, name: str, zoo: Zoo, *, data_licence: str = UNKNOWN, data_source: str | None = None) -> Entry:
+    """Publishes a run as the next version of an entry.
+
+    Args:
+        target: folder of a run with a SavedModel among its artifacts.
+        name: of the entry.
+        zoo: where.
+        data_licence: licence of the examples, for the card.
+        data_source: where the examples come from, for the card; the run's own source when None.
+
+    Returns:
+        The entry; `models.config` and `compose.yaml` of the zoo are renewed.
+
+    Raises:
+        DataError: when it is no finished run.
+        ZooError: when its artifacts cannot be an entry.
+    """
+    run = runs.of(Path(target).expanduser())
+    if run is None or not run.metrics.is_file() or not run.model.is_file():
+        raise DataError(f"{str(target)!r} is no finished run; expected the folder that `tlkeras finetune` left")
+    exported = read_manifest(run.exports)
+    missing = [one["path"] for one in exported["artifacts"].values() if not (run.exports / one["path"]).exists()]
+    if missing:
+        raise ZooError(f"{', '.join(missing)} of the run are gone; export again")
+    if "saved_model" not in exported["artifacts"]:
+        raise ZooError("the run has no saved_model, which is what an entry is; fine-tune with --export saved_model,…")
+    content = _content(run, exported, data_licence, data_source)
+    entry = zoo.publish(name, partial(_fill, run=run, exported=exported, name=name, content=content))
+    renew(zoo)
+    return entry
+
+
+def renew(zoo: Zoo) -> None:
+    """Writes `models.config` and `compose.yaml` of a zoo, for TensorFlow Serving."""
+    if zoo.root.is_dir():
+        runs.write_text(zoo.root / serving.CONFIG, serving.models_config(zoo))
+        runs.write_text(zoo.root / serving.COMPOSE, serving.compose_file())
+
+
+def _fill(folder: Path, *, run: Run, exported: Mapping[str, Any], name: str, content: dict[str, Any]) -> dict[str, Any]:
+    """Copies what was exported, the SavedModel's files into the folder itself, and adds warm-up and card."""
+    for path in run.exports.iterdir():
+        if path.name == "saved_model":
+            shutil.copytree(path, folder, dirs_exist_ok=True)
+        elif path.is_dir():
+            shutil.copytree(path, folder / path.name)
+        elif path.name not in NOT_COPIED and not path.name.startswith("."):
+            shutil.copy2(path, folder / path.name)
+    shutil.copy2(run.model, folder / run.model.name)
+    kept = evidence.read(run.exports, interface_of(exported))
+    serving.write_warmup(folder, warmup_requests(kept.samples))
+    (folder / "README.md").write_text(card(name, content), encoding="utf-8")
+    return content
+
+
+def warmup_requests(samples: Samples) -> list[serving.Request]:
+    """Returns requests made from real examples: one picture and several, as files and as tensors."""
+    several = len(samples.pictures)
+    requests: list[serving.Request] = [("predict_tensor", {name: array[:n] for name, array in samples.inputs.items()}) for n in (1, 3)]
+    for count in sorted({1, several} - {0}):
+        requests += [(signature, {"image_bytes": list(samples.pictures[:count])}) for signature in ("serving_default", "embed")]
+    return requests
+
+
+def build(recipe: EntryRecipe, zoo: Zoo, *, reporter: Reporter = SILENT) -> Entry | None:
+    """Fine-tunes and publishes the entry of a recipe, as its new stable version.
+
+    Args:
+        recipe: how.
+        zoo: where.
+        reporter: hears of progress.
+
+    Returns:
+        The entry, or None where the examples are not here.
+    """
+    if not recipe.available:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / recipe.name
+        workflow.finetune(recipe.config.updated(out=str(out)), reporter=reporter)
+        entry = publish(out, recipe.name, zoo, data_licence=recipe.data_licence, data_source=recipe.data_source)
+    entry = zoo.promote(recipe.name, entry.version)
+    renew(zoo)
+    return entry
+
+
+# === What the manifest and the card say ===
+
+
+def _content(run: Run, exported: Mapping[str, Any], data_licence: str, data_source: str | None) -> dict[str, Any]:
+    config = runs.read_config(run)
+    labels = tuple(exported["labels"])
+    summary, environment = (json.loads(path.read_text(encoding="utf-8")) for path in (run.metrics, run.environment))
+    held_out = "test" if summary["test"]["n"] else "val"
+    truth, predicted = _predictions(run, held_out, labels)
+    row = BACKBONES.get(config.model.backbone)
+    source = config.data.source or "digits"
+    return {
+        **{key: exported[key] for key in ("tlkeras", "labels", "inputs", "outputs", "metadata")},
+        "task": "image classification",
+        "artifacts": {name: _record(one) for name, one in exported["artifacts"].items()},
+        "metrics": {name: {**summary[name], "interval": interval(summary[name])} for name in ("val", "test")},
+        "held_out": held_out,
+        "classes": _classes(truth, predicted, labels),
+        "weaknesses": {"worst": _worst(truth, predicted, labels), "confused": _confused(truth, predicted, labels)},
+        "data": {**summary["data"], "source": source},
+        "examples": len(evidence.read(run.exports, interface_of(exported)).samples.inputs[exported["inputs"][0]["name"]]),
+        "licences": {
+            "backbone weights": {"licence": row.license, "source": row.source},
+            "data": {"licence": _licence(source) if data_licence == UNKNOWN else data_licence, "source": data_source or source},
+        },
+        "config": config.to_dict(),
+        "environment": environment,
+        "timing": summary["timing"],
+    }
+
+
+def _licence(source: str) -> str:
+    return "BSD-3-Clause (scikit-learn's copy of the UCI digits, CC BY 4.0)" if source == "digits" else UNKNOWN
+
+
+def _record(one: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns an artifact's record for the entry, where the SavedModel is the folder itself and `files` has the hashes."""
+    kept = {key: value for key, value in one.items() if key != "sha256"}
+    return {**kept, "path": "." if one["path"] == "saved_model" else one["path"]}
+
+
+def interval(score: Mapping[str, Any], z: float = 1.959964) -> tuple[float, float] | None:
+    """Returns the 95 % interval of an accuracy (Wilson 1927, doi:10.1080/01621459.1927.10502953), or None without examples."""
+    n, p = score["n"], score["accuracy"]
+    if not n:
+        return None
+    middle, spread = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return (middle - spread) / (1 + z * z / n), (middle + spread) / (1 + z * z / n)
+
+
+def _predictions(run: Run, split: str, labels: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    place = {label: index for index, label in enumerate(labels)}
+    with run.predictions.open(encoding="utf-8", newline="") as file:
+        rows = [(place[one["label"]], place[one["predicted"]]) for one in csv.DictReader(file) if one["split"] == split]
+    found = np.array(rows, int).reshape(-1, 2)
+    return found[:, 0], found[:, 1]
+
+
+def _classes(truth: np.ndarray, predicted: np.ndarray, labels: Sequence[str]) -> list[dict[str, Any]]:
+    score = metrics.score(truth, np.eye(len(labels))[predicted], labels)
+    return [{"label": r.label, "precision": r.precision, "recall": r.recall, "f1": r.f1, "n": r.n} for r in score.per_class]
+
+
+def _worst(truth: np.ndarray, predicted: np.ndarray, labels: Sequence[str]) -> list[dict[str, Any]]:
+    rows = [row for row in _classes(truth, predicted, labels) if row["n"] and row["f1"] < 1]
+    return sorted(rows, key=lambda row: row["f1"])[:WORST]
+
+
+def _confused(truth: np.ndarray, predicted: np.ndarray, labels: Sequence[str]) -> list[dict[str, Any]]:
+    wrong = Counter((int(a), int(b)) for a, b in zip(truth, predicted, strict=True) if a != b)
+    return [
+        {"label": labels[a], "predicted": labels[b], "n": n, "of": int((truth == a).sum())} for (a, b), n in wrong.most_common(CONFUSED)
+    ]

@@ -1,0 +1,167 @@
+"""The model card of an entry, written from its manifest alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from tlkeras.zoo.serving import curl_call, grpc_call
+
+SHOWN = 30  # rows of the per-class table; the rest stands in the manifest
+
+
+def card(name: str, content: Mapping[str, Any]) -> str:
+    """Returns the card as Markdown.
+
+    Args:
+        name: of the entry.
+        content: what the manifest says: labels, task, data, metrics, artifacts, licences, config.
+    """
+    parts = [
+        f"# {name}",
+        _intro(content),
+        "## Results\n\n" + _results(content),
+        "## Classes\n\n" + _classes(content),
+        "## Known weaknesses\n\n" + _weaknesses(content),
+        "## Artifacts\n\n" + _artifacts(content),
+        "## Data\n\n" + _data(content),
+        "## Licences\n\n" + _table(("what", "licence", "source"), [(k, v["licence"], v["source"]) for k, v in content["licences"].items()]),
+        "## Use\n\n" + _use(name, content),
+        "## Reproduce\n\n" + _reproduce(content),
+    ]
+    return "\n\n".join(part.rstrip() for part in parts) + "\n"
+
+
+def _intro(content: Mapping[str, Any]) -> str:
+    config, labels = content["config"], content["labels"]
+    first = ", ".join(f"`{label}`" for label in labels[:8]) + (f" and {len(labels) - 8} more" if len(labels) > 8 else "")
+    side = content["metadata"]["image_size"]
+    return (
+        f"{content['task']}: {len(labels)} classes ({first}). Backbone `{config['backbone']}`, recipe "
+        f"`{config['recipe']}`; takes RGB pictures, {side} x {side} pixels, values 0-255 (resized by `{config['resize']}`); "
+        "the normalisation is inside the model."
+    )
+
+
+def _results(content: Mapping[str, Any]) -> str:
+    rows = []
+    for split, one in content["metrics"].items():
+        if one.get("n"):
+            low, high = one["interval"]
+            rows.append(
+                (split, f"{one['accuracy']:.3f}", f"{low:.3f} - {high:.3f}", f"{one['macro_f1']:.3f}", f"{one['loss']:.3f}", one["n"])
+            )
+    return _table(("split", "accuracy", "95 % interval", "macro-F1", "loss", "n"), rows) + (
+        "\n\nThe interval is Wilson's, for pictures drawn like these; other cameras and places may do worse."
+    )
+
+
+def _classes(content: Mapping[str, Any]) -> str:
+    rows = content["classes"]
+    table = [(f"`{r['label']}`", f"{r['precision']:.3f}", f"{r['recall']:.3f}", f"{r['f1']:.3f}", r["n"]) for r in rows[:SHOWN]]
+    more = f"\n\n… and {len(rows) - SHOWN} more in `manifest.json`." if len(rows) > SHOWN else ""
+    return f"On the {content['held_out']} split.\n\n" + _table(("class", "precision", "recall", "F1", "n"), table) + more
+
+
+def _weaknesses(content: Mapping[str, Any]) -> str:
+    lines = [f"- `{r['label']}`: recall {r['recall']:.3f}, precision {r['precision']:.3f}" for r in content["weaknesses"]["worst"]]
+    lines += [f"- `{r['label']}` taken for `{r['predicted']}`: {r['n']} of {r['of']}" for r in content["weaknesses"]["confused"]]
+    lines.append("- It knows its classes only, and gives one of them to any picture.")
+    return "\n".join(lines)
+
+
+def _artifacts(content: Mapping[str, Any]) -> str:
+    rows = []
+    for name, one in content["artifacts"].items():
+        figures = [_or(one.get(key), form) for key, form in FIGURES]
+        place = "this folder" if one["path"] == "." else f"`{one['path']}`"
+        rows.append((f"`{name}`", place, *figures, ", ".join([one.get("runtime") or "not run", *one.get("also", [])])))
+    head = ("format", "where", "MB", "ms", "max difference", "agreement", "accuracy", "drop", "run in")
+    return _table(head, rows) + (
+        "\n\nEach file was run in these runtimes and compared with the Keras model before it was published; ms is one picture on "
+        "the publisher's computer."
+    )
+
+
+FIGURES: tuple[tuple[str, Any], ...] = (
+    ("bytes", lambda x: f"{x / 1e6:.1f}"),
+    ("latency_ms", lambda x: f"{x:.1f}"),
+    ("max_abs_diff", lambda x: f"{x:.1e}"),
+    ("agreement", lambda x: f"{x:.3f}"),
+    ("accuracy", lambda x: f"{x:.3f}"),
+    ("drop", lambda x: f"{x:.3f}"),
+)
+
+
+def _or(value: Any, form: Any) -> str:
+    return "-" if value is None else str(form(value))
+
+
+def _data(content: Mapping[str, Any]) -> str:
+    data = content["data"]
+    issues = ", ".join(f"{kind}: {n}" for kind, n in data["issues"].items()) or "none"
+    return "\n".join(
+        [
+            f"- source: `{data['source']}`; {data['train']} pictures to train on, {data['val']} to validate, {data['test']} to test",
+            f"- fingerprint (sha256 over content, label and split of every example): `{data['fingerprint']}`",
+            f"- audit: {data['skipped']} skipped; issues: {issues}",
+            f"- `verification.npz` and the warm-up records hold {content['examples']} pictures of it",
+        ]
+    )
+
+
+def _use(name: str, content: Mapping[str, Any]) -> str:
+    parts = [f"From Python, by any runtime:\n\n```python\nimport tlkeras.zoo\n\n{_load(name, content)}\n```"]
+    if "saved_model" in content["artifacts"]:
+        parts.append("By TensorFlow Serving, started with `docker compose up` in the zoo:\n\n```sh\n" + curl_call(name) + "\n```")
+        parts.append("By gRPC:\n\n```python\n" + grpc_call(name) + "```")
+    mobile = [one["path"] for one in content["artifacts"].values() if one["path"].endswith(".tflite")]
+    if mobile:
+        parts.append(
+            f"On phones: `{mobile[0]}` holds its labels and its normalisation (MediaPipe Tasks `ImageClassifier` needs nothing else); "
+            "`client/` has short programs for LiteRT in Python, and for MediaPipe Tasks in Kotlin and Swift."
+        )
+    onnx = [one["path"] for one in content["artifacts"].values() if one["path"].endswith(".onnx")]
+    if onnx:
+        side = content["metadata"]["image_size"]
+        session = f'onnxruntime.InferenceSession("{onnx[0]}", providers=["CPUExecutionProvider"])'
+        parts.append(
+            f"By ONNX Runtime:\n\n```python\nimport onnxruntime\n\nsession = {session}\n"
+            f'scores = session.run(["scores"], {{"image": images}})  # float32 (n, {side}, {side}, 3), RGB 0-255\n```'
+        )
+    return "\n\n".join(parts)
+
+
+def _load(name: str, content: Mapping[str, Any]) -> str:
+    runtimes = [one for one, kinds in RUNTIMES.items() if set(kinds) & set(content["artifacts"])]
+    return f'model = tlkeras.zoo.load("{name}", runtime="{(runtimes or ["keras"])[0]}")\nmodel.predict(["picture.jpg"])[0].label'
+
+
+# Runtime -> formats it can open, the best first.
+RUNTIMES: dict[str, Sequence[str]] = {
+    "savedmodel": ("saved_model",),
+    "tflite": ("tflite", "mobile", "tflite-fp16", "tflite-dynamic", "tflite-int8"),
+    "onnx": ("onnx", "onnx-fp16", "onnx-int8"),
+}
+
+
+def _reproduce(content: Mapping[str, Any]) -> str:
+    import yaml
+
+    config = {key: value for key, value in content["config"].items() if key != "out" and value is not None}
+    versions = ", ".join(f"{k} {v}" for k, v in content["environment"]["packages"].items() if v)
+    return (
+        f"`tlkeras finetune --config recipe.yaml` with\n\n```yaml\n{yaml.safe_dump(config, sort_keys=False, allow_unicode=True).rstrip()}\n```\n\n"
+        f"Made with Python {content['environment']['python']}, {versions}."
+    )
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in lines)
+
+
+def brief(content: Mapping[str, Any]) -> str:
+    """Returns a manifest as indented JSON, without the hashes of the files."""
+    return json.dumps({key: value for key, value in content.items() if key != "files"}, indent=2, ensure_ascii=False)

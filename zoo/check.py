@@ -1,0 +1,75 @@
+"""Verify an entry again: its files by their hashes, its artifacts by what they answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tlkeras.errors import ExportError
+from tlkeras.export import evidence, parity
+from tlkeras.export.formats import FORMATS
+from tlkeras.export.manifest import interface_of
+from tlkeras.export.parity import Reference
+from tlkeras.zoo.store import Entry, verify_files
+
+# Other processors multiply 8-bit numbers in another order: a step of the quantisation in the scores.
+QUANTISED = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One thing that was verified: what, and what is wrong with it (None when nothing is)."""
+
+    what: str
+    problem: str | None = None
+    detail: str = ""
+
+
+def verify(entry: Entry, progress: Callable[[int, int, str], None] | None = None) -> list[Check]:
+    """Hashes every file, then runs every artifact in its own runtimes and compares with what it answered when published.
+
+    An artifact whose files have changed is not run.
+
+    Args:
+        entry: to verify.
+        progress: called with (done, all, what is being done).
+
+    Returns:
+        One check for the files, and one for each artifact and runtime.
+    """
+    wrong = verify_files(entry)
+    checks = [Check(what="files", problem="; ".join(wrong) or None, detail=f"{len(entry.files)} files, {entry.bytes:,} bytes")]
+    if wrong:
+        return checks
+    for index, name in enumerate(entry.manifest["artifacts"]):
+        if progress:
+            progress(index, len(entry.manifest["artifacts"]), name)
+        checks += _artifact(entry, name)
+    return checks
+
+
+def _artifact(entry: Entry, name: str) -> list[Check]:
+    row, path = FORMATS.get(name), artifact_path(entry, name)
+    if not entry.manifest["artifacts"][name].get("verified"):
+        return [Check(what=name, detail="not run when it was published (it needs TensorFlow's own kernels)")]
+    try:
+        interface = interface_of(entry.manifest)
+        kept = evidence.read(entry.path, interface)
+    except ExportError as error:
+        return [Check(what=name, problem=str(error))]
+    expected = Reference(outputs={**kept.expected.outputs, **kept.answers.get(name, {})}, score=None)
+    checks = []
+    for one in [row, *parity.also(row)]:
+        try:
+            tolerance = min(row.tolerance, QUANTISED)
+            verdict = parity.check(replace(one, tolerance=tolerance), path, kept.samples, expected, interface)
+            checks.append(Check(what=name, detail=f"{verdict.runtime}: differs by {verdict.max_abs_diff:.1e}"))
+        except ExportError as error:
+            checks.append(Check(what=name, problem=str(error)))
+    return checks
+
+
+def artifact_path(entry: Entry, name: str) -> Path:
+    """Returns where an artifact of an entry stands; the SavedModel is the entry itself."""
+    return entry.path / entry.manifest["artifacts"][name]["path"]

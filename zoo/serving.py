@@ -1,0 +1,164 @@
+"""What TensorFlow Serving is given beside a SavedModel: warm-up records, `models.config`, a compose file, example calls."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tlkeras.errors import ZooError
+from tlkeras.zoo.store import Zoo
+
+WARMUP = Path("assets.extra") / "tf_serving_warmup_requests"  # where TensorFlow Serving looks
+IMAGE = "tensorflow/serving:2.19.1"  # the newest release of the server when this was written
+CONFIG, COMPOSE = "models.config", "compose.yaml"
+MODELS = "/models"  # the zoo, as the server sees it
+
+# === Warm-up ===
+
+Request = tuple[str, Mapping[str, Any]]  # signature, input name -> array or list of bytes
+
+
+def write_warmup(folder: Path, requests: Sequence[Request]) -> None:
+    """Writes warm-up records: TensorFlow Serving answers them before it calls a version ready.
+
+    Args:
+        folder: of the version.
+        requests: signature and inputs of each, made from real examples.
+    """
+    import tensorflow as tf
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    path = folder / WARMUP
+    path.parent.mkdir(exist_ok=True)
+    with tf.io.TFRecordWriter(str(path)) as file:
+        for signature, inputs in requests:
+            log = prediction_log_pb2.PredictionLog()
+            log.predict_log.request.model_spec.signature_name = signature
+            for name, value in inputs.items():
+                log.predict_log.request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
+            file.write(log.SerializeToString())
+
+
+def read_warmup(folder: Path) -> list[tuple[str, dict[str, np.ndarray]]]:
+    """Reads the warm-up records of a version folder: signature and inputs of each.
+
+    Raises:
+        ZooError: when there are none or they are no `PredictionLog`s.
+    """
+    import tensorflow as tf
+    from google.protobuf.message import DecodeError
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    found = []
+    try:
+        for record in tf.data.TFRecordDataset(str(folder / WARMUP)).as_numpy_iterator():
+            request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
+            found.append((request.model_spec.signature_name, {name: tf.make_ndarray(one) for name, one in request.inputs.items()}))
+    except (tf.errors.OpError, DecodeError) as error:
+        raise ZooError(f"the warm-up records of {str(folder)!r} cannot be read: {' '.join(str(error).split())[:200]}") from error
+    return found
+
+
+# === The server's configuration ===
+
+
+def models_config(zoo: Zoo) -> str:
+    """Returns the `ModelServerConfig` of a zoo: one model per name.
+
+    A name with a promoted version serves that and the newest, labelled `stable` and `canary`; any other serves its newest.
+    """
+    from google.protobuf import text_format
+    from tensorflow_serving.config import model_server_config_pb2
+
+    config = model_server_config_pb2.ModelServerConfig()
+    for name in zoo.names():
+        one = config.model_config_list.config.add(name=name, base_path=f"{MODELS}/{name}", model_platform="tensorflow")
+        newest, stable = zoo.versions(name)[-1], zoo.stable(name)
+        if stable is None:
+            one.model_version_policy.latest.num_versions = 1
+            continue
+        one.model_version_policy.specific.versions.extend(sorted({stable, newest}))
+        one.version_labels["stable"] = stable
+        if newest != stable:
+            one.version_labels["canary"] = newest
+    return str(text_format.MessageToString(config, as_utf8=True))
+
+
+def parse_models_config(text: str) -> Any:
+    """Returns the text as a `ModelServerConfig`.
+
+    Raises:
+        ZooError: when it is none.
+    """
+    from google.protobuf import text_format
+    from tensorflow_serving.config import model_server_config_pb2
+
+    try:
+        return text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
+    except text_format.ParseError as error:
+        raise ZooError(f"this is no ModelServerConfig: {error}") from error
+
+
+def arguments(config: str = f"{MODELS}/{CONFIG}") -> list[str]:
+    """Returns what `tensorflow_model_server` is started with."""
+    return [
+        f"--model_config_file={config}",
+        "--model_config_file_poll_wait_seconds=10",  # promote, publish and remove reach a running server
+        "--allow_version_labels_for_unavailable_models=true",  # labels are needed before the first version is loaded
+    ]
+
+
+def compose_file() -> str:
+    """Returns a `docker compose` file that serves the zoo beside it, on this computer only, read-only."""
+    given = "\n".join(f"      - {one}" for one in arguments())
+    return f"""# docker compose up: REST on port 8501, gRPC on port 8500, for this computer only.
+services:
+  serving:
+    image: {IMAGE}
+    command:
+{given}
+    ports:
+      - "127.0.0.1:8500:8500"
+      - "127.0.0.1:8501:8501"
+    volumes:
+      - .:{MODELS}:ro
+    read_only: true
+    tmpfs: [/tmp]
+    restart: unless-stopped
+"""
+
+
+# === Calls, as shown in cards ===
+
+
+def rest_body(pictures: Sequence[bytes]) -> str:
+    """Returns the body of a REST request for encoded pictures."""
+    import base64
+
+    return json.dumps({"instances": [{"image_bytes": {"b64": base64.b64encode(one).decode()}} for one in pictures]})
+
+
+def curl_call(name: str, version: int | None = None) -> str:
+    """Returns the shell line that sends `picture.jpg` to a model."""
+    place = f"{name}/versions/{version}" if version else name
+    body = """'{"instances": [{"image_bytes": {"b64": "'"$(base64 < picture.jpg | tr -d '\\n')"'"}}]}'"""
+    return f"printf '%s' {body} |\n  curl -s -d @- http://localhost:8501/v1/models/{place}:predict"
+
+
+def grpc_call(name: str) -> str:
+    """Returns a Python program that sends `picture.jpg` to a model by gRPC."""
+    return f"""import grpc
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+request = predict_pb2.PredictRequest()
+request.model_spec.name = "{name}"
+request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto([open("picture.jpg", "rb").read()]))
+stub = prediction_service_pb2_grpc.PredictionServiceStub(grpc.insecure_channel("localhost:8500"))
+answer = stub.Predict(request, timeout=10)
+print(tf.make_ndarray(answer.outputs["label"])[0].decode(), tf.make_ndarray(answer.outputs["scores"])[0].max())
+"""
