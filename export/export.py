@@ -17,7 +17,7 @@ import keras
 import numpy as np
 
 from tlkeras.errors import ExportError
-from tlkeras.export import evidence, manifest, parity
+from tlkeras.export import clients, evidence, manifest, parity
 from tlkeras.export.artifact import Artifact, measure
 from tlkeras.export.budget import Budget, check_within, figures
 from tlkeras.export.formats import FORMATS, Format
@@ -62,7 +62,7 @@ def export(
     score: np.ndarray | None = None,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> list[Artifact]:
-    """Exports a model to several formats, with `manifest.json`, `labels.txt` and `verification.npz` beside them.
+    """Exports a model to several formats, with `manifest.json`, `labels.txt`, `verification.npz` and `client/` beside them.
 
     Args:
         model: functional or sequential, built; or one that is traced already.
@@ -97,6 +97,7 @@ def export(
         done.append(_one(row, graph, out, samples, expected, budget))
     evidence.write(out, graph.interface, samples, expected, done)
     manifest.write_manifest(out, graph, done)
+    clients.write(out, graph, done)
     if progress:
         progress(len(rows), len(rows), "")
     return done

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from tlkeras.errors import ExportError, UnsupportedOps
-from tlkeras.export import quantize
+from tlkeras.export import metadata, quantize
 from tlkeras.export.graph import Graph
 from tlkeras.export.options import TFLiteOptions
 
@@ -31,7 +31,7 @@ INTS = {"int8": tf.int8, "uint8": tf.uint8, "float32": tf.float32}
 
 
 def write(graph: Graph, path: Path, options: TFLiteOptions) -> None:
-    """Writes a file of built-in operations, with a free batch axis and named inputs and outputs.
+    """Writes a file of built-in operations, with a free batch axis and named inputs and outputs, labels and metadata.
 
     Raises:
         UnsupportedOps: when an operation needs TensorFlow's own kernels ("Flex"), which phones and LiteRT lack.
@@ -48,7 +48,18 @@ def write(graph: Graph, path: Path, options: TFLiteOptions) -> None:
         except Exception as error:  # the converter raises its own, private class
             raise _explained(error) from error
     _check_holds(content, graph, options)
-    path.write_bytes(content)
+    path.write_bytes(metadata.attach(content, _described(graph)))
+
+
+def _described(graph: Graph) -> metadata.Described:
+    told = graph.spec.metadata
+    shape = graph.inputs[0].shape
+    return metadata.Described(
+        name=graph.model.name,
+        description=", ".join(f"{key} {value}" for key, value in told.items()),
+        labels=graph.spec.labels if len(graph.output_names) == 1 else None,
+        image=len(graph.inputs) == 1 and len(shape) == 4 and shape[3] == 3,
+    )
 
 
 # === The ways to quantise ===

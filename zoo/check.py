@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from tlkeras.errors import ExportError
 from tlkeras.export import evidence, parity
@@ -50,7 +49,7 @@ def verify(entry: Entry, progress: Callable[[int, int, str], None] | None = None
 
 
 def _artifact(entry: Entry, name: str) -> list[Check]:
-    row, path = FORMATS.get(name), artifact_path(entry, name)
+    row, path = FORMATS.get(name), entry.artifact(name)
     if not entry.manifest["artifacts"][name].get("verified"):
         return [Check(what=name, detail="not run when it was published (it needs TensorFlow's own kernels)")]
     try:
@@ -60,16 +59,10 @@ def _artifact(entry: Entry, name: str) -> list[Check]:
         return [Check(what=name, problem=str(error))]
     expected = Reference(outputs={**kept.expected.outputs, **kept.answers.get(name, {})}, score=None)
     checks = []
-    for one in [row, *parity.also(row)]:
+    for one in [replace(row, tolerance=min(row.tolerance, QUANTISED)), *parity.also(row)]:
         try:
-            tolerance = min(row.tolerance, QUANTISED)
-            verdict = parity.check(replace(one, tolerance=tolerance), path, kept.samples, expected, interface)
+            verdict = parity.check(one, path, kept.samples, expected, interface)
             checks.append(Check(what=name, detail=f"{verdict.runtime}: differs by {verdict.max_abs_diff:.1e}"))
         except ExportError as error:
             checks.append(Check(what=name, problem=str(error)))
     return checks
-
-
-def artifact_path(entry: Entry, name: str) -> Path:
-    """Returns where an artifact of an entry stands; the SavedModel is the entry itself."""
-    return entry.path / entry.manifest["artifacts"][name]["path"]

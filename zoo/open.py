@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,15 +11,7 @@ import numpy as np
 
 from tlkeras.errors import DataError, ZooError
 from tlkeras.zoo.card import RUNTIMES
-from tlkeras.zoo.check import artifact_path
-from tlkeras.zoo.store import Entry, Zoo, verify_files
-
-ROOT = "zoo/models"  # where `tlkeras zoo` keeps entries; the environment variable TLKERAS_ZOO says otherwise
-
-
-def default_root() -> Path:
-    """Returns the folder of the zoo: `TLKERAS_ZOO`, else `zoo/models` here."""
-    return Path(os.environ.get("TLKERAS_ZOO") or ROOT)
+from tlkeras.zoo.store import Entry, Zoo, default_root, verify_files
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +105,7 @@ def _artifact(entry: Entry, runtime: str) -> tuple[Any, str]:
     if not found:
         known = [one for one, kinds in RUNTIMES.items() if set(kinds) & set(there)]
         raise ZooError(f"{entry} has nothing for the runtime {runtime!r}; it has {', '.join(['keras', *known, *there])}")
-    predictor = open_artifact(artifact_path(entry, found[0]))
+    predictor = open_artifact(entry.artifact(found[0]))
     return predictor.scores, predictor.runtime
 
 

@@ -56,8 +56,20 @@ class Entry:
         """Size of all files."""
         return sum(one["bytes"] for one in self.files.values())
 
+    def artifact(self, format: str) -> Path:
+        """Returns where an artifact stands; the SavedModel is the folder itself."""
+        return self.path / self.manifest["artifacts"][format]["path"]
+
     def __str__(self) -> str:
         return f"{self.name}/{self.version}"
+
+
+ROOT = "zoo/models"
+
+
+def default_root() -> Path:
+    """Returns the folder of the zoo: the environment variable `TLKERAS_ZOO`, else `zoo/models` here."""
+    return Path(os.environ.get("TLKERAS_ZOO") or ROOT)
 
 
 class Zoo:

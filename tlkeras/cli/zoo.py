@@ -20,8 +20,7 @@ def _debug() -> bool:
 
 
 def _zoo(root: str | None):  # type: ignore[no-untyped-def]
-    from tlkeras.zoo.open import default_root
-    from tlkeras.zoo.store import Zoo
+    from tlkeras.zoo.store import Zoo, default_root
 
     return Zoo(root or default_root())
 

@@ -1,0 +1,82 @@
+"""Short client programs beside a `.tflite` file, with its names, shapes and types filled in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from string import Template
+
+from tlkeras.export.artifact import Artifact
+from tlkeras.export.graph import Graph
+from tlkeras.export.manifest import write_text
+
+FOLDER = "client"
+TEMPLATES = Path(__file__).with_name("client_templates")
+BEST = ("mobile", "tflite", "tflite-fp16", "tflite-dynamic", "tflite-int8")  # which file the programs load, if it is there
+
+# How pictures become square, as `tlkeras.data.decode` does it, for each resize mode.
+PYTHON = {
+    "stretch": "    return picture.resize((SIZE, SIZE), Image.Resampling.BILINEAR)",
+    "crop": """    side = max(1, round(0.875 * min(picture.size)))  # the centre
+    left, top = (picture.width - side) // 2, (picture.height - side) // 2
+    return picture.crop((left, top, left + side, top + side)).resize((SIZE, SIZE), Image.Resampling.BILINEAR)""",
+    "pad": """    ratio = max(picture.size) / SIZE  # black bars
+    width, height = int(picture.width / ratio), int(picture.height / ratio)
+    whole = Image.new("RGB", (SIZE, SIZE))
+    whole.paste(picture.resize((width, height), Image.Resampling.BILINEAR), ((SIZE - width) // 2, (SIZE - height) // 2))
+    return whole""",
+}
+KOTLIN = {
+    "stretch": "        return bitmap // MediaPipe stretches it, as training did",
+    "crop": """        val side = (0.875 * minOf(bitmap.width, bitmap.height)).toInt().coerceAtLeast(1) // the centre, as in training
+        return Bitmap.createBitmap(bitmap, (bitmap.width - side) / 2, (bitmap.height - side) / 2, side, side)""",
+    "pad": """        val side = maxOf(bitmap.width, bitmap.height) // black bars, as in training
+        val whole = Bitmap.createBitmap(side, side, Bitmap.Config.ARGB_8888)
+        val canvas = android.graphics.Canvas(whole).apply { drawColor(android.graphics.Color.BLACK) }
+        canvas.drawBitmap(bitmap, (side - bitmap.width) / 2f, (side - bitmap.height) / 2f, null)
+        return whole""",
+}
+SWIFT = {
+    "stretch": "",
+    "crop": "// Pass the centre of the picture: a square of 7/8 of its short side, as in training.\n",
+    "pad": "// Pass the picture made square with black bars, as in training.\n",
+}
+
+
+def takes_pictures(graph: Graph) -> bool:
+    """Whether the model is a classifier whose one input is a square RGB picture."""
+    shape = graph.inputs[0].shape
+    return (
+        graph.spec.labels is not None
+        and len(graph.inputs) == len(graph.output_names) == 1
+        and len(shape) == 4
+        and shape[3] == 3
+        and shape[1] is not None
+        and shape[1] == shape[2]
+    )
+
+
+def write(out: Path, graph: Graph, artifacts: Sequence[Artifact]) -> None:
+    """Writes `client/classify.py`, `.kt` and `.swift` for the best `.tflite` among the artifacts, where there is one."""
+    chosen = {one.format: one for one in artifacts if one.format in BEST and one.verdict}
+    if not chosen or not takes_pictures(graph):
+        return
+    artifact = next(chosen[name] for name in BEST if name in chosen)
+    resize = graph.spec.metadata.get("resize", "stretch")
+    io = str(artifact.options.get("io", "float32"))
+    filled = {
+        "model": artifact.path.name,
+        "stem": artifact.path.stem,
+        "input": graph.inputs[0].name,
+        "output": graph.output_names[0],
+        "size": graph.inputs[0].shape[1],
+        "classes": len(graph.spec.labels or ()),
+        "io": io,
+        "made": io,
+        "python_resize": PYTHON[resize],
+        "kotlin_resize": KOTLIN[resize],
+        "swift_note": SWIFT[resize],
+    }
+    (out / FOLDER).mkdir(exist_ok=True)
+    for template in sorted(TEMPLATES.glob("*.txt")):
+        write_text(out / FOLDER / template.stem, Template(template.read_text(encoding="utf-8")).substitute(filled))

@@ -1,0 +1,184 @@
+"""TFLite metadata: labels, tensor names and input range inside the `.tflite` file, so that MediaPipe Tasks needs no other.
+
+The metadata is a flatbuffer of its own (schema `metadata_schema.fbs` of MediaPipe, file identifier `M001`) in a buffer of
+the model that is called `TFLITE_METADATA`; associated files are a ZIP archive behind the model. The few tables that are
+needed are written here with `flatbuffers`, because the package that has a writer, `mediapipe`, is far too large for that.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flatbuffers import Builder
+
+from tlkeras import __version__
+from tlkeras.errors import ExportError
+
+LABELS = "labels.txt"
+NAME = b"TFLITE_METADATA"
+# What the oldest reader must know: images and labels came with 1.0.0.
+MIN_PARSER_VERSION = "1.0.0"
+# Values of enums and unions of the schema.
+AXIS_LABELS, IMAGE_PROPERTIES, RGB, NORMALIZATION = 2, 2, 1, 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Described:
+    """What the metadata says of a model.
+
+    Args:
+        name: of the model.
+        description: a sentence on it.
+        labels: the label map, or None.
+        image: whether its one input is an RGB picture with values 0-255.
+    """
+
+    name: str
+    description: str
+    labels: Sequence[str] | None
+    image: bool
+
+
+def attach(content: bytes, told: Described) -> bytes:
+    """Returns a TFLite file with metadata, and with `labels.txt` in it; the same bytes for the same input.
+
+    Args:
+        content: the file, as the converter wrote it.
+        told: what to say.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    buffer = schema.BufferT()
+    buffer.data = list(_metadata(model, told))  # type: ignore[assignment]
+    entry = schema.MetadataT()
+    entry.name, entry.buffer = NAME, len(model.buffers)
+    model.buffers.append(buffer)
+    model.metadata = [*(model.metadata or []), entry]
+    builder = Builder(len(content) + 4096)
+    builder.Finish(_packed(model, builder), b"TFL3")
+    return bytes(builder.Output()) + _archive(told.labels)
+
+
+def _packed(model: Any, builder: Builder) -> int:
+    """Packs the model with every constant at a multiple of 16 bytes, as the schema asks; the generated code does not."""
+    for buffer in model.buffers:
+        buffer.Pack = _aligned(buffer)
+    return int(model.Pack(builder))
+
+
+def _aligned(buffer: Any) -> Callable[[Builder], int]:
+    from ai_edge_litert import schema_py_generated as schema
+
+    def pack(builder: Builder) -> int:
+        data = None
+        if buffer.data is not None and len(buffer.data):
+            raw = bytes(bytearray(buffer.data))
+            builder.StartVector(1, len(raw), 16)
+            builder.head -= len(raw)
+            builder.Bytes[builder.head : builder.head + len(raw)] = raw
+            data = builder.EndVector()
+        schema.BufferStart(builder)
+        if data is not None:
+            schema.BufferAddData(builder, data)
+        return int(schema.BufferEnd(builder))
+
+    return pack
+
+
+def _archive(labels: Sequence[str] | None) -> bytes:
+    """Returns a ZIP with the labels; its time is fixed, so that the same model is the same file."""
+    if labels is None:
+        return b""
+    held = io.BytesIO()
+    with zipfile.ZipFile(held, "w") as archive:  # stored: MediaPipe reads it in place
+        archive.writestr(zipfile.ZipInfo(LABELS, (1980, 1, 1, 0, 0, 0)), "".join(f"{label}\n" for label in labels))
+    return held.getvalue()
+
+
+def read_labels(path: str | Path) -> tuple[str, ...]:
+    """Reads the labels back from a `.tflite` file.
+
+    Raises:
+        ExportError: when there are none, or the archive is damaged.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return tuple(archive.read(LABELS).decode("utf-8").split("\n")[:-1])
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise ExportError(f"{str(path)!r} holds no labels: {error}") from None
+
+
+# === The tables; the numbers are the places of the fields in the schema ===
+
+
+def _metadata(model: Any, told: Described) -> bytes:
+    (graph, *_), (signature, *_) = model.subgraphs, model.signatureDefs
+    names = {one.tensorIndex: _text(one.name) for one in [*signature.inputs, *signature.outputs]}
+    builder = Builder(1024)
+    inputs = [_tensor(builder, names[index], _input(builder) if told.image else {}) for index in graph.inputs]
+    outputs = [_tensor(builder, names[index], _labels(builder) if told.labels is not None else {}) for index in graph.outputs]
+    subgraph = _table(builder, 10, {2: _vector(builder, inputs), 3: _vector(builder, outputs)})
+    root = {
+        0: builder.CreateString(told.name),
+        1: builder.CreateString(told.description),
+        2: builder.CreateString(f"tlkeras {__version__}"),
+        3: _vector(builder, [subgraph]),
+        7: builder.CreateString(MIN_PARSER_VERSION),
+    }
+    builder.Finish(_table(builder, 8, root), b"M001")
+    return bytes(builder.Output())
+
+
+def _tensor(builder: Builder, name: str, more: dict[int, int]) -> int:
+    """TensorMetadata."""
+    return _table(builder, 7, {0: builder.CreateString(name), **more})
+
+
+def _input(builder: Builder) -> dict[int, int]:
+    """Content: an RGB picture. ProcessUnit: nothing to normalise, because the model does that itself."""
+    properties = _table(builder, 2, {}, bytes_at={0: RGB})
+    content = _table(builder, 3, {1: properties}, bytes_at={0: IMAGE_PROPERTIES})
+    options = _table(builder, 2, {0: _floats(builder, [0.0]), 1: _floats(builder, [1.0])})
+    unit = _table(builder, 2, {1: options}, bytes_at={0: NORMALIZATION})
+    return {3: content, 4: _vector(builder, [unit])}
+
+
+def _labels(builder: Builder) -> dict[int, int]:
+    """AssociatedFile: one label per line."""
+    file = _table(
+        builder, 5, {0: builder.CreateString(LABELS), 1: builder.CreateString("Labels, in class order.")}, bytes_at={2: AXIS_LABELS}
+    )
+    return {6: _vector(builder, [file])}
+
+
+def _table(builder: Builder, fields: int, offsets: dict[int, int], bytes_at: dict[int, int] | None = None) -> int:
+    builder.StartObject(fields)
+    for place, offset in offsets.items():
+        builder.PrependUOffsetTRelativeSlot(place, offset, 0)
+    for place, value in (bytes_at or {}).items():
+        builder.PrependInt8Slot(place, value, 0)
+    return int(builder.EndObject())
+
+
+def _vector(builder: Builder, offsets: Sequence[int]) -> int:
+    builder.StartVector(4, len(offsets), 4)
+    for offset in reversed(offsets):
+        builder.PrependUOffsetTRelative(offset)
+    return int(builder.EndVector())
+
+
+def _floats(builder: Builder, values: Sequence[float]) -> int:
+    builder.StartVector(4, len(values), 4)
+    for value in reversed(values):
+        builder.PrependFloat32(value)
+    return int(builder.EndVector())
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else value
