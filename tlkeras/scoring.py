@@ -143,6 +143,26 @@ def evaluate(
     if part not in ("auto", "all", *SPLITS):
         raise ConfigError(f"split is {part!r}; expected auto, all, {', '.join(SPLITS)}")
     opened = open_target(target)
+    chosen = _examples(target, opened, data, part, data_dir, reporter)
+    store, index, part = chosen.store, chosen.index, chosen.part
+    scores = opened.scores(store.images[index], progress=partial(reporter.progress, "score"))
+    figures = metrics.score(store.y[index], scores, opened.labels)
+    return Evaluation(score=figures, runtime=opened.runtime, data=chosen.name, part=part, skipped=len(store.skipped))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Examples:
+    """Decoded examples, which of them are meant, and what they are called."""
+
+    store: ImageStore
+    index: np.ndarray
+    part: str
+    name: str
+
+
+def _examples(
+    target: str | Path, opened: Target, data: str | Dataset | None, part: str, data_dir: str | None, reporter: Reporter
+) -> _Examples:
     told = runs.read_config(opened.run) if opened.run else RunConfig()
     if data is None and opened.run is None:
         raise ConfigError(f"{str(target)!r} belongs to no run, so there is no source of its own; pass --data SOURCE")
@@ -155,9 +175,14 @@ def evaluate(
     index, part = _chosen(store, dataset, told if own else None, part)
     if not len(index):
         raise DataError(f"{dataset.name} has no examples in its {part} split; choose another with --split")
-    scores = opened.scores(store.images[index], progress=partial(reporter.progress, "score"))
-    figures = metrics.score(store.y[index], scores, opened.labels)
-    return Evaluation(score=figures, runtime=opened.runtime, data=dataset.name, part=part, skipped=len(store.skipped))
+    return _Examples(store=store, index=index, part=part, name=dataset.name)
+
+
+def held_out(target: str | Path, data: str | None = None, *, reporter: Reporter = SILENT) -> tuple[np.ndarray, np.ndarray, str]:
+    """Returns the held-out pictures of a run, their classes, and what they are called; see `evaluate`."""
+    chosen = _examples(target, open_target(target), data, "auto", None, reporter)
+    images, y = np.asarray(chosen.store.images[chosen.index]), np.asarray(chosen.store.y[chosen.index])
+    return images, y, f"{chosen.name}, {chosen.part}, {len(y)} examples"
 
 
 def _same_source(one: str | None, other: str | None) -> bool:

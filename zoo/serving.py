@@ -60,6 +60,8 @@ def read_warmup(folder: Path) -> list[tuple[str, dict[str, np.ndarray]]]:
             found.append((request.model_spec.signature_name, {name: tf.make_ndarray(one) for name, one in request.inputs.items()}))
     except (tf.errors.OpError, DecodeError) as error:
         raise ZooError(f"the warm-up records of {str(folder)!r} cannot be read: {' '.join(str(error).split())[:200]}") from error
+    if not found:
+        raise ZooError(f"the warm-up records of {str(folder)!r} hold no request")
     return found
 
 

@@ -96,6 +96,40 @@ def artifacts_table(exports: Mapping[str, Mapping[str, Any]]) -> Table:
     return table
 
 
+def benchmark_table(report: Any) -> Table:
+    """Returns the table of artifact x figures."""
+    told = f"accuracy on {report.data}" if report.data else "accuracy not measured (pass --data); agreement on the verification samples"
+    table = Table(title=f"Side by side, in turns; {told}", title_justify="left")
+    heads = (
+        "",
+        "threads",
+        "MB",
+        "load s",
+        "p50 ms",
+        "p95 ms",
+        "32: p50",
+        "32: p95",
+        "images/s",
+        "peak MB",
+        "max diff",
+        "agree",
+        "accuracy",
+    )
+    for name in heads:
+        table.add_column(name, justify="left" if not name else "right")
+    for row in report.rows:
+        if row.status != "ok":
+            table.add_row(row.format, str(row.threads), f"{row.bytes / 1e6:.1f}", escape(row.status))
+            continue
+        peak = None if row.peak_bytes is None else row.peak_bytes / 1e6
+        times = (row.p50_ms, row.p95_ms, row.batch_p50_ms, row.batch_p95_ms)
+        table.add_row(
+            *(row.format, str(row.threads), f"{row.bytes / 1e6:.1f}", figure(row.load_s, 2), *(figure(one, 1) for one in times)),
+            *(figure(row.images_per_s, 0), figure(peak, 0), f"{row.max_abs_diff:.1e}", figure(row.agreement), figure(row.accuracy)),
+        )
+    return table
+
+
 def start_tensorflow() -> None:
     """Loads TensorFlow for a command, telling people on a terminal why it takes a moment."""
     from tlkeras.startup import load_tensorflow

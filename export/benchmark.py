@@ -1,0 +1,288 @@
+"""Measure artifacts side by side: size, load time, latency, throughput, memory, and how right their answers are."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tlkeras.errors import ConfigError, ExportError
+
+WORKER = Path(__file__).with_name("bench_worker.py")
+BATCHES = (1, 32)
+ROUNDS = 20  # turns of each artifact; the first is not counted
+BATCH_ROUNDS = 5
+FLOORS = ("accuracy", "agreement", "images_per_s")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """One artifact to measure.
+
+    Args:
+        name: how the table calls it.
+        path: where it stands.
+        reader: what `runner.py` calls its reader, or `"module:function"` for one that is not in there.
+        bytes: its size.
+    """
+
+    name: str
+    path: Path
+    reader: str
+    bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One row of the table; what could not be measured is None. Times are milliseconds, memory is bytes."""
+
+    format: str
+    threads: int
+    status: str
+    runtime: str | None = None
+    bytes: int
+    load_s: float | None = None
+    p50_ms: float | None = None
+    p95_ms: float | None = None
+    batch_p50_ms: float | None = None
+    batch_p95_ms: float | None = None
+    images_per_s: float | None = None
+    peak_bytes: int | None = None
+    max_abs_diff: float | None = None
+    agreement: float | None = None
+    accuracy: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the row for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What the artifacts are asked.
+
+    Args:
+        inputs: input name -> real examples; batches are made of them.
+        output: name of the output that is compared.
+        expected: what the Keras model answers to `inputs`.
+        score_inputs: held-out inputs (n, …) of a model with one input; None to compare `inputs` only.
+        score_expected: what the Keras model answers to them, where it is known.
+        score_labels: class of each.
+    """
+
+    inputs: Mapping[str, np.ndarray]
+    output: str
+    expected: np.ndarray
+    score_inputs: np.ndarray | None = None
+    score_expected: np.ndarray | None = None
+    score_labels: np.ndarray | None = None
+
+
+class _Process:
+    """A worker with one artifact."""
+
+    def __init__(self, candidate: Candidate, threads: int, errors: Path):
+        isolated = [] if ":" in candidate.reader else ["-I"]
+        self._errors = errors.open("w")
+        self.process = subprocess.Popen(
+            [sys.executable, *isolated, str(WORKER)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"},
+        )
+        self.candidate, self.threads, self.error = candidate, threads, ""
+
+    def do(self, **command: Any) -> dict[str, Any]:
+        """Sends a command; after the first error the worker is asked nothing more."""
+        if self.error or self.process.stdin is None or self.process.stdout is None:
+            return {}
+        try:
+            self.process.stdin.write(json.dumps(command) + "\n")
+            self.process.stdin.flush()
+            line = self.process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        answer = json.loads(line) if line else {"error": f"its process ended with code {self.process.wait()}"}
+        self.error = answer.get("error", "")
+        return answer
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+        self._errors.close()
+
+
+def benchmark(
+    candidates: Sequence[Candidate], task: Task, *, threads: Sequence[int] = (1, 2), progress: Callable[[int, int, str], None] | None = None
+) -> list[Row]:
+    """Measures artifacts, all in turns; one that fails has the reason as its status.
+
+    Args:
+        candidates: what to measure.
+        task: on what.
+        threads: numbers of threads to try.
+        progress: called with (done, all, what is being done).
+
+    Returns:
+        One row for each artifact and number of threads.
+    """
+    rows: list[Row] = []
+    for count in threads:
+        with tempfile.TemporaryDirectory() as folder:
+            rows += _round(candidates, task, count, Path(folder), progress)
+    return rows
+
+
+def _round(candidates: Sequence[Candidate], task: Task, threads: int, folder: Path, progress: Any) -> list[Row]:
+    workers = [_Process(one, threads, folder / f"{i}.err") for i, one in enumerate(candidates)]
+    tell = progress or (lambda *_: None)
+    try:
+        samples, score = _stored(task, folder)
+        rows = []
+        for index, worker in enumerate(workers):
+            tell(index, len(workers), f"{worker.candidate.name}, {threads} threads")
+            one = worker.candidate
+            loaded = worker.do(do="load", reader_name=one.reader, path=str(one.path), samples=str(samples), threads=threads)
+            row = Row(
+                format=one.name, threads=threads, status="ok", bytes=one.bytes, load_s=loaded.get("load_s"), runtime=loaded.get("runtime")
+            )
+            rows.append(_compared(row, worker, task, score, folder))
+        single, several = (_turns(workers, batch, rounds, tell) for batch, rounds in zip(BATCHES, (ROUNDS, BATCH_ROUNDS), strict=True))
+        return [_timed(row, worker, a, b) for row, worker, a, b in zip(rows, workers, single, several, strict=True)]
+    finally:
+        for worker in workers:
+            worker.close()
+
+
+def _stored(task: Task, folder: Path) -> tuple[Path, str]:
+    np.savez(folder / "samples.npz", **dict(task.inputs))  # type: ignore[arg-type]
+    if task.score_inputs is None:
+        return folder / "samples.npz", ""
+    np.save(folder / "score.npy", task.score_inputs)
+    return folder / "samples.npz", str(folder / "score.npy")
+
+
+def _turns(workers: Sequence[_Process], batch: int, rounds: int, tell: Any) -> list[list[float]]:
+    """Lets every worker run once, then again: what else happens on this computer hits all of them."""
+    took: list[list[float]] = [[] for _ in workers]
+    for turn in range(rounds + 1):
+        tell(turn, rounds + 1, f"batch {batch}")
+        for place, worker in enumerate(workers):
+            seconds = worker.do(do="time", batch=batch, repeat=3 if batch == 1 else 1).get("seconds", [])
+            took[place] += seconds if turn else []
+    return took
+
+
+def _compared(row: Row, worker: _Process, task: Task, score: str, folder: Path) -> Row:
+    out = folder / "answers.npy"
+    worker.do(do="answer", inputs="", output=task.output, out=str(out))
+    if worker.error:
+        return row
+    got = np.load(out)
+    row = replace(row, max_abs_diff=float(np.abs(got.astype("float64") - task.expected).max()), agreement=_same(got, task.expected))
+    if not score:
+        return row
+    worker.do(do="answer", inputs=score, output=task.output, out=str(out))
+    if worker.error:
+        return row
+    got = np.load(out)
+    if task.score_expected is not None:
+        row = replace(
+            row, max_abs_diff=float(np.abs(got.astype("float64") - task.score_expected).max()), agreement=_same(got, task.score_expected)
+        )
+    accuracy = None if task.score_labels is None else float((got.argmax(-1) == task.score_labels).mean())
+    return replace(row, accuracy=accuracy)
+
+
+def _same(got: np.ndarray, expected: np.ndarray) -> float:
+    return float((got.argmax(-1) == expected.argmax(-1)).mean())
+
+
+def _timed(row: Row, worker: _Process, single: list[float], several: list[float]) -> Row:
+    peak = worker.do(do="peak").get("peak_bytes")
+    if worker.error:
+        return replace(row, status=f"failed: {worker.error}")
+    p50, p95 = (float(np.percentile(single, q)) * 1000 for q in (50, 95))
+    many50, many95 = (float(np.percentile(several, q)) * 1000 for q in (50, 95))
+    return replace(
+        row, p50_ms=p50, p95_ms=p95, batch_p50_ms=many50, batch_p95_ms=many95, images_per_s=BATCHES[1] / many50 * 1000, peak_bytes=peak
+    )
+
+
+# === The gate and the picture ===
+
+
+def parse_floor(text: str) -> tuple[str, float]:
+    """Returns key and value of `accuracy=0.9`.
+
+    Raises:
+        ConfigError: for another key, or no number.
+    """
+    key, _, value = text.partition("=")
+    try:
+        if key in FLOORS:
+            return key, float(value)
+    except ValueError:
+        pass
+    raise ConfigError(f"floor is {text!r}; expected {' or '.join(f'{one}=NUMBER' for one in FLOORS)}")
+
+
+def below(rows: Sequence[Row], floors: Mapping[str, float]) -> list[str]:
+    """Returns what is under a floor: a format that fails or has no figure is."""
+    found = []
+    for row in rows:
+        if row.status != "ok":
+            found.append(f"{row.format} ({row.threads} threads): {row.status}")
+            continue
+        for key, least in floors.items():
+            value = getattr(row, key)
+            if value is None or value < least:
+                found.append(
+                    f"{row.format} ({row.threads} threads): {key} is {'not known' if value is None else f'{value:.4g}'}, below {least:g}"
+                )
+    return found
+
+
+def plot(rows: Sequence[Row], path: str | Path) -> None:
+    """Draws latency against accuracy (or agreement, where accuracy is not known); the area of a point is the size of its file.
+
+    Args:
+        rows: of `benchmark`.
+        path: `.png`, `.svg` or `.pdf`.
+
+    Raises:
+        ExportError: when no row could be measured.
+    """
+    from matplotlib.figure import Figure
+
+    good = [row for row in rows if row.status == "ok"]
+    if not good:
+        raise ExportError("no artifact could be measured, so there is nothing to draw")
+    key = "accuracy" if all(row.accuracy is not None for row in good) else "agreement"
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.subplots()
+    for threads in sorted({row.threads for row in good}):
+        these = [row for row in good if row.threads == threads]
+        x, y = [row.p50_ms for row in these], [getattr(row, key) for row in these]
+        axes.scatter(x, y, s=[row.bytes / 5e4 + 10 for row in these], alpha=0.5, label=f"{threads} thread{'s' * (threads > 1)}")
+    fewest = min(row.threads for row in good)
+    for row in good:
+        if row.threads == fewest:
+            axes.annotate(row.format, (row.p50_ms or 0, getattr(row, key)), xytext=(5, 5), textcoords="offset points", fontsize=8)
+    axes.set_xscale("log")
+    axes.set_xlabel("milliseconds for one example (median)")
+    axes.set_ylabel(f"{key} on held-out examples" if key == "accuracy" else "agreement with the Keras model")
+    axes.set_title("Artifacts: up and left is better; the area is the size")
+    axes.grid(alpha=0.3, which="both")
+    axes.legend()
+    figure.savefig(path, dpi=120)

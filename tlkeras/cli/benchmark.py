@@ -1,0 +1,66 @@
+"""`tlkeras benchmark`: every artifact of a run or an entry, side by side."""
+
+from __future__ import annotations
+
+import typer
+
+
+def command(
+    target: str = typer.Argument(help="Folder of a run, or NAME or NAME/VERSION of an entry of the zoo.", metavar="ENTRY_OR_RUN"),
+    data: str | None = typer.Option(
+        None,
+        "--data",
+        help="Source that gives the accuracy. [default: a run's own held-out examples]",
+        show_default=False,
+        metavar="SOURCE",
+    ),
+    formats: str = typer.Option("", "--formats", help="Only these, comma-separated; keras is the Keras model.", show_default=False),
+    threads: str = typer.Option("1,2", "--threads", help="Numbers of threads to try."),
+    json_out: str | None = typer.Option(None, "--json", help="Write the rows to this file, or - for the screen.", metavar="FILE"),
+    plot: str | None = typer.Option(None, "--plot", help="Draw latency against accuracy: .png, .svg or .pdf.", metavar="FILE"),
+    floor: list[str] = typer.Option([], "--floor", help="accuracy=0.9: end with an error where it is not reached.", metavar="KEY=X"),
+    root: str | None = typer.Option(None, "--zoo", help="Folder of the zoo.", show_default=False, metavar="DIR"),
+    quiet: bool = typer.Option(False, "--quiet", help="Show only warnings and the result."),
+    debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
+) -> None:
+    """Measure size, load time, latency, throughput, memory and accuracy of every artifact, in turns."""
+    import json
+    from pathlib import Path
+
+    from tlkeras.cli.screen import Screen, benchmark_table, start_tensorflow
+    from tlkeras.errors import ConfigError
+
+    counts = [int(one) for one in threads.split(",") if one.strip().isdigit() and int(one) > 0]
+    if not counts or len(counts) < len(threads.split(",")):
+        raise ConfigError(f"threads is {threads!r}; expected numbers such as 1,2")
+    start_tensorflow()
+    from tlkeras import benchmarking
+    from tlkeras.export.benchmark import below, parse_floor
+    from tlkeras.export.benchmark import plot as draw
+    from tlkeras.zoo.store import Zoo
+
+    floors = dict(parse_floor(one) for one in floor)
+    screen = Screen(quiet or json_out == "-")
+    with screen.live():
+        report = benchmarking.benchmark(
+            target,
+            data=data,
+            zoo=Zoo(root) if root else None,
+            formats=[one.strip() for one in formats.split(",") if one.strip()],
+            threads=counts,
+            reporter=screen,
+        )
+    text = json.dumps(report.to_dict(), indent=2, ensure_ascii=False)
+    if json_out == "-":
+        typer.echo(text)
+    else:
+        screen.console.print(benchmark_table(report))
+        if json_out:
+            Path(json_out).write_text(text + "\n", encoding="utf-8")
+    if plot:
+        draw(report.rows, plot)
+    missed = below(report.rows, floors)
+    for line in missed if floors else [one for one in missed if "failed" in one]:
+        typer.echo(f"error: {line}", err=True)
+    if missed:
+        raise typer.Exit(1)
