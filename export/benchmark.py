@@ -98,7 +98,13 @@ class _Process:
             stdout=subprocess.PIPE,
             stderr=self._errors,
             text=True,
-            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"},
+            # TensorFlow reads the numbers of threads when it starts; the other runtimes are told when they open the file.
+            env={
+                **os.environ,
+                "TF_CPP_MIN_LOG_LEVEL": "2",
+                "TF_NUM_INTRAOP_THREADS": str(threads),
+                "TF_NUM_INTEROP_THREADS": str(threads),
+            },
         )
         self.candidate, self.threads, self.error = candidate, threads, ""
 
@@ -273,7 +279,7 @@ def plot(rows: Sequence[Row], path: str | Path) -> None:
     axes = figure.subplots()
     for threads in sorted({row.threads for row in good}):
         these = [row for row in good if row.threads == threads]
-        x, y = [row.p50_ms for row in these], [getattr(row, key) for row in these]
+        x, y = [row.p50_ms or 0.0 for row in these], [getattr(row, key) for row in these]
         axes.scatter(x, y, s=[row.bytes / 5e4 + 10 for row in these], alpha=0.5, label=f"{threads} thread{'s' * (threads > 1)}")
     fewest = min(row.threads for row in good)
     for row in good:

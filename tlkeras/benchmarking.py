@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 
 from tlkeras import runs, scoring
-from tlkeras.data.sources.registry import open_source
-from tlkeras.data.store import materialise
+from tlkeras.backbones.weights import read_keras
+from tlkeras.config import RunConfig
 from tlkeras.errors import DataError, ExportError
 from tlkeras.export import evidence
 from tlkeras.export.benchmark import Candidate, Row, Task
@@ -49,7 +50,7 @@ def benchmark(
 
     Args:
         target: folder of a run, or NAME or NAME/VERSION of an entry.
-        data: source whose examples (the held-out ones, where it has such) give the accuracy; a run's own when None.
+        data: source whose held-out examples give the accuracy; the model's own, where that is here, when None.
         zoo: where entries are looked for; `TLKERAS_ZOO`, else `zoo/models`, when None.
         formats: only these; all when empty.
         threads: numbers of threads to try.
@@ -72,8 +73,9 @@ def benchmark(
         expected=kept.expected.outputs[interface.output_names[0]],
     )
     told = None
-    if data is not None or run:
-        task, told = _scored(task, run.root if run else None, data, manifest, keras_model, reporter)
+    config = runs.read_config(run) if run else RunConfig.from_dict(manifest["config"])
+    if data is not None or _here(config.data.source):
+        task, told = _scored(task, config, data, manifest, keras_model, reporter)
     rows = measured(candidates, task, threads=threads, progress=partial(reporter.progress, "benchmark"))
     return Report(rows=tuple(rows), data=told)
 
@@ -108,40 +110,26 @@ def _candidates(folder: Path, keras_model: Path, manifest: Mapping[str, Any], fo
     return found
 
 
+def _here(source: str | None) -> bool:
+    """Whether the examples of a source are on this computer."""
+    return source in (None, "digits") or Path(str(source)).exists()
+
+
 def _scored(
-    task: Task, root: Path | None, data: str | None, manifest: Mapping[str, Any], keras_model: Path, reporter: Reporter
+    task: Task, config: RunConfig, data: str | None, manifest: Mapping[str, Any], keras_model: Path, reporter: Reporter
 ) -> tuple[Task, str]:
     """Adds held-out examples, and what the Keras model says of them."""
-    if root is not None:
-        images, y, told = scoring.held_out(root, data, reporter=reporter)
-    else:
-        size, resize = int(manifest["metadata"]["image_size"]), manifest["metadata"]["resize"]
-        dataset = open_source(str(data), labels=tuple(manifest["labels"]))
-        store = materialise(dataset, size=size, resize=resize, progress=partial(reporter.progress, "decode"))
-        images, y, told = np.asarray(store.images), np.asarray(store.y), f"{dataset.name}, all {len(store)} examples"
-    scores = None
-    if keras_model.is_file():
-        from tlkeras.backbones.weights import read_keras
-
-        scores = scoring.keras_scores(read_keras(keras_model), images, progress=partial(reporter.progress, "score"))
-    return Task(
-        inputs=task.inputs, output=task.output, expected=task.expected, score_inputs=images, score_expected=scores, score_labels=y
-    ), told
+    model = read_keras(keras_model)
+    scores = partial(scoring.keras_scores, model)
+    size, resize, labels = int(manifest["metadata"]["image_size"]), manifest["metadata"]["resize"], tuple(manifest["labels"])
+    opened = scoring.Target(scores=scores, runtime=KERAS, image_size=size, resize=resize, labels=labels, run=None)
+    images, y, told = scoring.held_out(opened, config, data, reporter=reporter)
+    expected = scores(images, progress=partial(reporter.progress, "score"))
+    return replace(task, score_inputs=images, score_expected=expected, score_labels=y), told
 
 
 def keras_reader(path: str, names: list[str], threads: int | None = None) -> tuple[Callable[..., dict[str, np.ndarray]], str]:
     """Opens a `.keras` model for the benchmark's worker: `model.predict`, as people call it."""
-    from tlkeras.startup import load_tensorflow
-
-    load_tensorflow()
-    import keras
-    import tensorflow as tf
-
-    from tlkeras.backbones.weights import read_keras
-
-    if threads:
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
-        tf.config.threading.set_inter_op_parallelism_threads(threads)
     model = read_keras(Path(path))
 
     def call(feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -143,7 +143,10 @@ def evaluate(
     if part not in ("auto", "all", *SPLITS):
         raise ConfigError(f"split is {part!r}; expected auto, all, {', '.join(SPLITS)}")
     opened = open_target(target)
-    chosen = _examples(target, opened, data, part, data_dir, reporter)
+    told = runs.read_config(opened.run) if opened.run else None
+    if data is None and told is None:
+        raise ConfigError(f"{str(target)!r} belongs to no run, so there is no source of its own; pass --data SOURCE")
+    chosen = _examples(opened, told, data, part, data_dir, reporter)
     store, index, part = chosen.store, chosen.index, chosen.part
     scores = opened.scores(store.images[index], progress=partial(reporter.progress, "score"))
     figures = metrics.score(store.y[index], scores, opened.labels)
@@ -161,26 +164,36 @@ class _Examples:
 
 
 def _examples(
-    target: str | Path, opened: Target, data: str | Dataset | None, part: str, data_dir: str | None, reporter: Reporter
+    opened: Target, told: RunConfig | None, data: str | Dataset | None, part: str, data_dir: str | None, reporter: Reporter
 ) -> _Examples:
-    told = runs.read_config(opened.run) if opened.run else RunConfig()
-    if data is None and opened.run is None:
-        raise ConfigError(f"{str(target)!r} belongs to no run, so there is no source of its own; pass --data SOURCE")
-    spec = told.data.source if data is None else data
-    dataset = spec if isinstance(spec, Dataset) else open_source(spec, labels=opened.labels, data_dir=data_dir or told.data.data_dir)
-    own = opened.run is not None and not isinstance(spec, Dataset) and _same_source(spec, told.data.source)
-    if own and told.data.limit:
-        dataset = subset(dataset, told.data.limit, told.seed)
+    """Decodes a source as a model wants it, and picks a part of it.
+
+    Args:
+        opened: the model.
+        told: the config it was made with, or None where that is not known.
+        data: a source; the config's own when None.
+        part: see `evaluate`.
+        data_dir: where tensorflow-datasets keeps prepared data.
+        reporter: hears of progress.
+    """
+    config = told or RunConfig()
+    spec = config.data.source if data is None else data
+    dataset = spec if isinstance(spec, Dataset) else open_source(spec, labels=opened.labels, data_dir=data_dir or config.data.data_dir)
+    own = told is not None and not isinstance(spec, Dataset) and _same_source(spec, config.data.source)
+    if own and config.data.limit:
+        dataset = subset(dataset, config.data.limit, config.seed)
     store = materialise(dataset, size=opened.image_size, resize=opened.resize, progress=partial(reporter.progress, "decode"))
-    index, part = _chosen(store, dataset, told if own else None, part)
+    index, part = _chosen(store, dataset, config if own else None, part)
     if not len(index):
         raise DataError(f"{dataset.name} has no examples in its {part} split; choose another with --split")
     return _Examples(store=store, index=index, part=part, name=dataset.name)
 
 
-def held_out(target: str | Path, data: str | None = None, *, reporter: Reporter = SILENT) -> tuple[np.ndarray, np.ndarray, str]:
-    """Returns the held-out pictures of a run, their classes, and what they are called; see `evaluate`."""
-    chosen = _examples(target, open_target(target), data, "auto", None, reporter)
+def held_out(
+    opened: Target, told: RunConfig, data: str | None = None, *, reporter: Reporter = SILENT
+) -> tuple[np.ndarray, np.ndarray, str]:
+    """Returns the held-out pictures of a model's own source (or of another), their classes, and what they are called."""
+    chosen = _examples(opened, told, data, "auto", None, reporter)
     images, y = np.asarray(chosen.store.images[chosen.index]), np.asarray(chosen.store.y[chosen.index])
     return images, y, f"{chosen.name}, {chosen.part}, {len(y)} examples"
 

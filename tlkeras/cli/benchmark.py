@@ -10,7 +10,7 @@ def command(
     data: str | None = typer.Option(
         None,
         "--data",
-        help="Source that gives the accuracy. [default: a run's own held-out examples]",
+        help="Source that gives the accuracy. [default: its own held-out examples, where they are here]",
         show_default=False,
         metavar="SOURCE",
     ),
@@ -27,7 +27,7 @@ def command(
     import json
     from pathlib import Path
 
-    from tlkeras.cli.screen import Screen, benchmark_table, start_tensorflow
+    from tlkeras.cli.screen import Screen, benchmark_tables, start_tensorflow, wide
     from tlkeras.errors import ConfigError
 
     counts = [int(one) for one in threads.split(",") if one.strip().isdigit() and int(one) > 0]
@@ -54,7 +54,8 @@ def command(
     if json_out == "-":
         typer.echo(text)
     else:
-        screen.console.print(benchmark_table(report))
+        for table in benchmark_tables(report):
+            wide().print(table)
         if json_out:
             Path(json_out).write_text(text + "\n", encoding="utf-8")
     if plot:

@@ -96,38 +96,39 @@ def artifacts_table(exports: Mapping[str, Mapping[str, Any]]) -> Table:
     return table
 
 
-def benchmark_table(report: Any) -> Table:
-    """Returns the table of artifact x figures."""
+WIDTH = 124  # characters of the widest table; narrower terminals wrap
+
+
+def wide() -> Console:
+    """Returns a console on which a table of many columns is not cut."""
+    return Console(highlight=False, width=max(WIDTH, Console().width))
+
+
+def benchmark_tables(report: Any) -> list[Table]:
+    """Returns one table for each number of threads: artifact x figures."""
     told = f"accuracy on {report.data}" if report.data else "accuracy not measured (pass --data); agreement on the verification samples"
-    table = Table(title=f"Side by side, in turns; {told}", title_justify="left")
-    heads = (
-        "",
-        "threads",
-        "MB",
-        "load s",
-        "p50 ms",
-        "p95 ms",
-        "32: p50",
-        "32: p95",
-        "images/s",
-        "peak MB",
-        "max diff",
-        "agree",
-        "accuracy",
-    )
-    for name in heads:
-        table.add_column(name, justify="left" if not name else "right")
-    for row in report.rows:
-        if row.status != "ok":
-            table.add_row(row.format, str(row.threads), f"{row.bytes / 1e6:.1f}", escape(row.status))
-            continue
-        peak = None if row.peak_bytes is None else row.peak_bytes / 1e6
-        times = (row.p50_ms, row.p95_ms, row.batch_p50_ms, row.batch_p95_ms)
-        table.add_row(
-            *(row.format, str(row.threads), f"{row.bytes / 1e6:.1f}", figure(row.load_s, 2), *(figure(one, 1) for one in times)),
-            *(figure(row.images_per_s, 0), figure(peak, 0), f"{row.max_abs_diff:.1e}", figure(row.agreement), figure(row.accuracy)),
-        )
-    return table
+    tables = []
+    for threads in dict.fromkeys(row.threads for row in report.rows):
+        table = Table(title=f"{threads} thread{'s' * (threads > 1)}, in turns; {told}", title_justify="left")
+        heads = ("", "MB", "load s", "1: p50 / p95 ms", "32: p50 / p95 ms", "images/s", "peak MB", "max diff", "agree", "accuracy")
+        for name in heads:
+            table.add_column(name, justify="left" if not name else "right", no_wrap=True)
+        for row in report.rows:
+            if row.threads == threads:
+                table.add_row(*_benchmark_row(row))
+        tables.append(table)
+    return tables
+
+
+def _benchmark_row(row: Any) -> list[str]:
+    if row.status != "ok":
+        return [row.format, f"{row.bytes / 1e6:.1f}", "failed"]
+    return [
+        *(row.format, f"{row.bytes / 1e6:.1f}", figure(row.load_s, 2)),
+        *(f"{row.p50_ms:.2f} / {row.p95_ms:.2f}", f"{row.batch_p50_ms:.1f} / {row.batch_p95_ms:.1f}", figure(row.images_per_s, 0)),
+        *(figure(None if row.peak_bytes is None else row.peak_bytes / 1e6, 0), f"{row.max_abs_diff:.1e}"),
+        *(figure(row.agreement), figure(row.accuracy)),
+    ]
 
 
 def start_tensorflow() -> None:
