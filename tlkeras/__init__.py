@@ -16,6 +16,7 @@ _PUBLIC = {
     "RunConfig": "tlkeras.config",
     "TlkerasError": "tlkeras.errors",
     "evaluate": "tlkeras.workflow",
+    "export_model": "tlkeras.exporting",
     "finetune": "tlkeras.workflow",
     "from_arrays": "tlkeras.data.examples",
     "open_source": "tlkeras.data.sources.registry",
@@ -28,7 +29,7 @@ __all__ = sorted([*_PUBLIC, "__version__"])
 def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if _PUBLIC[name] == "tlkeras.workflow":
+    if _PUBLIC[name] in ("tlkeras.workflow", "tlkeras.exporting"):
         from tlkeras.startup import load_tensorflow
 
         load_tensorflow()
