@@ -222,19 +222,19 @@ def _without_xla(path: Path) -> Iterator[Path]:
 
     file = path / "saved_model.pb"
     proto = saved_model_pb2.SavedModel.FromString(file.read_bytes())
-    marked = [holder for meta in proto.meta_graphs for holder in _attributed(meta.graph_def) if XLA in holder.attr]
+    marked = [(holder, name) for meta in proto.meta_graphs for holder in _attributed(meta.graph_def) for name in XLA if name in holder.attr]
     if not marked:
         yield path
         return
-    for holder in marked:
-        del holder.attr[XLA]
+    for holder, name in marked:
+        del holder.attr[name]
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(shutil.copytree(path, Path(folder) / "model"))
         (copy / file.name).write_bytes(proto.SerializeToString())
         yield copy
 
 
-XLA = "_XlaMustCompile"
+XLA = ("_XlaMustCompile", "_noinline")
 
 
 def _attributed(graph: Any) -> Iterator[Any]:
@@ -348,7 +348,8 @@ def _pictures(folder: Path, graph: Graph, options: Options, reporter: Reporter) 
         path for path in folder.rglob("*") if path.is_file() and path.suffix.lower() in PICTURES and not path.name.startswith(".")
     )
     order = np.random.default_rng(options.seed).permutation(len(paths))[: options.calibration_examples + HELD_OUT]
-    decoder, images, kept = Decoder(side, options.resize), np.zeros((len(order), side, side, 3), "uint8"), []
+    decoder, images = Decoder(side, options.resize), np.zeros((len(order), side, side, 3), "uint8")
+    kept: list[Path] = []
     for done, index in enumerate(order):
         with filtered_stderr(DECODE_NOISE):
             reading = decoder.read(Example(id=str(paths[index]), label="", path=paths[index]), images[len(kept)])

@@ -57,20 +57,25 @@ def convnext():
     )
 
 
+def on_top(backbone, pooled):
+    inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in backbone.input}
+    return keras.Model(inputs, layers.Dense(2)(pooled(backbone(inputs))))
+
+
 def deberta():
     import keras_hub
 
     backbone = keras_hub.models.DebertaV3Backbone(
         vocabulary_size=50, num_layers=1, num_heads=2, hidden_dim=16, intermediate_dim=32, max_sequence_length=16
     )
-    return keras.Model(backbone.input, layers.Dense(2)(backbone.output[:, 0]))
+    return on_top(backbone, lambda output: output[:, 0])
 
 
 def fnet():
     import keras_hub
 
     backbone = keras_hub.models.FNetBackbone(vocabulary_size=50, num_layers=1, hidden_dim=16, intermediate_dim=32, max_sequence_length=16)
-    return keras.Model(backbone.input, layers.Dense(2)(backbone.output["pooled_output"]))
+    return on_top(backbone, lambda output: output["pooled_output"])
 
 
 FOREIGN = [augmented, grouped, mixed, two_and_two, deberta]
@@ -244,7 +249,7 @@ def test_the_command_calibrates_and_judges_on_a_folder_of_pictures(trained, fold
 
 def test_arrays_are_examples_for_models_of_other_things(tmp_path):
     rng = np.random.default_rng(0)
-    np.savez(tmp_path / "examples.npz", left=rng.normal(size=(40, 3)), right=rng.normal(size=(40, 2)))
+    np.savez(tmp_path / "examples.npz", left=rng.uniform(-1, 1, (40, 3)), right=rng.uniform(-1, 1, (40, 2)))
     artifacts = export_model(two_and_two(), tmp_path / "out", Options(formats=["tflite-int8"], calibration=tmp_path / "examples.npz"))
     assert artifacts[0].options["calibration"]["examples"] == 20
 
