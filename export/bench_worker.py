@@ -85,14 +85,18 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     worker = Worker()
+
+    def answer(done: dict[str, Any]) -> None:
+        answers.write(json.dumps(done) + "\n")
+        answers.flush()
+
     for line in sys.stdin:
         command = json.loads(line)
         try:
-            done = getattr(worker, command.pop("do"))(**command)
+            answer(getattr(worker, command.pop("do"))(**command))
         except Exception as error:  # each runtime has errors of its own; the table shows them
-            done = {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
-        answers.write(json.dumps(done) + "\n")
-        answers.flush()
+            answer({"error": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"})
+            raise SystemExit(1) from error
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tlkeras.export import repair
 from tlkeras.export.calibration import Calibration
 from tlkeras.export.graph import Graph
 
@@ -45,7 +46,7 @@ def worst_layers(graph: Graph, calibration: Calibration) -> list[str]:
             if index < SCAN_EXAMPLES:
                 yield [feed[name] for name in order]
 
-    with graph.plain_saved_model() as folder, deprecated_interpreter():
+    with graph.plain_saved_model(repair.for_tflite(graph, integers=True)) as folder, deprecated_interpreter():
         converter = tf.lite.TFLiteConverter.from_saved_model(str(folder), signature_keys=["serving_default"])
         calibrate(converter, calibration)
         debugger = tf.lite.experimental.QuantizationDebugger(converter=converter, debug_dataset=examples)

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from tlkeras.errors import ExportError, UnsupportedOps
-from tlkeras.export import metadata, quantize
+from tlkeras.export import metadata, quantize, repair
 from tlkeras.export.graph import Graph
 from tlkeras.export.options import TFLiteOptions
 
@@ -27,6 +27,7 @@ REMEDIES = {
 HOLDS = {None: "FLOAT32", "fp16": "FLOAT16", "dynamic": "INT8", "int8": "INT8", "int16x8": "INT8"}
 # Biases, batch-norm leftovers and small layers stay in other types.
 SMALL = 1024  # elements
+INTEGERS = ("int8", "int16x8")
 INTS = {"int8": tf.int8, "uint8": tf.uint8, "float32": tf.float32}
 
 
@@ -37,7 +38,10 @@ def write(graph: Graph, path: Path, options: TFLiteOptions) -> None:
         UnsupportedOps: when an operation needs TensorFlow's own kernels ("Flex"), which phones and LiteRT lack.
         ExportError: when the converter fails, or the file does not hold what its options say.
     """
-    with graph.plain_saved_model(_without_int64(graph)) as folder, quantize.deprecated_interpreter():
+    with (
+        graph.plain_saved_model(repair.for_tflite(graph, integers=options.quantize in INTEGERS)) as folder,
+        quantize.deprecated_interpreter(),
+    ):
         converter = tf.lite.TFLiteConverter.from_saved_model(str(folder), signature_keys=["serving_default"])
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
         MODES[options.quantize](converter, options)
@@ -159,44 +163,4 @@ def _explained(error: Exception) -> ExportError:
         return ExportError(f"TFLite conversion failed: {' '.join(text.split())[:300]}")
     advice = [told for pattern, told in REMEDIES.items() if any(re.search(pattern, name) for name in names)]
     todo = "; ".join(advice) or "replace the layer that uses them"
-    return UnsupportedOps(f"TFLite has no built-in operation for {', '.join(names)}; {todo}, or export ONNX or SavedModel")
-
-
-# === Repair ===
-
-NO_INT64 = ("Abs", "Sign")  # TFLite has both, but not for int64; DeBERTa's relative positions use them
-
-
-def _without_int64(graph: Graph) -> Any:
-    """Returns the function to convert: the traced one, or one whose int64 `Abs` and `Sign` go through float32.
-
-    Exact up to 2**24, far above any position in a text.
-    """
-    frozen = graph.frozen  # also refuses random operations
-    proto = frozen.graph.as_graph_def()
-    nodes = [node for node in proto.node if node.op in NO_INT64 and node.attr["T"].type == tf.int64.as_datatype_enum]
-    if not nodes:
-        return None
-    for node in nodes:
-        name, given = node.name, node.input[0]
-        node.name, node.input[0] = f"{name}/float", f"{name}/to_float"
-        node.attr["T"].type = tf.float32.as_datatype_enum
-        _add_cast(proto, f"{name}/to_float", given, tf.int64, tf.float32)
-        _add_cast(proto, name, f"{name}/float", tf.float32, tf.int64)
-    wrapped = tf.compat.v1.wrap_function(lambda: tf.import_graph_def(proto, name=""), [])
-    inputs = [wrapped.graph.get_tensor_by_name(tensor.name) for tensor in frozen.inputs]
-    outputs = [wrapped.graph.get_tensor_by_name(tensor.name) for tensor in frozen.outputs]
-    pruned = wrapped.prune(inputs, outputs)
-    names = sorted(graph.output_names)
-
-    def repaired(*given: tf.Tensor) -> dict[str, tf.Tensor]:
-        return dict(zip(names, pruned(*given), strict=True))
-
-    signature = [tf.TensorSpec(t.shape, t.dtype, name=t.name) for t in graph.inputs]
-    return tf.function(repaired, input_signature=signature, autograph=False).get_concrete_function()
-
-
-def _add_cast(proto: tf.compat.v1.GraphDef, name: str, given: str, source: tf.DType, target: tf.DType) -> None:
-    cast = proto.node.add(op="Cast", name=name)
-    cast.input.append(given)
-    cast.attr["SrcT"].type, cast.attr["DstT"].type = source.as_datatype_enum, target.as_datatype_enum
+    return UnsupportedOps(f"TFLite has no built-in operation for {', '.join(names)}; {todo}, or export another format")

@@ -1,12 +1,30 @@
 """Pages that are made from the code are up to date."""
 
 import importlib.util
+import json
 
 from tests.conftest import ROOT
 
 
-def test_the_reference_page_is_what_the_registries_say():
-    spec = importlib.util.spec_from_file_location("make_reference", ROOT / "scripts" / "make_reference.py")
+def script(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    return module
+
+
+def test_the_reference_page_is_what_the_registries_say():
+    module = script("make_reference")
     assert module.PAGE.read_text(encoding="utf-8") == module.page(), "run python scripts/make_reference.py"
+
+
+def test_T5_the_page_of_exports_has_every_family_in_every_format_passed_or_refused_with_the_reason():
+    module = script("make_exports")
+    figures = json.loads(module.FIGURES.read_text())
+    assert set(figures) == set(module.families())
+    for name, row in figures.items():
+        assert set(row["cells"]) == set(module.COLUMNS), name
+        for cell in row["cells"].values():
+            assert cell.get("refused") or cell["difference"] is not None and cell["bytes"]
+        assert "refused" not in row["cells"]["saved_model"]
+    assert module.PAGE.read_text(encoding="utf-8") == module.page(figures), "run python scripts/make_exports.py --page"

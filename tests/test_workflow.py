@@ -16,7 +16,6 @@ from tlkeras import workflow
 from tlkeras.config import RunConfig, read_yaml
 from tlkeras.data import decode
 from tlkeras.errors import ConfigError, DataError, ExportError, OutputError, TrainingDiverged, WeightsUnavailable
-from tlkeras.export.formats import FORMATS
 
 SMALL = {"backbone": "mobilenet", "weights": "none", "image_size": 32, "epochs": 2, "batch_size": 16}
 
@@ -59,7 +58,8 @@ def test_a_run_folder_holds_what_the_design_says(run):
     }
     assert names <= {path.name for path in result.run.root.iterdir()}
     assert result.run.labels.read_text() == "green\nred\n"
-    assert {path.name for path in result.run.exports.iterdir()} == {"saved_model", "model.tflite", "model.onnx", "manifest.json"}
+    exports = {"saved_model", "model.tflite", "model.onnx", "manifest.json", "labels.txt", "verification.npz", "client"}
+    assert {path.name for path in result.run.exports.iterdir()} == exports
 
 
 def test_metrics_have_the_keys_of_the_design(run):
@@ -69,7 +69,7 @@ def test_metrics_have_the_keys_of_the_design(run):
     for split in ("val", "test"):
         assert set(stored[split]) == {"accuracy", "loss", "macro_f1", "n"} and stored[split]["n"] > 0
     assert stored["timing"]["total"] > 0 and stored["data"]["skipped"] == 1
-    for name in FORMATS.names():
+    for name in result.config.export.formats:
         one = stored["exports"][name]
         assert {"path", "bytes", "sha256", "max_abs_diff", "agreement", "accuracy", "latency_ms"} <= set(one)
         assert one["accuracy"] == stored["test"]["accuracy"] and one["agreement"] == 1.0

@@ -74,7 +74,7 @@ def test_a_full_integer_file_can_have_integer_inputs_and_outputs(trained, held_o
     interpreter = Interpreter(model_path=str(artifact.path))
     details = [*interpreter.get_input_details(), *interpreter.get_output_details()]
     assert {detail["dtype"] for detail in details} == {np.dtype(io).type}
-    assert tflite.activations(artifact.path.read_bytes())["FLOAT32"] == 0
+    assert tflite.tflite.activations(artifact.path.read_bytes())["FLOAT32"] == 0
 
 
 def test_a_full_integer_file_quantises_weights_per_channel(trained, held_out, tmp_path):
@@ -193,3 +193,15 @@ def test_the_choice_of_calibration_examples_is_even_over_the_classes_and_repeats
     chosen = stratified(y, 20, seed=1)
     assert np.bincount(y[chosen]).tolist() == [10, 9, 1] and len(set(chosen)) == 20
     assert np.array_equal(chosen, stratified(y, 20, seed=1)) and not np.array_equal(chosen, stratified(y, 20, seed=2))
+
+
+def test_layer_normalisation_and_gelu_compute_in_integers(tmp_path):
+    inputs = keras.Input((6, 32), name="image")
+    x = layers.LayerNormalization()(layers.Dense(64)(inputs))
+    x = layers.Dense(64, activation="gelu")(x)
+    model = keras.Model(inputs, layers.Dense(3)(layers.Flatten()(x)))
+    examples = np.random.default_rng(0).uniform(-1, 1, (40, 6, 32)).astype("float32")
+    budget = Budget(calibration=Calibration(inputs={"image": examples[8:]}))
+    samples = Samples(inputs={"image": examples[:8]})
+    (artifact,) = export(model, ExportSpec(), tmp_path, samples, formats=["tflite-int8"], budget=budget)
+    assert tflite.activations(artifact.path.read_bytes())["FLOAT32"] <= 2

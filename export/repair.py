@@ -1,0 +1,72 @@
+"""Operations of a traced model that TFLite lacks in one type or another, said in others that it has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from tlkeras.export.graph import Graph
+
+NO_INT64 = ("Abs", "Sign")  # TFLite has both, but not for int64; DeBERTa's relative positions use them
+
+
+def for_tflite(graph: Graph, *, integers: bool = False) -> Any:
+    """Returns the function to convert: None for the traced one, or one that computes the same in other operations.
+
+    int64 `Abs` and `Sign` go through float32, exact up to 2**24, far above any position in a text. For integer arithmetic,
+    `Neg`, which has no 8-bit kernel and stands in every layer normalisation, becomes a multiplication by -1.
+    """
+    frozen = graph.frozen  # also refuses random operations
+    proto = frozen.graph.as_graph_def()
+    wide = [node for node in proto.node if node.op in NO_INT64 and node.attr["T"].type == tf.int64.as_datatype_enum]
+    negated = _negated(proto) if integers else []
+    if not wide and not negated:
+        return None
+    for node in wide:
+        _through_float32(proto, node)
+    for node in negated:
+        _times_minus_one(proto, node)
+    wrapped = tf.compat.v1.wrap_function(lambda: tf.import_graph_def(proto, name=""), [])
+    inputs = [wrapped.graph.get_tensor_by_name(tensor.name) for tensor in frozen.inputs]
+    outputs = [wrapped.graph.get_tensor_by_name(tensor.name) for tensor in frozen.outputs]
+    pruned = wrapped.prune(inputs, outputs)
+    names = sorted(graph.output_names)
+
+    def repaired(*given: tf.Tensor) -> dict[str, tf.Tensor]:
+        return dict(zip(names, pruned(*given), strict=True))
+
+    signature = [tf.TensorSpec(t.shape, t.dtype, name=t.name) for t in graph.inputs]
+    return tf.function(repaired, input_signature=signature, autograph=False).get_concrete_function()
+
+
+def _negated(proto: tf.compat.v1.GraphDef) -> list[Any]:
+    """Returns the float `Neg` nodes, but for those of GELU: TFLite knows that one by its pattern, `Neg` included."""
+    inputs = {node.name: [name.split(":")[0].lstrip("^") for name in node.input] for node in proto.node}
+    gelu = [node.name for node in proto.node if node.op == "Erfc"]
+    near = {name for one in gelu for direct in inputs[one] for name in (direct, *inputs[direct])}
+    return [
+        node for node in proto.node if node.op == "Neg" and node.name not in near and node.attr["T"].type == tf.float32.as_datatype_enum
+    ]
+
+
+def _through_float32(proto: tf.compat.v1.GraphDef, node: Any) -> None:
+    name, given = node.name, node.input[0]
+    node.name, node.input[0] = f"{name}/float", f"{name}/to_float"
+    node.attr["T"].type = tf.float32.as_datatype_enum
+    _add_cast(proto, f"{name}/to_float", given, tf.int64, tf.float32)
+    _add_cast(proto, name, f"{name}/float", tf.float32, tf.int64)
+
+
+def _add_cast(proto: tf.compat.v1.GraphDef, name: str, given: str, source: tf.DType, target: tf.DType) -> None:
+    cast = proto.node.add(op="Cast", name=name)
+    cast.input.append(given)
+    cast.attr["SrcT"].type, cast.attr["DstT"].type = source.as_datatype_enum, target.as_datatype_enum
+
+
+def _times_minus_one(proto: tf.compat.v1.GraphDef, node: Any) -> None:
+    constant = proto.node.add(op="Const", name=f"{node.name}/minus_one")
+    constant.attr["dtype"].type = tf.float32.as_datatype_enum
+    constant.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(-1.0, tf.float32))
+    node.op = "Mul"
+    node.input.insert(1, constant.name)
