@@ -59,7 +59,7 @@ class Worker:
         """Answers a whole array of inputs, or the samples when none is told, and stores that."""
         if inputs:
             name, held = next(iter(self.samples)), np.load(inputs, mmap_mode="r")
-            parts = [self.call({name: np.asarray(held[i : i + 32], "float32")})[output] for i in range(0, len(held), 32)]
+            parts = [self.call({name: np.asarray(held[i : i + 32], self.samples[name].dtype)})[output] for i in range(0, len(held), 32)]
         else:
             parts = [self.call(self.samples)[output]]
         np.save(out, np.concatenate([np.array(part) for part in parts]))

@@ -56,13 +56,19 @@ def takes_pictures(graph: Graph) -> bool:
     )
 
 
+def takes_texts(graph: Graph) -> bool:
+    """Whether the model is a classifier of token ids, with a tokeniser for programs without TensorFlow."""
+    return graph.spec.labels is not None and graph.spec.tokenise is not None
+
+
 def write(out: Path, graph: Graph, artifacts: Sequence[Artifact]) -> None:
     """Writes `client/classify.py`, `.kt` and `.swift` for the best `.tflite` among the artifacts, where there is one."""
     chosen = {one.format: one for one in artifacts if one.format in BEST and one.verdict}
-    if not chosen or not takes_pictures(graph):
+    if not chosen or not (takes_pictures(graph) or takes_texts(graph)):
         return
     artifact = next(chosen[name] for name in BEST if name in chosen)
-    resize = graph.spec.metadata.get("resize", "stretch")
+    told = graph.spec.metadata
+    resize = told.get("resize", "stretch")
     io = str(artifact.options.get("io", "float32"))
     filled = {
         "model": artifact.path.name,
@@ -76,7 +82,17 @@ def write(out: Path, graph: Graph, artifacts: Sequence[Artifact]) -> None:
         "python_resize": PYTHON[resize],
         "kotlin_resize": KOTLIN[resize],
         "swift_note": SWIFT[resize],
+        "length": told.get("max_length", ""),
+        "pad": told.get("pad", ""),
     }
-    (out / FOLDER).mkdir(exist_ok=True)
-    for template in sorted(TEMPLATES.glob("*.txt")):
+    for template in _templates(out, graph):
+        (out / FOLDER).mkdir(exist_ok=True)
         write_text(out / FOLDER / template.stem, Template(template.read_text(encoding="utf-8")).substitute(filled))
+
+
+def _templates(out: Path, graph: Graph) -> list[Path]:
+    """Returns the programs that are right for this model: MediaPipe splits texts for BERT only, `tokenizers` not for all."""
+    if takes_pictures(graph):
+        return sorted((TEMPLATES / "picture").glob("*.txt"))
+    python = [TEMPLATES / "text" / "classify.py.txt"] if (out / "tokenizer" / "tokenizer.json").is_file() else []
+    return [*python, *(sorted((TEMPLATES / "text").glob("Classifier.*.txt")) if graph.spec.vocabulary else [])]

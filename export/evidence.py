@@ -39,7 +39,7 @@ class Evidence:
 def write(folder: Path, interface: Interface, samples: Samples, expected: Reference, artifacts: Sequence[Artifact]) -> None:
     """Writes the evidence beside the artifacts, whole or not at all."""
     arrays = {f"inputs/{one.name}": _small(np.asarray(samples.inputs[one.name], one.dtype)) for one in interface.inputs}
-    arrays |= {f"pictures/{i}": np.frombuffer(content, "uint8") for i, content in enumerate(samples.pictures[:PICTURES])}
+    arrays |= {f"pictures/{i}": np.frombuffer(content, "uint8") for i, content in enumerate(samples.encoded[:PICTURES])}
     arrays |= {f"expected/{name}": value for name, value in expected.outputs.items()}
     for one in artifacts:
         if one.verdict:
@@ -81,7 +81,7 @@ def read(folder: str | Path, interface: Interface) -> Evidence:
         answers.setdefault(name, {})[output] = value
     pictures = _under(held, "pictures")
     return Evidence(
-        samples=Samples(inputs=inputs, pictures=[pictures[str(i)].tobytes() for i in range(len(pictures))]),
+        samples=Samples(inputs=inputs, encoded=[pictures[str(i)].tobytes() for i in range(len(pictures))]),
         expected=Reference(outputs=_under(held, "expected"), score=None),
         answers=answers,
     )

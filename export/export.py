@@ -51,6 +51,9 @@ def quiet_converters() -> Iterator[None]:
             logger.setLevel(level)
 
 
+ASSETS = "tokenizer"  # folder of the vocabulary, beside the artifacts
+
+
 def export(
     model: keras.Model | Graph,
     spec: ExportSpec,
@@ -62,7 +65,7 @@ def export(
     score: np.ndarray | None = None,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> list[Artifact]:
-    """Exports a model to several formats, with `manifest.json`, `labels.txt`, `verification.npz` and `client/` beside them.
+    """Exports a model to several formats, with manifest, labels, vocabulary, evidence and client programs beside them.
 
     Args:
         model: functional or sequential, built; or one that is traced already.
@@ -95,6 +98,8 @@ def export(
         if progress:
             progress(index, len(rows), row.name)
         done.append(_one(row, graph, out, samples, expected, budget))
+    if spec.assets:
+        spec.assets(out / ASSETS)
     evidence.write(out, graph.interface, samples, expected, done)
     manifest.write_manifest(out, graph, done)
     clients.write(out, graph, done)

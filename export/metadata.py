@@ -19,12 +19,12 @@ from flatbuffers import Builder
 from tlkeras import __version__
 from tlkeras.errors import ExportError
 
-LABELS = "labels.txt"
+LABELS, VOCABULARY = "labels.txt", "vocab.txt"
 NAME = b"TFLITE_METADATA"
 # What the oldest reader must know: images and labels came with 1.0.0.
 MIN_PARSER_VERSION = "1.0.0"
 # Values of enums and unions of the schema.
-AXIS_LABELS, IMAGE_PROPERTIES, RGB, NORMALIZATION = 2, 2, 1, 1
+AXIS_LABELS, VOCABULARY_FILE, IMAGE_PROPERTIES, RGB, NORMALIZATION, BERT_TOKENIZER = 2, 5, 2, 1, 1, 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,12 +36,14 @@ class Described:
         description: a sentence on it.
         labels: the label map, or None.
         image: whether its one input is an RGB picture with values 0-255.
+        vocabulary: of a BERT tokeniser, by id, or None.
     """
 
     name: str
     description: str
     labels: Sequence[str] | None
     image: bool
+    vocabulary: Sequence[str] | None = None
 
 
 def attach(content: bytes, told: Described) -> bytes:
@@ -62,7 +64,7 @@ def attach(content: bytes, told: Described) -> bytes:
     model.metadata = [*(model.metadata or []), entry]
     builder = Builder(len(content) + 4096)
     builder.Finish(_packed(model, builder), b"TFL3")
-    return bytes(builder.Output()) + _archive(told.labels)
+    return bytes(builder.Output()) + _archive(told)
 
 
 def _packed(model: Any, builder: Builder) -> int:
@@ -91,13 +93,15 @@ def _aligned(buffer: Any) -> Callable[[Builder], int]:
     return pack
 
 
-def _archive(labels: Sequence[str] | None) -> bytes:
-    """Returns a ZIP with the labels; its time is fixed, so that the same model is the same file."""
-    if labels is None:
+def _archive(told: Described) -> bytes:
+    """Returns a ZIP with labels and vocabulary; its time is fixed, so that the same model is the same file."""
+    files = {name: lines for name, lines in ((LABELS, told.labels), (VOCABULARY, told.vocabulary)) if lines is not None}
+    if not files:
         return b""
     held = io.BytesIO()
     with zipfile.ZipFile(held, "w") as archive:  # stored: MediaPipe reads it in place
-        archive.writestr(zipfile.ZipInfo(LABELS, (1980, 1, 1, 0, 0, 0)), "".join(f"{label}\n" for label in labels))
+        for name, lines in files.items():
+            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), "".join(f"{line}\n" for line in lines))
     return held.getvalue()
 
 
@@ -123,7 +127,8 @@ def _metadata(model: Any, told: Described) -> bytes:
     builder = Builder(1024)
     inputs = [_tensor(builder, names[index], _input(builder) if told.image else {}) for index in graph.inputs]
     outputs = [_tensor(builder, names[index], _labels(builder) if told.labels is not None else {}) for index in graph.outputs]
-    subgraph = _table(builder, 10, {2: _vector(builder, inputs), 3: _vector(builder, outputs)})
+    process = {} if told.vocabulary is None else {5: _vector(builder, [_bert_tokenizer(builder)])}
+    subgraph = _table(builder, 10, {2: _vector(builder, inputs), 3: _vector(builder, outputs), **process})
     root = {
         0: builder.CreateString(told.name),
         1: builder.CreateString(told.description),
@@ -150,11 +155,18 @@ def _input(builder: Builder) -> dict[int, int]:
 
 
 def _labels(builder: Builder) -> dict[int, int]:
-    """AssociatedFile: one label per line."""
-    file = _table(
-        builder, 5, {0: builder.CreateString(LABELS), 1: builder.CreateString("Labels, in class order.")}, bytes_at={2: AXIS_LABELS}
-    )
-    return {6: _vector(builder, [file])}
+    return {6: _vector(builder, [_file(builder, LABELS, "Labels, in class order.", AXIS_LABELS)])}
+
+
+def _file(builder: Builder, name: str, description: str, kind: int) -> int:
+    """AssociatedFile: one entry per line."""
+    return _table(builder, 5, {0: builder.CreateString(name), 1: builder.CreateString(description)}, bytes_at={2: kind})
+
+
+def _bert_tokenizer(builder: Builder) -> int:
+    """ProcessUnit: the texts are split into the word pieces of a vocabulary."""
+    files = _vector(builder, [_file(builder, VOCABULARY, "Word pieces, by id.", VOCABULARY_FILE)])
+    return _table(builder, 2, {1: _table(builder, 1, {0: files})}, bytes_at={0: BERT_TOKENIZER})
 
 
 def _table(builder: Builder, fields: int, offsets: dict[int, int], bytes_at: dict[int, int] | None = None) -> int:

@@ -23,7 +23,7 @@ from tlkeras.export.spec import Interface
 
 BATCHES = (1, 2, 3)
 RUNNER = Path(__file__).with_name("runner.py")
-PICTURES = ("saved_model", "c_api")  # readers of formats that decode pictures themselves
+ENCODED = ("saved_model", "c_api")  # readers of formats that decode pictures, or tokenise texts, themselves
 TIMEOUT = 600  # seconds for one artifact
 
 
@@ -33,13 +33,15 @@ class Samples:
 
     Args:
         inputs: input name -> array; 3 examples or more, so that batches of 1, 2 and 3 are tried.
-        pictures: encoded pictures whose decoded form are the first inputs; empty for models of other things.
+        encoded: encoded pictures, or texts in UTF-8, whose decoded form are the first inputs; empty for models of other things.
+        lengths: how far along their second axis the first inputs go, for models of token ids; the rest is filling.
         score_inputs: whole held-out split (n, …), any numeric type, of a model with one input.
         score_labels: class of each of them.
     """
 
     inputs: Mapping[str, np.ndarray]
-    pictures: Sequence[bytes] = ()
+    encoded: Sequence[bytes] = ()
+    lengths: Sequence[int] = ()
     score_inputs: np.ndarray | None = None
     score_labels: np.ndarray | None = None
 
@@ -84,7 +86,8 @@ def reference(graph: Graph, samples: Samples, score: np.ndarray | None) -> Refer
     given = [tf.constant(samples.inputs[one.name], one.dtype) for one in graph.inputs]
     outputs = {name: value.numpy() for name, value in graph.network(*given).items()}
     if samples.score_inputs is not None and len(samples.score_inputs) and score is None:
-        parts = [np.asarray(samples.score_inputs[i : i + 32], "float32") for i in range(0, len(samples.score_inputs), 32)]
+        kind = graph.inputs[0].dtype
+        parts = [np.asarray(samples.score_inputs[i : i + 32], kind) for i in range(0, len(samples.score_inputs), 32)]
         score = np.concatenate([graph.network(tf.constant(part))[SCORES].numpy() for part in parts])
     return Reference(outputs=outputs, score=score)
 
@@ -113,8 +116,11 @@ def check(row: Format, path: Path, samples: Samples, expected: Reference, interf
             largest = max(largest, _compare(row, f"batch {batch}", answers[f"batch{batch}/{name}"], expected.outputs[name][:batch], scale))
         if not np.array_equal(answers[f"again/{name}"], answers[f"batch{batches[-1]}/{name}"]):
             raise ExportMismatch(f"{row.name}: the same request sent twice is answered in two ways; is something random in the model?")
-    if samples.pictures and "pictures/scores" in answers:
-        largest = max(largest, _check_pictures(row, answers, expected, interface, scale))
+    if "short" in {key.split("/")[0] for key in answers}:
+        for name in interface.output_names:
+            largest = max(largest, _compare(row, "without filling", answers[f"short/{name}"], expected.outputs[name][:1], scale))
+    if samples.encoded and "encoded/scores" in answers:
+        largest = max(largest, _check_encoded(row, answers, expected, interface, scale))
     agreement, accuracy, drop = _score(row, answers.get("score"), expected.score, samples.score_labels, scale)
     return Verdict(
         runtime=record["runtime"],
@@ -145,30 +151,31 @@ def _compare(row: Format, what: str, got: np.ndarray, expected: np.ndarray, scal
     return difference
 
 
-def _check_pictures(row: Format, answers: Mapping[str, np.ndarray], expected: Reference, interface: Interface, scale: float) -> float:
-    """Encoded pictures must give what their decoded form gives: no train/serve skew."""
-    count = len(answers["pictures/scores"])
-    difference = _compare(row, "encoded pictures", answers["pictures/scores"], expected.outputs[SCORES][:count], scale)
+def _check_encoded(row: Format, answers: Mapping[str, np.ndarray], expected: Reference, interface: Interface, scale: float) -> float:
+    """Encoded pictures and texts must give what their decoded form gives: no train/serve skew."""
+    count = len(answers["encoded/scores"])
+    difference = _compare(row, "encoded examples", answers["encoded/scores"], expected.outputs[SCORES][:count], scale)
     if FEATURES in expected.outputs:
         features = expected.outputs[FEATURES][:count]
-        _compare(row, "features of encoded pictures", answers[f"embed/{FEATURES}"], features, max(scale, float(np.abs(features).max())))
+        _compare(row, "features of encoded examples", answers[f"embed/{FEATURES}"], features, max(scale, float(np.abs(features).max())))
     labels = interface.labels or ()
-    said = [labels[index] for index in answers["pictures/scores"].argmax(-1)]
-    if said != answers["pictures/label"].tolist():
-        raise ExportMismatch(f"{row.name}: the labels are {answers['pictures/label'].tolist()}, expected {said}")
-    _check_damaged(row, answers, scale)
+    said = [labels[index] for index in answers["encoded/scores"].argmax(-1)]
+    if said != answers["encoded/label"].tolist():
+        raise ExportMismatch(f"{row.name}: the labels are {answers['encoded/label'].tolist()}, expected {said}")
+    if "damaged/status" in answers:
+        _check_damaged(row, answers, scale)
+    if len(answers["empty/scores"]):
+        raise ExportMismatch(f"{row.name}: an empty request gets {len(answers['empty/scores'])} answers")
     return difference
 
 
 def _check_damaged(row: Format, answers: Mapping[str, np.ndarray], scale: float) -> None:
-    """A damaged picture is told of and changes no other answer; no pictures give no answers."""
+    """A damaged picture is told of and changes no other answer."""
     status = answers["damaged/status"].tolist()
     if [one == "ok" for one in status] != [True, False, *[True] * (len(status) - 2)]:
         raise ExportMismatch(f"{row.name}: with a damaged second picture the status is {status}")
     others = np.delete(answers["damaged/scores"], 1, axis=0)
-    _compare(row, "beside a damaged picture", others, answers["pictures/scores"], scale)
-    if len(answers["empty/scores"]):
-        raise ExportMismatch(f"{row.name}: a request without pictures gets {len(answers['empty/scores'])} answers")
+    _compare(row, "beside a damaged picture", others, answers["encoded/scores"], scale)
 
 
 def _score(
@@ -214,10 +221,10 @@ def run(row: Format, path: Path, samples: Samples, interface: Interface) -> tupl
 def _job(row: Format, path: Path, samples: Samples, interface: Interface, folder: Path) -> dict[str, Any]:
     arrays = {one.name: np.asarray(samples.inputs[one.name], one.dtype) for one in interface.inputs}
     np.savez(folder / "samples.npz", **arrays)  # type: ignore[arg-type]
-    pictures = []
-    for index, content in enumerate(samples.pictures if row.reader in PICTURES else ()):
-        pictures.append(folder / f"{index}.picture")
-        pictures[-1].write_bytes(content)
+    encoded = []
+    for index, content in enumerate(samples.encoded if row.reader in ENCODED else ()):
+        encoded.append(folder / f"{index}.encoded")
+        encoded[-1].write_bytes(content)
     score = None
     if samples.score_inputs is not None and len(samples.score_inputs):
         score = folder / "score.npy"
@@ -227,9 +234,11 @@ def _job(row: Format, path: Path, samples: Samples, interface: Interface, folder
         "path": str(path),
         "samples": str(folder / "samples.npz"),
         "batches": _batches(samples),
-        "pictures": [str(one) for one in pictures],
+        "encoded": [str(one) for one in encoded],
+        "short": int(samples.lengths[0]) if len(samples.lengths) else None,
         "score": str(score) if score else None,
         "output": interface.output_names[0],
+        "dtype": interface.inputs[0].dtype,
         "latency": True,
         "answers": str(folder / "answers.npz"),
         "record": str(folder / "record.json"),

@@ -7,6 +7,7 @@ import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import tensorflow as tf
@@ -26,11 +27,17 @@ def deprecated_interpreter() -> Iterator[None]:
         yield
 
 
-def calibrate(converter: Any, calibration: Calibration) -> None:
+def calibrate(converter: Any, graph: Graph, calibration: Calibration) -> None:
     """Tells a converter the calibration examples, for full-integer conversion."""
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.representative_dataset = calibration.feeds
+    converter.representative_dataset = partial(feeds, graph, calibration)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+
+
+def feeds(graph: Graph, calibration: Calibration) -> Iterator[dict[str, Any]]:
+    """Yields one calibration example at a time, as the function to convert takes it."""
+    for one in calibration.feeds():
+        yield one if graph.spec.vocabulary is None else repair.bert_feeds(next(iter(one.values())))
 
 
 def worst_layers(graph: Graph, calibration: Calibration) -> list[str]:
@@ -39,16 +46,16 @@ def worst_layers(graph: Graph, calibration: Calibration) -> list[str]:
     The error of a layer is its root mean squared difference between float and integer arithmetic on the same inputs, in
     steps of its output's scale, as TensorFlow's quantisation debugger reports it; a layer that rounds well has 1/sqrt(12).
     """
-    order = [one.name for one in graph.inputs]
+    order = [one.name for one in graph.inputs] if graph.spec.vocabulary is None else repair.BERT
 
     def examples() -> Iterator[list[Any]]:
-        for index, feed in enumerate(calibration.feeds()):
+        for index, feed in enumerate(feeds(graph, calibration)):
             if index < SCAN_EXAMPLES:
                 yield [feed[name] for name in order]
 
     with graph.plain_saved_model(repair.for_tflite(graph, integers=True)) as folder, deprecated_interpreter():
         converter = tf.lite.TFLiteConverter.from_saved_model(str(folder), signature_keys=["serving_default"])
-        calibrate(converter, calibration)
+        calibrate(converter, graph, calibration)
         debugger = tf.lite.experimental.QuantizationDebugger(converter=converter, debug_dataset=examples)
         debugger.run()
     table = io.StringIO()

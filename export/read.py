@@ -22,23 +22,23 @@ class Predictor:
     Args:
         runtime: name and version of what runs it.
         input_name: of its one input.
-        image_size: side of the square pictures it takes.
+        dtype: of that input.
         call: feeds -> answers.
     """
 
     runtime: str
     input_name: str
-    image_size: int
+    dtype: str
     call: Callable[[runner.Feeds], runner.Feeds]
 
-    def scores(self, images: np.ndarray, *, batch_size: int = 32, progress: Callable[[int, int], None] | None = None) -> np.ndarray:
-        """Returns the scores of pictures (n, size, size, 3), RGB 0-255, as float32 (n, classes)."""
+    def scores(self, inputs: np.ndarray, *, batch_size: int = 32, progress: Callable[[int, int], None] | None = None) -> np.ndarray:
+        """Returns the scores of pictures (n, size, size, 3), RGB 0-255, or of token ids (n, tokens), as float32 (n, classes)."""
         parts = []
-        for start in range(0, len(images), batch_size):
-            batch = np.asarray(images[start : start + batch_size], "float32")
+        for start in range(0, len(inputs), batch_size):
+            batch = np.asarray(inputs[start : start + batch_size], self.dtype)
             parts.append(np.array(self.call({self.input_name: batch})[SCORES]))
             if progress:
-                progress(min(start + batch_size, len(images)), len(images))
+                progress(min(start + batch_size, len(inputs)), len(inputs))
         return np.concatenate(parts)
 
 
@@ -64,7 +64,7 @@ def open_artifact(path: str | Path) -> Predictor:
     """Opens a classifier that tlkeras exported.
 
     Raises:
-        ExportError: when it is no artifact, is damaged, or takes something else than one square picture.
+        ExportError: when it is no artifact, is damaged, or takes something else than one square picture or token ids.
     """
     path = Path(path)
     kind = kind_of(path)
@@ -72,16 +72,17 @@ def open_artifact(path: str | Path) -> Predictor:
         with filtered_stderr(re.compile(r"Created TensorFlow Lite XNNPACK delegate|" + KNOWN_NOISE.pattern)):
             name, shape = INPUTS[kind](path)
             call, runtime = runner.READERS[kind](str(path), [name])
-            if len(shape) == 4:  # the first call prints too
-                call({name: np.zeros((1, *shape[1:]), "float32")})
+            takes = "float32" if len(shape) == 4 else "int32"
+            if len(shape) in (2, 4):  # the first call prints too
+                call({name: np.ones((1, *(side if isinstance(side, int) and side > 1 else 4 for side in shape[1:])), takes)})
     except Exception as error:  # three runtimes, each with errors of its own
         raise ExportError(f"cannot open {str(path)!r}: {' '.join(str(error).split())[:300]}") from error
-    if len(shape) != 4 or shape[1] != shape[2] or shape[3] != 3:
-        raise ExportError(f"{str(path)!r} takes an input of shape {shape}; expected square RGB pictures")
-    return Predictor(runtime=runtime, input_name=name, image_size=int(shape[1]), call=call)
+    if len(shape) != 2 and (len(shape) != 4 or shape[1] != shape[2] or shape[3] != 3):
+        raise ExportError(f"{str(path)!r} takes an input of shape {shape}; expected square RGB pictures, or token ids")
+    return Predictor(runtime=runtime, input_name=name, dtype=takes, call=call)
 
 
-Shape = tuple[int, ...]
+Shape = tuple[int | None | str, ...]
 
 
 def _saved_model_input(path: Path) -> tuple[str, Shape]:
@@ -95,7 +96,7 @@ def _tflite_input(path: Path) -> tuple[str, Shape]:
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_path=str(path))
-    (name,) = interpreter.get_signature_list()["serving_default"]["inputs"]
+    name = interpreter.get_signature_list()["serving_default"]["inputs"][0]
     return name, tuple(int(side) for side in interpreter.get_input_details()[0]["shape"])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tlkeras.export.graph import Graph
@@ -16,7 +17,34 @@ def for_tflite(graph: Graph, *, integers: bool = False) -> Any:
 
     int64 `Abs` and `Sign` go through float32, exact up to 2**24, far above any position in a text. For integer arithmetic,
     `Neg`, which has no 8-bit kernel and stands in every layer normalisation, becomes a multiplication by -1.
+    Where the spec has the vocabulary of a BERT tokeniser, the function takes what `bert_feeds` gives.
     """
+    repaired = _repaired(graph, integers)
+    return repaired if graph.spec.vocabulary is None else _as_bert(graph, repaired or graph.predict_tensor)
+
+
+BERT = ("ids", "mask", "segment_ids")
+
+
+def bert_feeds(token_ids: np.ndarray) -> dict[str, np.ndarray]:
+    """Returns token ids (n, tokens), filled up with 0, as BERT's three inputs."""
+    return dict(zip(BERT, (token_ids, (token_ids != 0).astype("int32"), np.zeros_like(token_ids)), strict=True))
+
+
+def _as_bert(graph: Graph, function: Any) -> Any:
+    """Wraps a function of token ids: the model sees no position whose mask is 0; it knows one segment only."""
+    (given,) = graph.inputs
+
+    def bert(ids: tf.Tensor, mask: tf.Tensor, segment_ids: tf.Tensor) -> dict[str, tf.Tensor]:
+        out = function(ids * mask)
+        values = out if isinstance(out, dict) else dict(zip(sorted(graph.output_names), out, strict=True))
+        return {name: tf.identity(value, name=name) for name, value in values.items()}
+
+    signature = [tf.TensorSpec(given.shape, given.dtype, name=name) for name in BERT]
+    return tf.function(bert, input_signature=signature, autograph=False).get_concrete_function()
+
+
+def _repaired(graph: Graph, integers: bool) -> Any:
     frozen = graph.frozen  # also refuses random operations
     proto = frozen.graph.as_graph_def()
     wide = [node for node in proto.node if node.op in NO_INT64 and node.attr["T"].type == tf.int64.as_datatype_enum]

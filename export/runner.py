@@ -26,17 +26,26 @@ def saved_model(path: str, names: list[str], threads: int | None = None) -> tupl
     if threads:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(threads)
-    loaded = tf.saved_model.load(path)
+    try:
+        loaded = tf.saved_model.load(path)
+    except (FileNotFoundError, RuntimeError, tf.errors.OpError) as error:
+        if "not registered" not in str(error):
+            raise
+        import tensorflow_text  # noqa: F401 - registers the operations that split texts
+
+        loaded = tf.saved_model.load(path)
     signature = loaded.signatures["predict_tensor"]
 
     def call(feeds: Feeds) -> Feeds:
         return {name: value.numpy() for name, value in signature(**{key: tf.constant(value) for key, value in feeds.items()}).items()}
 
     def encoded(name: str, content: list[bytes]) -> Feeds:
-        answers = loaded.signatures[name](image_bytes=tf.constant(content, tf.string))
+        (given,) = loaded.signatures[name].structured_input_signature[1]
+        answers = loaded.signatures[name](**{given: tf.constant(content, tf.string)})
         return {key: value.numpy() for key, value in answers.items()}
 
     call.encoded, call.signatures = encoded, set(loaded.signatures)  # type: ignore[attr-defined]
+    call.takes = list(loaded.signatures["serving_default"].structured_input_signature[1])  # type: ignore[attr-defined]
     return call, f"tensorflow {tf.__version__}"
 
 
@@ -49,14 +58,32 @@ def c_api(path: str, names: list[str], threads: int | None = None) -> tuple[Call
         raise ImportError("c_api.py is not beside runner.py")
     module = importlib.util.module_from_spec(found)
     found.loader.exec_module(module)
-    session = module.Session(path, threads=threads)
+    try:
+        session = module.Session(path, threads=threads)
+    except RuntimeError as error:
+        if "not registered" not in str(error):
+            raise
+        session = module.Session(path, text_libraries(), threads=threads)
 
     def call(feeds: Feeds) -> Feeds:
         return session.run("predict_tensor", feeds)
 
-    call.encoded = lambda name, content: session.run(name, {"image_bytes": content})  # type: ignore[attr-defined]
-    call.signatures = set(session.signatures)  # type: ignore[attr-defined]
+    def encoded(name: str, content: list[bytes]) -> Feeds:
+        (given,) = session.signatures[name][0]
+        return session.run(name, {given: content})
+
+    call.encoded, call.signatures = encoded, set(session.signatures)  # type: ignore[attr-defined]
+    call.takes = list(session.signatures["serving_default"][0])  # type: ignore[attr-defined]
     return call, f"TensorFlow's C API {session.version}"
+
+
+def text_libraries() -> list[str]:
+    """Returns the shared libraries of TensorFlow Text; no Python of it is loaded."""
+    import importlib.util
+
+    found = importlib.util.find_spec("tensorflow_text")
+    folders = [Path(one) for one in (found.submodule_search_locations or [])] if found else []
+    return [str(file) for folder in folders for file in sorted(folder.rglob("*.so"))]
 
 
 def tflite(path: str, names: list[str], threads: int | None = None) -> tuple[Call, str]:
@@ -72,6 +99,9 @@ def tflite(path: str, names: list[str], threads: int | None = None) -> tuple[Cal
     given, made = runner.get_input_details(), runner.get_output_details()
 
     def call(feeds: Feeds) -> Feeds:
+        if set(given) == {"ids", "mask", "segment_ids"} and len(feeds) == 1:  # BERT's three inputs, as MediaPipe wants them
+            (ids,) = feeds.values()
+            feeds = {"ids": ids, "mask": (ids != 0).astype("int32"), "segment_ids": np.zeros_like(ids)}
         answers = runner(**{name: to_integer(array, given[name]) for name, array in feeds.items()})
         return {name: to_float(array, made[name]) for name, array in answers.items()}
 
@@ -133,23 +163,28 @@ def run(job: dict[str, Any]) -> None:
     record = {"runtime": runtime, "load_s": time.perf_counter() - started}
     for name, value in call({key: array[: job["batches"][-1]] for key, array in samples.items()}).items():
         answers[f"again/{name}"] = np.array(value)
-    if job["pictures"]:
-        answers |= pictures(call, job["pictures"])
+    if job["short"]:
+        for name, value in call({key: array[:1, : job["short"]] for key, array in samples.items()}).items():
+            answers[f"short/{name}"] = np.array(value)
+    if job["encoded"]:
+        answers |= encoded(call, job["encoded"])
     if job["score"]:
-        answers["score"] = score(call, next(iter(samples)), job["score"], job["output"])
+        answers["score"] = score(call, next(iter(samples)), job["score"], job["output"], job["dtype"])
     record["latency_ms"] = latency(call, {key: array[:1] for key, array in samples.items()}) if job["latency"] else None
     np.savez(job["answers"], **answers)  # type: ignore[arg-type]
     Path(job["record"]).write_text(json.dumps(record))
 
 
-def pictures(call: Call, paths: list[str]) -> Feeds:
-    """Sends encoded pictures to `serving_default` and `embed`; then again with a damaged one among them, then none at all."""
+def encoded(call: Call, paths: list[str]) -> Feeds:
+    """Sends encoded examples to `serving_default` and `embed`; pictures again with a damaged one among them; then none at all."""
     send, known = call.encoded, call.signatures  # type: ignore[attr-defined]
     content = [Path(path).read_bytes() for path in paths]
-    requests = {"pictures": content, "damaged": [content[0], b"damaged", *content[1:]], "empty": []}
+    requests = {"encoded": content, "empty": []}
+    if "image_bytes" in call.takes:  # type: ignore[attr-defined]
+        requests["damaged"] = [content[0], b"damaged", *content[1:]]
     answers: Feeds = {}
-    for request, pictures in requests.items():
-        answers |= {f"{request}/{name}": readable(value) for name, value in send("serving_default", pictures).items()}
+    for request, given in requests.items():
+        answers |= {f"{request}/{name}": readable(value) for name, value in send("serving_default", given).items()}
     if "embed" in known:
         answers |= {f"embed/{name}": readable(value) for name, value in send("embed", content).items()}
     return answers
@@ -160,10 +195,10 @@ def readable(array: np.ndarray) -> np.ndarray:
     return np.array([one.decode() for one in array.ravel()], dtype="U").reshape(array.shape) if array.dtype == object else array
 
 
-def score(call: Call, name: str, path: str, output: str, batch: int = 32) -> np.ndarray:
+def score(call: Call, name: str, path: str, output: str, dtype: str, batch: int = 32) -> np.ndarray:
     """Runs a whole memory-mapped array of inputs."""
     inputs = np.load(path, mmap_mode="r")
-    parts = [call({name: np.asarray(inputs[i : i + batch], "float32")})[output] for i in range(0, len(inputs), batch)]
+    parts = [call({name: np.asarray(inputs[i : i + batch], dtype)})[output] for i in range(0, len(inputs), batch)]
     return np.concatenate([np.array(part) for part in parts])
 
 

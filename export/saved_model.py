@@ -1,4 +1,4 @@
-"""SavedModel for TensorFlow Serving: encoded pictures in; label, scores and class id out."""
+"""SavedModel for TensorFlow Serving: encoded pictures or texts in; label, scores and class id out."""
 
 from __future__ import annotations
 
@@ -14,25 +14,26 @@ from tlkeras.export.options import SavedModelOptions
 def write(graph: Graph, path: Path, options: SavedModelOptions) -> None:
     """Writes a folder that TensorFlow loads without Keras and without tlkeras.
 
-    Signatures: `predict_tensor` takes the raw tensors; where the spec can decode pictures, `serving_default` takes
-    `image_bytes` and `embed` gives `features`; else `serving_default` takes the tensors too.
+    Signatures: `predict_tensor` takes the raw tensors; where the spec can decode pictures or tokenise texts, `serving_default`
+    takes `image_bytes` or `text`, and `embed` gives `features`; else `serving_default` takes the tensors too.
     """
     check_not_random(graph.predict_tensor.graph.as_graph_def())
     tensors = _from_tensors(graph)
     signatures: dict[str, Any] = {"predict_tensor": tensors}
-    if graph.spec.decode is None:
+    if graph.spec.decode is None and graph.spec.tokenise is None:
         signatures["serving_default"] = tensors
     else:
-        answer = _from_bytes(graph)
-        signatures["serving_default"] = _signature(lambda out: {name: out[name] for name in out if name != FEATURES}, answer)
+        given, answer = (TEXT, _from_text(graph)) if graph.spec.decode is None else (BYTES, _from_bytes(graph))
+        signatures["serving_default"] = _signature(given, lambda out: {name: out[name] for name in out if name != FEATURES}, answer)
         if graph.spec.features_layer:
-            signatures["embed"] = _signature(lambda out: {name: out[name] for name in (FEATURES, STATUS)}, answer)
+            signatures["embed"] = _signature(given, lambda out: {name: out[name] for name in (FEATURES, STATUS) if name in out}, answer)
     strip = tf.saved_model.SaveOptions(experimental_debug_stripper=True)
     tf.saved_model.save(graph.module, str(path), signatures=signatures, options=strip)
 
 
 # The suffix of `image_bytes` makes TF Serving's REST API take base64.
 BYTES = tf.TensorSpec((None,), tf.string, name="image_bytes")
+TEXT = tf.TensorSpec((None,), tf.string, name="text")
 STATUS, OK, UNREADABLE = "status", "ok", "not a picture that can be decoded"
 
 
@@ -72,6 +73,18 @@ def _from_bytes(graph: Graph) -> Any:
     return tf.function(serve, input_signature=[BYTES], autograph=False).get_concrete_function()
 
 
+def _from_text(graph: Graph) -> Any:
+    """Returns a traced function, texts -> all outputs: traced once, called by several signatures."""
+
+    def serve(text: tf.Tensor) -> dict[str, tf.Tensor]:
+        count = tf.shape(text)[0]
+        never_empty = tf.concat([text, tf.fill([tf.cast(tf.equal(count, 0), tf.int32)], "")], 0)
+        out = {name: value[:count] for name, value in graph.network(graph.spec.tokenise(never_empty)).items()}  # type: ignore[misc]
+        return {**out, **_names(graph, out[SCORES], tf.ones_like(text, tf.bool))}
+
+    return tf.function(serve, input_signature=[TEXT], autograph=False).get_concrete_function()
+
+
 def _decode(image_bytes: tf.Tensor, decode: Any, shape: tuple[int | None, ...]) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns pictures (n, …) uint8 and which could be decoded (n,): one damaged picture must not fail the others.
 
@@ -99,8 +112,8 @@ def _blank(values: tf.Tensor, readable: tf.Tensor) -> tf.Tensor:
     return tf.where(mask, values, tf.zeros_like(values))
 
 
-def _signature(pick: Any, answer: Any) -> Any:
-    return tf.function(lambda image_bytes: pick(answer(image_bytes)), input_signature=[BYTES], autograph=False)
+def _signature(given: tf.TensorSpec, pick: Any, answer: Any) -> Any:
+    return tf.function(lambda encoded: pick(answer(encoded)), input_signature=[given], autograph=False)
 
 
 def _names(graph: Graph, scores: tf.Tensor, readable: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -43,11 +43,19 @@ class ExportSpec:
         labels: the label map; None for models that are no classifiers.
         decode: encoded picture (scalar string tensor) -> uint8 (size, size, 3), in core TensorFlow; traced into the
             SavedModel. None for models that take no pictures.
+        tokenise: texts (strings (n,)) -> token ids (n, tokens), in TensorFlow; traced into the SavedModel. None for models that
+            take no texts.
+        vocabulary: of a BERT tokeniser, by id: TFLite files then take `ids`, `mask` and `segment_ids` and hold it, as MediaPipe's
+            `TextClassifier` asks.
+        assets: writes what artifacts without a tokeniser need beside them into a folder; None where there is nothing.
         features_layer: layer whose output is the signature `embed`.
         metadata: texts that travel with the artifacts (resize mode, backbone, …).
     """
 
     labels: tuple[str, ...] | None = None
     decode: Callable[[Any], Any] | None = None
+    tokenise: Callable[[Any], Any] | None = None
+    vocabulary: tuple[str, ...] | None = None
+    assets: Callable[[Any], None] | None = None
     features_layer: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)

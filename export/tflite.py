@@ -44,7 +44,7 @@ def write(graph: Graph, path: Path, options: TFLiteOptions) -> None:
     ):
         converter = tf.lite.TFLiteConverter.from_saved_model(str(folder), signature_keys=["serving_default"])
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-        MODES[options.quantize](converter, options)
+        MODES[options.quantize](converter, graph, options)
         if options.allow_flex:
             converter.target_spec.supported_ops = [*converter.target_spec.supported_ops, tf.lite.OpsSet.SELECT_TF_OPS]
         try:
@@ -63,32 +63,33 @@ def _described(graph: Graph) -> metadata.Described:
         description=", ".join(f"{key} {value}" for key, value in told.items()),
         labels=graph.spec.labels if len(graph.output_names) == 1 else None,
         image=len(graph.inputs) == 1 and len(shape) == 4 and shape[3] == 3,
+        vocabulary=graph.spec.vocabulary,
     )
 
 
 # === The ways to quantise ===
 
 
-def _float32(converter: Any, options: TFLiteOptions) -> None:
+def _float32(converter: Any, graph: Graph, options: TFLiteOptions) -> None:
     pass
 
 
-def _fp16(converter: Any, options: TFLiteOptions) -> None:
+def _fp16(converter: Any, graph: Graph, options: TFLiteOptions) -> None:
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.target_spec.supported_types = [tf.float16]
 
 
-def _dynamic(converter: Any, options: TFLiteOptions) -> None:
+def _dynamic(converter: Any, graph: Graph, options: TFLiteOptions) -> None:
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
 
 
-def _int8(converter: Any, options: TFLiteOptions) -> None:
-    quantize.calibrate(converter, options.calibration)
+def _int8(converter: Any, graph: Graph, options: TFLiteOptions) -> None:
+    quantize.calibrate(converter, graph, options.calibration)
     converter.inference_input_type = converter.inference_output_type = INTS[options.io]
 
 
-def _int16x8(converter: Any, options: TFLiteOptions) -> None:
-    quantize.calibrate(converter, options.calibration)
+def _int16x8(converter: Any, graph: Graph, options: TFLiteOptions) -> None:
+    quantize.calibrate(converter, graph, options.calibration)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8]
 
 

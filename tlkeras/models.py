@@ -1,4 +1,4 @@
-"""The task model: raw RGB picture -> input contract -> backbone -> head, as one flat functional model."""
+"""The task model: raw input -> input contract -> backbone -> head, as one flat functional model."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ import keras
 
 from tlkeras import freezing
 from tlkeras.backbones.load import load
-from tlkeras.backbones.registry import BACKBONES, Backbone
+from tlkeras.backbones.pooling import FEATURES, POOLINGS
+from tlkeras.backbones.registry import BACKBONES
+from tlkeras.backbones.row import Backbone
 from tlkeras.backbones.stages import stage_of
+from tlkeras.backbones.tokens import Tokens
 from tlkeras.heads.registry import HEADS, Head
 from tlkeras.loading import load_function
 
-FEATURES = "features"  # name of the layer whose output are the pooled features
+__all__ = ["FEATURES", "TaskModel", "build"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,21 +24,21 @@ class TaskModel:
     """A Keras model with what tlkeras knows of it.
 
     Args:
-        model: raw RGB 0-255, float32 (batch, size, size, 3) -> scores, float32 (batch, classes).
+        model: raw RGB 0-255, float32 (batch, size, size, 3), or token ids, int32 (batch, tokens) -> scores, float32
+            (batch, classes).
         backbone: the row it was built from.
         head: the row of its head.
         stages: layer name -> stage name; the head's layers are of stage `"head"`.
+        stage_names: the backbone's stages, from input to output.
+        tokens: texts -> token ids, for models of texts.
     """
 
     model: keras.Model
     backbone: Backbone
     head: Head
     stages: dict[str, str]
-
-    @property
-    def stage_names(self) -> list[str]:
-        """The backbone's stages, from input to output."""
-        return [name for name, _ in self.backbone.stages]
+    stage_names: list[str]
+    tokens: Tokens | None = None
 
 
 def build(
@@ -43,7 +46,7 @@ def build(
     classes: int,
     *,
     image_size: int | None = None,
-    weights: str = "imagenet",
+    weights: str = "pretrained",
     head: str = "classification",
     dropout: float = 0.2,
 ) -> TaskModel:
@@ -53,7 +56,7 @@ def build(
         backbone: name or alias in the backbone registry.
         classes: number of outputs of the head, 2 or more.
         image_size: side of the square input in pixels; the backbone's default when None.
-        weights: `imagenet`, `wheel`, `none` or a file.
+        weights: `pretrained`, `wheel`, `keras`, `hub`, `none`, a file, or a folder for text backbones.
         head: name in the head registry.
         dropout: fraction of the features dropped before the head, in training.
 
@@ -64,14 +67,16 @@ def build(
 
     # === Contract and backbone ===
     base = load(row.name, image_size=image_size, weights=weights)
-    below = [layer.name for layer in base.layers]
+    below = [layer.name for layer in base.model.layers]
 
     # === Head ===
-    pooled = keras.layers.GlobalAveragePooling2D(name=FEATURES)(base.output)  # (batch, h, w, width) -> (batch, width)
+    pooled = POOLINGS.get(row.pooling).apply(base.model.output, base.mask)  # (batch, …, features) -> (batch, features)
     scores = load_function(head_row.build)(pooled, classes, dropout)
 
     # === Functional model ===
-    model = keras.Model(base.input, scores, name=f"{row.name}_{head_row.name}")
-    stages = stage_of(below, row.stages)
+    model = keras.Model(base.model.input, scores, name=f"{base.model.name}_{head_row.name}")
+    stages = {name: stage for name, stage in stage_of(below, base.stages).items()}
     stages |= {layer.name: freezing.HEAD for layer in model.layers if layer.name not in below}
-    return TaskModel(model=model, backbone=row, head=head_row, stages=stages)
+    stages = {layer.name: stages[layer.name] for layer in model.layers}
+    names = [name for name, _ in base.stages]
+    return TaskModel(model=model, backbone=row, head=head_row, stages=stages, stage_names=names, tokens=base.tokens)

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from tlkeras.backbones.registry import BACKBONES
+from tlkeras.backbones.row import Backbone
 from tlkeras.config import RunConfig
 from tlkeras.data.augment_registry import AUGMENTS
 from tlkeras.errors import ConfigError
@@ -25,14 +26,15 @@ def effective(config: RunConfig) -> RunConfig:
     """
     row = BACKBONES.get(config.model.backbone)
     recipe = _recipe(config)
-    last = recipe.stages[-1]
+    last = recipe.stages_for(row.modality)[-1]
+    _check_modality(config, row)
     AUGMENTS.get(config.train.augment)
     unfreeze = None if config.train.freeze_rules else (config.train.unfreeze or last.unfreeze)
     if unfreeze is not None:
         parse(unfreeze, [name for name, _ in row.stages])
     return config.updated(
         backbone=row.name,
-        image_size=image_size(config),
+        image_size=image_size(config) if row.modality == "image" else None,
         recipe=recipe.name,
         epochs=config.train.epochs or last.epochs,
         learning_rate=last.learning_rate if config.train.learning_rate is None else config.train.learning_rate,
@@ -40,6 +42,22 @@ def effective(config: RunConfig) -> RunConfig:
         batch_norm=config.train.batch_norm or ("train" if config.model.weights == "none" else "frozen"),
         export=[FORMATS.get(name).name for name in config.export.formats],
     )
+
+
+def _check_modality(config: RunConfig, row: Backbone) -> None:
+    """Refuses options that mean nothing for this backbone, and formats that it cannot reach."""
+    texts = row.modality != "image"
+    if texts and config.train.augment != "none":
+        raise ConfigError(f"augment is {config.train.augment!r}; {row.name} takes {row.modality}s, and augmentations are for pictures")
+    if texts and config.model.image_size is not None:
+        raise ConfigError(f"image_size is {config.model.image_size}; {row.name} takes {row.modality}s")
+    if not texts and config.model.max_length is not None:
+        raise ConfigError(f"max_length is {config.model.max_length}; {row.name} takes pictures")
+    for name in config.export.formats:
+        format = FORMATS.get(name)
+        reason = row.refuses.get(name) or row.refuses.get(format.reader)
+        if reason:
+            raise ConfigError(f"{row.name} cannot be exported to {name}: {reason}; leave it out of --export")
 
 
 def image_size(config: RunConfig) -> int:
@@ -65,10 +83,10 @@ def stages(config: RunConfig, stage_names: Sequence[str]) -> list[tuple[Stage, t
         config: an effective config.
         stage_names: the backbone's stages, from input to output.
     """
-    recipe = RECIPES.get(config.train.recipe or "")
-    last = recipe.stages[-1]
+    every = RECIPES.get(config.train.recipe or "").stages_for(BACKBONES.get(config.model.backbone).modality)
+    last = every[-1]
     rate = last.learning_rate if config.train.learning_rate is None else config.train.learning_rate
     last = dataclasses.replace(last, epochs=config.train.epochs or last.epochs, learning_rate=rate)
     rules = config.train.freeze_rules or parse(config.train.unfreeze or "none", stage_names)
-    earlier = [(stage, parse(stage.unfreeze, stage_names)) for stage in recipe.stages[:-1]]
+    earlier = [(stage, parse(stage.unfreeze, stage_names)) for stage in every[:-1]]
     return [*earlier, (last, rules)]

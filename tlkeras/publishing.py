@@ -25,7 +25,7 @@ from tlkeras.export.parity import Samples
 from tlkeras.reporting import SILENT, Reporter
 from tlkeras.runs import Run
 from tlkeras.zoo import serving
-from tlkeras.zoo.card import card
+from tlkeras.zoo.card import card, given_name
 from tlkeras.zoo.recipe import EntryRecipe
 from tlkeras.zoo.store import MANIFEST, Entry, Zoo
 
@@ -84,17 +84,22 @@ def _fill(folder: Path, *, run: Run, exported: Mapping[str, Any], name: str, con
             shutil.copy2(path, folder / path.name)
     shutil.copy2(run.model, folder / run.model.name)
     kept = evidence.read(run.exports, interface_of(exported))
-    serving.write_warmup(folder, warmup_requests(kept.samples))
+    serving.write_warmup(folder, warmup_requests(kept.samples, given_name(content)))
     (folder / "README.md").write_text(card(name, content), encoding="utf-8")
     return content
 
 
-def warmup_requests(samples: Samples) -> list[serving.Request]:
-    """Returns requests made from real examples: one picture and several, as files and as tensors."""
-    several = len(samples.pictures)
+def warmup_requests(samples: Samples, given: str) -> list[serving.Request]:
+    """Returns requests made from real examples: one and several, encoded and as tensors.
+
+    Args:
+        samples: the examples.
+        given: what the signatures call encoded examples.
+    """
+    several = len(samples.encoded)
     requests: list[serving.Request] = [("predict_tensor", {name: array[:n] for name, array in samples.inputs.items()}) for n in (1, 3)]
     for count in sorted({1, several} - {0}):
-        requests += [(signature, {"image_bytes": list(samples.pictures[:count])}) for signature in ("serving_default", "embed")]
+        requests += [(signature, {given: list(samples.encoded[:count])}) for signature in ("serving_default", "embed")]
     return requests
 
 
@@ -133,7 +138,7 @@ def _content(run: Run, exported: Mapping[str, Any], data_licence: str, data_sour
     source = config.data.source or "digits"
     return {
         **{key: exported[key] for key in ("tlkeras", "labels", "inputs", "outputs", "metadata")},
-        "task": "image classification",
+        "task": "text classification" if row.modality == "text" else "image classification",
         "artifacts": {name: _record(one) for name, one in exported["artifacts"].items()},
         "metrics": {name: {**summary[name], "interval": interval(summary[name])} for name in ("val", "test")},
         "held_out": held_out,

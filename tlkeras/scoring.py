@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -12,21 +12,23 @@ import keras
 import numpy as np
 
 from tlkeras import runs
+from tlkeras.backbones.hub import TOKEN_IDS
 from tlkeras.backbones.weights import read_keras
 from tlkeras.config import RunConfig
-from tlkeras.data.examples import Dataset, Example
+from tlkeras.data.examples import Dataset
+from tlkeras.data.sources.columns import Columns
 from tlkeras.data.sources.registry import open_source
 from tlkeras.data.split import SPLITS, split
-from tlkeras.data.store import DECODE_NOISE, Decoder, ImageStore, materialise
+from tlkeras.data.store import Store
 from tlkeras.data.subset import subset
 from tlkeras.errors import ConfigError, DataError
 from tlkeras.evaluation import metrics
 from tlkeras.evaluation.metrics import Score
 from tlkeras.export.manifest import read_manifest
 from tlkeras.export.read import open_artifact
+from tlkeras.inputs import Inputs, Pictures, texts_of
 from tlkeras.reporting import SILENT, Reporter
 from tlkeras.runs import Run
-from tlkeras.startup import filtered_stderr
 
 
 class _Scorer(Protocol):
@@ -41,8 +43,7 @@ class Target:
 
     scores: _Scorer
     runtime: str
-    image_size: int
-    resize: str
+    inputs: Inputs
     labels: tuple[str, ...]
     run: Run | None
 
@@ -69,8 +70,7 @@ def open_target(target: str | Path) -> Target:
     return Target(
         scores=predictor.scores,
         runtime=predictor.runtime,
-        image_size=predictor.image_size,
-        resize=manifest["metadata"]["resize"],
+        inputs=inputs_of(manifest["metadata"], path.parent),
         labels=tuple(manifest["labels"]),
         run=run,
     )
@@ -84,22 +84,36 @@ def _open_keras(path: Path, run: Run | None) -> Target:
     return Target(
         scores=partial(keras_scores, model),
         runtime=f"keras {keras.__version__}",
-        image_size=int(model.input_shape[1]),
-        resize=config.data.resize,
+        inputs=texts_of(run.root)
+        if model.inputs[0].name == TOKEN_IDS
+        else Pictures(size=int(model.input_shape[1]), resize=config.data.resize),
         labels=runs.read_labels(run),
         run=run,
     )
 
 
+def inputs_of(metadata: Mapping[str, str], folder: Path) -> Inputs:
+    """Returns what an artifact takes.
+
+    Args:
+        metadata: of its manifest.
+        folder: where the manifest stands, and the vocabulary of a model of texts.
+    """
+    if metadata.get("modality") == "text":
+        return texts_of(folder)
+    return Pictures(size=int(metadata["image_size"]), resize=metadata["resize"])
+
+
 def keras_scores(
-    model: keras.Model, images: np.ndarray, *, batch_size: int = 64, progress: Callable[[int, int], None] | None = None
+    model: keras.Model, inputs: np.ndarray, *, batch_size: int = 64, progress: Callable[[int, int], None] | None = None
 ) -> np.ndarray:
-    """Returns the scores of pictures (n, size, size, 3), RGB 0-255, as float32 (n, classes)."""
+    """Returns the scores of pictures (n, size, size, 3), RGB 0-255, or of token ids (n, tokens), as float32 (n, classes)."""
     found = [np.empty((0, model.output_shape[-1]), "float32")]
-    for start in range(0, len(images), batch_size):
-        found.append(np.asarray(model.predict_on_batch(np.asarray(images[start : start + batch_size], "float32")), "float32"))
+    kind = model.inputs[0].dtype
+    for start in range(0, len(inputs), batch_size):
+        found.append(np.asarray(model.predict_on_batch(np.asarray(inputs[start : start + batch_size], kind)), "float32"))
         if progress:
-            progress(min(start + batch_size, len(images)), len(images))
+            progress(min(start + batch_size, len(inputs)), len(inputs))
     return np.concatenate(found)
 
 
@@ -148,7 +162,7 @@ def evaluate(
         raise ConfigError(f"{str(target)!r} belongs to no run, so there is no source of its own; pass --data SOURCE")
     chosen = _examples(opened, told, data, part, data_dir, reporter)
     store, index, part = chosen.store, chosen.index, chosen.part
-    scores = opened.scores(store.images[index], progress=partial(reporter.progress, "score"))
+    scores = opened.scores(store.inputs[index], progress=partial(reporter.progress, "score"))
     figures = metrics.score(store.y[index], scores, opened.labels)
     return Evaluation(score=figures, runtime=opened.runtime, data=chosen.name, part=part, skipped=len(store.skipped))
 
@@ -157,7 +171,7 @@ def evaluate(
 class _Examples:
     """Decoded examples, which of them are meant, and what they are called."""
 
-    store: ImageStore
+    store: Store
     index: np.ndarray
     part: str
     name: str
@@ -178,11 +192,15 @@ def _examples(
     """
     config = told or RunConfig()
     spec = config.data.source if data is None else data
-    dataset = spec if isinstance(spec, Dataset) else open_source(spec, labels=opened.labels, data_dir=data_dir or config.data.data_dir)
+    columns = Columns(text=config.data.text_column, label=config.data.label_column)
+    if isinstance(spec, Dataset):
+        dataset = spec
+    else:
+        dataset = open_source(spec, labels=opened.labels, data_dir=data_dir or config.data.data_dir, columns=columns)
     own = told is not None and not isinstance(spec, Dataset) and _same_source(spec, config.data.source)
     if own and config.data.limit:
         dataset = subset(dataset, config.data.limit, config.seed)
-    store = materialise(dataset, size=opened.image_size, resize=opened.resize, progress=partial(reporter.progress, "decode"))
+    store = opened.inputs.materialise(dataset, progress=partial(reporter.progress, "decode"))
     index, part = _chosen(store, dataset, config if own else None, part)
     if not len(index):
         raise DataError(f"{dataset.name} has no examples in its {part} split; choose another with --split")
@@ -194,7 +212,7 @@ def held_out(
 ) -> tuple[np.ndarray, np.ndarray, str]:
     """Returns the held-out pictures of a model's own source (or of another), their classes, and what they are called."""
     chosen = _examples(opened, told, data, "auto", None, reporter)
-    images, y = np.asarray(chosen.store.images[chosen.index]), np.asarray(chosen.store.y[chosen.index])
+    images, y = np.asarray(chosen.store.inputs[chosen.index]), np.asarray(chosen.store.y[chosen.index])
     return images, y, f"{chosen.name}, {chosen.part}, {len(y)} examples"
 
 
@@ -204,7 +222,7 @@ def _same_source(one: str | None, other: str | None) -> bool:
     return one == other or (Path(one).exists() and Path(one).resolve() == Path(other).resolve())
 
 
-def _chosen(store: ImageStore, dataset: Dataset, own: RunConfig | None, part: str) -> tuple[np.ndarray, str]:
+def _chosen(store: Store, dataset: Dataset, own: RunConfig | None, part: str) -> tuple[np.ndarray, str]:
     """Returns which examples to score, and what they are called."""
     everything = np.arange(len(store))
     if part == "all" or (part == "auto" and own is None and not dataset.has_splits):
@@ -230,23 +248,21 @@ class Prediction:
         return {"file": self.file, "label": self.label, "score": self.score, "scores": self.scores}
 
 
-def predict(target: str | Path, files: Sequence[str | Path]) -> Iterator[Prediction]:
-    """Predicts pictures, one after the other; a file that cannot be read gives an error and the others go on.
+def predict(target: str | Path, given: Sequence[str | Path]) -> Iterator[Prediction]:
+    """Predicts pictures or texts, one after the other; one that cannot be read gives an error and the others go on.
 
     Args:
         target: folder of a run, `.keras` model, or artifact.
-        files: picture files.
+        given: picture files, or texts.
     """
     opened = open_target(target)
-    decoder = Decoder(opened.image_size, opened.resize)
-    for file in files:
-        picture = np.zeros((1, opened.image_size, opened.image_size, 3), "uint8")
-        with filtered_stderr(DECODE_NOISE):
-            reading = decoder.read(Example(id=str(file), label="", path=Path(file)), picture[0])
-        if reading.bad:
-            yield Prediction(file=str(file), error=f"{file}: {reading.bad.reason}")
+    for one in given:
+        try:
+            taken = opened.inputs.read(str(one))
+        except DataError as error:
+            yield Prediction(file=str(one), error=str(error))
             continue
-        scores = opened.scores(picture)[0]
+        scores = opened.scores(taken)[0]
         best = int(scores.argmax())
         named = {label: float(score) for label, score in zip(opened.labels, scores, strict=True)}
-        yield Prediction(file=str(file), label=opened.labels[best], score=float(scores[best]), scores=named)
+        yield Prediction(file=str(one), label=opened.labels[best], score=float(scores[best]), scores=named)

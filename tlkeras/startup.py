@@ -19,6 +19,7 @@ KNOWN_NOISE = re.compile(
     r"|Could not find TensorRT|TF-TRT Warning"
     r"|Unable to register cu\w+ factory|computation placer already registered"
     r"|failed call to cuInit|CUDA error: Failed call to cuInit|INTERNAL: CUDA Runtime error"
+    r"|oneDNN supports DT_INT64 only on platforms with AVX-512"
     r"|^\s*$"
 )
 

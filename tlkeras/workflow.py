@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,12 +19,12 @@ import tensorflow as tf
 from tlkeras import config as configs
 from tlkeras import freezing, models, plan, runs
 from tlkeras.config import RunConfig
-from tlkeras.data import decode
 from tlkeras.data.audit import Audit, audit
-from tlkeras.data.examples import Dataset, Example
+from tlkeras.data.examples import Dataset, Issue
+from tlkeras.data.sources.columns import Columns
 from tlkeras.data.sources.registry import open_source
 from tlkeras.data.split import SPLITS, Splits, split
-from tlkeras.data.store import ImageStore, materialise, rows
+from tlkeras.data.store import Store, rows
 from tlkeras.data.subset import subset
 from tlkeras.evaluation import metrics, report
 from tlkeras.evaluation.metrics import Score
@@ -35,6 +36,7 @@ from tlkeras.export.formats import FORMATS
 from tlkeras.export.graph import precision_gap
 from tlkeras.export.parity import Samples
 from tlkeras.export.spec import ExportSpec
+from tlkeras.inputs import TOKENIZER, Inputs, Pictures, Texts, bert_vocabulary
 from tlkeras.models import TaskModel
 from tlkeras.reporting import SILENT, Reporter
 from tlkeras.runs import Run
@@ -72,15 +74,17 @@ class _Clock:
 
 @dataclass(frozen=True, kw_only=True)
 class _Data:
-    """Decoded examples with their splits."""
+    """Examples as the model takes them, with their splits."""
 
-    store: ImageStore
+    inputs: Inputs
+    store: Store
     splits: Splits
     audit: Audit
 
     def part(self, name: str) -> training.Examples:
         index = getattr(self.splits, name)
-        return training.Examples(images=rows(self.store.images, index), y=self.store.y[index])
+        lengths = None if self.store.lengths is None else self.store.lengths[index]
+        return training.Examples(inputs=rows(self.store.inputs, index), y=self.store.y[index], lengths=lengths)
 
 
 # === Fine-tune ===
@@ -122,7 +126,10 @@ def _finetune(config: RunConfig, run: Run, dataset: Dataset | None, reporter: Re
         task = build(config, len(dataset.labels))
         for _, rules in plan.stages(config, task.stage_names):  # rules that do not fit are found before the pictures are read
             freezing.apply(task.model, rules, stages=task.stages)
-    data = _prepare(config, dataset, run, clock, reporter)
+    data = _prepare(config, dataset, task, run, clock, reporter)
+    if isinstance(data.inputs, Texts):
+        config = config.updated(max_length=data.inputs.tokens.length)
+        data.inputs.tokens.save(run.root / TOKENIZER)
     runs.write_text(run.config, configs.to_yaml(config.to_dict()))
     runs.write_json(run.environment, runs.environment())
     runs.write_labels(run, dataset.labels)
@@ -137,7 +144,7 @@ def _finetune(config: RunConfig, run: Run, dataset: Dataset | None, reporter: Re
     runs.write_rows(run.predictions, _prediction_rows(data, scored, dataset.labels))
     with clock.phase("export"):
         artifacts = _export(config, task, data, scored, dataset, run, reporter)
-        gap = precision_gap(task.model, np.asarray(data.store.images[:PARITY_SAMPLES], "float32"))
+        gap = precision_gap(task.model, np.asarray(data.store.inputs[:PARITY_SAMPLES], task.model.inputs[0].dtype))
     clock.seconds["total"] = round(time.monotonic() - started, 3)
     summary = _summary(config, data, scored, trained, artifacts, gap, clock)
     figures = {name: part.figures for name, part in scored.items()}
@@ -167,11 +174,16 @@ def seed_everything(seed: int) -> None:
 
 def _open(config: RunConfig, dataset: Dataset | None, reporter: Reporter) -> Dataset:
     if dataset is None:
-        dataset = open_source(config.data.source, data_dir=config.data.data_dir)
+        dataset = open_source(config.data.source, data_dir=config.data.data_dir, columns=columns(config))
     if config.data.limit:
         dataset = subset(dataset, config.data.limit, config.seed)
     reporter.say(f"{len(dataset.examples):,} examples of {len(dataset.labels)} classes from {dataset.name}")
     return dataset
+
+
+def columns(config: RunConfig) -> Columns:
+    """Returns which column of a table is what."""
+    return Columns(text=config.data.text_column, label=config.data.label_column)
 
 
 def _with_splits(config: RunConfig, dataset: Dataset) -> RunConfig:
@@ -195,17 +207,11 @@ def build(config: RunConfig, classes: int) -> TaskModel:
         keras.config.set_dtype_policy(before)
 
 
-def _prepare(config: RunConfig, dataset: Dataset, run: Run | None, clock: _Clock, reporter: Reporter) -> _Data:
-    """Decodes every example once, splits, audits, and stores the audit."""
+def _prepare(config: RunConfig, dataset: Dataset, task: TaskModel, run: Run, clock: _Clock, reporter: Reporter) -> _Data:
+    """Turns every example into what the model takes, once; splits, audits, and stores the audit."""
+    inputs, notes = _inputs(config, dataset, task)
     with clock.phase("decode"):
-        store = materialise(
-            dataset,
-            size=plan.image_size(config),
-            resize=config.data.resize,
-            cache_dir=run.work if run else None,
-            strict=config.data.strict,
-            progress=partial(reporter.progress, "decode"),
-        )
+        store = inputs.materialise(dataset, cache_dir=run.work, strict=config.data.strict, progress=partial(reporter.progress, "decode"))
         splits = split(
             store.sha256,
             store.y,
@@ -214,12 +220,21 @@ def _prepare(config: RunConfig, dataset: Dataset, run: Run | None, clock: _Clock
             test_split=config.data.test_split,
             seed=config.seed,
         )
-        found = audit(store, splits)
-    if run:
-        runs.write_json(run.audit, found.to_dict())
+        found = audit(dataclasses.replace(store, notes=(*store.notes, *notes)), splits)
+    runs.write_json(run.audit, found.to_dict())
     for line in found.summary():
         reporter.warn(line)
-    return _Data(store=store, splits=splits, audit=found)
+    return _Data(inputs=inputs, store=store, splits=splits, audit=found)
+
+
+def _inputs(config: RunConfig, dataset: Dataset, task: TaskModel) -> tuple[Inputs, list[Issue]]:
+    """Returns what the model takes, and what was noticed while it was fitted to the data."""
+    if task.tokens is None:
+        return Pictures(size=plan.image_size(config), resize=config.data.resize), []
+    if dataset.modality != "text":
+        return Texts(tokens=task.tokens), []
+    fitted, note = Texts(tokens=task.tokens).fitted(dataset, config.model.max_length)
+    return fitted, [note]
 
 
 def _train(config: RunConfig, task: TaskModel, data: _Data, run: Run, reporter: Reporter) -> training.Trained:
@@ -298,47 +313,44 @@ def _export(
         return []
     held_out = scored["test"] if len(scored["test"].index) else scored["val"]
     sample_index = (held_out.index if len(held_out.index) else data.splits.train)[:PARITY_SAMPLES]
+    inputs = data.inputs
+    (given,) = task.model.inputs
     spec = ExportSpec(
         labels=dataset.labels,
-        decode=decoder(config),
+        decode=inputs.decode if isinstance(inputs, Pictures) else None,
+        tokenise=inputs.tokens.encode if isinstance(inputs, Texts) else None,
+        vocabulary=bert_vocabulary(inputs),
+        assets=inputs.tokens.save if isinstance(inputs, Texts) else None,
         features_layer=models.FEATURES,
-        metadata={"backbone": config.model.backbone, "resize": config.data.resize, "image_size": str(config.model.image_size)},
+        metadata={"backbone": config.model.backbone, **inputs.metadata()},
     )
     samples = Samples(
-        inputs={"image": np.asarray(data.store.images[sample_index], "float32")},
-        pictures=[encoded(data.store.examples[index]) for index in sample_index],
-        score_inputs=data.store.images[held_out.index],
+        inputs={given.name: np.asarray(data.store.inputs[sample_index], given.dtype)},
+        encoded=[inputs.encoded(data.store.examples[index]) for index in sample_index],
+        lengths=[] if data.store.lengths is None else data.store.lengths[sample_index].tolist(),
+        score_inputs=data.store.inputs[held_out.index],
         score_labels=data.store.y[held_out.index],
     )
     tell = partial(reporter.progress, "export")
     budget = Budget(
-        max_drop=config.export.max_drop, calibration=_calibration(config, data), io=config.export.tflite_io, opset=config.export.opset
+        max_drop=config.export.max_drop,
+        calibration=_calibration(config, data, given),
+        io=config.export.tflite_io,
+        opset=config.export.opset,
     )
     return export(
         task.model, spec, run.exports, samples, formats=config.export.formats, budget=budget, score=held_out.scores, progress=tell
     )
 
 
-def _calibration(config: RunConfig, data: _Data) -> Calibration | None:
+def _calibration(config: RunConfig, data: _Data, given: keras.KerasTensor) -> Calibration | None:
     """Chooses training examples, evenly over the classes, where a format asks for any."""
     if not any(FORMATS.get(name).calibrated or FORMATS.get(name).attempts for name in config.export.formats):
         return None
     train = data.splits.train
     chosen = train[stratified(data.store.y[train], config.export.calibration_examples, config.seed)]
     told = {"of": "the training split", "stratified": True, "seed": config.seed}
-    return Calibration(inputs={"image": np.asarray(data.store.images[chosen], "float32")}, chosen=told)
-
-
-def decoder(config: RunConfig) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Returns the decode-and-resize function of a config: encoded bytes -> uint8 (size, size, 3)."""
-    return partial(decode.decode_and_resize, size=plan.image_size(config), resize=config.data.resize)
-
-
-def encoded(example: Example) -> bytes:
-    """Returns an example as an encoded picture: its file, or a PNG of its array."""
-    if example.array is not None:
-        return decode.encode_png(example.array)
-    return decode.read_image_bytes(example.path or example.id)
+    return Calibration(inputs={given.name: np.asarray(data.store.inputs[chosen], given.dtype)}, chosen=told)
 
 
 def _summary(
@@ -387,7 +399,7 @@ def _fingerprint(data: _Data) -> str:
 def dry_run(config: RunConfig) -> str:
     """Returns, for each stage of the recipe, the table of layers: rule, parameters, flag, BatchNorm mode."""
     config = plan.effective(config)
-    task = build(config, classes=len(open_source(config.data.source, data_dir=config.data.data_dir).labels))
+    task = build(config, classes=len(_open(config, None, SILENT).labels))
     tables = []
     for stage, rules in plan.stages(config, task.stage_names):
         flags = freezing.apply(task.model, rules, stages=task.stages, batch_norm=config.train.batch_norm or "frozen")

@@ -36,12 +36,27 @@ def card(name: str, content: Mapping[str, Any]) -> str:
 def _intro(content: Mapping[str, Any]) -> str:
     config, labels = content["config"], content["labels"]
     first = ", ".join(f"`{label}`" for label in labels[:8]) + (f" and {len(labels) - 8} more" if len(labels) > 8 else "")
-    side = content["metadata"]["image_size"]
-    return (
-        f"{content['task']}: {len(labels)} classes ({first}). Backbone `{config['backbone']}`, recipe "
-        f"`{config['recipe']}`; takes RGB pictures, {side} x {side} pixels, values 0-255 (resized by `{config['resize']}`); "
-        "the normalisation is inside the model."
-    )
+    told = content["metadata"]
+    if is_text(content):
+        takes = f"takes texts, as at most {told['max_length']} tokens (`tokenizer/` has the vocabulary); the SavedModel takes raw strings."
+    else:
+        side = told["image_size"]
+        takes = f"takes RGB pictures, {side} x {side} pixels, values 0-255 (resized by `{config['resize']}`); the normalisation is inside the model."
+    return f"{content['task']}: {len(labels)} classes ({first}). Backbone `{config['backbone']}`, recipe `{config['recipe']}`; {takes}"
+
+
+def is_text(content: Mapping[str, Any]) -> bool:
+    """Whether an entry takes texts."""
+    return bool(content["metadata"].get("modality") == "text")
+
+
+def given_name(content: Mapping[str, Any]) -> str:
+    """Returns what the signatures call encoded examples."""
+    return "text" if is_text(content) else "image_bytes"
+
+
+def _noun(content: Mapping[str, Any]) -> str:
+    return "text" if is_text(content) else "picture"
 
 
 def _results(content: Mapping[str, Any]) -> str:
@@ -53,7 +68,7 @@ def _results(content: Mapping[str, Any]) -> str:
                 (split, f"{one['accuracy']:.3f}", f"{low:.3f} - {high:.3f}", f"{one['macro_f1']:.3f}", f"{one['loss']:.3f}", one["n"])
             )
     return _table(("split", "accuracy", "95 % interval", "macro-F1", "loss", "n"), rows) + (
-        "\n\nThe interval is Wilson's, for pictures drawn like these; other cameras and places may do worse."
+        f"\n\nThe interval is Wilson's, for {_noun(content)}s drawn like these; others may do worse."
     )
 
 
@@ -67,7 +82,7 @@ def _classes(content: Mapping[str, Any]) -> str:
 def _weaknesses(content: Mapping[str, Any]) -> str:
     lines = [f"- `{r['label']}`: recall {r['recall']:.3f}, precision {r['precision']:.3f}" for r in content["weaknesses"]["worst"]]
     lines += [f"- `{r['label']}` taken for `{r['predicted']}`: {r['n']} of {r['of']}" for r in content["weaknesses"]["confused"]]
-    lines.append("- It knows its classes only, and gives one of them to any picture.")
+    lines.append(f"- It knows its classes only, and gives one of them to any {_noun(content)}.")
     return "\n".join(lines)
 
 
@@ -79,7 +94,7 @@ def _artifacts(content: Mapping[str, Any]) -> str:
         rows.append((f"`{name}`", place, *figures, ", ".join([one.get("runtime") or "not run", *one.get("also", [])])))
     head = ("format", "where", "MB", "ms", "max difference", "agreement", "accuracy", "drop", "run in")
     return _table(head, rows) + (
-        "\n\nEach file was run in these runtimes and compared with the Keras model before it was published; ms is one picture on "
+        "\n\nEach file was run in these runtimes and compared with the Keras model before it was published; ms is one example on "
         "the publisher's computer."
     )
 
@@ -103,10 +118,10 @@ def _data(content: Mapping[str, Any]) -> str:
     issues = ", ".join(f"{kind}: {n}" for kind, n in data["issues"].items()) or "none"
     return "\n".join(
         [
-            f"- source: `{data['source']}`; {data['train']} pictures to train on, {data['val']} to validate, {data['test']} to test",
+            f"- source: `{data['source']}`; {data['train']} {_noun(content)}s to train on, {data['val']} to validate, {data['test']} to test",
             f"- fingerprint (sha256 over content, label and split of every example): `{data['fingerprint']}`",
             f"- audit: {data['skipped']} skipped; issues: {issues}",
-            f"- `verification.npz` and the warm-up records hold {content['examples']} pictures of it",
+            f"- `verification.npz` and the warm-up records hold {content['examples']} {_noun(content)}s of it",
         ]
     )
 
@@ -114,28 +129,36 @@ def _data(content: Mapping[str, Any]) -> str:
 def _use(name: str, content: Mapping[str, Any]) -> str:
     parts = [f"From Python, by any runtime:\n\n```python\nimport tlkeras.zoo\n\n{_load(name, content)}\n```"]
     if "saved_model" in content["artifacts"]:
-        parts.append("By TensorFlow Serving, started with `docker compose up` in the zoo:\n\n```sh\n" + curl_call(name) + "\n```")
-        parts.append("By gRPC:\n\n```python\n" + grpc_call(name) + "```")
+        parts.append(
+            "By TensorFlow Serving, started with `docker compose up` in the zoo:\n\n```sh\n"
+            + curl_call(name, text=is_text(content))
+            + "\n```"
+        )
+        parts.append("By gRPC:\n\n```python\n" + grpc_call(name, text=is_text(content)) + "```")
     mobile = [one["path"] for one in content["artifacts"].values() if one["path"].endswith(".tflite")]
     if mobile:
+        holds = "vocabulary (MediaPipe Tasks `TextClassifier`" if is_text(content) else "normalisation (MediaPipe Tasks `ImageClassifier`"
         parts.append(
-            f"On phones: `{mobile[0]}` holds its labels and its normalisation (MediaPipe Tasks `ImageClassifier` needs nothing else); "
+            f"On phones: `{mobile[0]}` holds its labels and its {holds} needs nothing else); "
             "`client/` has short programs for LiteRT in Python, and for MediaPipe Tasks in Kotlin and Swift."
         )
     onnx = [one["path"] for one in content["artifacts"].values() if one["path"].endswith(".onnx")]
     if onnx:
-        side = content["metadata"]["image_size"]
+        given = content["inputs"][0]
+        shape = ", ".join(["n", *(str(side or "tokens") for side in given["shape"][1:])])
+        takes = f"{given['dtype']} ({shape})" + (", from `tokenizer/tokenizer.json`" if is_text(content) else ", RGB 0-255")
         session = f'onnxruntime.InferenceSession("{onnx[0]}", providers=["CPUExecutionProvider"])'
         parts.append(
             f"By ONNX Runtime:\n\n```python\nimport onnxruntime\n\nsession = {session}\n"
-            f'scores = session.run(["scores"], {{"image": images}})  # float32 (n, {side}, {side}, 3), RGB 0-255\n```'
+            f'scores = session.run(["scores"], {{"{given["name"]}": inputs}})  # {takes}\n```'
         )
     return "\n\n".join(parts)
 
 
 def _load(name: str, content: Mapping[str, Any]) -> str:
     runtimes = [one for one, kinds in RUNTIMES.items() if set(kinds) & set(content["artifacts"])]
-    return f'model = tlkeras.zoo.load("{name}", runtime="{(runtimes or ["keras"])[0]}")\nmodel.predict(["picture.jpg"])[0].label'
+    given = "a text" if is_text(content) else "picture.jpg"
+    return f'model = tlkeras.zoo.load("{name}", runtime="{(runtimes or ["keras"])[0]}")\nmodel.predict(["{given}"])[0].label'
 
 
 # Runtime -> formats it can open, the best first.

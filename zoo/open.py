@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,29 +31,34 @@ class Model:
         entry: what was opened.
         runtime: name and version of what runs it.
         labels: the label map.
-        scores: uint8 pictures (n, size, size, 3) -> float32 (n, classes).
+        scores: uint8 pictures (n, size, size, 3), or int32 token ids (n, tokens) -> float32 (n, classes).
+        tokens: texts -> token ids, for an entry that takes texts.
     """
 
     entry: Entry
     runtime: str
     labels: tuple[str, ...]
     scores: Callable[[np.ndarray], np.ndarray]
+    tokens: Callable[[Sequence[str]], np.ndarray] | None = None
 
     def predict(self, inputs: Iterable[str | Path | bytes | np.ndarray]) -> list[Prediction]:
-        """Predicts pictures.
+        """Predicts pictures or texts.
 
         Args:
-            inputs: paths, encoded pictures (bytes), or uint8 arrays (height, width, channels) of any size, RGB 0-255.
+            inputs: pictures: paths, encoded pictures (bytes), or uint8 arrays (height, width, channels) of any size, RGB 0-255;
+                texts: strings.
 
         Returns:
             One prediction each, in their order.
 
         Raises:
-            DataError: naming the input that is no picture.
+            DataError: naming the input that is no picture or no text.
         """
         given = list(inputs)
         if not given:
             return []
+        if self.tokens is not None:
+            return [self._named(scores) for scores in self.scores(self.tokens([_text(one, i) for i, one in enumerate(given)]))]
         metadata = self.entry.manifest["metadata"]
         pictures = np.stack([_picture(one, i, int(metadata["image_size"]), metadata["resize"]) for i, one in enumerate(given)])
         return [self._named(scores) for scores in self.scores(pictures)]
@@ -94,7 +99,22 @@ def load(name: str, *, version: int | str | None = None, runtime: str = "savedmo
         raise ZooError(f"{entry} is not as it was published: {wrong[0]}; get it again, or publish it anew")
     load_tensorflow()
     scores, told = _keras(entry) if runtime == "keras" else _artifact(entry, runtime)
-    return Model(entry=entry, runtime=told, labels=tuple(entry.manifest["labels"]), scores=scores)
+    tokens = _tokens(entry) if entry.manifest["metadata"].get("modality") == "text" else None
+    return Model(entry=entry, runtime=told, labels=tuple(entry.manifest["labels"]), scores=scores, tokens=tokens)
+
+
+def _tokens(entry: Entry) -> Any:
+    from tlkeras.backbones.tokens import load
+
+    return load(entry.path / "tokenizer")
+
+
+def _text(given: Any, place: int) -> str:
+    if isinstance(given, bytes):
+        return given.decode("utf-8", "replace")
+    if not isinstance(given, str):
+        raise DataError(f"input {place} is {type(given).__name__}; expected a text")
+    return given
 
 
 def _artifact(entry: Entry, runtime: str) -> tuple[Any, str]:
@@ -120,8 +140,10 @@ def _keras(entry: Entry) -> tuple[Any, str]:
         raise ZooError(f"{entry} has no model.keras; use another runtime")
     model = read_keras(path)
 
-    def scores(images: np.ndarray) -> np.ndarray:
-        parts = [model.predict_on_batch(np.asarray(images[i : i + 32], "float32")) for i in range(0, len(images), 32)]
+    kind = model.inputs[0].dtype
+
+    def scores(inputs: np.ndarray) -> np.ndarray:
+        parts = [model.predict_on_batch(np.asarray(inputs[i : i + 32], kind)) for i in range(0, len(inputs), 32)]
         return np.concatenate([np.asarray(part, "float32") for part in parts])
 
     return scores, f"keras {keras.__version__}"

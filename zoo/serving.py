@@ -144,22 +144,25 @@ def rest_body(pictures: Sequence[bytes]) -> str:
     return json.dumps({"instances": [{"image_bytes": {"b64": base64.b64encode(one).decode()}} for one in pictures]})
 
 
-def curl_call(name: str, version: int | None = None) -> str:
-    """Returns the shell line that sends `picture.jpg` to a model."""
+def curl_call(name: str, version: int | None = None, *, text: bool = False) -> str:
+    """Returns the shell line that sends `picture.jpg`, or a text, to a model."""
     place = f"{name}/versions/{version}" if version else name
+    if text:
+        return f"""curl -s -d '{{"instances": [{{"text": "a text"}}]}}' http://localhost:8501/v1/models/{place}:predict"""
     body = """'{"instances": [{"image_bytes": {"b64": "'"$(base64 < picture.jpg | tr -d '\\n')"'"}}]}'"""
     return f"printf '%s' {body} |\n  curl -s -d @- http://localhost:8501/v1/models/{place}:predict"
 
 
-def grpc_call(name: str) -> str:
-    """Returns a Python program that sends `picture.jpg` to a model by gRPC."""
+def grpc_call(name: str, *, text: bool = False) -> str:
+    """Returns a Python program that sends `picture.jpg`, or a text, to a model by gRPC."""
+    given, content = ("text", '"a text"') if text else ("image_bytes", 'open("picture.jpg", "rb").read()')
     return f"""import grpc
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 request = predict_pb2.PredictRequest()
 request.model_spec.name = "{name}"
-request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto([open("picture.jpg", "rb").read()]))
+request.inputs["{given}"].CopyFrom(tf.make_tensor_proto([{content}]))
 stub = prediction_service_pb2_grpc.PredictionServiceStub(grpc.insecure_channel("localhost:8500"))
 answer = stub.Predict(request, timeout=10)
 print(tf.make_ndarray(answer.outputs["label"])[0].decode(), tf.make_ndarray(answer.outputs["scores"])[0].max())

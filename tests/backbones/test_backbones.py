@@ -13,15 +13,21 @@ import pytest
 
 from tests.conftest import ROOT
 from tlkeras.backbones import contracts, weights
+from tlkeras.backbones import load as loading
 from tlkeras.backbones.convert import torch_pickle
-from tlkeras.backbones.load import load
-from tlkeras.backbones.registry import BACKBONES, Backbone, Wheel
+from tlkeras.backbones.registry import BACKBONES
+from tlkeras.backbones.row import Backbone, Wheel
 from tlkeras.backbones.stages import stage_of
 from tlkeras.errors import ConfigError, FreezeError, UnknownName, WeightsMismatch, WeightsUnavailable
 from tlkeras.registry import Registry
 
+
+def load(*given, **options):
+    return loading.load(*given, **options).model
+
+
 QUICK = ("efficientnet_lite0", "efficientnet_b0", "mobilenet_v3_small", "vgg16")
-OTHERS = [name for name in BACKBONES.names() if name not in QUICK]
+OTHERS = [row.name for row in BACKBONES if row.modality == "image" and row.name not in QUICK]
 ROWS = [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)]
 
 
@@ -64,7 +70,7 @@ def _added(model):
 
 def test_every_model_of_keras_applications_has_a_row():
     apps = {name for name in dir(keras.applications) if name[0].isupper()}
-    assert apps == {row.app for row in BACKBONES if row.app}
+    assert apps == {row.app for row in BACKBONES if row.app and row.modality == "image"}
 
 
 @pytest.mark.parametrize("name", QUICK)
@@ -164,7 +170,7 @@ def test_a_cache_that_cannot_be_written_does_not_matter(tmp_path, monkeypatch):
 
 
 def test_two_processes_at_once_both_get_the_weights(cache):
-    code = "from tlkeras.backbones.load import load; import hashlib; print(hashlib.sha256(load('efficientnet', image_size=64).weights[0].numpy()).hexdigest())"
+    code = "from tlkeras.backbones.load import load; import hashlib as h; w = load('efficientnet', image_size=64).model.weights; print(h.sha256(w[0].numpy()).hexdigest())"
     running = [
         subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT)
         for _ in range(2)
@@ -226,7 +232,7 @@ def test_efficientnet_lite0_reads_its_imagenet_weights_rightly(shared_data):
     store = materialise(dataset, size=224, resize="crop")
     base = load("efficientnet")
     model = keras.Model(base.input, keras.layers.GlobalAveragePooling2D()(base.output))
-    (features,) = prefix.compute(model, store.images)
+    (features,) = prefix.compute(model, store.inputs)
     truth = np.array([int(store.labels[index]) for index in store.y])
     accuracy = ((features @ kernel + bias).argmax(-1) == truth).mean()
     assert len(store) == 250 and accuracy >= 0.87

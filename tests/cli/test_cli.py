@@ -99,7 +99,7 @@ def folder(root, classes=("a", "b"), n=3):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--data", "{tmp}/missing"], "no folder, CSV file or source"),
+        (["--data", "{tmp}/missing"], "no folder, table or source"),
         (["--data", "{tmp}/empty"], "is empty"),
         (["--data", "{tmp}/one"], "one class only"),
         (["--backbone", "efficientnet_lit0"], "did you mean 'efficientnet_lite0'"),

@@ -216,7 +216,7 @@ def test_training_and_predicting_decode_a_turned_file_alike(tmp_path):
     store = materialise(open_source(str(tmp_path)), size=24)
     alone = np.zeros((24, 24, 3), "uint8")
     reading = Decoder(24, "stretch").read(Example(id="x", label="", path=tmp_path / "a" / "x.jpg"), alone)
-    assert reading.bad is None and np.array_equal(alone, store.images[0])
+    assert reading.bad is None and np.array_equal(alone, store.inputs[0])
     assert np.array_equal(alone, decode.decode_and_resize(tf.constant(with_exif(TIFFS["big"][0])), 24).numpy())
 
 
@@ -229,14 +229,14 @@ def test_the_store_does_not_depend_on_the_number_of_threads(tmp_path, monkeypatc
         monkeypatch.setattr("tlkeras.data.store.THREADS", threads)
         seen.append(materialise(open_source(str(tmp_path)), size=24))
     assert (
-        np.array_equal(seen[0].images, seen[1].images) and seen[0].sha256 == seen[1].sha256 and np.array_equal(seen[0].dhash, seen[1].dhash)
+        np.array_equal(seen[0].inputs, seen[1].inputs) and seen[0].sha256 == seen[1].sha256 and np.array_equal(seen[0].dhash, seen[1].dhash)
     )
 
 
 def test_a_memory_map_goes_when_nobody_holds_it_and_needs_room(tmp_path, monkeypatch):
     dataset = from_arrays(RNG.integers(0, 256, (6, 8, 8)).astype("uint8"), list("ababab"))
     store = materialise(dataset, size=8, memory_limit=1, cache_dir=tmp_path)
-    assert isinstance(store.images, np.memmap) and len(os.listdir(tmp_path)) == 1
+    assert isinstance(store.inputs, np.memmap) and len(os.listdir(tmp_path)) == 1
     del store
     assert not os.listdir(tmp_path)
     monkeypatch.setattr("shutil.disk_usage", lambda folder: type("Usage", (), {"free": 10})())

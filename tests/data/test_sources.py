@@ -75,7 +75,7 @@ def test_a_class_the_model_does_not_know_is_an_error_that_names_near_ones(tmp_pa
         (lambda p: None, "is empty"),
         (lambda p: picture(p / "a" / "1.png"), "one class only"),
         (lambda p: picture(p / "1.png"), "no class folders"),
-        (lambda p: (p / "a").mkdir(), "no pictures"),
+        (lambda p: (p / "a").mkdir(), "no examples"),
     ],
 )
 def test_a_folder_with_nothing_to_learn_is_an_error(tmp_path, make, message):
@@ -99,7 +99,7 @@ def test_a_csv_lists_paths_labels_and_splits(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("file,class\na,b\n", "expected path and label"), ("path,label,split\na,b,dev\n", "t.csv:2"), ("", "no pictures")]
+    ("text", "message"), [("file,class\na,b\n", "expected path or text"), ("path,label,split\na,b,dev\n", "t.csv:2"), ("", "no examples")]
 )
 def test_a_csv_that_is_no_table_of_pictures_is_an_error(tmp_path, text, message):
     (tmp_path / "t.csv").write_text(text)
@@ -109,7 +109,7 @@ def test_a_csv_that_is_no_table_of_pictures_is_an_error(tmp_path, text, message)
 
 def test_another_file_is_an_error(tmp_path):
     (tmp_path / "t.zip").write_bytes(b"PK")
-    with pytest.raises(DataError, match="is a file, but no CSV"):
+    with pytest.raises(DataError, match="is a file, but no table"):
         open_source(str(tmp_path / "t.zip"))
 
 

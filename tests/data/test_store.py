@@ -84,7 +84,7 @@ def test_rows_stay_with_their_files_when_others_are_skipped(tmp_path):
     (tmp_path / "a" / "0_bad.jpg").write_bytes(b"")
     with_bad = stored(tmp_path)
     assert [e.id for e in with_bad.examples] == [e.id for e in clean.examples]
-    assert np.array_equal(with_bad.images, clean.images) and np.array_equal(with_bad.y, clean.y)
+    assert np.array_equal(with_bad.inputs, clean.inputs) and np.array_equal(with_bad.y, clean.y)
 
 
 def test_a_class_without_a_readable_picture_is_an_error_that_says_why(tmp_path):
@@ -106,8 +106,8 @@ def test_a_missing_file_of_a_table_is_skipped(tmp_path):
 def test_large_sets_are_memory_mapped_and_equal(tmp_path):
     folder(tmp_path / "data")
     mapped = stored(tmp_path / "data", memory_limit=10, cache_dir=tmp_path)
-    assert isinstance(mapped.images, np.memmap)
-    assert np.array_equal(mapped.images, stored(tmp_path / "data").images)
+    assert isinstance(mapped.inputs, np.memmap)
+    assert np.array_equal(mapped.inputs, stored(tmp_path / "data").inputs)
 
 
 # === Audit ===
@@ -274,4 +274,4 @@ def test_arrays_become_the_pictures_their_files_would_be(tmp_path):
         Image.fromarray(array).save(tmp_path / "ab"[i % 2] / f"{i}.png")
     from_files = stored(tmp_path)
     from_memory = materialise(from_arrays(arrays[[0, 2, 1, 3]], ["a", "a", "b", "b"]), size=16)
-    assert np.array_equal(from_files.images, from_memory.images)
+    assert np.array_equal(from_files.inputs, from_memory.inputs)

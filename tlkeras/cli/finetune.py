@@ -106,9 +106,13 @@ def next_commands(result: Result) -> list[tuple[str, str]]:
     root = shlex.quote(str(result.run.root))
     source = result.config.data.source
     lines = [("evaluate", f"tlkeras evaluate {root}" + (f" --data {shlex.quote(source)}" if source else " --data digits"))]
-    lines.append(("predict", f"tlkeras predict {root} PICTURE.jpg"))
+    given = "PICTURE.jpg" if result.config.model.max_length is None else shlex.quote("a text")
+    lines.append(("predict", f"tlkeras predict {root} {given}"))
+    if result.metrics["exports"]:
+        lines.append(("compare", f"tlkeras benchmark {root}"))
     if "saved_model" in result.metrics["exports"]:
         name = result.run.root.resolve().name
         place = shlex.quote(str((Path(result.run.exports) / "saved_model").resolve()))
+        lines.append(("publish", f"tlkeras zoo publish {root} --name NAME"))
         lines.append(("serve", f"docker run -p 8501:8501 -v {place}:/models/{name}/1 -e MODEL_NAME={name} tensorflow/serving"))
     return lines

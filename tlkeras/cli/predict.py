@@ -1,4 +1,4 @@
-"""`tlkeras predict`: label and score of pictures."""
+"""`tlkeras predict`: label and score of pictures or texts."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ def command(
     target: str = typer.Argument(
         help="Folder of a run, a .keras model, or an artifact (SavedModel folder, .tflite, .onnx).", metavar="RUN_OR_ARTIFACT"
     ),
-    files: list[str] = typer.Argument(help="Pictures.", metavar="FILE..."),
-    json_out: bool = typer.Option(False, "--json", help="Print one JSON object per file, with the scores of all labels."),
+    files: list[str] = typer.Argument(help="Pictures, or texts.", metavar="FILE_OR_TEXT..."),
+    json_out: bool = typer.Option(False, "--json", help="Print one JSON object for each, with the scores of all labels."),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
 ) -> None:
-    """Print label and score of each picture."""
+    """Print label and score of each picture or text."""
     import json
 
     from tlkeras.cli.screen import start_tensorflow

@@ -11,7 +11,7 @@ import numpy as np
 
 from tlkeras.data.examples import Issue
 from tlkeras.data.split import SPLITS, Splits
-from tlkeras.data.store import ImageStore
+from tlkeras.data.store import Store
 
 NEAR = 3  # bits in which the hashes of two near-duplicates may differ, of 64
 LISTED = 100  # issues of one kind that are listed; all are counted
@@ -48,7 +48,7 @@ class Audit:
         return lines
 
 
-def audit(store: ImageStore, splits: Splits) -> Audit:
+def audit(store: Store, splits: Splits) -> Audit:
     """Looks for bad files, duplicates, leaks between splits, near-duplicates and lopsided classes."""
     where = _split_of(store, splits)
     found = [
@@ -69,7 +69,7 @@ def audit(store: ImageStore, splits: Splits) -> Audit:
     return Audit(issues=tuple(kept), counts=dict(counts), classes=_class_counts(store, where), skipped=len(store.skipped))
 
 
-def _split_of(store: ImageStore, splits: Splits) -> list[str]:
+def _split_of(store: Store, splits: Splits) -> list[str]:
     where = [""] * len(store)
     for name in SPLITS:
         for index in getattr(splits, name):
@@ -77,14 +77,14 @@ def _split_of(store: ImageStore, splits: Splits) -> list[str]:
     return where
 
 
-def _class_counts(store: ImageStore, where: Sequence[str]) -> dict[str, dict[str, int]]:
+def _class_counts(store: Store, where: Sequence[str]) -> dict[str, dict[str, int]]:
     table = {label: dict.fromkeys(SPLITS, 0) for label in store.labels}
     for label, split in zip(store.y, where, strict=True):
         table[store.labels[label]][split] += 1
     return table
 
 
-def _duplicates(store: ImageStore, where: Sequence[str]) -> Iterator[Issue]:
+def _duplicates(store: Store, where: Sequence[str]) -> Iterator[Issue]:
     groups: dict[str, list[int]] = defaultdict(list)
     for index, digest in enumerate(store.sha256):
         groups[digest].append(index)
@@ -101,14 +101,23 @@ def _duplicates(store: ImageStore, where: Sequence[str]) -> Iterator[Issue]:
             yield Issue(kind=kind, path=store.examples[other].id, reason=f"same content as {store.examples[first].id}{tail}", action="kept")
 
 
-def _near_duplicates(store: ImageStore, where: Sequence[str]) -> Iterator[Issue]:
-    for first, other in near_pairs(store.dhash):
+def _near_duplicates(store: Store, where: Sequence[str]) -> Iterator[Issue]:
+    for first, other in _same_words(store) if store.alike else near_pairs(store.dhash):
         if store.sha256[first] == store.sha256[other]:
             continue
         across = where[first] != where[other]
         kind = "near-duplicate-across-splits" if across else "near-duplicate"
         tail = f", which is in {where[first]} and this in {where[other]}" if across else ""
         yield Issue(kind=kind, path=store.examples[other].id, reason=f"looks like {store.examples[first].id}{tail}", action="kept")
+
+
+def _same_words(store: Store) -> Iterator[tuple[int, int]]:
+    seen: dict[str, int] = {}
+    for index, words in enumerate(store.alike):
+        if words:
+            first = seen.setdefault(words, index)
+            if first != index:
+                yield first, index
 
 
 def near_pairs(hashes: np.ndarray, distance: int = NEAR) -> list[tuple[int, int]]:
@@ -135,19 +144,21 @@ def near_pairs(hashes: np.ndarray, distance: int = NEAR) -> list[tuple[int, int]
     return sorted((first, other) for other, first in best.items())
 
 
-def _classes(store: ImageStore) -> Iterator[Issue]:
+def _classes(store: Store) -> Iterator[Issue]:
     counts = np.bincount(store.y, minlength=len(store.labels))
     for label, count in zip(store.labels, counts, strict=True):
         if count == 1:
-            yield Issue(kind="single-example-class", path=label, reason="one picture only: nothing of it can be held out", action="kept")
+            yield Issue(
+                kind="single-example-class", path=label, reason=f"one {store.noun} only: nothing of it can be held out", action="kept"
+            )
     present = counts[counts > 0]
     if len(present) and present.max() >= IMBALANCE * present.min():
         large, small = store.labels[int(counts.argmax())], store.labels[int(np.where(counts > 0, counts, counts.max() + 1).argmin())]
-        reason = f"{large!r} has {present.max()} pictures and {small!r} {present.min()}; --class-weights evens that out"
+        reason = f"{large!r} has {present.max()} {store.noun}s and {small!r} {present.min()}; --class-weights evens that out"
         yield Issue(kind="imbalance", path=small, reason=reason, action="kept")
 
 
-def _untrained(store: ImageStore, where: Sequence[str]) -> Iterator[Issue]:
+def _untrained(store: Store, where: Sequence[str]) -> Iterator[Issue]:
     """Names classes which the source holds out only: the model would never see one of them."""
     table = _class_counts(store, where)
     if not any(counts["train"] for counts in table.values()):  # nothing is to be trained on: an evaluation
@@ -155,5 +166,8 @@ def _untrained(store: ImageStore, where: Sequence[str]) -> Iterator[Issue]:
     for label, counts in table.items():
         if not counts["train"] and any(counts.values()):
             yield Issue(
-                kind="untrained-class", path=label, reason="all its pictures are in val or test, so it cannot be learnt", action="kept"
+                kind="untrained-class",
+                path=label,
+                reason=f"all its {store.noun}s are in val or test, so it cannot be learnt",
+                action="kept",
             )

@@ -32,13 +32,14 @@ class Issue:
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """One picture with its label: a file, or an array.
+    """One picture, text or sequence with its label: a file, an array, or the text itself.
 
     Args:
         id: stable name: the path below the source, or name/number.
         label: name of the class.
         path: of the file.
-        array: uint8 (height, width) or (height, width, channels).
+        array: uint8 (height, width) or (height, width, channels); float32 (time, features) for sequences.
+        text: the text.
         split: `train`, `val` or `test` where the source itself says so.
     """
 
@@ -46,6 +47,7 @@ class Example:
     label: str
     path: Path | None = None
     array: np.ndarray | None = None
+    text: str | None = None
     split: str | None = None
 
 
@@ -70,6 +72,14 @@ class Dataset:
         """Whether the source says itself which examples are held out."""
         return any(example.split for example in self.examples)
 
+    @property
+    def modality(self) -> str:
+        """`"text"`, `"sequence"` or `"image"`."""
+        first = self.examples[0]
+        if first.text is not None:
+            return "text"
+        return "sequence" if first.array is not None and first.array.dtype.kind == "f" else "image"
+
 
 def make_dataset(
     name: str,
@@ -90,7 +100,7 @@ def make_dataset(
     examples = tuple(_named(example) for example in examples)
     found = sorted({example.label for example in examples})
     if not examples:
-        raise DataError(f"{name} holds no pictures; expected a folder for each class with pictures in it")
+        raise DataError(f"{name} holds no examples; expected pictures or texts, a folder for each class, or a table of them")
     if labels is None and len(found) < 2:
         raise DataError(f"{name} has one class only ({found[0]!r}); expected two or more, one folder for each")
     strange = [label for label in found if labels is not None and label not in labels]

@@ -26,6 +26,8 @@ def batches(
     augment: str = "none",
     class_weights: Mapping[int, float] | None = None,
     first_epoch: int = 0,
+    lengths: np.ndarray | None = None,
+    free: Sequence[bool] = (),
 ) -> tf.data.Dataset:
     """Returns a dataset of (x, y) or (x, y, weights) batches; each pass over it is one epoch.
 
@@ -33,7 +35,8 @@ def batches(
     arrays are read batch by batch; nothing that is given is changed.
 
     Args:
-        x: one array, or several of equal length: pictures uint8 (n, size, size, 3) or float features.
+        x: one array, or several of equal length: pictures uint8 (n, size, size, 3), token ids int32 (n, tokens, …) or float
+            features.
         y: int (n,).
         batch_size: examples per batch; the last one may be smaller.
         shuffle: whether the order changes from pass to pass.
@@ -41,36 +44,51 @@ def batches(
         augment: name in `AUGMENTS`, for pictures.
         class_weights: class id -> weight of its examples.
         first_epoch: number of the first pass, for training that goes on where it was stopped.
+        lengths: int (n,): how far along their second axis examples go. Batches are then made of examples of similar length,
+            and the arrays in `free` are cut to the longest of each batch.
+        free: for each array, whether its second axis is that of `lengths`; all of them when empty.
 
     Raises:
         DataError: when arrays and labels differ in length, or a class has no weight.
     """
     arrays: list[Any] = list(x) if isinstance(x, (list, tuple)) else [x]
-    lengths = [len(array) for array in arrays]
-    if set(lengths) != {len(y)}:
-        raise DataError(f"there are {len(y)} labels for arrays of {', '.join(map(str, lengths))} examples; expected as many")
+    counts = [len(array) for array in arrays]
+    if set(counts) != {len(y)}:
+        raise DataError(f"there are {len(y)} labels for arrays of {', '.join(map(str, counts))} examples; expected as many")
     weights = None if class_weights is None else _example_weights(class_weights, y)
     passes = count(first_epoch)
     augments = augment != "none"
+    cuts = [lengths is not None and one for one in (free or [True] * len(arrays))]
 
     def produce() -> Iterator[tuple[Any, ...]]:
         epoch = next(passes)
-        order = np.random.default_rng((seed, epoch)).permutation(len(y)) if shuffle else np.arange(len(y))
+        rng = np.random.default_rng((seed, epoch))
+        order = rng.permutation(len(y)) if shuffle else np.arange(len(y))
         numbers = augmentation.draws(len(y), seed, epoch) if augments else np.zeros((len(y), 0), "float32")
-        for start in range(0, len(y), batch_size):
+        starts = np.arange(0, len(y), batch_size)
+        if lengths is not None:
+            order = by_length(order, lengths, batch_size)
+            starts = rng.permutation(starts) if shuffle else starts
+        for start in starts:
             index = order[start : start + batch_size]
-            given = tuple(np.asarray(array[index]) for array in arrays)
+            end = None if lengths is None else int(lengths[index].max())
+            given = tuple(
+                np.asarray(array[index])[:, :end] if cut else np.asarray(array[index]) for array, cut in zip(arrays, cuts, strict=True)
+            )
             yield given, numbers[index], y[index].astype("int32"), np.ones(len(index), "float32") if weights is None else weights[index]
 
     signature = (
-        tuple(tf.TensorSpec((None, *array.shape[1:]), tf.as_dtype(array.dtype)) for array in arrays),
+        tuple(
+            tf.TensorSpec((None, None if cut else array.shape[1], *array.shape[2:])[: len(array.shape)], tf.as_dtype(array.dtype))
+            for array, cut in zip(arrays, cuts, strict=True)
+        ),
         tf.TensorSpec((None, numbers_width(augments)), tf.float32),
         tf.TensorSpec((None,), tf.int32),
         tf.TensorSpec((None,), tf.float32),
     )
 
     def finish(given: tuple[tf.Tensor, ...], numbers: tf.Tensor, labels: tf.Tensor, weight: tf.Tensor) -> tuple[Any, ...]:
-        given = tuple(tf.cast(one, tf.float32) for one in given)
+        given = tuple(tf.cast(one, tf.float32) if one.dtype == tf.uint8 else one for one in given)
         if augments:
             given = (augmentation.augment(given[0], numbers, augment),)
         features = given[0] if len(given) == 1 else given
@@ -79,6 +97,16 @@ def batches(
     data = tf.data.Dataset.from_generator(produce, output_signature=signature)
     data = data.map(finish).prefetch(2)
     return data.apply(tf.data.experimental.assert_cardinality(math.ceil(len(y) / batch_size)))
+
+
+WINDOW = 50  # batches among which examples are sorted by length: near enough in length, far enough in order
+
+
+def by_length(order: np.ndarray, lengths: np.ndarray, batch_size: int) -> np.ndarray:
+    """Returns an order in which the examples of a batch are of similar length: sorted within windows of 50 batches."""
+    window = WINDOW * batch_size
+    parts = [order[start : start + window] for start in range(0, len(order), window)]
+    return np.concatenate([part[np.argsort(lengths[part], kind="stable")] for part in parts]) if parts else order
 
 
 def numbers_width(augments: bool) -> int:

@@ -33,21 +33,25 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageStore:
-    """Decoded examples, in the order of the source.
+class Store:
+    """Examples as a model takes them, in the order of the source.
 
     Args:
-        images: uint8 (n, size, size, 3), RGB; an array or a memory map.
+        inputs: pictures, uint8 (n, size, size, 3), RGB; token ids, int32 (n, tokens, …); sequences, float32 (n, time,
+            features). An array or a memory map.
         y: int32 (n,), indices into `labels`.
         examples: those that could be read.
         sha256: of the content of each.
-        dhash: uint64 (n,), perceptual hashes.
+        dhash: uint64 (n,), perceptual hashes; zeros for what is no picture.
+        alike: what near-duplicates have in common, for texts: their letters without case and space; else empty.
+        lengths: int (n,), tokens of each text; None where all inputs are of one length.
+        noun: what one example is, for people.
         labels: the label map.
         skipped: what could not be read.
         notes: what is odd, from listing and from reading.
     """
 
-    images: np.ndarray
+    inputs: np.ndarray
     y: np.ndarray
     examples: tuple[Example, ...]
     sha256: tuple[str, ...]
@@ -55,6 +59,9 @@ class ImageStore:
     labels: tuple[str, ...]
     skipped: tuple[Issue, ...]
     notes: tuple[Issue, ...]
+    alike: tuple[str, ...] = ()
+    lengths: np.ndarray | None = None
+    noun: str = "picture"
 
     def __len__(self) -> int:
         return len(self.y)
@@ -106,7 +113,7 @@ def materialise(
     memory_limit: int = MEMORY_LIMIT,
     strict: bool = False,
     progress: Progress | None = None,
-) -> ImageStore:
+) -> Store:
     """Reads and decodes every example once.
 
     Args:
@@ -140,15 +147,15 @@ def materialise(
     return _store(dataset, images, kept, results, skipped)
 
 
-def _store(dataset: Dataset, images: np.ndarray, kept: Sequence[int], results: Sequence[Reading], skipped: tuple[Issue, ...]) -> ImageStore:
+def _store(dataset: Dataset, images: np.ndarray, kept: Sequence[int], results: Sequence[Reading], skipped: tuple[Issue, ...]) -> Store:
     for place, index in enumerate(kept):  # closes the gaps that bad files left
         if place != index:
             images[place] = images[index]
     images = images[: len(kept)]
     examples = tuple(dataset.examples[index] for index in kept)
     ids = {label: index for index, label in enumerate(dataset.labels)}
-    store = ImageStore(
-        images=images,
+    store = Store(
+        inputs=images,
         y=np.array([ids[example.label] for example in examples], "int32"),
         examples=examples,
         sha256=tuple(results[index].sha256 for index in kept),
@@ -161,7 +168,7 @@ def _store(dataset: Dataset, images: np.ndarray, kept: Sequence[int], results: S
     return store
 
 
-def _check_classes(dataset: Dataset, store: ImageStore) -> None:
+def _check_classes(dataset: Dataset, store: Store) -> None:
     before = {example.label for example in dataset.examples}
     lost = sorted(before - {example.label for example in store.examples})
     if lost:

@@ -30,12 +30,24 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """A named list of stages, with why one would take it and where it comes from."""
+    """A named list of stages, with why one would take it and where it comes from.
+
+    Args:
+        name: how it is asked for.
+        stages: in order.
+        text: the stages for text backbones, where other figures are usual.
+        why, source: one line, and the paper.
+    """
 
     name: str
     stages: tuple[Stage, ...]
+    text: tuple[Stage, ...] = ()
     why: str
     source: str
+
+    def stages_for(self, modality: str) -> tuple[Stage, ...]:
+        """Returns the stages for backbones of a modality."""
+        return self.text if modality == "text" and self.text else self.stages
 
 
 _HEAD = Stage(name="head", unfreeze="none", epochs=60, learning_rate=3e-3, weight_decay=1e-4)
@@ -52,6 +64,8 @@ RECIPES: Registry[Recipe] = Registry(
         Recipe(
             name="full",
             stages=(Stage(name="full", unfreeze="all", epochs=10, learning_rate=3e-4, warmup=0.1, weight_decay=1e-4),),
+            # Devlin et al. 2019, https://arxiv.org/abs/1810.04805, appendix A.3: 2-4 epochs at 2e-5 to 5e-5.
+            text=(Stage(name="full", unfreeze="all", epochs=3, learning_rate=5e-5, warmup=0.1, weight_decay=1e-2),),
             why="Everything trains: best where data are many or far from the photos of ImageNet.",
             source="Kornblith et al. 2019, Do Better ImageNet Models Transfer Better?, https://arxiv.org/abs/1805.08974",
         ),

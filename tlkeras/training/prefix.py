@@ -89,27 +89,41 @@ def compute(
     batch_size: int = 32,
     folder: Path | None = None,
     progress: Progress | None = None,
+    lengths: np.ndarray | None = None,
 ) -> list[np.ndarray]:
     """Runs the prefix once per example.
 
     Args:
         prefix: model of one input.
-        images: (n, size, size, 3), uint8 or float; anything with a length that can be sliced.
+        images: (n, size, size, 3), uint8 or float, or (n, tokens, …) int32; anything with a length that can be sliced.
         forward: `constant_function(prefix)`, where several arrays are run.
         batch_size: examples per step.
         folder: where features larger than `MEMORY_LIMIT` are memory-mapped; a temporary folder when None.
         progress: called with (examples done, examples in all).
+        lengths: int (n,): how many tokens each example has; batches are then made of examples of similar length, and cut.
 
     Returns:
-        One float32 array (n, …) for each cut tensor.
+        One array (n, …) for each cut tensor; where a tensor has a free axis, it is as long as the longest example.
     """
     count = len(images)
     forward = forward or constant_function(prefix)
-    stores = _allocate([tuple(tensor.shape[1:]) for tensor in prefix.outputs], count, folder)
+    (given,) = prefix.inputs
+    longest: int = images.shape[1] if lengths is not None else 0  # type: ignore[attr-defined]
+    shapes = [tuple(longest if side is None else side for side in tensor.shape[1:]) for tensor in prefix.outputs]
+    stores = _allocate(shapes, [tensor.dtype for tensor in prefix.outputs], count, folder)
+    order = None if lengths is None else np.argsort(lengths, kind="stable")
     for start in range(0, count, batch_size):
-        batch = np.asarray(images[start : start + batch_size], dtype="float32")
-        for store, value in zip(stores, forward(batch), strict=True):
-            store[start : start + len(batch)] = value
+        if order is None:
+            where: slice | np.ndarray = slice(start, min(start + batch_size, count))
+            batch = np.asarray(images[where], dtype=given.dtype)  # type: ignore[index]
+        else:
+            where = order[start : start + batch_size]
+            batch = np.asarray(images[where], dtype=given.dtype)[:, : int(lengths[where].max())]  # type: ignore[index]
+        for store, tensor, value in zip(stores, prefix.outputs, forward(batch), strict=True):
+            if None in tensor.shape[1:2]:
+                store[where, : value.shape[1]] = value
+            else:
+                store[where] = value
         if progress:
             progress(min(start + batch_size, count), count)
     return stores
@@ -124,14 +138,20 @@ def constant_function(model: keras.Model) -> Forward:
     (given,) = model.inputs
     traced = tf.function(lambda x: model(x, training=False), input_signature=[tf.TensorSpec(given.shape, given.dtype)], autograph=False)
     frozen = convert_variables_to_constants_v2(traced.get_concrete_function())
-    return lambda batch: [np.asarray(tf.cast(one, tf.float32)) for one in frozen(tf.constant(batch))]
+    return lambda batch: [np.asarray(_stored(one)) for one in frozen(tf.constant(batch))]
 
 
-def _allocate(shapes: list[tuple[int, ...]], count: int, folder: Path | None) -> list[np.ndarray]:
+def _stored(value: tf.Tensor) -> tf.Tensor:
+    """Half precision is stored as float32; masks and numbers as they are."""
+    return tf.cast(value, tf.float32) if value.dtype.is_floating else value
+
+
+def _allocate(shapes: list[tuple[int, ...]], dtypes: list[str], count: int, folder: Path | None) -> list[np.ndarray]:
+    kinds = ["float32" if "float" in dtype else dtype for dtype in dtypes]
     if sum(4 * count * int(np.prod(shape)) for shape in shapes) <= MEMORY_LIMIT:
-        return [np.empty((count, *shape), dtype="float32") for shape in shapes]
+        return [np.zeros((count, *shape), dtype=kind) for shape, kind in zip(shapes, kinds, strict=True)]
     place = Path(tempfile.mkdtemp(prefix="features-", dir=folder))
     return [
-        np.lib.format.open_memmap(place / f"{index}.npy", mode="w+", dtype="float32", shape=(count, *shape))
-        for index, shape in enumerate(shapes)
+        np.lib.format.open_memmap(place / f"{index}.npy", mode="w+", dtype=kind, shape=(count, *shape))
+        for index, (shape, kind) in enumerate(zip(shapes, kinds, strict=True))
     ]

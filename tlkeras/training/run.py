@@ -29,10 +29,17 @@ MAX_VIEWS = 4  # augmented copies of each example whose features are cached
 
 @dataclass(frozen=True, kw_only=True)
 class Examples:
-    """Pictures and labels of one split: images (n, size, size, 3) uint8, y (n,) int, in the same order."""
+    """What a model takes and labels of one split, in the same order.
 
-    images: np.ndarray
+    Args:
+        inputs: pictures uint8 (n, size, size, 3), token ids int32 (n, tokens, …) or sequences float32 (n, time, features).
+        y: int (n,).
+        lengths: int (n,), tokens of each text; None where all are of one length.
+    """
+
+    inputs: np.ndarray
     y: np.ndarray
+    lengths: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.y)
@@ -124,7 +131,7 @@ def _run_stage(
     model = prefix.split(task.model)
     started = time.monotonic()
     cached = 0
-    given = {name: [part.images] for name, part in parts.items()}
+    given = {name: [part.inputs] for name, part in parts.items()}
     train_y, epochs, augmentation = parts["train"].y, stage.epochs, options.augment
     if model.prefix is not None:
         views = 1 if options.augment == "none" else min(MAX_VIEWS, stage.epochs)
@@ -132,8 +139,9 @@ def _run_stage(
         train_y, epochs, augmentation = np.tile(train_y, views), math.ceil(stage.epochs / views), "none"
         cached = sum(len(parts[name]) for name in given)
     features_done = time.monotonic()
+    lengths = {name: _lengths(model.suffix, part) for name, part in parts.items()}
     history, best_epoch = _fit(
-        task, stage, model.suffix, epochs, augmentation, (given["train"], train_y), (given["val"], parts["val"].y), options
+        task, stage, model.suffix, epochs, augmentation, (given["train"], train_y), (given["val"], parts["val"].y), lengths, options
     )
     freezing.check_frozen(task.model, before)
     result = StageResult(
@@ -146,18 +154,35 @@ def _run_stage(
         seconds={"features": features_done - started, "fit": time.monotonic() - features_done},
     )
     held_out = {name: given[name] for name in ("val", "test")} if last else {}
-    return result, {name: _scores(model.suffix, arrays, name, options) for name, arrays in held_out.items()}
+    return result, {name: _scores(model.suffix, arrays, lengths[name], name, options) for name, arrays in held_out.items()}
 
 
-def _scores(suffix: keras.Model, arrays: list[np.ndarray], name: str, options: Options, batch: int = 64) -> np.ndarray:
-    """Runs the suffix on what the prefix gave: the same function as the whole model on the pictures."""
+def _lengths(suffix: keras.Model, part: Examples) -> np.ndarray | None:
+    """Returns the lengths of a split where what the suffix takes has a free axis."""
+    return part.lengths if any(_free(tensor) for tensor in suffix.inputs) else None
+
+
+def _free(tensor: keras.KerasTensor) -> bool:
+    return len(tensor.shape) > 1 and tensor.shape[1] is None
+
+
+def _scores(
+    suffix: keras.Model, arrays: list[np.ndarray], lengths: np.ndarray | None, name: str, options: Options, batch: int = 64
+) -> np.ndarray:
+    """Runs the suffix on what the prefix gave: the same function as the whole model on the examples."""
     count = len(arrays[0])
-    parts = [np.empty((0, suffix.output_shape[-1]), "float32")]
+    found = np.empty((count, suffix.output_shape[-1]), "float32")
+    order = np.arange(count) if lengths is None else np.argsort(lengths, kind="stable")
     for start in range(0, count, batch):
-        given = [np.asarray(array[start : start + batch], "float32") for array in arrays]
-        parts.append(np.asarray(suffix.predict_on_batch(given[0] if len(given) == 1 else given), "float32"))
+        index = order[start : start + batch]
+        end = None if lengths is None else int(lengths[index].max())
+        given = [
+            np.asarray(array[index], tensor.dtype)[:, :end] if _free(tensor) else np.asarray(array[index], tensor.dtype)
+            for array, tensor in zip(arrays, suffix.inputs, strict=True)
+        ]
+        found[index] = np.asarray(suffix.predict_on_batch(given[0] if len(given) == 1 else given), "float32")
         options.tell(f"score {name}", min(start + batch, count), count, "")
-    return np.concatenate(parts)
+    return found
 
 
 def _features(
@@ -167,7 +192,7 @@ def _features(
     forward = prefix.constant_function(model)
     train = parts["train"]
     looks: list[Sliceable] = [_view(train, view, options) for view in range(views)]
-    wanted: dict[str, list[Sliceable]] = {**{name: [parts[name].images] for name in held_out}, "train": looks}
+    wanted: dict[str, list[Sliceable]] = {**{name: [parts[name].inputs] for name in held_out}, "train": looks}
     total = sum(len(images) for several in wanted.values() for images in several)
     done = 0
 
@@ -178,7 +203,7 @@ def _features(
     for name, several in wanted.items():
         arrays = []
         for images in several:
-            arrays.append(prefix.compute(model, images, forward, folder=options.work, progress=tell))
+            arrays.append(prefix.compute(model, images, forward, folder=options.work, progress=tell, lengths=parts[name].lengths))
             done += len(images)
         found[name] = arrays[0] if len(arrays) == 1 else [np.concatenate(same) for same in zip(*arrays, strict=True)]
     return found
@@ -186,8 +211,8 @@ def _features(
 
 def _view(train: Examples, view: int, options: Options) -> Sliceable:
     if options.augment == "none":
-        return train.images
-    return augment.AugmentedView(images=train.images, name=options.augment, seed=options.seed, epoch=view)
+        return train.inputs
+    return augment.AugmentedView(images=train.inputs, name=options.augment, seed=options.seed, epoch=view)
 
 
 def _fit(
@@ -198,6 +223,7 @@ def _fit(
     augmentation: str,
     train: tuple[list[np.ndarray], np.ndarray],
     val: tuple[list[np.ndarray], np.ndarray],
+    lengths: Mapping[str, np.ndarray | None],
     options: Options,
 ) -> tuple[list[dict[str, float]], int]:
     """Fits the suffix and leaves the best epoch's weights in it; returns the history and the best epoch."""
@@ -207,6 +233,7 @@ def _fit(
     best = KeepBest(
         task.model, monitor="val_loss" if held_out else "loss", patience=options.patience, path=options.checkpoints / "best.weights.h5"
     )
+    free = [_free(tensor) for tensor in suffix.inputs]
     data = pipeline.batches(
         _one(train[0]),
         train[1],
@@ -215,8 +242,12 @@ def _fit(
         seed=options.seed,
         augment=augmentation,
         class_weights=dict(options.class_weights) if options.class_weights else None,
+        lengths=lengths["train"],
+        free=free,
     )
-    checks = pipeline.batches(_one(val[0]), val[1], batch_size=128, shuffle=False, seed=options.seed) if held_out else None
+    checks = None
+    if held_out:
+        checks = pipeline.batches(_one(val[0]), val[1], batch_size=128, shuffle=False, seed=options.seed, lengths=lengths["val"], free=free)
     record = History()
     watch = [record, StopOnNaN(stage.learning_rate), best, Progress(lambda done, total, text: options.tell(stage.name, done, total, text))]
     with _memory_advice(options.batch_size), _on_interrupt(best, record):

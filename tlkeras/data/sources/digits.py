@@ -10,9 +10,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from tlkeras.data.examples import Dataset, from_arrays
+from tlkeras.data.sources.columns import Columns
 
 
-def open_digits(spec: str, *, labels: Sequence[str] | None = None, data_dir: str | None = None) -> Dataset:
+def open_digits(spec: str, *, labels: Sequence[str] | None = None, data_dir: str | None = None, columns: Columns | None = None) -> Dataset:
     """Returns the digits as grey pictures, ink bright on dark, with labels "0" to "9"."""
     from sklearn.datasets import load_digits
 

@@ -1,12 +1,13 @@
-"""A folder of class folders, also with `train/`, `val/` and `test/` inside."""
+"""A folder of class folders, of pictures or of `.txt` files, also with `train/`, `val/` and `test/` inside."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tlkeras.data.examples import Dataset, Example, Issue, make_dataset
+from tlkeras.data.sources.columns import Columns
 from tlkeras.errors import DataError
 
 SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test", "testing": "test"}
@@ -18,8 +19,8 @@ PICTURES = {
 }  # fmt: skip
 
 
-def open_folder(spec: str, *, labels: Sequence[str] | None = None, data_dir: str | None = None) -> Dataset:
-    """Lists a folder; each class is a folder, pictures may lie deeper inside it.
+def open_folder(spec: str, *, labels: Sequence[str] | None = None, data_dir: str | None = None, columns: Columns | None = None) -> Dataset:
+    """Lists a folder; each class is a folder, pictures (or `.txt` files, where there are no pictures) may lie deeper inside it.
 
     Raises:
         DataError: when the folder is empty, holds pictures but no class folders, or has one class only.
@@ -43,7 +44,37 @@ def open_folder(spec: str, *, labels: Sequence[str] | None = None, data_dir: str
         if entry not in (splits or folders):
             reason = "lies beside train, val and test" if splits else "lies outside the class folders"
             notes.append(Issue(kind="stray-file", path=_id(entry, root), reason=reason, action="ignored"))
+    if not examples:
+        texts = list(_texts(splits or dict.fromkeys(folders), root, notes))
+        if texts:
+            return make_dataset(f"folder {spec!r}", texts, notes=[one for one in notes if one.kind in TEXT_NOTES], labels=labels)
     return make_dataset(f"folder {spec!r}", examples, notes=notes, labels=labels)
+
+
+TEXT_NOTES = ("empty-text", "bad-utf8", "stray-file", "hidden")
+
+
+def _texts(splits: Mapping[Path, str | None], root: Path, notes: list[Issue]) -> Iterator[Example]:
+    """Yields the `.txt` files of class folders; with splits, the classes are inside of each."""
+    for folder, split in splits.items():
+        classes = [one for one in _visible(folder, root, []) if one.is_dir()] if split else [folder]
+        for one in classes:
+            for path in sorted(one.rglob("*.txt")):
+                read = _read_text(path, root)
+                if isinstance(read, Issue):
+                    notes.append(read)
+                else:
+                    yield Example(id=_id(path, root), label=one.name, text=read, split=split)
+
+
+def _read_text(path: Path, root: Path) -> str | Issue:
+    content = path.read_bytes()
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        return Issue(kind="bad-utf8", path=f"{_id(path, root)}:{line}", reason="the line is not UTF-8", action="skipped")
+    return text if text.strip() else Issue(kind="empty-text", path=_id(path, root), reason="no text", action="skipped")
 
 
 def _splits(folders: Sequence[Path]) -> dict[Path, str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tlkeras.data.examples import Dataset
+from tlkeras.data.sources.columns import Columns
 from tlkeras.errors import DataError, near
 from tlkeras.loading import load_function
 from tlkeras.registry import Registry
@@ -19,7 +20,7 @@ class Source:
     Args:
         name: short name.
         takes: whether a `--data` value is of this kind.
-        open: `"module:function"`, called with (value, labels, data_dir), returns a `Dataset`.
+        open: `"module:function"`, called with (value, labels, data_dir, columns), returns a `Dataset`.
         help: one line for people.
     """
 
@@ -28,6 +29,8 @@ class Source:
     open: str
     help: str
 
+
+TABLES = (".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".parquet")
 
 SOURCES: Registry[Source] = Registry(
     "source",
@@ -48,22 +51,25 @@ SOURCES: Registry[Source] = Registry(
             help="a folder of class folders",
         ),
         Source(
-            name="csv",
-            takes=lambda spec: Path(spec).is_file() and Path(spec).suffix.lower() == ".csv",
-            open="tlkeras.data.sources.table:open_csv",
-            help="a CSV file with path,label columns",
+            name="table",
+            takes=lambda spec: Path(spec).is_file() and Path(spec).suffix.lower() in TABLES,
+            open="tlkeras.data.sources.table:open_table",
+            help="a CSV, TSV, JSONL or Parquet file with path,label or text,label columns",
         ),
     ],
 )
 
 
-def open_source(spec: str | None, *, labels: Sequence[str] | None = None, data_dir: str | None = None) -> Dataset:
+def open_source(
+    spec: str | None, *, labels: Sequence[str] | None = None, data_dir: str | None = None, columns: Columns | None = None
+) -> Dataset:
     """Lists the examples of a source; no picture is read yet, except from sources that are arrays.
 
     Args:
         spec: a `--data` value; None means the built-in digits.
         labels: a label map from training to keep to.
         data_dir: where tensorflow-datasets keeps prepared data.
+        columns: which column of a table is what.
 
     Raises:
         DataError: when there is no such source or it holds nothing to learn from.
@@ -71,10 +77,10 @@ def open_source(spec: str | None, *, labels: Sequence[str] | None = None, data_d
     value = "digits" if spec is None else spec
     for source in SOURCES:
         if source.takes(value):
-            return load_function(source.open)(value, labels=labels, data_dir=data_dir)
+            return load_function(source.open)(value, labels=labels, data_dir=data_dir, columns=columns)
     path = Path(value).expanduser()
     if path.is_file():
-        raise DataError(f"{value!r} is a file, but no CSV; expected {', '.join(source.help for source in SOURCES)}")
+        raise DataError(f"{value!r} is a file, but no table; expected {', '.join(source.help for source in SOURCES)}")
     siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
     hint = near(path.name, siblings) if siblings else f"the folder {str(path.parent)!r} is missing too"
-    raise DataError(f"no folder, CSV file or source {value!r}; {hint}")
+    raise DataError(f"no folder, table or source {value!r}; {hint}")

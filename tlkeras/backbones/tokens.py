@@ -1,0 +1,126 @@
+"""Texts to token ids, as a backbone was trained on them: the vocabulary is part of its weights."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tlkeras.backbones.tokenizers import TOKENIZERS, TokenizerKind
+from tlkeras.errors import DataError
+
+BATCH = 1024  # texts tokenised at a time
+NAME = "tokens.json"
+BLANK = r"[\x00\pZ]"
+FIELDS = ("start", "end", "pad", "length", "lowercase")
+Encode = Callable[[tf.Tensor], tf.Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tokens:
+    """Texts to token ids.
+
+    Args:
+        kind: row in `TOKENIZERS`.
+        tokenizer: what splits texts, in TensorFlow operations: string (n,) -> ragged int32 (n, tokens).
+        start, end: ids put before and behind, or None.
+        pad: id that fills up the shorter texts; the model looks at no position that holds it.
+        length: tokens per text at most, `start` and `end` included; what is longer is cut.
+        lowercase: whether texts are lowercased first: as BERT did it, not by KerasHub's case folding, which also turns
+            "…" into "..." and would need one more operation of TensorFlow Text in the server.
+    """
+
+    kind: TokenizerKind
+    tokenizer: Any
+    start: int | None
+    end: int | None
+    pad: int
+    length: int
+    lowercase: bool = False
+
+    def limited(self, length: int) -> Tokens:
+        """Returns the same with another length."""
+        return replace(self, length=length)
+
+    @property
+    def encode(self) -> Encode:
+        """The function for graphs: string (n,) -> int32 (n, longest), with one position at least."""
+        room = self.length - (self.start is not None) - (self.end is not None)
+
+        def encode(texts: tf.Tensor) -> tf.Tensor:
+            # Every kind of space is one; NUL would end the text.
+            plain = tf.strings.regex_replace(texts, BLANK, " ")
+            if self.lowercase:
+                plain = tf.strings.lower(plain, encoding="utf-8")
+            ids = self.tokenizer(plain)[:, :room]
+            ones = tf.ones((tf.shape(texts)[0], 1), tf.int32)
+            around = [None if one is None else tf.RaggedTensor.from_tensor(ones * one) for one in (self.start, self.end)]
+            ids = tf.concat([part for part in (around[0], ids, around[1]) if part is not None], axis=1)
+            dense = ids.to_tensor(default_value=self.pad)
+            missing = tf.maximum(0, 1 - tf.shape(dense)[1])
+            return tf.ensure_shape(tf.pad(dense, [[0, 0], [0, missing]], constant_values=self.pad), (None, None))
+
+        return encode
+
+    @cached_property
+    def _traced(self) -> Callable[[tf.Tensor], tf.Tensor]:
+        return tf.function(self.encode, input_signature=[tf.TensorSpec((None,), tf.string)], autograph=False)
+
+    def __call__(self, texts: Sequence[str]) -> np.ndarray:
+        """Returns token ids, int32 (n, longest); shorter texts are filled up with `pad`."""
+        parts = [np.zeros((0, 1), "int32")]
+        for start in range(0, len(texts), BATCH):
+            batch = [one.encode("utf-8", "replace") for one in texts[start : start + BATCH]]
+            parts.append(self._traced(tf.constant(batch, tf.string)).numpy())
+        width = max(part.shape[1] for part in parts)
+        return np.concatenate([np.pad(part, ((0, 0), (0, width - part.shape[1])), constant_values=self.pad) for part in parts])
+
+    def lengths(self, ids: np.ndarray) -> np.ndarray:
+        """Returns how many positions of each row are no filling, int (n,)."""
+        return (ids != self.pad).cumsum(axis=1).argmax(axis=1) + 1
+
+    # === Files ===
+
+    def save(self, folder: str | Path) -> None:
+        """Writes vocabulary, `tokens.json`, and, where its kind has one, `tokenizer.json` of Hugging Face's `tokenizers`."""
+        path = Path(folder)
+        path.mkdir(parents=True, exist_ok=True)
+        self.kind.save(self.tokenizer, path)
+        told = {"kind": self.kind.name, **{name: getattr(self, name) for name in FIELDS}}
+        settings = self.kind.settings(self.tokenizer)
+        (path / NAME).write_text(json.dumps({**told, "settings": settings}, indent=2) + "\n", encoding="utf-8")
+        fast = self.fast()
+        if fast is not None:
+            fast.save(os.fspath(path / "tokenizer.json"))
+
+    def fast(self) -> Any:
+        """Returns the same as a `tokenizers.Tokenizer`, for programs without TensorFlow; None where there is none."""
+        if self.kind.fast is None:
+            return None
+        made = self.kind.fast(self.tokenizer, self.start, self.end, self.lowercase)
+        made.enable_truncation(self.length)
+        made.enable_padding(pad_id=self.pad)
+        return made
+
+
+def load(folder: str | Path) -> Tokens:
+    """Reads what `Tokens.save` wrote.
+
+    Raises:
+        DataError: when it is not there or damaged.
+    """
+    path = Path(folder)
+    try:
+        told = json.loads((path / NAME).read_text(encoding="utf-8"))
+        kind = TOKENIZERS.get(told["kind"])
+        tokenizer = kind.load(path, told["settings"])
+        return Tokens(kind=kind, tokenizer=tokenizer, **{key: told[key] for key in FIELDS})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"cannot read the tokenizer in {str(folder)!r}: {' '.join(str(error).split())[:200]}") from error

@@ -1,0 +1,146 @@
+"""What a model takes, by modality: how a source becomes a store of it, and how one thing from a user becomes an input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from tlkeras.backbones.tokens import Tokens
+from tlkeras.backbones.tokens import load as load_tokens
+from tlkeras.data import decode, texts
+from tlkeras.data.examples import Dataset, Example
+from tlkeras.data.store import DECODE_NOISE, Decoder, Progress, Store, materialise
+from tlkeras.errors import DataError
+from tlkeras.startup import filtered_stderr
+
+TOKENIZER = "tokenizer"  # folder of the vocabulary, in a run and beside artifacts
+
+
+class Inputs(Protocol):
+    """What a model takes."""
+
+    @property
+    def modality(self) -> str:
+        """`"image"`, `"text"` or `"sequence"`."""
+
+    def materialise(
+        self, dataset: Dataset, *, cache_dir: Path | None = None, strict: bool = False, progress: Progress | None = None
+    ) -> Store:
+        """Turns every example of a source into what the model takes."""
+
+    def read(self, given: str) -> np.ndarray:
+        """Returns one input, (1, …), of what a user gave: a file, or a text.
+
+        Raises:
+            DataError: when it cannot be read.
+        """
+
+    def encoded(self, example: Example) -> bytes:
+        """Returns an example as clients send it: an encoded picture, or a text in UTF-8."""
+
+    def metadata(self) -> dict[str, str]:
+        """Returns what travels with the artifacts."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pictures:
+    """Square RGB pictures of `size` pixels."""
+
+    size: int
+    resize: str
+    modality: str = "image"
+
+    def materialise(
+        self, dataset: Dataset, *, cache_dir: Path | None = None, strict: bool = False, progress: Progress | None = None
+    ) -> Store:
+        _check(dataset, self.modality)
+        return materialise(dataset, size=self.size, resize=self.resize, cache_dir=cache_dir, strict=strict, progress=progress)
+
+    @cached_property
+    def _decoder(self) -> Decoder:
+        return Decoder(self.size, self.resize)
+
+    def read(self, given: str) -> np.ndarray:
+        picture = np.zeros((1, self.size, self.size, 3), "uint8")
+        with filtered_stderr(DECODE_NOISE):
+            reading = self._decoder.read(Example(id=given, label="", path=Path(given)), picture[0])
+        if reading.bad:
+            raise DataError(f"{given}: {reading.bad.reason}")
+        return picture
+
+    def encoded(self, example: Example) -> bytes:
+        return decode.encode_png(example.array) if example.array is not None else decode.read_image_bytes(example.path or example.id)
+
+    def metadata(self) -> dict[str, str]:
+        return {"resize": self.resize, "image_size": str(self.size)}
+
+    @property
+    def decode(self) -> Callable[[Any], Any]:
+        """Encoded picture -> uint8 (size, size, 3), in TensorFlow."""
+        return partial(decode.decode_and_resize, size=self.size, resize=self.resize)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Texts:
+    """Texts as token ids."""
+
+    tokens: Tokens
+    modality: str = "text"
+
+    def materialise(
+        self, dataset: Dataset, *, cache_dir: Path | None = None, strict: bool = False, progress: Progress | None = None
+    ) -> Store:
+        _check(dataset, self.modality)
+        bad = [note for note in dataset.notes if note.action == "skipped"]
+        if strict and bad:
+            raise DataError(f"{len(bad)} texts cannot be used, the first is {bad[0].path}: {bad[0].reason}; mend it, or leave --strict out")
+        store = texts.materialise(dataset, encode=self.tokens, lengths=self.tokens.lengths, length=self.tokens.length)
+        if progress:
+            progress(len(store), len(store))
+        return store
+
+    def fitted(self, dataset: Dataset, asked: int | None) -> tuple[Texts, Any]:
+        """Returns the same with a length that fits the data (or the one asked for), and the table of lengths as a note."""
+        lengths = self.tokens.lengths(self.tokens([example.text or "" for example in dataset.examples]))
+        length = min(asked or texts.fitting(lengths, self.tokens.length), self.tokens.length)
+        return Texts(tokens=self.tokens.limited(length)), texts.length_note(lengths, length)
+
+    def read(self, given: str) -> np.ndarray:
+        return self.tokens([given])
+
+    def encoded(self, example: Example) -> bytes:
+        return (example.text or "").encode("utf-8", "replace")
+
+    def metadata(self) -> dict[str, str]:
+        return {"modality": "text", "max_length": str(self.tokens.length), "pad": str(self.tokens.pad)}
+
+
+def bert_vocabulary(inputs: Inputs) -> tuple[str, ...] | None:
+    """Returns the word pieces by id, where the model of texts is one of BERT's kind."""
+    if not isinstance(inputs, Texts) or inputs.tokens.kind.name != "word_piece" or inputs.tokens.pad != 0:
+        return None
+    return tuple(inputs.tokens.tokenizer.get_vocabulary())
+
+
+def texts_of(folder: Path) -> Texts:
+    """Opens the vocabulary beside a model.
+
+    Raises:
+        DataError: when it is not there or damaged.
+    """
+    return Texts(tokens=load_tokens(folder / TOKENIZER))
+
+
+def _check(dataset: Dataset, modality: str) -> None:
+    """Refuses texts for a model of pictures, and the other way round."""
+    if dataset.modality != modality:
+        ways = {"image": "--backbone efficientnet", "text": "--backbone bert", "sequence": "--backbone rnn"}
+        raise DataError(
+            f"{dataset.name} holds {dataset.modality} examples and the backbone takes {modality}; "
+            f"use a backbone for them, for example {ways[dataset.modality]}"
+        )
