@@ -28,7 +28,10 @@ def write(graph: Graph, path: Path, options: SavedModelOptions) -> None:
         if graph.spec.features_layer:
             signatures["embed"] = _signature(given, lambda out: {name: out[name] for name in (FEATURES, STATUS) if name in out}, answer)
     strip = tf.saved_model.SaveOptions(experimental_debug_stripper=True)
-    tf.saved_model.save(graph.module, str(path), signatures=signatures, options=strip)
+    module = tf.Module()
+    module.weights, module.tracked = graph.module.weights, list(graph.spec.tracked)  # converters could not take the second
+    module.saved_models = getattr(graph.module, "saved_models", [])
+    tf.saved_model.save(module, str(path), signatures=signatures, options=strip)
 
 
 # The suffix of `image_bytes` makes TF Serving's REST API take base64.

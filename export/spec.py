@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,6 +45,7 @@ class ExportSpec:
             SavedModel. None for models that take no pictures.
         tokenise: texts (strings (n,)) -> token ids (n, tokens), in TensorFlow; traced into the SavedModel. None for models that
             take no texts.
+        tracked: what `tokenise` uses and a SavedModel must keep: tables, for example.
         vocabulary: of a BERT tokeniser, by id: TFLite files then take `ids`, `mask` and `segment_ids` and hold it, as MediaPipe's
             `TextClassifier` asks.
         assets: writes what artifacts without a tokeniser need beside them into a folder; None where there is nothing.
@@ -55,6 +56,7 @@ class ExportSpec:
     labels: tuple[str, ...] | None = None
     decode: Callable[[Any], Any] | None = None
     tokenise: Callable[[Any], Any] | None = None
+    tracked: Sequence[Any] = ()
     vocabulary: tuple[str, ...] | None = None
     assets: Callable[[Any], None] | None = None
     features_layer: str | None = None

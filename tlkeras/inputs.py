@@ -99,7 +99,7 @@ class Texts:
         bad = [note for note in dataset.notes if note.action == "skipped"]
         if strict and bad:
             raise DataError(f"{len(bad)} texts cannot be used, the first is {bad[0].path}: {bad[0].reason}; mend it, or leave --strict out")
-        store = texts.materialise(dataset, encode=self.tokens, lengths=self.tokens.lengths, length=self.tokens.length)
+        store = texts.materialise(dataset, encode=self.tokens, lengths=None if self.tokens.fixed else self.tokens.lengths)
         if progress:
             progress(len(store), len(store))
         return store

@@ -319,6 +319,7 @@ def _export(
         labels=dataset.labels,
         decode=inputs.decode if isinstance(inputs, Pictures) else None,
         tokenise=inputs.tokens.encode if isinstance(inputs, Texts) else None,
+        tracked=inputs.tokens.tracked if isinstance(inputs, Texts) else (),
         vocabulary=bert_vocabulary(inputs),
         assets=inputs.tokens.save if isinstance(inputs, Texts) else None,
         features_layer=models.FEATURES,

@@ -170,7 +170,10 @@ def test_a_cache_that_cannot_be_written_does_not_matter(tmp_path, monkeypatch):
 
 
 def test_two_processes_at_once_both_get_the_weights(cache):
-    code = "from tlkeras.backbones.load import load; import hashlib as h; w = load('efficientnet', image_size=64).model.weights; print(h.sha256(w[0].numpy()).hexdigest())"
+    code = (
+        "from tlkeras.backbones.load import load; import hashlib; w = load('efficientnet', image_size=64).model.weights;"
+        "print(hashlib.sha256(w[0].numpy()).hexdigest())"
+    )
     running = [
         subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT)
         for _ in range(2)

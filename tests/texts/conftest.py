@@ -37,24 +37,18 @@ EXTRA = {
 }
 
 
+LETTERS = [chr(one) for one in range(33, 127)]
+
+
 def word_piece():
-    return {
-        "vocabulary": [
-            "[PAD]",
-            "[UNK]",
-            "[CLS]",
-            "[SEP]",
-            "[MASK]",
-            *WORDS,
-            *"abcdefghijklmnopqrstuvwxyz.,!'",
-            *(f"##{c}" for c in "abcdefghijklmnopqrstuvwxyz"),
-        ]
-    }
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS, *LETTERS, *(f"##{one}" for one in LETTERS)]
+    return {"vocabulary": list(dict.fromkeys(pieces))}
 
 
 def byte_pair(specials):
-    letters = ["Ġ", *"abcdefghijklmnopqrstuvwxyz.,!'"]
-    tokens = list(dict.fromkeys([*specials, *letters, "Ġg", "oo", "Ġb"]))
+    from keras_hub.src.tokenizers.byte_pair_tokenizer import bytes_to_unicode
+
+    tokens = list(dict.fromkeys([*specials, *bytes_to_unicode()[1], "Ġg", "oo", "Ġb"]))
     return {"vocabulary": {token: i for i, token in enumerate(tokens)}, "merges": ["Ġ g", "o o", "Ġ b"]}
 
 
@@ -64,7 +58,7 @@ def sentence_piece(specials):
     model = io.BytesIO()
     lines = (" ".join(WORDS) + " " + text for text, _ in sentences(200, seed=1))
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(lines), model_writer=model, vocab_size=60, model_type="unigram", minloglevel=2, **specials
+        sentence_iterator=iter(lines), model_writer=model, vocab_size=44, model_type="unigram", minloglevel=2, **specials
     )
     return {"proto": model.getvalue()}
 

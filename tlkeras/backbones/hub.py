@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -85,7 +86,13 @@ def _tokens(row: Backbone, tokenizer: Any, base: Any) -> Tokens:
     if hasattr(tokenizer, "lowercase"):
         tokenizer.lowercase, tokenizer.strip_accents = False, lowercase
     length = min(row.input_size, getattr(base, "max_sequence_length", row.input_size) or row.input_size)
-    return Tokens(kind=kind, tokenizer=tokenizer, start=start, end=end, pad=pad or 0, length=length, lowercase=lowercase)
+    with tempfile.TemporaryDirectory() as folder:
+        # As it will be read from a run: without the family's own handling of special tokens, which a text must not spell.
+        kind.save(tokenizer, Path(folder))
+        plain = kind.load(Path(folder), kind.settings(tokenizer))
+    return Tokens(
+        kind=kind, tokenizer=plain, start=start, end=end, pad=pad or 0, length=length, lowercase=lowercase, fixed=row.fixed_length
+    )
 
 
 def _read(row: Backbone, folder: str, what: str) -> Any:
@@ -93,7 +100,7 @@ def _read(row: Backbone, folder: str, what: str) -> Any:
 
     try:
         return getattr(keras_hub.models, f"{row.app}{what}").from_preset(folder)
-    except (ValueError, KeyError, TypeError, OSError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, OSError, AttributeError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise WeightsMismatch(f"{folder!r} holds no {what.lower()} for {row.name} that KerasHub can read: {reason}") from error
 

@@ -89,6 +89,7 @@ class Backbone:
             keras.applications adds that layer to EfficientNet V1 only for `weights="imagenet"`.
         tokenizer: texts: name in `TOKENIZERS`.
         specials: texts: the tokens put before and behind a text, and the one that fills up, as attributes of the tokenizer.
+        fixed_length: texts: whether the answer depends on the filling, so that every text is filled up to one length.
         options: what the builder is told besides, for networks whose weights do not tell.
         refuses: format -> why this network cannot be exported to it.
         weights: where its numbers can come from, best first.
@@ -112,6 +113,7 @@ class Backbone:
     rescale: tuple[float, ...] = ()
     tokenizer: str = ""
     specials: tuple[str | None, str | None, str] = (None, None, "pad")
+    fixed_length: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
     refuses: Mapping[str, str] = field(default_factory=dict)
     weights: tuple[WeightsSource, ...] = field(default=(KerasDownload(),))

@@ -30,6 +30,7 @@ def _family(
     source: str,
     refuses: dict[str, str] | None = None,
     wheels: dict[str, WeightsSource] | None = None,
+    fixed_length: bool = False,
 ) -> list[Backbone]:
     """Returns the rows of networks that differ in size only."""
     return [
@@ -49,6 +50,7 @@ def _family(
             stages=(("embeddings", "*embedding*"), *((f"layer{i}", f"{layer}_{i}") for i in range(layers))),
             params=params,
             top1=None,
+            fixed_length=fixed_length,
             refuses=refuses or {},
             weights=(*((wheels[name],) if wheels and name in wheels else ()), *((HubPreset(preset=preset),) if preset else ())),
             license=license,
@@ -212,6 +214,7 @@ _FNET = _family(
     license="Apache-2.0",
     source="https://arxiv.org/abs/2105.03824",
     refuses={"tflite": NO_FOURIER, "onnx": NO_FOURIER},
+    fixed_length=True,  # the Fourier transform runs over the filling too
 )
 
 _GPT2 = _family(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +21,15 @@ class TokenizerKind:
     Args:
         name: short name.
         hub: class in `keras_hub.tokenizers`, with the same files in all families.
+        read: folder with the vocabulary -> what the class is told of it.
+        resources: attributes of the tokenizer that hold what a SavedModel must keep: tables, a SentencePiece model.
         fast: (tokenizer, start, end, lowercase) -> `tokenizers.Tokenizer`, or None where that library cannot do the same.
     """
 
     name: str
     hub: str
+    read: Callable[[Path], dict[str, Any]]
+    resources: tuple[str, ...] = ()
     fast: Callable[[Any, int | None, int | None, bool], Any] | None = None
 
     def settings(self, tokenizer: Any) -> dict[str, Any]:
@@ -39,9 +44,37 @@ class TokenizerKind:
         """Returns a tokenizer with the vocabulary of a folder."""
         import keras_hub
 
-        tokenizer = getattr(keras_hub.tokenizers, self.hub)(**{k: v for k, v in settings.items() if k in SETTINGS})
-        tokenizer.load_assets(str(folder))
+        told = {key: value for key, value in settings.items() if key in SETTINGS}
+        tokenizer = getattr(keras_hub.tokenizers, self.hub)(**self.read(folder), **told)
+        # Tables and models made while a function is traced would end with the tracing.
+        tokenizer._maybe_initialized_tf()
+        if hasattr(tokenizer, "cache"):
+            tokenizer.cache = _Forgetful()
         return tokenizer
+
+    def tracked(self, tokenizer: Any) -> list[Any]:
+        """Returns what a SavedModel must keep."""
+        return [getattr(tokenizer, name) for name in self.resources]
+
+
+class _Forgetful:
+    """What `BytePairTokenizer` uses in place of its cache of words.
+
+    The cache is a table that grows with every new word: in a server, for ever, with the words of all users. The
+    tokenizer asks it, inserts what it lacks, and asks again; so it is enough to hand back what was just inserted.
+    """
+
+    def __init__(self) -> None:
+        self._made: Any = None
+
+    def lookup(self, keys: Any) -> Any:
+        import tensorflow as tf
+
+        made, self._made = self._made, None
+        return tf.zeros_like(keys) if made is None else made
+
+    def insert(self, keys: Any, values: Any) -> None:
+        self._made = values
 
 
 # === For programs without TensorFlow ===
@@ -96,12 +129,37 @@ def _around(made: Any, start: int | None, end: int | None) -> Any:
     return made
 
 
+# === Files, as KerasHub's `save_assets` writes them ===
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").split("\n")[:-1]
+
+
+def _read_word_piece(folder: Path) -> dict[str, Any]:
+    return {"vocabulary": _lines(folder / "vocabulary.txt")}
+
+
+def _read_byte_pair(folder: Path) -> dict[str, Any]:
+    return {"vocabulary": json.loads((folder / "vocabulary.json").read_text(encoding="utf-8")), "merges": _lines(folder / "merges.txt")}
+
+
+def _read_sentence_piece(folder: Path) -> dict[str, Any]:
+    return {"proto": (folder / "vocabulary.spm").read_bytes()}
+
+
 TOKENIZERS: Registry[TokenizerKind] = Registry(
     "tokenizer",
     [
-        TokenizerKind(name="word_piece", hub="WordPieceTokenizer", fast=_word_piece),
-        TokenizerKind(name="byte_pair", hub="BytePairTokenizer", fast=_byte_pair),
-        TokenizerKind(name="sentence_piece", hub="SentencePieceTokenizer"),
-        TokenizerKind(name="xlm_sentence_piece", hub="XLMRobertaTokenizer"),
+        TokenizerKind(name="word_piece", hub="WordPieceTokenizer", read=_read_word_piece, fast=_word_piece),
+        TokenizerKind(
+            name="byte_pair",
+            hub="BytePairTokenizer",
+            read=_read_byte_pair,
+            resources=("byte2unicode", "token_to_id_map", "merge_ranks"),
+            fast=_byte_pair,
+        ),
+        TokenizerKind(name="sentence_piece", hub="SentencePieceTokenizer", read=_read_sentence_piece, resources=("_sentence_piece",)),
+        TokenizerKind(name="xlm_sentence_piece", hub="XLMRobertaTokenizer", read=_read_sentence_piece, resources=("_sentence_piece",)),
     ],
 )

@@ -19,7 +19,7 @@ from tlkeras.errors import DataError
 BATCH = 1024  # texts tokenised at a time
 NAME = "tokens.json"
 BLANK = r"[\x00\pZ]"
-FIELDS = ("start", "end", "pad", "length", "lowercase")
+FIELDS = ("start", "end", "pad", "length", "lowercase", "fixed")
 Encode = Callable[[tf.Tensor], tf.Tensor]
 
 
@@ -35,6 +35,7 @@ class Tokens:
         length: tokens per text at most, `start` and `end` included; what is longer is cut.
         lowercase: whether texts are lowercased first: as BERT did it, not by KerasHub's case folding, which also turns
             "…" into "..." and would need one more operation of TensorFlow Text in the server.
+        fixed: whether every text is filled up to `length`, for models whose answers depend on the filling.
     """
 
     kind: TokenizerKind
@@ -44,6 +45,7 @@ class Tokens:
     pad: int
     length: int
     lowercase: bool = False
+    fixed: bool = False
 
     def limited(self, length: int) -> Tokens:
         """Returns the same with another length."""
@@ -64,7 +66,7 @@ class Tokens:
             around = [None if one is None else tf.RaggedTensor.from_tensor(ones * one) for one in (self.start, self.end)]
             ids = tf.concat([part for part in (around[0], ids, around[1]) if part is not None], axis=1)
             dense = ids.to_tensor(default_value=self.pad)
-            missing = tf.maximum(0, 1 - tf.shape(dense)[1])
+            missing = tf.maximum(0, (self.length if self.fixed else 1) - tf.shape(dense)[1])
             return tf.ensure_shape(tf.pad(dense, [[0, 0], [0, missing]], constant_values=self.pad), (None, None))
 
         return encode
@@ -84,7 +86,12 @@ class Tokens:
 
     def lengths(self, ids: np.ndarray) -> np.ndarray:
         """Returns how many positions of each row are no filling, int (n,)."""
-        return (ids != self.pad).cumsum(axis=1).argmax(axis=1) + 1
+        return np.maximum(1, np.where(ids != self.pad, np.arange(1, ids.shape[1] + 1), 0).max(axis=1, initial=1))
+
+    @property
+    def tracked(self) -> list[Any]:
+        """What a SavedModel with `encode` in it must keep."""
+        return self.kind.tracked(self.tokenizer)
 
     # === Files ===
 
@@ -106,7 +113,7 @@ class Tokens:
             return None
         made = self.kind.fast(self.tokenizer, self.start, self.end, self.lowercase)
         made.enable_truncation(self.length)
-        made.enable_padding(pad_id=self.pad)
+        made.enable_padding(pad_id=self.pad, length=self.length if self.fixed else None)
         return made
 
 

@@ -25,18 +25,16 @@ def fitting(lengths: np.ndarray, most: int) -> int:
     return int(min(most, -(-np.quantile(lengths, MOST) // ROUND) * ROUND)) if len(lengths) else most
 
 
-def materialise(dataset: Dataset, *, encode: Encode, lengths: Lengths, length: int) -> Store:
+def materialise(dataset: Dataset, *, encode: Encode, lengths: Lengths | None) -> Store:
     """Turns every text into token ids.
 
     Args:
         dataset: what a source gave; texts that are empty or not UTF-8 were left out there.
-        encode: texts -> token ids; what is longer than `length` is cut there.
-        lengths: token ids -> how many of them are text.
-        length: tokens per text at most.
+        encode: texts -> token ids.
+        lengths: token ids -> how many of them are text; None for models that see the filling.
     """
     texts = [example.text or "" for example in dataset.examples]
     ids = encode(texts)
-    ids = ids[:, : max(1, int(lengths(ids).max(initial=1)))]
     places = {label: index for index, label in enumerate(dataset.labels)}
     skipped = tuple(note for note in dataset.notes if note.action == "skipped")
     return Store(
@@ -49,7 +47,7 @@ def materialise(dataset: Dataset, *, encode: Encode, lengths: Lengths, length: i
         skipped=skipped,
         notes=tuple(note for note in dataset.notes if note.action != "skipped"),
         alike=tuple(_alike(text) for text in texts),
-        lengths=np.asarray(lengths(ids)),
+        lengths=None if lengths is None else np.asarray(lengths(ids)),
         noun="text",
     )
 
