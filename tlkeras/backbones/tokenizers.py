@@ -52,6 +52,11 @@ class TokenizerKind:
             tokenizer.cache = _Forgetful()
         return tokenizer
 
+    def renew(self, tokenizer: Any) -> None:
+        """Makes a SentencePiece model again: TensorFlow drops it whenever a seed is set, with its cache of eager kernels."""
+        if hasattr(tokenizer, "_set_proto_tf"):
+            tokenizer._set_proto_tf(tokenizer.proto)
+
     def tracked(self, tokenizer: Any) -> list[Any]:
         """Returns what a SavedModel must keep."""
         return [getattr(tokenizer, name) for name in self.resources]

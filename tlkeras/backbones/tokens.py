@@ -54,6 +54,7 @@ class Tokens:
     @property
     def encode(self) -> Encode:
         """The function for graphs: string (n,) -> int32 (n, longest), with one position at least."""
+        self.kind.renew(self.tokenizer)
         room = self.length - (self.start is not None) - (self.end is not None)
 
         def encode(texts: tf.Tensor) -> tf.Tensor:
@@ -75,12 +76,19 @@ class Tokens:
     def _traced(self) -> Callable[[tf.Tensor], tf.Tensor]:
         return tf.function(self.encode, input_signature=[tf.TensorSpec((None,), tf.string)], autograph=False)
 
+    def _encoded(self, texts: tf.Tensor) -> tf.Tensor:
+        try:
+            return self._traced(texts)
+        except tf.errors.NotFoundError:  # see TokenizerKind.renew
+            del self.__dict__["_traced"]
+            return self._traced(texts)
+
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
         """Returns token ids, int32 (n, longest); shorter texts are filled up with `pad`."""
         parts = [np.zeros((0, 1), "int32")]
         for start in range(0, len(texts), BATCH):
             batch = [one.encode("utf-8", "replace") for one in texts[start : start + BATCH]]
-            parts.append(self._traced(tf.constant(batch, tf.string)).numpy())
+            parts.append(self._encoded(tf.constant(batch, tf.string)).numpy())
         width = max(part.shape[1] for part in parts)
         return np.concatenate([np.pad(part, ((0, 0), (0, width - part.shape[1])), constant_values=self.pad) for part in parts])
 
