@@ -64,7 +64,7 @@ def open_artifact(path: str | Path) -> Predictor:
     """Opens a classifier that tlkeras exported.
 
     Raises:
-        ExportError: when it is no artifact, is damaged, or takes something else than one square picture or token ids.
+        ExportError: when it is no artifact, is damaged, or takes something else than one square picture, token ids or a sequence.
     """
     path = Path(path)
     kind = kind_of(path)
@@ -72,13 +72,13 @@ def open_artifact(path: str | Path) -> Predictor:
         with filtered_stderr(re.compile(r"Created TensorFlow Lite XNNPACK delegate|" + KNOWN_NOISE.pattern)):
             name, shape = INPUTS[kind](path)
             call, runtime = runner.READERS[kind](str(path), [name])
-            takes = "float32" if len(shape) == 4 else "int32"
-            if len(shape) in (2, 4):  # the first call prints too
+            takes = "int32" if len(shape) == 2 else "float32"
+            if len(shape) in (2, 3, 4):  # the first call prints too
                 call({name: np.ones((1, *(side if isinstance(side, int) and side > 1 else 4 for side in shape[1:])), takes)})
     except Exception as error:  # three runtimes, each with errors of its own
         raise ExportError(f"cannot open {str(path)!r}: {' '.join(str(error).split())[:300]}") from error
-    if len(shape) != 2 and (len(shape) != 4 or shape[1] != shape[2] or shape[3] != 3):
-        raise ExportError(f"{str(path)!r} takes an input of shape {shape}; expected square RGB pictures, or token ids")
+    if len(shape) not in (2, 3) and (len(shape) != 4 or shape[1] != shape[2] or shape[3] != 3):
+        raise ExportError(f"{str(path)!r} takes an input of shape {shape}; expected square RGB pictures, token ids or sequences")
     return Predictor(runtime=runtime, input_name=name, dtype=takes, call=call)
 
 

@@ -71,12 +71,23 @@ class ModelConfig:
     max_length: int | None = key(
         None, "Tokens per text, at most; the rest is cut.", unset="what leaves 95 % of the texts whole", metavar="N"
     )
+    backbone_options: tuple[str, ...] = key(
+        (), "Sizes of networks to train by oneself, as NAME=VALUE, comma-separated.", unset="the backbone's own", metavar="OPTIONS"
+    )
     dropout: float = key(0.2, "Fraction of the features dropped before the head, in training.")
 
     def __post_init__(self) -> None:
         _within("image_size", self.image_size, 8, 4096)
-        _within("max_length", self.max_length, 4, 65536)
+        _within("max_length", self.max_length, 1, 65536)
+        self.options()
         _within("dropout", self.dropout, 0.0, 0.95)
+
+    def options(self) -> dict[str, str]:
+        """Returns the sizes as name -> value."""
+        parts = [one.partition("=") for one in self.backbone_options]
+        if any(not (name and sign and value) for name, sign, value in parts):
+            raise ConfigError(f"backbone_options is {','.join(self.backbone_options)!r}; expected NAME=VALUE, comma-separated")
+        return {name.strip(): value.strip() for name, _, value in parts}
 
 
 @dataclass(frozen=True, kw_only=True)

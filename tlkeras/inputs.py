@@ -12,7 +12,7 @@ import numpy as np
 
 from tlkeras.backbones.tokens import Tokens
 from tlkeras.backbones.tokens import load as load_tokens
-from tlkeras.data import decode, texts
+from tlkeras.data import decode, sequences, texts
 from tlkeras.data.examples import Dataset, Example
 from tlkeras.data.store import DECODE_NOISE, Decoder, Progress, Store, materialise
 from tlkeras.errors import DataError
@@ -118,6 +118,36 @@ class Texts:
 
     def metadata(self) -> dict[str, str]:
         return {"modality": "text", "max_length": str(self.tokens.length), "pad": str(self.tokens.pad)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sequences:
+    """Sequences of `time` steps of `features` numbers."""
+
+    time: int
+    features: int
+    modality: str = "sequence"
+
+    def materialise(
+        self, dataset: Dataset, *, cache_dir: Path | None = None, strict: bool = False, progress: Progress | None = None
+    ) -> Store:
+        _check(dataset, self.modality)
+        return sequences.materialise(dataset, time=self.time, features=self.features)
+
+    def read(self, given: str) -> np.ndarray:
+        try:
+            array = np.load(given, allow_pickle=False) if given.endswith(".npy") else np.loadtxt(given, delimiter=",", ndmin=2)
+        except (OSError, ValueError) as error:
+            raise DataError(f"{given}: {error}; expected an .npy file, or a CSV of numbers, (time, {self.features})") from error
+        if array.ndim != 2 or array.shape[1] != self.features:
+            raise DataError(f"{given} has the shape {array.shape}; expected (time, {self.features})")
+        return sequences.fitted(array.astype("float32"), self.time)[None]
+
+    def encoded(self, example: Example) -> bytes:
+        return b""
+
+    def metadata(self) -> dict[str, str]:
+        return {"modality": "sequence", "time": str(self.time), "features": str(self.features)}
 
 
 def bert_vocabulary(inputs: Inputs) -> tuple[str, ...] | None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 
 from tlkeras import freezing
 from tlkeras.backbones.load import load
 from tlkeras.backbones.pooling import FEATURES, POOLINGS
-from tlkeras.backbones.registry import BACKBONES
+from tlkeras.backbones.registry import find
 from tlkeras.backbones.row import Backbone
 from tlkeras.backbones.stages import stage_of
 from tlkeras.backbones.tokens import Tokens
@@ -49,6 +51,8 @@ def build(
     weights: str = "pretrained",
     head: str = "classification",
     dropout: float = 0.2,
+    options: Mapping[str, Any] | None = None,
+    data: Mapping[str, Any] | None = None,
 ) -> TaskModel:
     """Builds a task model.
 
@@ -59,14 +63,15 @@ def build(
         weights: `pretrained`, `wheel`, `keras`, `hub`, `none`, a file, or a folder for text backbones.
         head: name in the head registry.
         dropout: fraction of the features dropped before the head, in training.
+        options, data: see `tlkeras.backbones.load.load`.
 
     Raises:
         UnknownName, ConfigError, WeightsError: as the parts raise them.
     """
-    row, head_row = BACKBONES.get(backbone), HEADS.get(head)
+    row, head_row = find(backbone), HEADS.get(head)
 
     # === Contract and backbone ===
-    base = load(row.name, image_size=image_size, weights=weights)
+    base = load(row.name, image_size=image_size, weights=weights, options=options, data=data)
     below = [layer.name for layer in base.model.layers]
 
     # === Head ===

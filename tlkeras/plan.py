@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from tlkeras.backbones.registry import BACKBONES
+from tlkeras.backbones.registry import find
 from tlkeras.backbones.row import Backbone
 from tlkeras.config import RunConfig
 from tlkeras.data.augment_registry import AUGMENTS
@@ -24,13 +24,13 @@ def effective(config: RunConfig) -> RunConfig:
         UnknownName: for a backbone, recipe, augmentation or format that is not registered.
         ConfigError: for values that contradict each other.
     """
-    row = BACKBONES.get(config.model.backbone)
+    row = find(config.model.backbone)
     recipe = _recipe(config)
     last = recipe.stages_for(row.modality)[-1]
     _check_modality(config, row)
     AUGMENTS.get(config.train.augment)
     unfreeze = None if config.train.freeze_rules else (config.train.unfreeze or last.unfreeze)
-    if unfreeze is not None:
+    if unfreeze is not None and row.stages:
         parse(unfreeze, [name for name, _ in row.stages])
     return config.updated(
         backbone=row.name,
@@ -62,7 +62,7 @@ def _check_modality(config: RunConfig, row: Backbone) -> None:
 
 def image_size(config: RunConfig) -> int:
     """Returns the side of the input in pixels, as said or as the backbone has it."""
-    return config.model.image_size or BACKBONES.get(config.model.backbone).input_size
+    return config.model.image_size or find(config.model.backbone).input_size
 
 
 def _recipe(config: RunConfig) -> Recipe:
@@ -83,7 +83,7 @@ def stages(config: RunConfig, stage_names: Sequence[str]) -> list[tuple[Stage, t
         config: an effective config.
         stage_names: the backbone's stages, from input to output.
     """
-    every = RECIPES.get(config.train.recipe or "").stages_for(BACKBONES.get(config.model.backbone).modality)
+    every = RECIPES.get(config.train.recipe or "").stages_for(find(config.model.backbone).modality)
     last = every[-1]
     rate = last.learning_rate if config.train.learning_rate is None else config.train.learning_rate
     last = dataclasses.replace(last, epochs=config.train.epochs or last.epochs, learning_rate=rate)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from tlkeras import runs, workflow
-from tlkeras.backbones.registry import BACKBONES
+from tlkeras.backbones.registry import find
 from tlkeras.errors import DataError, ZooError
 from tlkeras.evaluation import metrics
 from tlkeras.export import evidence
@@ -134,11 +134,11 @@ def _content(run: Run, exported: Mapping[str, Any], data_licence: str, data_sour
     summary, environment = (json.loads(path.read_text(encoding="utf-8")) for path in (run.metrics, run.environment))
     held_out = "test" if summary["test"]["n"] else "val"
     truth, predicted = _predictions(run, held_out, labels)
-    row = BACKBONES.get(config.model.backbone)
+    row = find(config.model.backbone)
     source = config.data.source or "digits"
     return {
         **{key: exported[key] for key in ("tlkeras", "labels", "inputs", "outputs", "metadata")},
-        "task": "text classification" if row.modality == "text" else "image classification",
+        "task": f"{row.modality} classification",
         "artifacts": {name: _record(one) for name, one in exported["artifacts"].items()},
         "metrics": {name: {**summary[name], "interval": interval(summary[name])} for name in ("val", "test")},
         "held_out": held_out,

@@ -13,6 +13,7 @@ import numpy as np
 
 from tlkeras import runs
 from tlkeras.backbones.hub import TOKEN_IDS
+from tlkeras.backbones.scratch import SEQUENCE
 from tlkeras.backbones.weights import read_keras
 from tlkeras.config import RunConfig
 from tlkeras.data.examples import Dataset
@@ -26,7 +27,7 @@ from tlkeras.evaluation import metrics
 from tlkeras.evaluation.metrics import Score
 from tlkeras.export.manifest import read_manifest
 from tlkeras.export.read import open_artifact
-from tlkeras.inputs import Inputs, Pictures, texts_of
+from tlkeras.inputs import Inputs, Pictures, Sequences, texts_of
 from tlkeras.reporting import SILENT, Reporter
 from tlkeras.runs import Run
 
@@ -84,12 +85,19 @@ def _open_keras(path: Path, run: Run | None) -> Target:
     return Target(
         scores=partial(keras_scores, model),
         runtime=f"keras {keras.__version__}",
-        inputs=texts_of(run.root)
-        if model.inputs[0].name == TOKEN_IDS
-        else Pictures(size=int(model.input_shape[1]), resize=config.data.resize),
+        inputs=_inputs_of_keras(model, config, run),
         labels=runs.read_labels(run),
         run=run,
     )
+
+
+def _inputs_of_keras(model: keras.Model, config: RunConfig, run: Run) -> Inputs:
+    (given,) = model.inputs
+    if given.name == TOKEN_IDS:
+        return texts_of(run.root)
+    if given.name == SEQUENCE:
+        return Sequences(time=int(given.shape[1]), features=int(given.shape[2]))
+    return Pictures(size=int(given.shape[1]), resize=config.data.resize)
 
 
 def inputs_of(metadata: Mapping[str, str], folder: Path) -> Inputs:
@@ -101,6 +109,8 @@ def inputs_of(metadata: Mapping[str, str], folder: Path) -> Inputs:
     """
     if metadata.get("modality") == "text":
         return texts_of(folder)
+    if metadata.get("modality") == "sequence":
+        return Sequences(time=int(metadata["time"]), features=int(metadata["features"]))
     return Pictures(size=int(metadata["image_size"]), resize=metadata["resize"])
 
 

@@ -19,6 +19,7 @@ import tensorflow as tf
 from tlkeras import config as configs
 from tlkeras import freezing, models, plan, runs
 from tlkeras.config import RunConfig
+from tlkeras.data import sequences
 from tlkeras.data.audit import Audit, audit
 from tlkeras.data.examples import Dataset, Issue
 from tlkeras.data.sources.columns import Columns
@@ -36,7 +37,7 @@ from tlkeras.export.formats import FORMATS
 from tlkeras.export.graph import precision_gap
 from tlkeras.export.parity import Samples
 from tlkeras.export.spec import ExportSpec
-from tlkeras.inputs import TOKENIZER, Inputs, Pictures, Texts, bert_vocabulary
+from tlkeras.inputs import TOKENIZER, Inputs, Pictures, Sequences, Texts, bert_vocabulary
 from tlkeras.models import TaskModel
 from tlkeras.reporting import SILENT, Reporter
 from tlkeras.runs import Run
@@ -123,7 +124,7 @@ def _finetune(config: RunConfig, run: Run, dataset: Dataset | None, reporter: Re
     dataset = _open(config, dataset, reporter)
     config = _with_splits(config, dataset)
     with clock.phase("build"):
-        task = build(config, len(dataset.labels))
+        task = build(config, len(dataset.labels), dataset)
         for _, rules in plan.stages(config, task.stage_names):  # rules that do not fit are found before the pictures are read
             freezing.apply(task.model, rules, stages=task.stages)
     data = _prepare(config, dataset, task, run, clock, reporter)
@@ -194,14 +195,26 @@ def _with_splits(config: RunConfig, dataset: Dataset) -> RunConfig:
     return config.updated(val_split=plan.SPLIT if val is None else val, test_split=plan.SPLIT if test is None else test)
 
 
-def build(config: RunConfig, classes: int) -> TaskModel:
-    """Builds the task model of an effective config, under its dtype policy, which is put back afterwards."""
+def build(config: RunConfig, classes: int, dataset: Dataset | None = None) -> TaskModel:
+    """Builds the task model of an effective config, under its dtype policy, which is put back afterwards.
+
+    Args:
+        config: what to build.
+        classes: number of outputs.
+        dataset: the examples, for networks of sequences, which must know their shape.
+    """
     before = keras.config.dtype_policy()
     try:
         if config.train.mixed_precision:
             keras.config.set_dtype_policy("mixed_float16" if tf.config.list_physical_devices("GPU") else "mixed_bfloat16")
         return models.build(
-            config.model.backbone, classes, image_size=config.model.image_size, weights=config.model.weights, dropout=config.model.dropout
+            config.model.backbone,
+            classes,
+            image_size=config.model.image_size,
+            weights=config.model.weights,
+            dropout=config.model.dropout,
+            options=config.model.options(),
+            data=sequences.described(dataset, config.model.max_length) if dataset and dataset.modality == "sequence" else None,
         )
     finally:
         keras.config.set_dtype_policy(before)
@@ -229,6 +242,9 @@ def _prepare(config: RunConfig, dataset: Dataset, task: TaskModel, run: Run, clo
 
 def _inputs(config: RunConfig, dataset: Dataset, task: TaskModel) -> tuple[Inputs, list[Issue]]:
     """Returns what the model takes, and what was noticed while it was fitted to the data."""
+    if task.backbone.modality == "sequence":
+        time, features = task.model.input_shape[1:]
+        return Sequences(time=int(time), features=int(features)), []
     if task.tokens is None:
         return Pictures(size=plan.image_size(config), resize=config.data.resize), []
     if dataset.modality != "text":
@@ -327,7 +343,7 @@ def _export(
     )
     samples = Samples(
         inputs={given.name: np.asarray(data.store.inputs[sample_index], given.dtype)},
-        encoded=[inputs.encoded(data.store.examples[index]) for index in sample_index],
+        encoded=[] if isinstance(inputs, Sequences) else [inputs.encoded(data.store.examples[index]) for index in sample_index],
         lengths=[] if data.store.lengths is None else data.store.lengths[sample_index].tolist(),
         score_inputs=data.store.inputs[held_out.index],
         score_labels=data.store.y[held_out.index],
@@ -400,7 +416,8 @@ def _fingerprint(data: _Data) -> str:
 def dry_run(config: RunConfig) -> str:
     """Returns, for each stage of the recipe, the table of layers: rule, parameters, flag, BatchNorm mode."""
     config = plan.effective(config)
-    task = build(config, classes=len(_open(config, None, SILENT).labels))
+    dataset = _open(config, None, SILENT)
+    task = build(config, len(dataset.labels), dataset)
     tables = []
     for stage, rules in plan.stages(config, task.stage_names):
         flags = freezing.apply(task.model, rules, stages=task.stages, batch_norm=config.train.batch_norm or "frozen")

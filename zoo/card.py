@@ -39,6 +39,8 @@ def _intro(content: Mapping[str, Any]) -> str:
     told = content["metadata"]
     if is_text(content):
         takes = f"takes texts, as at most {told['max_length']} tokens (`tokenizer/` has the vocabulary); the SavedModel takes raw strings."
+    elif told.get("modality") == "sequence":
+        takes = f"takes sequences, float32 ({told['time']} steps, {told['features']} features), shorter ones with zeros before them."
     else:
         side = told["image_size"]
         takes = f"takes RGB pictures, {side} x {side} pixels, values 0-255 (resized by `{config['resize']}`); the normalisation is inside the model."
@@ -56,7 +58,8 @@ def given_name(content: Mapping[str, Any]) -> str:
 
 
 def _noun(content: Mapping[str, Any]) -> str:
-    return "text" if is_text(content) else "picture"
+    kind = content["metadata"].get("modality", "picture")
+    return str(kind)
 
 
 def _results(content: Mapping[str, Any]) -> str:

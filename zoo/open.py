@@ -97,6 +97,8 @@ def load(name: str, *, version: int | str | None = None, runtime: str = "savedmo
     wrong = verify_files(entry)
     if wrong:
         raise ZooError(f"{entry} is not as it was published: {wrong[0]}; get it again, or publish it anew")
+    if entry.manifest["labels"] is None:
+        raise ZooError(f"{entry} has no labels: it is a pretrained network; use it as --backbone zoo:{entry.name}")
     load_tensorflow()
     scores, told = _keras(entry) if runtime == "keras" else _artifact(entry, runtime)
     tokens = _tokens(entry) if entry.manifest["metadata"].get("modality") == "text" else None

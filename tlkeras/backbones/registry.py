@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from tlkeras.backbones.row import Backbone, Stages, Wheel
+from tlkeras.backbones.scratch_rows import SCRATCH
 from tlkeras.backbones.text_rows import TEXT
+from tlkeras.loading import load_function
 from tlkeras.registry import Registry
 
 
@@ -325,6 +327,7 @@ BACKBONES: Registry[Backbone] = Registry(
         *_NASNET,
         *_CONVNEXT,
         *TEXT,
+        *SCRATCH,
     ],
     aliases={
         "bert": "minilm_l6",
@@ -353,3 +356,18 @@ BACKBONES: Registry[Backbone] = Registry(
         "convnext": "convnext_tiny",
     },
 )
+
+ZOO = "zoo:"
+
+
+def find(name: str) -> Backbone:
+    """Returns the row of a name or alias, or of `zoo:NAME[/VERSION]`: a network that somebody published.
+
+    Raises:
+        UnknownName: listing near names.
+        ZooError: when there is no such entry.
+    """
+    if name.startswith(ZOO):
+        row: Backbone = load_function("tlkeras.zoo.backbone:row")(name.removeprefix(ZOO))
+        return row
+    return BACKBONES.get(name)

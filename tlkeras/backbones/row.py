@@ -64,7 +64,19 @@ class HubPreset:
     kind: str = "hub"
 
 
-WeightsSource = Wheel | WheelFolder | KerasDownload | HubPreset
+@dataclass(frozen=True, kw_only=True)
+class ZooModel:
+    """A published network: the layers of its model up to `features`.
+
+    Args:
+        path: of its `model.keras`; a vocabulary stands beside it.
+    """
+
+    path: str
+    kind: str = "zoo"
+
+
+WeightsSource = Wheel | WheelFolder | KerasDownload | HubPreset | ZooModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +86,7 @@ class Backbone:
     Args:
         name: how it is asked for.
         family: networks of one design share it.
-        modality: `"image"` or `"text"`.
+        modality: `"image"`, `"text"` or `"sequence"`.
         builder: `"module:function"`; for pictures called with (row, image size), returns a Keras model without classifier.
         app: name of the class, for builders that need one.
         contract: name of its input contract, for pictures.
@@ -90,7 +102,7 @@ class Backbone:
         tokenizer: texts: name in `TOKENIZERS`.
         specials: texts: the tokens put before and behind a text, and the one that fills up, as attributes of the tokenizer.
         fixed_length: texts: whether the answer depends on the filling, so that every text is filled up to one length.
-        options: what the builder is told besides, for networks whose weights do not tell.
+        options: sizes that may be set, with their defaults, for networks to train by oneself.
         refuses: format -> why this network cannot be exported to it.
         weights: where its numbers can come from, best first.
         license: of the weights.

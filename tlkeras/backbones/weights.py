@@ -54,6 +54,10 @@ def build(row: Backbone, size: int, choice: str) -> keras.Model:
         WeightsMismatch: when a file is not what it should be.
     """
     builder = load_function(row.builder)
+    if choice in FIRST and not row.weights:
+        raise WeightsUnavailable(
+            f"{row.name} is a network to train by oneself; --weights none starts from random ones, `tlkeras pretrain` makes a backbone of it"
+        )
     if choice == "none":
         return builder(row, size)
     if is_file(choice):
@@ -134,6 +138,8 @@ def read_keras(path: Path) -> keras.Model:
         raise ConfigError("Keras' unsafe deserialisation is switched on in this process; switch it off to read a .keras file")
     if _uses_keras_hub(path):
         import keras_hub  # noqa: F401 - registers its layers
+    from tlkeras.backbones import variational  # noqa: F401 - registers its layer
+
     return keras.saving.load_model(path, compile=False, safe_mode=True)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import typer
 
 from tlkeras import __version__
-from tlkeras.cli import benchmark, check_install, evaluate, export, finetune, predict
+from tlkeras.cli import benchmark, check_install, evaluate, export, finetune, predict, pretrain
 from tlkeras.cli import config as config_command
 from tlkeras.cli import zoo as zoo_command
 
@@ -50,6 +50,8 @@ app.command("evaluate")(guarded(evaluate.command))
 app.command("predict")(guarded(predict.command))
 app.command("export")(guarded(export.command))
 app.command("benchmark")(guarded(benchmark.command))
+app.command("pretrain")(guarded(pretrain.command))
+app.command("sample")(guarded(pretrain.sample))
 app.command("check-install")(guarded(check_install.command))
 configs = typer.Typer(help="Print or write config files.", no_args_is_help=True, rich_markup_mode=None)
 configs.command("render", help="Print the effective config, every default filled in.")(guarded(config_command.render))

@@ -74,10 +74,10 @@ def show(
     debug: bool = _debug(),
 ) -> None:
     """Print the card of an entry."""
-    from tlkeras.zoo.card import brief, card
+    from tlkeras.zoo.card import brief
 
     entry = _zoo(root).get(name)
-    typer.echo(brief(entry.manifest) if json_out else card(entry.name, entry.manifest))
+    typer.echo(brief(entry.manifest) if json_out else (entry.path / "README.md").read_text(encoding="utf-8"))
 
 
 def verify(

@@ -30,10 +30,19 @@ class Columns:
         Raises:
             DataError: when a column is missing.
         """
-        label = self._one(spec, names, self.label, LABELS, "--label-column")
+        label = self.label_in(spec, names)
         if self.text is None and PATH in names:
             return PATH, label, False
         return self._one(spec, names, self.text, TEXTS, "--text-column"), label, True
+
+    def label_in(self, spec: str, names: Sequence[str]) -> str:
+        """Returns the label column."""
+        return self._one(spec, names, self.label, LABELS, "--label-column")
+
+    @staticmethod
+    def has_content(names: Sequence[str]) -> bool:
+        """Whether a column has one of the usual names of texts or files."""
+        return any(name.lower().strip() in (*TEXTS, PATH) for name in names)
 
     def _one(self, spec: str, names: Sequence[str], asked: str | None, usual: Sequence[str], flag: str) -> str:
         if asked is not None:

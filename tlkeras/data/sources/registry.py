@@ -51,10 +51,16 @@ SOURCES: Registry[Source] = Registry(
             help="a folder of class folders",
         ),
         Source(
+            name="sequences",
+            takes=lambda spec: Path(spec).is_file() and Path(spec).suffix.lower() == ".npz",
+            open="tlkeras.data.sources.sequences:open_npz",
+            help="an .npz file with x (n, time, features) and y",
+        ),
+        Source(
             name="table",
             takes=lambda spec: Path(spec).is_file() and Path(spec).suffix.lower() in TABLES,
             open="tlkeras.data.sources.table:open_table",
-            help="a CSV, TSV, JSONL or Parquet file with path,label or text,label columns",
+            help="a CSV, TSV, JSONL or Parquet file with path,label or text,label columns, or id,label and features (sequences)",
         ),
     ],
 )

@@ -12,6 +12,7 @@ from typing import Any
 from tlkeras.data.examples import Dataset, Example, Issue, make_dataset
 from tlkeras.data.sources.columns import SPLIT, Columns
 from tlkeras.data.sources.folder import SPLITS
+from tlkeras.data.sources.sequences import id_column, of_rows
 from tlkeras.errors import DataError
 
 Row = tuple[int, Mapping[str, Any]]  # number of its line, column -> value
@@ -33,7 +34,10 @@ def open_table(spec: str, *, labels: Sequence[str] | None = None, data_dir: str 
         listed = list(rows)
     except (csv.Error, OSError, ValueError) as error:
         raise DataError(f"cannot read {spec!r} as {file.suffix[1:].upper()} in UTF-8: {' '.join(str(error).split())[:200]}") from error
-    content, label, is_text = (columns or Columns()).found(spec, names) if names else ("", "", False)
+    told = columns or Columns()
+    if id_column(names) and told.text is None and not told.has_content(names):
+        return of_rows(spec, names, listed, told.label_in(spec, names), labels)
+    content, label, is_text = told.found(spec, names) if names else ("", "", False)
     found = [_example(row, file, number, content, label, is_text) for number, row in listed]
     notes = [one for one in found if isinstance(one, Issue)]
     return make_dataset(f"table {spec!r}", _unique([one for one in found if isinstance(one, Example)]), notes=notes, labels=labels)

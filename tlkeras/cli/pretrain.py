@@ -1,0 +1,89 @@
+"""`tlkeras pretrain` and `tlkeras sample`: networks trained first by oneself."""
+
+from __future__ import annotations
+
+import typer
+
+
+def command(
+    backbone: str = typer.Option("cnn", "--backbone", help="cnn, rnn or vae.", metavar="NAME"),
+    data: str | None = typer.Option(None, "--data", help="Source to train on. [default: the digits]", metavar="SOURCE", show_default=False),
+    name: str = typer.Option(..., "--name", help="Name of the entry in the zoo.", metavar="NAME"),
+    objective: str | None = typer.Option(
+        None,
+        "--objective",
+        help="classification, next-step (rnn) or elbo (vae). [default: classification for cnn, next-step for rnn, elbo for vae]",
+        show_default=False,
+        metavar="NAME",
+    ),
+    options: str = typer.Option("", "--backbone-options", help="Sizes, as NAME=VALUE, comma-separated.", metavar="OPTIONS"),
+    epochs: int = typer.Option(20, "--epochs", help="Passes over the examples.", min=1, metavar="N"),
+    learning_rate: float = typer.Option(1e-3, "--learning-rate", help="Peak learning rate.", metavar="X"),
+    batch_size: int = typer.Option(128, "--batch-size", help="Examples per step.", min=1, metavar="N"),
+    image_size: int | None = typer.Option(
+        None, "--image-size", help="Side of pictures, in pixels. [default: 28]", show_default=False, metavar="N"
+    ),
+    data_licence: str = typer.Option("not told", "--data-licence", help="Licence of the examples, for the card.", metavar="TEXT"),
+    seed: int = typer.Option(0, "--seed", help="Seed of weights, order and draws.", metavar="N"),
+    root: str | None = typer.Option(
+        None, "--zoo", help="Folder of the zoo. [default: $TLKERAS_ZOO, else zoo/models]", show_default=False, metavar="DIR"
+    ),
+    debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
+) -> None:
+    """Train a network from random weights and publish it, to be used as --backbone zoo:NAME."""
+    from tlkeras.cli.screen import Screen, start_tensorflow
+    from tlkeras.zoo.names import check_name
+    from tlkeras.zoo.store import Zoo, default_root
+
+    check_name(name)
+    start_tensorflow()
+    from tlkeras import pretraining
+
+    told = pretraining.Options(
+        backbone=backbone,
+        options=tuple(one.strip() for one in options.split(",") if one.strip()),
+        objective=objective,
+        epochs=epochs,
+        learning_rate=learning_rate,
+        batch_size=batch_size,
+        image_size=image_size,
+        data_licence=data_licence,
+        seed=seed,
+    )
+    screen = Screen()
+    with screen.live():
+        entry = pretraining.pretrain(told, data, name, Zoo(root or default_root()), reporter=screen)
+    typer.echo(f"published {entry}: {entry.path}")
+    typer.echo(f"  use   tlkeras finetune --backbone zoo:{entry.name} --data SOURCE")
+
+
+def sample(
+    name: str = typer.Argument(help="Entry that `tlkeras pretrain --backbone vae` made.", metavar="ENTRY"),
+    out: str = typer.Option("sample.png", "--out", help="PNG to write.", metavar="FILE"),
+    rows: int = typer.Option(8, "--rows", help="Rows of the grid.", min=1, metavar="N"),
+    columns: int = typer.Option(8, "--columns", help="Columns of the grid.", min=1, metavar="N"),
+    data: str | None = typer.Option(None, "--data", help="Source whose pictures to reconstruct, in place of new ones.", metavar="SOURCE"),
+    seed: int = typer.Option(0, "--seed", help="Seed of the draws.", metavar="N"),
+    root: str | None = typer.Option(
+        None, "--zoo", help="Folder of the zoo. [default: $TLKERAS_ZOO, else zoo/models]", show_default=False, metavar="DIR"
+    ),
+    debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
+) -> None:
+    """Draw pictures with a variational autoencoder, or reconstruct those of a source."""
+    from pathlib import Path
+
+    from tlkeras.cli.screen import start_tensorflow
+    from tlkeras.errors import OutputError
+    from tlkeras.zoo.store import Zoo, default_root
+
+    if Path(out).exists():
+        raise OutputError(f"--out {out!r} is there already, and nothing is overwritten; choose another")
+    start_tensorflow()
+    from PIL import Image
+
+    from tlkeras import pretraining
+
+    zoo = Zoo(root or default_root())
+    like = None if data is None else pretraining.pictures_like(name, zoo, data, rows * columns)
+    Image.fromarray(pretraining.sample(name, zoo, rows=rows, columns=columns, seed=seed, like=like)).save(out)
+    typer.echo(f"{out}: {rows * columns} pictures" + (", each beside its reconstruction" if data else ""))

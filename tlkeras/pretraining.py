@@ -1,0 +1,324 @@
+"""Networks trained first by oneself: trained on one set of examples, published, then a backbone for another."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tlkeras import publishing, runs, workflow
+from tlkeras.backbones import variational
+from tlkeras.backbones.load import Base, load
+from tlkeras.backbones.pooling import FEATURES, POOLINGS
+from tlkeras.backbones.registry import find
+from tlkeras.backbones.row import Backbone
+from tlkeras.config import RunConfig
+from tlkeras.data import sequences
+from tlkeras.data.examples import Dataset
+from tlkeras.data.sources.registry import open_source
+from tlkeras.errors import ConfigError, DataError, ZooError
+from tlkeras.export.export import export
+from tlkeras.export.graph import Graph
+from tlkeras.export.parity import Samples
+from tlkeras.export.spec import ExportSpec
+from tlkeras.inputs import Inputs, Pictures, Sequences
+from tlkeras.reporting import SILENT, Reporter
+from tlkeras.training.run import History
+from tlkeras.zoo.store import MANIFEST, Entry, Zoo
+
+CLASSIFICATION, NEXT_STEP, ELBO = "classification", "next-step", "elbo"
+SAMPLES = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How a network is pretrained.
+
+    Args:
+        backbone: name of a row to train by oneself.
+        options: its sizes, as NAME=VALUE.
+        objective: `classification`, `next-step` (sequences) or `elbo` (vae); what the row is for when None.
+        epochs: passes over the examples.
+        learning_rate: peak.
+        batch_size: examples per step.
+        image_size: side of pictures, the row's own when None.
+        data_licence: licence of the examples, for the card.
+        seed: of weights, order and draws.
+    """
+
+    backbone: str
+    options: tuple[str, ...] = ()
+    objective: str | None = None
+    epochs: int = 20
+    learning_rate: float = 1e-3
+    batch_size: int = 128
+    image_size: int | None = None
+    data_licence: str = publishing.UNKNOWN
+    seed: int = 0
+
+
+def pretrain(options: Options, data: str | Dataset | None, name: str, zoo: Zoo, *, reporter: Reporter = SILENT) -> Entry:
+    """Trains a network from random weights and publishes it, to be used as `--backbone zoo:NAME`.
+
+    Args:
+        options: what and how.
+        data: a source, or examples.
+        name: of the entry.
+        zoo: where.
+        reporter: hears of progress.
+
+    Returns:
+        The entry.
+
+    Raises:
+        ConfigError, DataError, ZooError: see `errors`.
+    """
+    row = find(options.backbone)
+    objective = options.objective or OBJECTIVES_OF.get(row.name, CLASSIFICATION)
+    if objective == CLASSIFICATION:
+        return _classification(options, data, name, zoo, reporter)
+    if objective not in BUILD or objective not in (OBJECTIVES_OF.get(row.name), CLASSIFICATION):
+        raise ConfigError(
+            f"objective is {objective!r}; {row.name} takes {', '.join({CLASSIFICATION, OBJECTIVES_OF.get(row.name, CLASSIFICATION)})}"
+        )
+    workflow.seed_everything(options.seed)
+    dataset = data if isinstance(data, Dataset) else open_source(data)
+    made = BUILD[objective](row, options, dataset)
+    store = made.inputs.materialise(dataset, progress=partial(reporter.progress, "decode"))
+    x = np.asarray(store.inputs, "float32")
+    history = _fit(made, x, options, reporter)
+    with tempfile.TemporaryDirectory() as folder:
+        fill = partial(
+            _fill, work=Path(folder), made=made, x=x, row=row, options=options, objective=objective, dataset=dataset, history=history
+        )
+        entry = zoo.publish(name, fill)
+    publishing.renew(zoo)
+    return entry
+
+
+OBJECTIVES_OF = {"rnn": NEXT_STEP, "vae": ELBO}
+
+
+def _classification(options: Options, data: str | Dataset | None, name: str, zoo: Zoo, reporter: Reporter) -> Entry:
+    values = {
+        "backbone": options.backbone,
+        "backbone_options": list(options.options),
+        "weights": "none",
+        "recipe": "full",
+        "epochs": options.epochs,
+        "learning_rate": options.learning_rate,
+        "batch_size": options.batch_size,
+        "image_size": options.image_size,
+        "seed": options.seed,
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        source = {} if isinstance(data, Dataset) else {"data": data}
+        config = RunConfig.from_dict({**values, **source, "out": str(Path(folder) / "run")})
+        result = workflow.finetune(config, dataset=data if isinstance(data, Dataset) else None, reporter=reporter)
+        return publishing.publish(result.run.root, name, zoo, data_licence=options.data_licence)
+
+
+# === Without labels ===
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Made:
+    """A network with its objective.
+
+    Args:
+        model: raw input -> prediction; has a layer `features`.
+        inputs: how examples become its input.
+        target: raw inputs -> what is predicted.
+        loss: (target, prediction) -> scalar.
+    """
+
+    model: keras.Model
+    inputs: Inputs
+    target: Callable[[np.ndarray], np.ndarray]
+    loss: Callable[[Any, Any], Any]
+
+
+def _base(row: Backbone, options: Options, **more: Any) -> tuple[Base, Any]:
+    sizes = dict(one.split("=", 1) for one in options.options)
+    base = load(row.name, weights="none", options=sizes, **more)
+    return base, POOLINGS.get(row.pooling).apply(base.model.output, base.mask)
+
+
+def _elbo(row: Backbone, options: Options, dataset: Dataset) -> _Made:
+    size = options.image_size or row.input_size
+    base, features = _base(row, options, image_size=size)
+    told = {**row.options, **{key: int(value) for key, _, value in (one.partition("=") for one in options.options)}}
+    widths = (told["hidden2"], told["hidden1"])
+    pixels = variational.autoencoder(features, latent=told["latent"], widths=widths, pixels=size * size, seed=options.seed)
+
+    def loss(target: Any, prediction: Any) -> Any:
+        # Of all pixels together: the divergence, which a layer adds, is that of the whole code.
+        return keras.ops.mean(keras.losses.binary_crossentropy(target, prediction)) * (size * size)
+
+    return _Made(
+        model=keras.Model(base.model.input, pixels, name=row.name),
+        inputs=Pictures(size=size, resize="stretch"),
+        target=lambda x: (x.mean(axis=-1) / 255).reshape(len(x), -1),
+        loss=loss,
+    )
+
+
+def _next_step(row: Backbone, options: Options, dataset: Dataset) -> _Made:
+    if dataset.modality != "sequence":
+        raise DataError(f"{dataset.name} holds {dataset.modality} examples; {row.name} takes sequences")
+    told = sequences.described(dataset, None)
+    base, features = _base(row, options, data=told)
+    predicted = keras.layers.Dense(told["features"], name="next_step")(base.model.output)
+    # The last step is what a head will see; here it stands beside the prediction of every step.
+    predicted = keras.layers.Identity(name="prediction")(predicted) + 0 * keras.ops.sum(features)
+    mean, std = np.array(told["mean"], "float32"), np.array(told["std"], "float32")
+
+    def target(x: np.ndarray) -> np.ndarray:
+        following = np.concatenate([x[:, 1:], x[:, -1:]], axis=1)
+        return (following - mean) / std
+
+    def loss(wanted: Any, prediction: Any) -> Any:
+        return keras.ops.mean(keras.ops.square(wanted[:, :-1] - prediction[:, :-1]))
+
+    return _Made(
+        model=keras.Model(base.model.input, predicted, name=row.name),
+        inputs=Sequences(time=told["time"], features=told["features"]),
+        target=target,
+        loss=loss,
+    )
+
+
+BUILD: dict[str, Callable[[Backbone, Options, Dataset], _Made]] = {ELBO: _elbo, NEXT_STEP: _next_step}
+
+
+def _fit(made: _Made, x: np.ndarray, options: Options, reporter: Reporter) -> list[dict[str, float]]:
+    record = History()
+
+    class Tell(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+            reporter.progress("pretrain", epoch + 1, options.epochs, f"loss {float((logs or {}).get('loss', 0)):.3f}")
+
+    made.model.compile(optimizer=keras.optimizers.Adam(options.learning_rate), loss=made.loss)
+    data = tf.data.Dataset.from_tensor_slices((x, made.target(x))).shuffle(len(x), seed=options.seed).batch(options.batch_size)
+    made.model.fit(data, epochs=options.epochs, verbose=0, callbacks=[record, Tell()])
+    return record.rows
+
+
+# === The entry ===
+
+
+def _fill(
+    folder: Path,
+    *,
+    work: Path,
+    made: _Made,
+    x: np.ndarray,
+    row: Backbone,
+    options: Options,
+    objective: str,
+    dataset: Dataset,
+    history: list[dict[str, float]],
+) -> dict[str, Any]:
+    """Writes a version folder: SavedModel, TFLite and ONNX of the whole network, its Keras model, its card."""
+    (given,) = made.model.inputs
+    metadata = {"backbone": row.name, "objective": objective, **made.inputs.metadata()}
+    graph = Graph(made.model, ExportSpec(features_layer=FEATURES, metadata=metadata))
+    artifacts = export(graph, graph.spec, work, Samples(inputs={given.name: x[:SAMPLES]}))
+    for path in work.iterdir():
+        target = folder if path.name == "saved_model" else folder / path.name
+        if path.is_dir():
+            shutil.copytree(path, target, dirs_exist_ok=True)
+        elif path.name != MANIFEST:
+            shutil.copy2(path, target)
+    made.model.save(folder / "model.keras")
+    content = {
+        "task": objective,
+        "labels": None,
+        "inputs": [one.to_dict() for one in graph.inputs],
+        "outputs": list(graph.output_names),
+        "metadata": metadata,
+        "artifacts": {one.format: {**one.to_dict(), "path": "." if one.path.name == "saved_model" else one.path.name} for one in artifacts},
+        "history": history,
+        "data": {"source": dataset.name, "train": len(x)},
+        "licences": {
+            "backbone weights": {"licence": row.license, "source": row.source},
+            "data": {"licence": options.data_licence, "source": dataset.name},
+        },
+        "config": {
+            "backbone": row.name,
+            "backbone_options": list(options.options),
+            "objective": objective,
+            "epochs": options.epochs,
+            "seed": options.seed,
+        },
+        "environment": runs.environment(),
+    }
+    (folder / "README.md").write_text(_card(content), encoding="utf-8")
+    return content
+
+
+def _card(content: Mapping[str, Any]) -> str:
+    first, last = (content["history"][place]["loss"] for place in (0, -1))
+    config, data = content["config"], content["data"]
+    return (
+        f"# A pretrained network\n\n`{config['backbone']}`, trained by `{content['task']}` on {data['train']} examples of {data['source']} "
+        f"(licence: {content['licences']['data']['licence']}); loss {first:.3f} after the first epoch, {last:.3f} after the last.\n\n"
+        "Use it as `tlkeras finetune --backbone zoo:NAME --data …`. It has no labels; its SavedModel, TFLite and ONNX files give what "
+        "it was trained to predict.\n"
+    )
+
+
+# === Sample ===
+
+
+def sample(name: str, zoo: Zoo, *, rows: int = 8, columns: int = 8, seed: int = 0, like: np.ndarray | None = None) -> np.ndarray:
+    """Draws pictures with a published variational autoencoder.
+
+    Args:
+        name: of the entry.
+        zoo: where.
+        rows, columns: of the grid.
+        seed: of the draws from the prior.
+        like: pictures uint8 (n, size, size, 3) to reconstruct, each beside its reconstruction, in place of drawing new ones.
+
+    Returns:
+        The grid, uint8 (rows * size, columns * size).
+
+    Raises:
+        ZooError: when the entry is no autoencoder.
+    """
+    from tlkeras.backbones.weights import read_keras
+
+    entry = zoo.get(name)
+    if entry.manifest.get("task") != ELBO:
+        raise ZooError(f"{entry} is no variational autoencoder; `tlkeras pretrain --backbone vae` makes one")
+    model = read_keras(entry.path / "model.keras")
+    size = int(entry.manifest["metadata"]["image_size"])
+    if like is None:
+        decoder = variational.decoder_of(model)
+        code = np.random.default_rng(seed).normal(size=(rows * columns, *decoder.input_shape[1:])).astype("float32")
+        pixels = decoder.predict(code, verbose=0)
+    else:
+        pictures = np.asarray(like[: rows * columns // 2], "float32")
+        drawn = model.predict(pictures, verbose=0)
+        pixels = np.stack([pictures.mean(axis=-1).reshape(len(pictures), -1) / 255, drawn], axis=1).reshape(-1, size * size)
+        pixels = np.concatenate([pixels, np.zeros((rows * columns - len(pixels), size * size))])
+    tiles = np.round(255 * pixels).astype("uint8").reshape(rows, columns, size, size)
+    return tiles.transpose(0, 2, 1, 3).reshape(rows * size, columns * size)
+
+
+def pictures_like(name: str, zoo: Zoo, data: str, count: int) -> np.ndarray:
+    """Returns pictures of a source as an entry takes them, at most `count`."""
+    size = int(zoo.get(name).manifest["metadata"]["image_size"])
+    dataset = open_source(data)
+    few = replace(dataset, examples=dataset.examples[:count], labels=dataset.labels)
+    store = Pictures(size=size, resize="stretch").materialise(few)
+    return np.asarray(store.inputs)

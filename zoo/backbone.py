@@ -1,0 +1,35 @@
+"""A published entry as a backbone: `zoo:NAME[/VERSION]`."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from tlkeras.backbones.registry import BACKBONES, ZOO
+from tlkeras.backbones.row import Backbone, ZooModel
+from tlkeras.errors import ZooError
+from tlkeras.zoo.store import Zoo, default_root, verify_files
+
+
+def row(name: str) -> Backbone:
+    """Returns the row of a published network, with its layers up to `features`.
+
+    Raises:
+        ZooError: when there is no such entry, it is damaged, or has no Keras model.
+    """
+    entry = Zoo(default_root()).get(name)
+    wrong = verify_files(entry)
+    if wrong:
+        raise ZooError(f"{entry} is not as it was published: {wrong[0]}")
+    if "model.keras" not in entry.files:
+        raise ZooError(f"{entry} has no model.keras, so it can be no backbone")
+    before = str(entry.manifest["config"]["backbone"])  # an entry may itself be made from an entry
+    of = row(before.removeprefix(ZOO)) if before.startswith(ZOO) else BACKBONES.get(before)
+    return dataclasses.replace(
+        of,
+        name=f"{ZOO}{entry}",
+        pooling="vector",
+        input_size=int(entry.manifest["metadata"].get("image_size", of.input_size)),
+        stages=tuple((stage, pattern) for stage, pattern in entry.manifest.get("stages", of.stages)),
+        weights=(ZooModel(path=str(entry.path / "model.keras")),),
+        license=entry.manifest["licences"]["backbone weights"]["licence"],
+    )
