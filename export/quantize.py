@@ -15,6 +15,7 @@ import tensorflow as tf
 from tlkeras.export import repair
 from tlkeras.export.calibration import Calibration
 from tlkeras.export.graph import Graph
+from tlkeras.export.quiet import quiet_converters
 
 SCAN_EXAMPLES = 16  # float and integer layers are compared on so many calibration examples; 0.7 s for EfficientNet-Lite0
 
@@ -24,6 +25,7 @@ def deprecated_interpreter() -> Iterator[None]:
     """TensorFlow's own converter still calibrates with the interpreter that it announces the end of."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"[\s\S]*tf\.lite\.Interpreter is deprecated", category=UserWarning)
+        warnings.filterwarnings("ignore", message="Mean of empty slice", category=RuntimeWarning)  # layers with nothing to compare
         yield
 
 
@@ -53,7 +55,7 @@ def worst_layers(graph: Graph, calibration: Calibration) -> list[str]:
             if index < SCAN_EXAMPLES:
                 yield [feed[name] for name in order]
 
-    with graph.plain_saved_model(repair.for_tflite(graph, integers=True)) as folder, deprecated_interpreter():
+    with graph.plain_saved_model(repair.for_tflite(graph, integers=True)) as folder, deprecated_interpreter(), quiet_converters():
         converter = tf.lite.TFLiteConverter.from_saved_model(str(folder), signature_keys=["serving_default"])
         calibrate(converter, graph, calibration)
         debugger = tf.lite.experimental.QuantizationDebugger(converter=converter, debug_dataset=examples)

@@ -28,11 +28,12 @@ from tlkeras.errors import ConfigError, DataError, ExportError, OutputError
 from tlkeras.export.artifact import Artifact
 from tlkeras.export.budget import MAX_DROP, Budget
 from tlkeras.export.calibration import FEWEST, Calibration
-from tlkeras.export.export import export, quiet_converters
+from tlkeras.export.export import export
 from tlkeras.export.formats import FORMATS
 from tlkeras.export.graph import Graph
 from tlkeras.export.options import HIGHEST_OPSET
 from tlkeras.export.parity import Samples
+from tlkeras.export.quiet import quiet_converters
 from tlkeras.export.spec import ExportSpec
 from tlkeras.reporting import SILENT, Reporter
 from tlkeras.startup import filtered_stderr

