@@ -19,6 +19,8 @@ from pathlib import Path
 import keras
 from keras.src.saving import serialization_lib
 
+from tlkeras.backbones import cache
+from tlkeras.backbones.cache import cache_dir
 from tlkeras.backbones.registry import BACKBONES
 from tlkeras.backbones.row import Backbone, KerasDownload, Wheel, WheelFolder
 from tlkeras.errors import ConfigError, WeightsMismatch, WeightsUnavailable
@@ -28,17 +30,6 @@ FIRST = ("pretrained", "imagenet")  # both mean the best source of a row
 NAMED = (*FIRST, "wheel", "keras", "hub", "none")
 PATIENCE = 10  # seconds until a host that does not answer is given up
 SUFFIXES = (".h5", ".keras")
-
-
-def cache_dir() -> Path:
-    """Returns the folder where converted weights are kept: `TLKERAS_CACHE`, else the user's cache folder."""
-    if given := os.environ.get("TLKERAS_CACHE"):
-        return Path(given)
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "tlkeras" / "cache"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "tlkeras"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tlkeras"
 
 
 def is_file(choice: str) -> bool:
@@ -162,7 +153,7 @@ def sha256_of(path: Path) -> str:
 
 def _load_wheel(model: keras.Model, row: Backbone, source: Wheel) -> keras.Model:
     """Puts a wheel's weights into the model: converted before, else converted now and kept when the cache can be written."""
-    stem = f"{row.name}-{source.sha256[:16]}"
+    stem = cache.stem(row, source)
     kept = next((path for path in sorted(cache_dir().glob(f"{stem}-*.weights.h5")) if _is_whole(path)), None)
     if kept is not None:
         model.load_weights(kept)
@@ -233,7 +224,7 @@ def wheel_folder(row: Backbone, source: WheelFolder) -> Iterator[Path]:
         _check_hashes(installed, source)
         yield installed
         return
-    kept = cache_dir() / f"{source.package}-{source.version}"
+    kept = cache.folder(source)
     if all((kept / name).is_file() and sha256_of(kept / name) == digest for name, digest in source.sha256.items()):
         yield kept
         return

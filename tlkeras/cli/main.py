@@ -13,6 +13,7 @@ import typer
 from tlkeras import __version__
 from tlkeras.cli import benchmark, check_install, evaluate, export, finetune, predict, pretrain
 from tlkeras.cli import config as config_command
+from tlkeras.cli import weights as weights_command
 from tlkeras.cli import zoo as zoo_command
 
 
@@ -63,6 +64,10 @@ entries = typer.Typer(
 for name, command in zoo_command.COMMANDS.items():
     entries.command(name)(guarded(command))
 app.add_typer(entries, name="zoo")
+sources = typer.Typer(help="What weights there are for each backbone, and what is cached.", no_args_is_help=True, rich_markup_mode=None)
+for name, shown in weights_command.COMMANDS.items():
+    sources.command(name)(guarded(shown))
+app.add_typer(sources, name="weights")
 
 
 @app.callback(invoke_without_command=True)

@@ -1,0 +1,103 @@
+"""Where converted weights are kept, and what is there. Reading this imports no Keras."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import shutil
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tlkeras.backbones.row import Backbone, HubPreset, KerasDownload, Wheel, WheelFolder
+
+
+def cache_dir() -> Path:
+    """Returns the folder where converted weights are kept: `TLKERAS_CACHE`, else the user's cache folder."""
+    if given := os.environ.get("TLKERAS_CACHE"):
+        return Path(given)
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "tlkeras" / "cache"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "tlkeras"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tlkeras"
+
+
+def stem(row: Backbone, source: Wheel) -> str:
+    """Returns how the names of a row's converted weights begin."""
+    return f"{row.name}-{source.sha256[:16]}"
+
+
+def folder(source: WheelFolder) -> Path:
+    """Returns where a wheel's model folder is kept."""
+    return cache_dir() / f"{source.package}-{source.version}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """One source of weights of one row.
+
+    Args:
+        row: its row.
+        kind: of the source.
+        where: package, preset, or what downloads it.
+        state: `cached`, `installed`, `in the package index`, or `to download`.
+        paths: what is cached.
+        sha256: of the checkpoint, where it is known.
+    """
+
+    row: Backbone
+    kind: str
+    where: str
+    state: str
+    paths: tuple[Path, ...] = ()
+    sha256: str = ""
+
+    @property
+    def bytes(self) -> int:
+        """Size of what is cached."""
+        files = [file for path in self.paths for file in (path.rglob("*") if path.is_dir() else [path])]
+        return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def status(rows: Iterable[Backbone]) -> list[Status]:
+    """Returns every source of weights of some rows, and what is here of it."""
+    return [_status(row, source) for row in rows for source in row.weights]
+
+
+def _status(row: Backbone, source: object) -> Status:
+    if isinstance(source, Wheel):
+        paths = tuple(sorted(cache_dir().glob(f"{stem(row, source)}-*.weights.h5")))
+        return _of_wheel(row, source, paths, source.sha256)
+    if isinstance(source, WheelFolder):
+        paths = (folder(source),) if folder(source).is_dir() else ()
+        return _of_wheel(row, source, paths, next((one for name, one in source.sha256.items() if name.endswith(".safetensors")), ""))
+    if isinstance(source, KerasDownload):
+        return Status(row=row, kind=source.kind, where="keras.applications", state="to download")
+    if isinstance(source, HubPreset):
+        return Status(row=row, kind=source.kind, where=source.preset, state="to download")
+    return Status(row=row, kind="zoo", where=row.name, state="installed")
+
+
+def _of_wheel(row: Backbone, source: Wheel | WheelFolder, paths: tuple[Path, ...], sha256: str) -> Status:
+    where = f"{source.package}=={source.version}"
+    try:
+        here = importlib.metadata.version(source.package) == source.version
+    except importlib.metadata.PackageNotFoundError:
+        here = False
+    state = "cached" if paths else "installed" if here else "in the package index"
+    return Status(row=row, kind=source.kind, where=where, state=state, paths=paths, sha256=sha256)
+
+
+def clear(rows: Iterable[Backbone]) -> int:
+    """Deletes what is cached of some rows; returns the bytes that were freed."""
+    freed = 0
+    for one in status(rows):
+        freed += one.bytes
+        for path in one.paths:
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+    return freed

@@ -1,0 +1,71 @@
+"""`tlkeras weights list|fetch|path|clear`: what each backbone can use, and what of it is here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import typer
+
+NAME = typer.Argument(None, help="Backbone or family; all when left out.", metavar="BACKBONE", show_default=False)
+
+
+def _debug() -> bool:
+    return typer.Option(False, "--debug", help="Show tracebacks.")
+
+
+def show(name: str | None = NAME, json_out: bool = typer.Option(False, "--json", help="Print JSON."), debug: bool = _debug()) -> None:
+    """List every source of weights: where from, whether it is here, size, licence, sha256."""
+    import json
+
+    from tlkeras.backbones.cache import status
+    from tlkeras.backbones.registry import BACKBONES, find
+
+    rows = [find(name)] if name else list(BACKBONES)
+    found = status(rows)
+    if json_out:
+        told = [{"backbone": one.row.name, "kind": one.kind, "where": one.where, "state": one.state} for one in found]
+        sizes = [{"bytes": one.bytes, "licence": one.row.license, "sha256": one.sha256} for one in found]
+        typer.echo(json.dumps([{**a, **b} for a, b in zip(told, sizes, strict=True)], indent=2))
+        return
+    for one in found:
+        size = f"{one.bytes / 1e6:.1f} MB" if one.paths else ""
+        typer.echo(
+            f"{one.row.name:<24} {one.kind:<6} {one.state:<21} {size:>9}  {one.row.license:<13} {one.where}  {one.sha256[:16]}".rstrip()
+        )
+    for row in rows:
+        if not row.weights:
+            typer.echo(f"{row.name:<24} -      --weights FILE, or `tlkeras pretrain`")
+
+
+def fetch(name: str = typer.Argument(help="Backbone or family.", metavar="BACKBONE"), debug: bool = _debug()) -> None:
+    """Get the weights of a backbone now, so that later runs need no network."""
+    from tlkeras.backbones.cache import status
+    from tlkeras.backbones.registry import find
+    from tlkeras.cli.screen import start_tensorflow
+
+    row = find(name)
+    start_tensorflow()
+    from tlkeras.backbones.load import load
+
+    load(row.name)
+    paths = [str(path) for one in status([row]) for path in one.paths]
+    typer.echo(f"{row.name}: {', '.join(paths) or 'in the cache of what downloaded it'}")
+
+
+def path(debug: bool = _debug()) -> None:
+    """Print the folder of the cache."""
+    from tlkeras.backbones.cache import cache_dir
+
+    typer.echo(str(cache_dir()))
+
+
+def clear(name: str | None = NAME, debug: bool = _debug()) -> None:
+    """Delete what is cached of one backbone, or of all."""
+    from tlkeras.backbones import cache
+    from tlkeras.backbones.registry import BACKBONES, find
+
+    freed = cache.clear([find(name)] if name else list(BACKBONES))
+    typer.echo(f"{freed / 1e6:.1f} MB freed in {cache.cache_dir()}")
+
+
+COMMANDS: dict[str, Callable[..., None]] = {"list": show, "fetch": fetch, "path": path, "clear": clear}
