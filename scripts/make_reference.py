@@ -21,19 +21,20 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def backbones() -> str:
-    head = ("name", "pixels (smallest)", "M params", "features", "top-1", "contract", "stages", "weights", "licence", "paper")
+    head = ("name", "takes", "pixels or tokens (smallest)", "M params", "features", "top-1", "contract or pooling", "stages", "weights", "licence", "paper")
     return table(
         head,
         (
             (
                 f"`{row.name}`",
+                row.modality,
                 f"{row.input_size} ({row.min_size})",
                 f"{row.params / 1e6:.1f}",
                 row.features,
                 "–" if row.top1 is None else f"{row.top1:.3f}",
-                row.contract,
+                row.contract or row.pooling,
                 " ".join(name for name, _ in row.stages),
-                ", ".join(source.kind for source in row.weights),
+                ", ".join(source.kind for source in row.weights) or "–",
                 row.license,
                 f"[link]({row.source})",
             )

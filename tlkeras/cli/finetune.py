@@ -46,13 +46,14 @@ def command(
 def _list_backbones() -> None:
     from tlkeras.backbones.registry import BACKBONES
 
-    head = ("backbone", "pixels", "smallest", "M params", "features", "ImageNet top-1", "stages", "licence", "also called")
+    head = ("backbone", "takes", "pixels or tokens", "smallest", "M params", "features", "ImageNet top-1", "stages", "licence", "also called")
     others: dict[str, list[str]] = {}
     for alias, name in BACKBONES.aliases().items():
         others.setdefault(name, []).append(alias)
     rows = [
         (
             row.name,
+            row.modality,
             str(row.input_size),
             str(row.min_size),
             f"{row.params / 1e6:.1f}",
