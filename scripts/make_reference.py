@@ -21,7 +21,19 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def backbones() -> str:
-    head = ("name", "takes", "pixels or tokens (smallest)", "M params", "features", "top-1", "contract or pooling", "stages", "weights", "licence", "paper")
+    head = (
+        "name",
+        "takes",
+        "pixels or tokens (smallest)",
+        "M params",
+        "features",
+        "top-1",
+        "contract or pooling",
+        "stages",
+        "weights",
+        "licence",
+        "paper",
+    )
     return table(
         head,
         (

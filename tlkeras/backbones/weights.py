@@ -19,7 +19,7 @@ from pathlib import Path
 import keras
 from keras.src.saving import serialization_lib
 
-from tlkeras.backbones import cache
+from tlkeras.backbones import cache, mended
 from tlkeras.backbones.cache import cache_dir
 from tlkeras.backbones.registry import BACKBONES
 from tlkeras.backbones.row import Backbone, KerasDownload, Wheel, WheelFolder
@@ -128,11 +128,15 @@ def read_keras(path: Path) -> keras.Model:
     if serialization_lib.in_safe_mode() is False:
         # keras.config.enable_unsafe_deserialization() beats safe_mode=True, so the file could run code.
         raise ConfigError("Keras' unsafe deserialisation is switched on in this process; switch it off to read a .keras file")
-    if _uses_keras_hub(path):
-        import keras_hub  # noqa: F401 - registers its layers
     from tlkeras.backbones import variational  # noqa: F401 - registers its layer
 
-    return keras.saving.load_model(path, compile=False, safe_mode=True)
+    known = {}
+    if _uses_keras_hub(path):
+        import keras_hub  # noqa: F401 - registers its layers
+
+        known = mended.layers()
+    with keras.saving.custom_object_scope(known):
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
 
 
 def _uses_keras_hub(path: Path) -> bool:

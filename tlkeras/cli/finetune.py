@@ -46,7 +46,18 @@ def command(
 def _list_backbones() -> None:
     from tlkeras.backbones.registry import BACKBONES
 
-    head = ("backbone", "takes", "pixels or tokens", "smallest", "M params", "features", "ImageNet top-1", "stages", "licence", "also called")
+    head = (
+        "backbone",
+        "takes",
+        "pixels or tokens",
+        "smallest",
+        "M params",
+        "features",
+        "ImageNet top-1",
+        "stages",
+        "licence",
+        "also called",
+    )
     others: dict[str, list[str]] = {}
     for alias, name in BACKBONES.aliases().items():
         others.setdefault(name, []).append(alias)

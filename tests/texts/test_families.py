@@ -1,0 +1,35 @@
+"""Every family of text backbones: width, stages, freezing, save and load."""
+
+import numpy as np
+import pytest
+
+from tests.texts.conftest import VOCABULARIES
+from tests.texts.test_tokens import ROWS
+from tlkeras import freezing, models
+from tlkeras.backbones.weights import read_keras
+
+IDS = np.array([[2, 9, 10, 11, 12, 3]], "int32")
+
+
+@pytest.fixture(params=VOCABULARIES)
+def task(request, presets):
+    return models.build(ROWS[request.param], 3, weights=presets(request.param))
+
+
+def test_features_are_as_wide_as_the_network(task):
+    assert task.model.get_layer(models.FEATURES).output.shape == (None, 16)
+
+
+def test_what_is_saved_loads_equal(task, tmp_path):
+    task.model.save(tmp_path / "m.keras")
+    np.testing.assert_array_equal(read_keras(tmp_path / "m.keras").predict(IDS, verbose=0), task.model.predict(IDS, verbose=0))
+
+
+def test_every_stage_can_be_unfrozen_and_nothing_below_it_trains(task):
+    order = {name: place for place, name in enumerate([*task.stage_names, "head"])}
+    counts = []
+    for stage in task.stage_names:
+        report = freezing.apply(task.model, freezing.parse(f"from:{stage}", task.stage_names), stages=task.stages)
+        assert all(order[row.stage] >= order[stage] for row in report.layers if row.trainable and row.parameters)
+        counts.append(report.trainable_parameters)
+    assert counts == sorted(counts, reverse=True) and len(counts) >= 2
