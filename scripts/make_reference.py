@@ -83,7 +83,10 @@ def backbones_page() -> str:
     for modality, title in TITLES.items():
         parts += [f"## {title}", backbones(modality)]
     parts += ["## Sizes that can be set", "With `--backbone-options NAME=VALUE,…`.", table(("name", "options and defaults"), sizes)]
-    parts += ["## What cannot be exported", table(("family", "formats", "why"), ((k[0], ", ".join(dict.fromkeys(v)), k[1]) for k, v in refused.items()))]
+    parts += [
+        "## What cannot be exported",
+        table(("family", "formats", "why"), ((k[0], ", ".join(dict.fromkeys(v)), k[1]) for k, v in refused.items())),
+    ]
     return "\n\n".join(parts) + "\n"
 
 
