@@ -25,6 +25,11 @@ from tlkeras.startup import load_tensorflow  # noqa: E402
 
 load_tensorflow()
 
+import tensorflow as tf  # noqa: E402
+
+# Three parts of the CPU act as devices in the tests of placements; other tests use the first one.
+tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 3)
+
 
 @pytest.fixture(scope="session")
 def shared_data():

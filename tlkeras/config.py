@@ -98,7 +98,7 @@ class TrainConfig:
         None, "Named list of stages; an unknown name lists them.", unset="feature-extraction, or full with --unfreeze", metavar="NAME"
     )
     epochs: int | None = key(None, "Passes over the training split, at most (the last stage's).", unset="the recipe's", metavar="N")
-    batch_size: int = key(32, "Examples per step.", metavar="N")
+    batch_size: int = key(32, "Examples per step, on all devices and workers together.", metavar="N")
     learning_rate: float | None = key(None, "Peak learning rate (the last stage's).", unset="the recipe's", metavar="X")
     unfreeze: str | None = key(
         None,
@@ -114,6 +114,12 @@ class TrainConfig:
     )
     augment: str = key("none", "Augmentation of the training pictures; an unknown name lists them.", metavar="NAME")
     patience: int = key(8, "Epochs without a better validation loss before a stage stops early.", metavar="N")
+    placement: str = key(
+        "auto", "Where the work runs: auto, cpu, gpu:N, mirrored[:N], multiworker (see `tlkeras launch`) or tpu.", metavar="NAME"
+    )
+    scale_learning_rate: str = key(
+        "none", "Learning rates with the batch size, from 32 on: none, linear or sqrt.", metavar="none|linear|sqrt"
+    )
     mixed_precision: bool = key(False, "Compute in bfloat16 (CPU, TPU) or float16 (GPU), keep float32 weights.")
     class_weights: bool = key(False, "Weigh classes by inverse frequency.")
 
@@ -123,6 +129,7 @@ class TrainConfig:
         _within("patience", self.patience, 1, None)
         if self.learning_rate is not None and not self.learning_rate >= 0:
             raise ConfigError(f"learning_rate is {self.learning_rate}; expected 0 or more")
+        _one_of("scale_learning_rate", self.scale_learning_rate, ("none", "linear", "sqrt"))
         if self.batch_norm is not None:
             _one_of("batch_norm", self.batch_norm, ("frozen", "train"))
         if self.unfreeze is not None and self.freeze_rules:

@@ -212,6 +212,14 @@ def frozen_digests(model: keras.Model) -> dict[str, str]:
     return digests
 
 
+def digest(model: keras.Model) -> str:
+    """Returns one sha256 over every weight and statistic of a model."""
+    found = hashlib.sha256()
+    for variable in model.weights:
+        found.update(variable.value.numpy().tobytes())
+    return found.hexdigest()
+
+
 def check_frozen(model: keras.Model, before: Mapping[str, str]) -> None:
     """Raises when a weight or statistic is not bit-identical to what `frozen_digests` saw before.
 

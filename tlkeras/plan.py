@@ -13,7 +13,12 @@ from tlkeras.errors import ConfigError
 from tlkeras.export.formats import FORMATS
 from tlkeras.freeze_rules import Rule, parse
 from tlkeras.recipes.registry import RECIPES, Recipe, Stage
+from tlkeras.training import placements
 
+BATCH = 32  # examples per step, that the learning rates of the recipes are made for
+# Goyal et al. 2017, https://arxiv.org/abs/1706.02677 (linear, for SGD); Malladi et al. 2022, https://arxiv.org/abs/2205.10287
+# (root, for Adam and its kin).
+EXPONENTS = {"none": 0.0, "linear": 1.0, "sqrt": 0.5}
 SPLIT = 0.15  # fraction held out for each of validation and test where the source has no split of its own
 
 
@@ -29,6 +34,7 @@ def effective(config: RunConfig) -> RunConfig:
     last = recipe.stages_for(row.modality)[-1]
     _check_modality(config, row)
     AUGMENTS.get(config.train.augment)
+    placements.parse(config.train.placement)
     unfreeze = None if config.train.freeze_rules else (config.train.unfreeze or last.unfreeze)
     if unfreeze is not None and row.stages:
         parse(unfreeze, [name for name, _ in row.stages])
@@ -89,4 +95,5 @@ def stages(config: RunConfig, stage_names: Sequence[str]) -> list[tuple[Stage, t
     last = dataclasses.replace(last, epochs=config.train.epochs or last.epochs, learning_rate=rate)
     rules = config.train.freeze_rules or parse(config.train.unfreeze or "none", stage_names)
     earlier = [(stage, parse(stage.unfreeze, stage_names)) for stage in every[:-1]]
-    return [*earlier, (last, rules)]
+    factor = (config.train.batch_size / BATCH) ** EXPONENTS[config.train.scale_learning_rate]
+    return [(dataclasses.replace(stage, learning_rate=stage.learning_rate * factor), given) for stage, given in [*earlier, (last, rules)]]

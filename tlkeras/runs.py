@@ -9,6 +9,7 @@ import os
 import platform
 import re
 import sys
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,6 +119,14 @@ def create(out: str | None, *, backbone: str, data: str | None) -> Run:
             f"cannot write to --out {str(root)!r}: {error.strerror or error}; choose a folder that you may write to"
         ) from error
     return Run(root)
+
+
+def scratch() -> Run:
+    """Makes a folder for what nobody keeps: workers other than the chief write there."""
+    run = Run(Path(tempfile.mkdtemp(prefix="tlkeras-worker-")))
+    for folder in (run.work, run.exports):
+        folder.mkdir(parents=True)
+    return run
 
 
 def _check_writable(root: Path) -> None:

@@ -43,6 +43,7 @@ from tlkeras.reporting import SILENT, Reporter
 from tlkeras.runs import Run
 from tlkeras.scoring import evaluate, keras_scores, open_target, predict
 from tlkeras.training import run as training
+from tlkeras.training.placement import Placement, open_placement
 
 __all__ = ["Result", "build", "dry_run", "evaluate", "finetune", "keras_scores", "open_target", "predict", "seed_everything"]
 
@@ -112,12 +113,22 @@ def finetune(config: RunConfig, *, dataset: Dataset | None = None, reporter: Rep
         ```
     """
     config = plan.effective(config)
-    run = runs.create(config.out, backbone=config.model.backbone, data=config.data.source if dataset is None else dataset.name)
-    with _tidied(run):
-        return _finetune(config.updated(out=str(run.root)), run, dataset, reporter)
+    placement = open_placement(config.train.placement)
+    run = _run(config, placement, dataset)
+    with _tidied(run, keep=placement.chief), placement.watched():
+        result = _finetune(config.updated(out=str(run.root)), placement, run, dataset, reporter)
+        placement.wait()
+        return result
 
 
-def _finetune(config: RunConfig, run: Run, dataset: Dataset | None, reporter: Reporter) -> Result:
+def _run(config: RunConfig, placement: Placement, dataset: Dataset | None) -> Run:
+    """Makes the run folder; workers other than the chief write into one that is thrown away, and export nothing."""
+    if placement.chief:
+        return runs.create(config.out, backbone=config.model.backbone, data=config.data.source if dataset is None else dataset.name)
+    return runs.scratch()
+
+
+def _finetune(config: RunConfig, placement: Placement, run: Run, dataset: Dataset | None, reporter: Reporter) -> Result:
     clock = _Clock(reporter)
     started = time.monotonic()
     seed_everything(config.seed)
@@ -135,8 +146,10 @@ def _finetune(config: RunConfig, run: Run, dataset: Dataset | None, reporter: Re
     runs.write_json(run.environment, runs.environment())
     runs.write_labels(run, dataset.labels)
 
+    placement.agree("data", lambda: _fingerprint(data))
+    placement.agree("weights", lambda: freezing.digest(task.model))
     with clock.phase("train"):
-        trained = _train(config, task, data, run, reporter)
+        trained = _train(config, placement, task, data, run, reporter)
     history = [{"stage": one.name, **row} for one in trained.stages for row in one.history]
     runs.write_rows(run.history, history)
     task.model.save(run.model)
@@ -144,10 +157,10 @@ def _finetune(config: RunConfig, run: Run, dataset: Dataset | None, reporter: Re
     scored = _score(trained, data, dataset.labels)
     runs.write_rows(run.predictions, _prediction_rows(data, scored, dataset.labels))
     with clock.phase("export"):
-        artifacts = _export(config, task, data, scored, dataset, run, reporter)
+        artifacts = _export(config, task, data, scored, dataset, run, reporter) if placement.chief else []
         gap = precision_gap(task.model, np.asarray(data.store.inputs[:PARITY_SAMPLES], task.model.inputs[0].dtype))
     clock.seconds["total"] = round(time.monotonic() - started, 3)
-    summary = _summary(config, data, scored, trained, artifacts, gap, clock)
+    summary = _summary(config, placement, data, scored, trained, artifacts, gap, clock)
     figures = {name: part.figures for name, part in scored.items()}
     report.write(run.report, summary, config.to_dict(), figures, dataset.labels, data.audit.to_dict(), history)
     runs.write_json(run.metrics, summary)
@@ -155,11 +168,13 @@ def _finetune(config: RunConfig, run: Run, dataset: Dataset | None, reporter: Re
 
 
 @contextmanager
-def _tidied(run: Run) -> Iterator[None]:
-    """Removes working files at the end, and the folders of a run that failed before it had anything to keep."""
+def _tidied(run: Run, *, keep: bool) -> Iterator[None]:
+    """Removes working files at the end, and the folders of a run that failed before it had anything to keep, or that is not kept."""
     try:
         yield
     finally:
+        if not keep:
+            shutil.rmtree(run.root, ignore_errors=True)
         shutil.rmtree(run.work, ignore_errors=True)
         if not run.config.exists():
             for folder in (run.exports, run.checkpoints, run.root):
@@ -253,7 +268,9 @@ def _inputs(config: RunConfig, dataset: Dataset, task: TaskModel) -> tuple[Input
     return fitted, [note]
 
 
-def _train(config: RunConfig, task: TaskModel, data: _Data, run: Run, reporter: Reporter) -> training.Trained:
+def _train(config: RunConfig, placement: Placement, task: TaskModel, data: _Data, run: Run, reporter: Reporter) -> training.Trained:
+    if placement.strategy is not None:
+        reporter.say(placement.describe())
     options = training.Options(
         batch_size=config.train.batch_size,
         batch_norm=config.train.batch_norm or "frozen",
@@ -263,6 +280,7 @@ def _train(config: RunConfig, task: TaskModel, data: _Data, run: Run, reporter: 
         class_weights=_class_weights(data.store.y[data.splits.train]) if config.train.class_weights else None,
         checkpoints=run.checkpoints,
         work=run.work,
+        placement=placement,
         tell=reporter.progress,
     )
     stages = plan.stages(config, task.stage_names)
@@ -372,6 +390,7 @@ def _calibration(config: RunConfig, data: _Data, given: keras.KerasTensor) -> Ca
 
 def _summary(
     config: RunConfig,
+    placement: Placement,
     data: _Data,
     scored: dict[str, Scored],
     trained: training.Trained,
@@ -395,6 +414,7 @@ def _summary(
         },
         "exports": {one.format: one.to_dict() for one in artifacts},
         "stages": [one.to_dict() for one in trained.stages],
+        "placement": {"name": placement.name, "replicas": placement.replicas, "workers": placement.workers},
         "mixed_precision_gap": gap,
         "config": config.to_dict(),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
@@ -14,6 +15,33 @@ from tlkeras.data import augment as augmentation
 from tlkeras.errors import DataError
 
 Arrays = np.ndarray | Sequence[np.ndarray]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """Which parts of every batch are made here, where several devices or machines compute one batch together.
+
+    Args:
+        parts: in how many parts a batch is divided.
+        first, count: the parts that this process makes, one after the other.
+    """
+
+    parts: int
+    first: int
+    count: int
+
+    def positions(self, size: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Returns, for each part, which rows of a batch of `size` it has, and whether they count, bool.
+
+        No part is empty, because convolutions and BatchNorm break on nothing: a batch of fewer rows than parts is filled up
+        with rows that are there already and do not count.
+        """
+        place = np.arange(max(size, self.parts))
+        parts = np.array_split(place, self.parts)[self.first : self.first + self.count]
+        return [(part % size, part < size) for part in parts]
+
+
+WHOLE = Share(parts=1, first=0, count=1)
 
 
 def batches(
@@ -28,6 +56,7 @@ def batches(
     first_epoch: int = 0,
     lengths: np.ndarray | None = None,
     free: Sequence[bool] = (),
+    share: Share | None = None,
 ) -> tf.data.Dataset:
     """Returns a dataset of (x, y) or (x, y, weights) batches; each pass over it is one epoch.
 
@@ -47,6 +76,9 @@ def batches(
         lengths: int (n,): how far along their second axis examples go. Batches are then made of examples of similar length,
             and the arrays in `free` are cut to the longest of each batch.
         free: for each array, whether its second axis is that of `lengths`; all of them when empty.
+        share: gives the parts of each batch that this process computes, one after the other, as (x, y, told): `told` has, for
+            each row, `weight` (0 where it does not count), `row` (its place in the whole batch) and `size` (rows of that batch).
+            Pass follows pass without end.
 
     Raises:
         DataError: when arrays and labels differ in length, or a class has no weight.
@@ -72,10 +104,13 @@ def batches(
         for start in starts:
             index = order[start : start + batch_size]
             end = None if lengths is None else int(lengths[index].max())
-            given = tuple(
-                np.asarray(array[index])[:, :end] if cut else np.asarray(array[index]) for array, cut in zip(arrays, cuts, strict=True)
-            )
-            yield given, numbers[index], y[index].astype("int32"), np.ones(len(index), "float32") if weights is None else weights[index]
+            for rows, counts in (share or WHOLE).positions(len(index)):
+                part = index[rows]
+                given = tuple(
+                    np.asarray(array[part])[:, :end] if cut else np.asarray(array[part]) for array, cut in zip(arrays, cuts, strict=True)
+                )
+                weight = counts.astype("float32") * (1.0 if weights is None else weights[part])
+                yield given, numbers[part], y[part].astype("int32"), (weight, rows.astype("int32"), np.full(len(part), len(index), "int32"))
 
     signature = (
         tuple(
@@ -84,18 +119,22 @@ def batches(
         ),
         tf.TensorSpec((None, numbers_width(augments)), tf.float32),
         tf.TensorSpec((None,), tf.int32),
-        tf.TensorSpec((None,), tf.float32),
+        tuple(tf.TensorSpec((None,), dtype) for dtype in (tf.float32, tf.int32, tf.int32)),
     )
 
-    def finish(given: tuple[tf.Tensor, ...], numbers: tf.Tensor, labels: tf.Tensor, weight: tf.Tensor) -> tuple[Any, ...]:
+    def finish(given: tuple[tf.Tensor, ...], numbers: tf.Tensor, labels: tf.Tensor, told: tuple[tf.Tensor, ...]) -> tuple[Any, ...]:
         given = tuple(tf.cast(one, tf.float32) if one.dtype == tf.uint8 else one for one in given)
         if augments:
             given = (augmentation.augment(given[0], numbers, augment),)
         features = given[0] if len(given) == 1 else given
-        return (features, labels) if weights is None else (features, labels, weight)
+        if share is not None:
+            return features, labels, dict(zip(("weight", "row", "size"), told, strict=True))
+        return (features, labels) if weights is None else (features, labels, told[0])
 
     data = tf.data.Dataset.from_generator(produce, output_signature=signature)
     data = data.map(finish).prefetch(2)
+    if share is not None:  # pass after pass: workers that count steps need not ask each other where a pass ends
+        return data.repeat()
     return data.apply(tf.data.experimental.assert_cardinality(math.ceil(len(y) / batch_size)))
 
 

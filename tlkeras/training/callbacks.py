@@ -36,15 +36,18 @@ class KeepBest(keras.callbacks.Callback):
     """Keeps the weights of the best epoch, stops after `patience` epochs without a better one, restores the best.
 
     Args:
-        trained: the model that holds the weights worth keeping (the whole task model).
+        trained: the model that holds the weights worth keeping (the whole task model); None where this process writes none.
+        before_save: puts what is fitted into `trained`, where that is a copy of it.
         monitor: `val_loss`, or `loss` where nothing is held out.
         patience: epochs without improvement before the stage stops.
         path: where the best weights are written, at most every `SAVE_EVERY` seconds.
     """
 
-    def __init__(self, trained: keras.Model, *, monitor: str, patience: int, path: Path):
+    def __init__(
+        self, trained: keras.Model | None, *, monitor: str, patience: int, path: Path, before_save: Callable[[], None] = lambda: None
+    ):
         super().__init__()
-        self.trained, self.monitor, self.patience, self.path = trained, monitor, patience, path
+        self.trained, self.monitor, self.patience, self.path, self.before_save = trained, monitor, patience, path, before_save
         self.best, self.best_epoch, self.epochs = math.inf, 0, 0
         self._weights: list[np.ndarray] | None = None
         self._written = time.monotonic()
@@ -74,6 +77,9 @@ class KeepBest(keras.callbacks.Callback):
 
     def save(self) -> None:
         """Writes the weights of the whole model, as they stand, next to their final name and then onto it."""
+        if self.trained is None:
+            return
+        self.before_save()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         aside = self.path.with_name("writing." + self.path.name)
         self.trained.save_weights(aside)
@@ -86,17 +92,18 @@ class Progress(keras.callbacks.Callback):
 
     Args:
         tell: called with (batches done, batches in all, text for people).
+        steps: batches of an epoch.
     """
 
-    def __init__(self, tell: Callable[[int, int, str], None]):
+    def __init__(self, tell: Callable[[int, int, str], None], *, steps: int):
         super().__init__()
-        self.tell = tell
+        self.tell, self.steps = tell, steps
         self._done = self._told = 0.0
         self._text = ""
 
     @property
     def _all(self) -> int:
-        return (self.params.get("steps") or 1) * self.params["epochs"]
+        return self.steps * int(self.params["epochs"])
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         self._done += 1

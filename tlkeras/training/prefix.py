@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -12,6 +14,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+from tlkeras.training.placement import ONE_DEVICE, Placement
 
 MEMORY_LIMIT = 2 * 1024**3  # bytes of features kept in memory; larger ones go to a memory-mapped file
 Progress = Callable[[int, int], None]
@@ -90,8 +94,9 @@ def compute(
     folder: Path | None = None,
     progress: Progress | None = None,
     lengths: np.ndarray | None = None,
+    placement: Placement = ONE_DEVICE,
 ) -> list[np.ndarray]:
-    """Runs the prefix once per example.
+    """Runs the prefix once per example: each worker on its part of them, each device on its part of that.
 
     Args:
         prefix: model of one input.
@@ -101,32 +106,54 @@ def compute(
         folder: where features larger than `MEMORY_LIMIT` are memory-mapped; a temporary folder when None.
         progress: called with (examples done, examples in all).
         lengths: int (n,): how many tokens each example has; batches are then made of examples of similar length, and cut.
+        placement: where the work runs.
 
     Returns:
         One array (n, …) for each cut tensor; where a tensor has a free axis, it is as long as the longest example.
     """
-    count = len(images)
     forward = forward or constant_function(prefix)
     (given,) = prefix.inputs
+    mine = placement.rows(len(images))
+    count = mine.stop - mine.start
     longest: int = images.shape[1] if lengths is not None else 0  # type: ignore[attr-defined]
     shapes = [tuple(longest if side is None else side for side in tensor.shape[1:]) for tensor in prefix.outputs]
-    stores = _allocate(shapes, [tensor.dtype for tensor in prefix.outputs], count, folder)
-    order = None if lengths is None else np.argsort(lengths, kind="stable")
-    for start in range(0, count, batch_size):
+    dtypes = [tensor.dtype for tensor in prefix.outputs]
+    stores = _allocate(shapes, dtypes, count, folder)
+    order = None if lengths is None else np.argsort(lengths[mine], kind="stable")
+
+    def run(start: int, device: str) -> int:
         if order is None:
             where: slice | np.ndarray = slice(start, min(start + batch_size, count))
-            batch = np.asarray(images[where], dtype=given.dtype)  # type: ignore[index]
+            batch = np.asarray(images[slice(mine.start + start, mine.start + where.stop)], dtype=given.dtype)  # type: ignore[union-attr]
         else:
             where = order[start : start + batch_size]
-            batch = np.asarray(images[where], dtype=given.dtype)[:, : int(lengths[where].max())]  # type: ignore[index]
-        for store, tensor, value in zip(stores, prefix.outputs, forward(batch), strict=True):
+            index = mine.start + where
+            batch = np.asarray(images[index], dtype=given.dtype)[:, : int(lengths[index].max())]  # type: ignore[index]
+        with tf.device(device):
+            values = forward(batch)
+        for store, tensor, value in zip(stores, prefix.outputs, values, strict=True):
             if None in tensor.shape[1:2]:
                 store[where, : value.shape[1]] = value
             else:
                 store[where] = value
+        return min(start + batch_size, count)
+
+    for done in _on_devices(run, range(0, count, batch_size), placement.devices):
         if progress:
-            progress(min(start + batch_size, count), count)
-    return stores
+            progress(round(done * len(images) / max(count, 1)), len(images))
+    if placement.workers == 1:
+        return stores
+    whole = _allocate(shapes, dtypes, len(images), folder)
+    return [placement.together(store, len(images), into) for store, into in zip(stores, whole, strict=True)]
+
+
+def _on_devices(run: Callable[[int, str], int], starts: Sequence[int], devices: Sequence[str]) -> Iterator[int]:
+    """Runs one batch after the other, as many at a time as there are devices; yields what each returns, in order."""
+    if len(devices) == 1:
+        yield from (run(start, devices[0]) for start in starts)
+        return
+    with ThreadPoolExecutor(len(devices)) as pool:
+        yield from pool.map(run, starts, itertools.cycle(devices))
 
 
 def constant_function(model: keras.Model) -> Forward:

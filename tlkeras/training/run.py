@@ -20,10 +20,12 @@ from tlkeras.errors import OutOfMemory
 from tlkeras.freezing import Rule
 from tlkeras.models import TaskModel
 from tlkeras.recipes.registry import Stage
-from tlkeras.training import prefix
+from tlkeras.training import prefix, replicas
 from tlkeras.training.callbacks import KeepBest, Progress, StopOnNaN
+from tlkeras.training.placement import ONE_DEVICE, Placement
 from tlkeras.training.prefix import Sliceable
 
+CHECKED = 128  # examples of a step of validation
 MAX_VIEWS = 4  # augmented copies of each example whose features are cached
 
 
@@ -57,6 +59,7 @@ class Options:
     class_weights: Mapping[int, float] | None = None
     checkpoints: Path
     work: Path | None = None  # where features larger than memory allows are mapped
+    placement: Placement = ONE_DEVICE
     tell: Callable[[str, int, int, str], None] = lambda phase, done, total, text: None
 
 
@@ -117,9 +120,10 @@ def run(task: TaskModel, stages: Sequence[tuple[Stage, Sequence[Rule]]], parts: 
     """
     results = []
     scores: dict[str, np.ndarray] = {}
-    for index, (stage, rules) in enumerate(stages):
-        result, scores = _run_stage(task, stage, rules, parts, options, last=index == len(stages) - 1)
-        results.append(result)
+    with options.placement.watched():
+        for index, (stage, rules) in enumerate(stages):
+            result, scores = _run_stage(task, stage, rules, parts, options, last=index == len(stages) - 1)
+            results.append(result)
     return Trained(stages=results, scores=scores)
 
 
@@ -169,27 +173,30 @@ def _free(tensor: keras.KerasTensor) -> bool:
 def _scores(
     suffix: keras.Model, arrays: list[np.ndarray], lengths: np.ndarray | None, name: str, options: Options, batch: int = 64
 ) -> np.ndarray:
-    """Runs the suffix on what the prefix gave: the same function as the whole model on the examples."""
+    """Runs the suffix on what the prefix gave: the same function as the whole model on the examples, each exactly once."""
     count = len(arrays[0])
-    found = np.empty((count, suffix.output_shape[-1]), "float32")
-    order = np.arange(count) if lengths is None else np.argsort(lengths, kind="stable")
-    for start in range(0, count, batch):
-        index = order[start : start + batch]
+    mine = np.arange(count)[options.placement.rows(count)]
+    found = np.empty((len(mine), suffix.output_shape[-1]), "float32")
+    order = np.arange(len(mine)) if lengths is None else np.argsort(lengths[mine], kind="stable")
+    for start in range(0, len(mine), batch):
+        place = order[start : start + batch]
+        index = mine[place]
         end = None if lengths is None else int(lengths[index].max())
         given = [
             np.asarray(array[index], tensor.dtype)[:, :end] if _free(tensor) else np.asarray(array[index], tensor.dtype)
             for array, tensor in zip(arrays, suffix.inputs, strict=True)
         ]
-        found[index] = np.asarray(suffix.predict_on_batch(given[0] if len(given) == 1 else given), "float32")
-        options.tell(f"score {name}", min(start + batch, count), count, "")
-    return found
+        found[place] = np.asarray(suffix.predict_on_batch(given[0] if len(given) == 1 else given), "float32")
+        options.tell(f"score {name}", min(start + batch, len(mine)), len(mine), "")
+    return options.placement.together(found, count)
 
 
 def _features(
     model: keras.Model, parts: Mapping[str, Examples], views: int, options: Options, held_out: Sequence[str]
 ) -> dict[str, list[np.ndarray]]:
-    """Runs the prefix once per example and view; the views of one example stand `len(train)` apart."""
+    """Runs the prefix once per example and view, each worker on its part; the views of one example stand `len(train)` apart."""
     forward = prefix.constant_function(model)
+    placement = options.placement
     train = parts["train"]
     looks: list[Sliceable] = [_view(train, view, options) for view in range(views)]
     wanted: dict[str, list[Sliceable]] = {**{name: [parts[name].inputs] for name in held_out}, "train": looks}
@@ -203,7 +210,9 @@ def _features(
     for name, several in wanted.items():
         arrays = []
         for images in several:
-            arrays.append(prefix.compute(model, images, forward, folder=options.work, progress=tell, lengths=parts[name].lengths))
+            arrays.append(
+                prefix.compute(model, images, forward, folder=options.work, progress=tell, lengths=parts[name].lengths, placement=placement)
+            )
             done += len(images)
         found[name] = arrays[0] if len(arrays) == 1 else [np.concatenate(same) for same in zip(*arrays, strict=True)]
     return found
@@ -227,35 +236,54 @@ def _fit(
     options: Options,
 ) -> tuple[list[dict[str, float]], int]:
     """Fits the suffix and leaves the best epoch's weights in it; returns the history and the best epoch."""
+    placement = options.placement
+    twin = None if placement.strategy is None else replicas.twin(suffix, placement, task.head.loss)
+    fitted = suffix if twin is None else twin.model
     steps = math.ceil(len(train[1]) / options.batch_size)
-    suffix.compile(optimizer=optimizer(stage, steps * epochs), loss=task.head.loss, weighted_metrics=[task.head.metric])
+    with placement.scope():
+        fitted.compile(
+            optimizer=optimizer(stage, steps * epochs), loss=task.head.loss if twin is None else None, weighted_metrics=[task.head.metric]
+        )
     held_out = len(val[1]) > 0
     best = KeepBest(
-        task.model, monitor="val_loss" if held_out else "loss", patience=options.patience, path=options.checkpoints / "best.weights.h5"
+        task.model if placement.chief else None,
+        monitor="val_loss" if held_out else "loss",
+        patience=options.patience,
+        path=options.checkpoints / "best.weights.h5",
+        before_save=_copying(twin),
     )
     free = [_free(tensor) for tensor in suffix.inputs]
-    data = pipeline.batches(
-        _one(train[0]),
-        train[1],
-        batch_size=options.batch_size,
-        shuffle=True,
-        seed=options.seed,
-        augment=augmentation,
-        class_weights=dict(options.class_weights) if options.class_weights else None,
-        lengths=lengths["train"],
-        free=free,
-    )
-    checks = None
-    if held_out:
-        checks = pipeline.batches(_one(val[0]), val[1], batch_size=128, shuffle=False, seed=options.seed, lengths=lengths["val"], free=free)
+
+    def batches(part: tuple[list[np.ndarray], np.ndarray], name: str, **told: Any) -> tf.data.Dataset:
+        return placement.distributed(
+            lambda share: pipeline.batches(
+                _one(part[0]), part[1], seed=options.seed, lengths=lengths[name], free=free, share=share, **told
+            )
+        )
+
+    weights = dict(options.class_weights) if options.class_weights else None
+    data = batches(train, "train", batch_size=options.batch_size, shuffle=True, augment=augmentation, class_weights=weights)
+    checks = batches(val, "val", batch_size=CHECKED, shuffle=False) if held_out else None
     record = History()
-    watch = [record, StopOnNaN(stage.learning_rate), best, Progress(lambda done, total, text: options.tell(stage.name, done, total, text))]
+    watch = [
+        record,
+        StopOnNaN(stage.learning_rate),
+        best,
+        Progress(lambda done, total, text: options.tell(stage.name, done, total, text), steps=steps),
+    ]
+    # The parts of a twin's batches come without end.
+    counted = {} if twin is None else {"steps_per_epoch": steps, "validation_steps": math.ceil(len(val[1]) / CHECKED) or None}
     with _memory_advice(options.batch_size), _on_interrupt(best, record):
-        suffix.fit(data, validation_data=checks, epochs=epochs, verbose=0, shuffle=False, callbacks=watch)
-    if stage.keep == "last":
-        return record.rows, len(record.rows)
-    best.restore()
-    return record.rows, best.best_epoch
+        fitted.fit(data, validation_data=checks, epochs=epochs, verbose=0, shuffle=False, callbacks=watch, **counted)
+    if stage.keep == "best":
+        best.restore()
+    if twin is not None:
+        twin.copy_back()
+    return record.rows, best.best_epoch if stage.keep == "best" else len(record.rows)
+
+
+def _copying(twin: replicas.Twin | None) -> Callable[[], None]:
+    return (lambda: None) if twin is None else twin.copy_back
 
 
 def _one(arrays: list[np.ndarray]) -> Any:
