@@ -414,7 +414,7 @@ def _summary(
         },
         "exports": {one.format: one.to_dict() for one in artifacts},
         "stages": [one.to_dict() for one in trained.stages],
-        "placement": {"name": placement.name, "replicas": placement.replicas, "workers": placement.workers},
+        "placement": {"name": placement.name, "replicas": placement.replicas, "workers": placement.workers, "worker": placement.worker},
         "mixed_precision_gap": gap,
         "config": config.to_dict(),
     }

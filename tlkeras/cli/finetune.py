@@ -98,7 +98,11 @@ def _finetune(settings: RunConfig, quiet: bool) -> None:
         )
     with screen.live():
         result = workflow.finetune(settings, reporter=screen)
-    show(result, screen)
+    worker = result.metrics["placement"]["worker"]
+    if worker:
+        screen.say(f"worker {worker} is done; worker 0 wrote the run")
+    else:
+        show(result, screen)
 
 
 def show(result: Result, screen: Any) -> None:

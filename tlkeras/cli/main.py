@@ -11,7 +11,7 @@ from typing import Any
 import typer
 
 from tlkeras import __version__
-from tlkeras.cli import benchmark, check_install, evaluate, export, finetune, predict, pretrain
+from tlkeras.cli import benchmark, check_install, evaluate, export, finetune, launch, predict, pretrain
 from tlkeras.cli import config as config_command
 from tlkeras.cli import weights as weights_command
 from tlkeras.cli import zoo as zoo_command
@@ -47,6 +47,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command("finetune", help=finetune.HELP)(guarded(finetune.command))
+app.command("launch", help=launch.HELP)(guarded(launch.command))
 app.command("evaluate")(guarded(evaluate.command))
 app.command("predict")(guarded(predict.command))
 app.command("export")(guarded(export.command))

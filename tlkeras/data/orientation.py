@@ -8,7 +8,7 @@ import tensorflow as tf
 
 _ORIENTATION = 0x0112  # Exif 2.32, table 4
 _LONG = 4  # Exif 2.32, 4.6.2: type of a field of 4 bytes
-_EXIF = tf.constant(list(b"Exif\x00\x00"), tf.int32)
+_EXIF = list(b"Exif\x00\x00")  # no tensor: importing this must not start TensorFlow, which fixes its devices then
 _PAD = 32  # zeros behind the data, so that reading a header at its end stays inside
 _FIELDS = 512  # entries of a directory that are looked at
 Step = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]

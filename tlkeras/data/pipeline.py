@@ -134,7 +134,9 @@ def batches(
     data = tf.data.Dataset.from_generator(produce, output_signature=signature)
     data = data.map(finish).prefetch(2)
     if share is not None:  # pass after pass: workers that count steps need not ask each other where a pass ends
-        return data.repeat()
+        options = tf.data.Options()
+        options.experimental_optimization.apply_default_optimizations = False  # there is nothing in a generator to optimise
+        return data.repeat().with_options(options)
     return data.apply(tf.data.experimental.assert_cardinality(math.ceil(len(y) / batch_size)))
 
 

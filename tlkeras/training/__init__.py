@@ -1,1 +1,1 @@
-"""Walk the stages of a recipe; compute what is frozen once."""
+"""Walk the stages of a recipe, where it is told to; compute what is frozen once."""

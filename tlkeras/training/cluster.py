@@ -31,7 +31,9 @@ class Cluster:
 
     def __post_init__(self) -> None:
         if not self.addresses or len(set(self.addresses)) != len(self.addresses):
-            raise ConfigError(f"the cluster has the addresses {list(self.addresses)}; expected one host:port for each worker, all different")
+            raise ConfigError(
+                f"the cluster has the addresses {list(self.addresses)}; expected one host:port for each worker, all different"
+            )
         if not 0 <= self.index < len(self.addresses):
             raise ConfigError(f"this process is worker {self.index} of {len(self.addresses)}; expected 0 to {len(self.addresses) - 1}")
 
@@ -64,7 +66,7 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> Cluster | None:
     others = sorted(job for job in jobs if job not in JOBS and jobs[job])
     if others or kind not in JOBS:
         raise ConfigError(
-            f"{VARIABLE} names {', '.join(others) or kind!r} tasks; expected chief and worker tasks only, which train together ({EXPECTED})"
+            f"{VARIABLE} names {', '.join(map(repr, others)) or repr(kind)} tasks; expected chief and worker tasks only, which train together ({EXPECTED})"
         )
     before = sum(job != kind for job, _ in workers[: _first(workers, kind)])
     return Cluster(addresses=tuple(address for _, address in workers), index=before + index)

@@ -7,6 +7,7 @@ GPU and TPU placements are tested with parts of a CPU that act as devices; none 
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -73,7 +74,9 @@ class Placement:
         """
         if self.strategy is None:
             return make(None)
-        return self.strategy.distribute_datasets_from_function(lambda _: make(self.share))
+        # Batches are sent ahead to accelerators; between parts of a CPU there is nothing to send.
+        ahead = tf.distribute.InputOptions(experimental_fetch_to_device=not all("cpu" in one.lower() for one in self.devices))
+        return self.strategy.distribute_datasets_from_function(lambda _: make(self.share), options=ahead)
 
     def describe(self) -> str:
         """Returns one line for people."""
@@ -103,7 +106,7 @@ class Placement:
         whole = np.empty((count, *part.shape[1:]), part.dtype) if into is None else into
         edges = np.linspace(0, count, self.workers + 1).astype(int)
         sizes = np.diff(edges)
-        step = max(1, CHUNK // max(1, int(np.prod(part.shape[1:])) * part.dtype.itemsize))
+        step = max(1, CHUNK // max(1, math.prod(part.shape[1:]) * part.dtype.itemsize))
         for start in range(0, int(sizes.max(initial=0)), step):
             got = self._gather(part[start : start + step])
             place = 0
@@ -114,12 +117,17 @@ class Placement:
 
     def _gather(self, rows: np.ndarray) -> np.ndarray:
         """Returns the rows of all workers, in their order; the first device of each sends them."""
+        width = math.prod(rows.shape[1:]) * rows.dtype.itemsize
+        # As int32 numbers, whatever they are: one kind of array is one trace, and collective operations do not take all types.
+        words = np.zeros((len(rows), -(-width // 4) * 4), "uint8")
+        words[:, :width] = np.ascontiguousarray(rows).view("uint8").reshape(len(rows), width)
         here = self.replicas // self.workers
-        parts = [rows, *(rows[:0] for _ in range(here - 1))]
+        parts = [words.view("int32"), *(words[:0].view("int32") for _ in range(here - 1))]
         value = self.strategy.experimental_distribute_values_from_function(
             lambda context: tf.constant(parts[context.replica_id_in_sync_group % here])
         )
-        return np.asarray(self.strategy.gather(value, axis=0))
+        found = np.asarray(_gatherer(self.strategy)(value))
+        return np.ascontiguousarray(found.view("uint8")[:, :width]).view(rows.dtype).reshape(len(found), *rows.shape[1:])
 
     def agree(self, what: str, tell: Callable[[], str]) -> None:
         """Makes sure that all workers say the same of something that they must share.
@@ -134,7 +142,7 @@ class Placement:
         if self.workers == 1:
             return
         told = tell()
-        digest = np.frombuffer(hashlib.sha256(told.encode()).digest(), "uint8").astype("int32")[None]
+        digest = np.frombuffer(hashlib.sha256(told.encode()).digest(), "uint8")[None]
         every = self._gather(digest)
         others = [str(index) for index, one in enumerate(every) if not np.array_equal(one, every[0])]
         if others:
@@ -160,6 +168,12 @@ class Placement:
             raise TrainingError(
                 f"worker {self.worker} lost another worker of {self.workers} ({reason}); look into the logs of the others for the reason"
             ) from error
+
+
+@lru_cache
+def _gatherer(strategy: Any) -> Callable[[Any], Any]:
+    """Returns `strategy.gather` as one function, which TensorFlow traces once for each kind of array, not once for each call."""
+    return tf.function(lambda value: strategy.gather(value, axis=0), reduce_retracing=True, autograph=False)
 
 
 ONE_DEVICE = Placement(name="cpu")

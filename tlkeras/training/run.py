@@ -256,9 +256,7 @@ def _fit(
 
     def batches(part: tuple[list[np.ndarray], np.ndarray], name: str, **told: Any) -> tf.data.Dataset:
         return placement.distributed(
-            lambda share: pipeline.batches(
-                _one(part[0]), part[1], seed=options.seed, lengths=lengths[name], free=free, share=share, **told
-            )
+            lambda share: pipeline.batches(_one(part[0]), part[1], seed=options.seed, lengths=lengths[name], free=free, share=share, **told)
         )
 
     weights = dict(options.class_weights) if options.class_weights else None

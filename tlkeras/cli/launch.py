@@ -1,0 +1,63 @@
+"""`tlkeras launch`: several workers that train together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+HELP = """Start workers that train together, on this machine or on several.
+
+Everything behind -- is a tlkeras command, which every worker runs.
+
+Example: tlkeras launch --workers 2 -- finetune --backbone efficientnet --data photos/
+
+On several machines, run the same line on each: tlkeras launch --hosts one:9000,two:9000 -- finetune ...
+"""
+TRAINS = ("finetune",)
+
+
+def command(
+    arguments: list[str] = typer.Argument(help="The command, behind --.", metavar="-- COMMAND ..."),
+    workers: int = typer.Option(2, "--workers", help="Workers to start on this machine.", min=1, metavar="N"),
+    hosts: str | None = typer.Option(
+        None,
+        "--hosts",
+        help="One host:port for each worker, comma-separated; starts the one of this machine. [default: all here]",
+        show_default=False,
+        metavar="HOSTS",
+    ),
+    index: int | None = typer.Option(
+        None,
+        "--index",
+        help="Which of --hosts this machine is, from 0. [default: by JOB_COMPLETION_INDEX, SLURM_PROCID or its name]",
+        show_default=False,
+        metavar="N",
+    ),
+    logs: str | None = typer.Option(
+        None, "--logs", help="Folder for worker-N.log. [default: runs/launch-N]", show_default=False, metavar="DIR"
+    ),
+    debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
+) -> None:
+    from tlkeras import launching
+    from tlkeras.errors import ConfigError
+    from tlkeras.training.cluster import Cluster
+
+    if arguments[0] not in TRAINS:
+        raise ConfigError(f"tlkeras launch runs {', '.join(TRAINS)}, received {arguments[0]!r}; write -- before the command")
+    if hosts is None:
+        addresses = launching.free_addresses(workers)
+        clusters = [Cluster(addresses=addresses, index=place) for place in range(workers)]
+    else:
+        addresses = tuple(one.strip() for one in hosts.split(",") if one.strip())
+        clusters = [Cluster(addresses=addresses, index=launching.rank(addresses, index))]
+    folder = Path(logs) if logs else _fresh()
+    typer.echo(f"{len(clusters)} of {len(addresses)} workers here, logs in {folder}")
+    launching.run(clusters, arguments, folder, typer.echo)
+
+
+def _fresh() -> Path:
+    number = 1
+    while (folder := Path("runs") / f"launch-{number}").exists():
+        number += 1
+    return folder
