@@ -11,6 +11,7 @@ from tlkeras.data.augment_registry import AUGMENTS
 from tlkeras.data.sources.registry import SOURCES
 from tlkeras.export.formats import FORMATS
 from tlkeras.recipes.registry import RECIPES
+from tlkeras.training.placements import PLACEMENTS
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
@@ -114,6 +115,8 @@ def page() -> str:
         table(("name", "what"), ((f"`{row.name}`", row.help) for row in SOURCES)),
         "## Augmentations",
         table(("name", "what"), ((f"`{row.name}`", row.help) for row in AUGMENTS)),
+        "## Placements",
+        table(("name", "where the work runs"), ((f"`{row.name}{':N' * bool(row.number)}`", row.help) for row in PLACEMENTS)),
         "## Formats",
         table(
             ("name", "file", "runtime", "tolerance", "what"),

@@ -164,7 +164,9 @@ def _alive(pid):
 
 
 def test_a_worker_that_fails_by_itself_is_named_with_its_error(tmp_path):
-    done = launch("--workers", 2, "--logs", tmp_path / "logs", "--", "finetune", "--backbone", "cnn", "--data", tmp_path / "none", cwd=tmp_path)
+    done = launch(
+        "--workers", 2, "--logs", tmp_path / "logs", "--", "finetune", "--backbone", "cnn", "--data", tmp_path / "none", cwd=tmp_path
+    )
     assert done.returncode == 1
     assert re.search(r"error: worker \d ended with code 1: .*none", done.stderr), done.stderr
     assert not (tmp_path / "runs").exists() or not any((tmp_path / "runs").iterdir())

@@ -37,7 +37,7 @@ class KeepBest(keras.callbacks.Callback):
 
     Args:
         trained: the model that holds the weights worth keeping (the whole task model); None where this process writes none.
-        before_save: puts what is fitted into `trained`, where that is a copy of it.
+        before_save: puts what is fitted into `trained`, where the one is a copy of the other.
         monitor: `val_loss`, or `loss` where nothing is held out.
         patience: epochs without improvement before the stage stops.
         path: where the best weights are written, at most every `SAVE_EVERY` seconds.

@@ -335,4 +335,5 @@ def _on_interrupt(best: KeepBest, record: History) -> Iterator[None]:
         yield
     except KeyboardInterrupt as error:
         best.restore()
+        best.before_save()
         raise Interrupted(best.epochs, record.rows) from error
