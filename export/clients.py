@@ -14,6 +14,8 @@ FOLDER = "client"
 TEMPLATES = Path(__file__).with_name("client_templates")
 BEST = ("mobile", "tflite", "tflite-fp16", "tflite-dynamic", "tflite-int8")  # which file the programs load, if it is there
 
+MODES = {1: "L", 3: "RGB"}  # channels -> how Pillow calls them
+
 # How pictures become square, as `tlkeras.data.decode` does it, for each resize mode.
 PYTHON = {
     "stretch": "    return picture.resize((SIZE, SIZE), Image.Resampling.BILINEAR)",
@@ -22,7 +24,7 @@ PYTHON = {
     return picture.crop((left, top, left + side, top + side)).resize((SIZE, SIZE), Image.Resampling.BILINEAR)""",
     "pad": """    ratio = max(picture.size) / SIZE  # black bars
     width, height = int(picture.width / ratio), int(picture.height / ratio)
-    whole = Image.new("RGB", (SIZE, SIZE))
+    whole = Image.new(picture.mode, (SIZE, SIZE))
     whole.paste(picture.resize((width, height), Image.Resampling.BILINEAR), ((SIZE - width) // 2, (SIZE - height) // 2))
     return whole""",
 }
@@ -44,13 +46,13 @@ SWIFT = {
 
 
 def takes_pictures(graph: Graph) -> bool:
-    """Whether the model is a classifier whose one input is a square RGB picture."""
+    """Whether the model is a classifier whose one input is a square picture, RGB or grey."""
     shape = graph.inputs[0].shape
     return (
         graph.spec.labels is not None
         and len(graph.inputs) == len(graph.output_names) == 1
         and len(shape) == 4
-        and shape[3] == 3
+        and shape[3] in MODES
         and shape[1] is not None
         and shape[1] == shape[2]
     )
@@ -75,6 +77,8 @@ def write(out: Path, graph: Graph, artifacts: Sequence[Artifact]) -> None:
         "stem": artifact.path.stem,
         "input": graph.inputs[0].name,
         "output": graph.output_names[0],
+        "channels": graph.inputs[0].shape[-1],
+        "mode": MODES.get(graph.inputs[0].shape[-1], ""),
         "size": graph.inputs[0].shape[1],
         "classes": len(graph.spec.labels or ()),
         "io": io,
@@ -93,6 +97,7 @@ def write(out: Path, graph: Graph, artifacts: Sequence[Artifact]) -> None:
 def _templates(out: Path, graph: Graph) -> list[Path]:
     """Returns the programs that are right for this model: MediaPipe splits texts for BERT only, `tokenizers` not for all."""
     if takes_pictures(graph):
-        return sorted((TEMPLATES / "picture").glob("*.txt"))
+        # MediaPipe's ImageClassifier takes RGB only.
+        return sorted((TEMPLATES / "picture").glob("*.txt" if graph.inputs[0].shape[3] == 3 else "*.py.txt"))
     python = [TEMPLATES / "text" / "classify.py.txt"] if (out / "tokenizer" / "tokenizer.json").is_file() else []
     return [*python, *(sorted((TEMPLATES / "text").glob("Classifier.*.txt")) if graph.spec.vocabulary else [])]

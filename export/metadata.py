@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ NAME = b"TFLITE_METADATA"
 MIN_PARSER_VERSION = "1.0.0"
 # Values of enums and unions of the schema.
 AXIS_LABELS, VOCABULARY_FILE, IMAGE_PROPERTIES, RGB, NORMALIZATION, BERT_TOKENIZER = 2, 5, 2, 1, 1, 4
+GREY = 2
+COLOURS: Mapping[int | None, int] = {1: GREY, 3: RGB}  # by the number of channels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,14 +37,14 @@ class Described:
         name: of the model.
         description: a sentence on it.
         labels: the label map, or None.
-        image: whether its one input is an RGB picture with values 0-255.
+        colours: of its one input, where that is a picture with values 0-255: `RGB` or `GREY`; None for other inputs.
         vocabulary: of a BERT tokeniser, by id, or None.
     """
 
     name: str
     description: str
     labels: Sequence[str] | None
-    image: bool
+    colours: int | None
     vocabulary: Sequence[str] | None = None
 
 
@@ -125,7 +127,7 @@ def _metadata(model: Any, told: Described) -> bytes:
     (graph, *_), (signature, *_) = model.subgraphs, model.signatureDefs
     names = {one.tensorIndex: _text(one.name) for one in [*signature.inputs, *signature.outputs]}
     builder = Builder(1024)
-    inputs = [_tensor(builder, names[index], _input(builder) if told.image else {}) for index in graph.inputs]
+    inputs = [_tensor(builder, names[index], {} if told.colours is None else _input(builder, told.colours)) for index in graph.inputs]
     outputs = [_tensor(builder, names[index], _labels(builder) if told.labels is not None else {}) for index in graph.outputs]
     process = {} if told.vocabulary is None else {5: _vector(builder, [_bert_tokenizer(builder)])}
     subgraph = _table(builder, 10, {2: _vector(builder, inputs), 3: _vector(builder, outputs), **process})
@@ -145,9 +147,9 @@ def _tensor(builder: Builder, name: str, more: dict[int, int]) -> int:
     return _table(builder, 7, {0: builder.CreateString(name), **more})
 
 
-def _input(builder: Builder) -> dict[int, int]:
-    """Content: an RGB picture. ProcessUnit: nothing to normalise, because the model does that itself."""
-    properties = _table(builder, 2, {}, bytes_at={0: RGB})
+def _input(builder: Builder, colours: int) -> dict[int, int]:
+    """Content: a picture. ProcessUnit: nothing to normalise, because the model does that itself."""
+    properties = _table(builder, 2, {}, bytes_at={0: colours})
     content = _table(builder, 3, {1: properties}, bytes_at={0: IMAGE_PROPERTIES})
     options = _table(builder, 2, {0: _floats(builder, [0.0]), 1: _floats(builder, [1.0])})
     unit = _table(builder, 2, {1: options}, bytes_at={0: NORMALIZATION})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import onnx
 import tf2onnx
 from onnxruntime.quantization import CalibrationDataReader
+from tf2onnx.optimizer import back_to_back_optimizer
 
 from tlkeras import __version__
 from tlkeras.errors import ExportError, UnsupportedOps
@@ -29,15 +31,16 @@ def write(graph: Graph, path: Path, options: OnnxOptions) -> None:
     function = graph.frozen
     outputs = {tensor.name: name for name, tensor in zip(sorted(graph.output_names), function.outputs, strict=True)}
     inputs = {tensor.name: spec.name for tensor, spec in zip(function.inputs, graph.inputs, strict=True)}
-    proto, _ = tf2onnx.convert.from_graph_def(
-        function.graph.as_graph_def(),
-        input_names=list(inputs),
-        output_names=list(outputs),
-        opset=options.opset,
-        custom_op_handlers={"Erfc": (_erfc, [])},
-        tensors_to_rename={**inputs, **outputs},
-        large_model=False,
-    )
+    with _reshapes_kept():
+        proto, _ = tf2onnx.convert.from_graph_def(
+            function.graph.as_graph_def(),
+            input_names=list(inputs),
+            output_names=list(outputs),
+            opset=options.opset,
+            custom_op_handlers={"Erfc": (_erfc, [])},
+            tensors_to_rename={**inputs, **outputs},
+            large_model=False,
+        )
     _name_axes(proto, graph)
     _round_up_scales(proto)
     _check(proto, [one.name for one in graph.inputs])
@@ -117,6 +120,28 @@ def _erfc(context: Any, node: Any, name: str, args: Any) -> None:
     dtype = tf2onnx.utils.map_onnx_to_numpy_type(context.get_dtype(out))
     one = context.make_const(tf2onnx.utils.make_name("one"), np.array(1, dtype))
     context.insert_new_node_on_output("Sub", out, name=tf2onnx.utils.make_name("erfc"), inputs=[one.output[0], out])
+
+
+@contextmanager
+def _reshapes_kept() -> Iterator[None]:
+    """Makes tf2onnx 1.17 merge two `Reshape` only where the second does not copy a side (0) of what the first one gives.
+
+    It drops the first of any two; a 0 then copies another side, and SegFormer's attention fails at batches above 1.
+    """
+    key = ("Reshape",)
+    merge = back_to_back_optimizer._func_map[key]
+
+    def guarded(graph: Any, node: Any, consumers: Any) -> Any:
+        sides = consumers[0].inputs[1] if len(consumers) == 1 and consumers[0].type == "Reshape" else None
+        if sides is not None and not (sides.is_const() and (sides.get_tensor_value(as_list=False) != 0).all()):
+            return []
+        return merge(graph, node, consumers)
+
+    back_to_back_optimizer._func_map[key] = guarded
+    try:
+        yield
+    finally:
+        back_to_back_optimizer._func_map[key] = merge
 
 
 def _name_axes(proto: onnx.ModelProto, graph: Graph) -> None:

@@ -77,8 +77,8 @@ def open_artifact(path: str | Path) -> Predictor:
                 call({name: np.ones((1, *(side if isinstance(side, int) and side > 1 else 4 for side in shape[1:])), takes)})
     except Exception as error:  # three runtimes, each with errors of its own
         raise ExportError(f"cannot open {str(path)!r}: {' '.join(str(error).split())[:300]}") from error
-    if len(shape) not in (2, 3) and (len(shape) != 4 or shape[1] != shape[2] or shape[3] != 3):
-        raise ExportError(f"{str(path)!r} takes an input of shape {shape}; expected square RGB pictures, token ids or sequences")
+    if len(shape) not in (2, 3) and (len(shape) != 4 or shape[1] != shape[2] or not isinstance(shape[3], int)):
+        raise ExportError(f"{str(path)!r} takes an input of shape {shape}; expected square pictures, token ids or sequences")
     return Predictor(runtime=runtime, input_name=name, dtype=takes, call=call)
 
 

@@ -15,7 +15,8 @@ NO_INT64 = ("Abs", "Sign")  # TFLite has both, but not for int64; DeBERTa's rela
 def for_tflite(graph: Graph, *, integers: bool = False) -> Any:
     """Returns the function to convert: None for the traced one, or one that computes the same in other operations.
 
-    int64 `Abs` and `Sign` go through float32, exact up to 2**24, far above any position in a text. For integer arithmetic,
+    int64 `Abs` and `Sign` go through float32, exact up to 2**24, far above any position in a text. `Roll`, by which Swin shifts its
+    windows, becomes slices that are put together the other way round. For integer arithmetic,
     `Neg`, which has no 8-bit kernel and stands in every layer normalisation, becomes a multiplication by -1.
     Where the spec has the vocabulary of a BERT tokeniser, the function takes what `bert_feeds` gives.
     """
@@ -49,8 +50,12 @@ def _repaired(graph: Graph, integers: bool) -> Any:
     proto = frozen.graph.as_graph_def()
     wide = [node for node in proto.node if node.op in NO_INT64 and node.attr["T"].type == tf.int64.as_datatype_enum]
     negated = _negated(proto) if integers else []
-    if not wide and not negated:
+    rolled = [node for node in proto.node if node.op == "Roll"]
+    if not wide and not negated and not rolled:
         return None
+    constants = {node.name: tf.make_ndarray(node.attr["value"].tensor) for node in proto.node if node.op == "Const"}
+    for node in rolled:
+        _as_slices(proto, node, frozen.graph.get_tensor_by_name(f"{node.name}:0").shape, constants)
     for node in wide:
         _through_float32(proto, node)
     for node in negated:
@@ -92,9 +97,37 @@ def _add_cast(proto: tf.compat.v1.GraphDef, name: str, given: str, source: tf.DT
     cast.attr["SrcT"].type, cast.attr["DstT"].type = source.as_datatype_enum, target.as_datatype_enum
 
 
+def _as_slices(proto: tf.compat.v1.GraphDef, node: Any, shape: tf.TensorShape, constants: dict[str, np.ndarray]) -> None:
+    """Makes one axis after the other a concatenation of what is behind and what is before the place where it is cut."""
+    given, shifts, axes = node.input
+    if shifts not in constants or axes not in constants:
+        return  # by amounts that the graph computes: the converter will say that it has no Roll
+    name, last = node.name, given
+    pairs = list(zip(constants[shifts].ravel().tolist(), constants[axes].ravel().tolist(), strict=True))
+    for place, (shift, axis) in enumerate(pairs):
+        cut = -shift % shape[axis]
+        begin, size = np.zeros(len(shape), "int32"), np.full(len(shape), -1, "int32")
+        parts = []
+        for part, where in (("behind", {"begin": begin.copy(), "size": size}), ("before", {"begin": begin, "size": size.copy()})):
+            where["begin" if part == "behind" else "size"][axis] = cut
+            made = proto.node.add(op="Slice", name=f"{name}/{place}/{part}")
+            made.input.extend([last, *(_add_constant(proto, f"{made.name}/{key}", value) for key, value in where.items())])
+            made.attr["T"].type, made.attr["Index"].type = node.attr["T"].type, tf.int32.as_datatype_enum
+            parts.append(made.name)
+        joined = proto.node.add(op="ConcatV2", name=name if place == len(pairs) - 1 else f"{name}/{place}")
+        joined.input.extend([*parts, _add_constant(proto, f"{name}/{place}/axis", np.array(axis, "int32"))])
+        joined.attr["T"].type, joined.attr["Tidx"].type, joined.attr["N"].i = node.attr["T"].type, tf.int32.as_datatype_enum, 2
+        last = joined.name
+    proto.node.remove(node)
+
+
+def _add_constant(proto: tf.compat.v1.GraphDef, name: str, value: np.ndarray) -> str:
+    constant = proto.node.add(op="Const", name=name)
+    constant.attr["dtype"].type = tf.as_dtype(value.dtype).as_datatype_enum
+    constant.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value))
+    return name
+
+
 def _times_minus_one(proto: tf.compat.v1.GraphDef, node: Any) -> None:
-    constant = proto.node.add(op="Const", name=f"{node.name}/minus_one")
-    constant.attr["dtype"].type = tf.float32.as_datatype_enum
-    constant.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(-1.0, tf.float32))
     node.op = "Mul"
-    node.input.insert(1, constant.name)
+    node.input.insert(1, _add_constant(proto, f"{node.name}/minus_one", np.array(-1, "float32")))

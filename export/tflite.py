@@ -62,7 +62,7 @@ def _described(graph: Graph) -> metadata.Described:
         name=graph.model.name,
         description=", ".join(f"{key} {value}" for key, value in told.items()),
         labels=graph.spec.labels if len(graph.output_names) == 1 else None,
-        image=len(graph.inputs) == 1 and len(shape) == 4 and shape[3] == 3,
+        colours=metadata.COLOURS.get(shape[3]) if len(graph.inputs) == 1 and len(shape) == 4 else None,
         vocabulary=graph.spec.vocabulary,
     )
 

@@ -68,6 +68,13 @@ class ModelConfig:
         metavar="SOURCE",
     )
     image_size: int | None = key(None, "Side of the square input, in pixels.", unset="the backbone's own", metavar="N")
+    channels: int = key(3, "Channels of the pictures: 1 (grey), 3 (RGB), or as many as arrays have (2, 4 and more).", metavar="N")
+    channel_adapter: str | None = key(
+        None,
+        "How other than 3 channels become what the backbone takes: repeat (grey) or conv (trainable 1x1 convolution).",
+        unset="repeat for grey, conv for others",
+        metavar="NAME",
+    )
     max_length: int | None = key(
         None, "Tokens per text, at most; the rest is cut.", unset="what leaves 95 % of the texts whole", metavar="N"
     )
@@ -78,6 +85,7 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         _within("image_size", self.image_size, 8, 4096)
+        _within("channels", self.channels, 1, 512)
         _within("max_length", self.max_length, 1, 65536)
         self.options()
         _within("dropout", self.dropout, 0.0, 0.95)

@@ -15,10 +15,11 @@ from tlkeras.errors import ConfigError, FreezeError, near
 Rule = tuple[str, bool]
 
 HEAD = "head"  # the stage of the head's layers
+ADAPTER = "adapter"  # the stage of a channel adapter that has weights
 
 
 def parse(spec: str, stages: Sequence[str]) -> tuple[Rule, ...]:
-    """Turns an `--unfreeze` value into rules; the head always trains.
+    """Turns an `--unfreeze` value into rules; the head always trains, and with it a channel adapter.
 
     Args:
         spec: `none`, `all`, `last:N` (the last N stages), `from:STAGE` (it and all above), or
@@ -34,7 +35,8 @@ def parse(spec: str, stages: Sequence[str]) -> tuple[Rule, ...]:
     """
     if spec == "all":
         return (("*", True),)
-    return (*((pattern, True) for pattern in _unfrozen(spec, stages)), (f"stage:{HEAD}", True), ("*", False))
+    new = [f"stage:{name}" for name in (ADAPTER, HEAD) if name == HEAD or name in stages]
+    return (*((pattern, True) for pattern in dict.fromkeys([*_unfrozen(spec, stages), *new])), ("*", False))
 
 
 def _unfrozen(spec: str, stages: Sequence[str]) -> list[str]:

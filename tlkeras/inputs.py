@@ -49,40 +49,75 @@ class Inputs(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Pictures:
-    """Square RGB pictures of `size` pixels."""
+    """Square pictures of `size` pixels: RGB, grey, or of as many channels as arrays have."""
 
     size: int
     resize: str
+    channels: int = 3
     modality: str = "image"
 
     def materialise(
         self, dataset: Dataset, *, cache_dir: Path | None = None, strict: bool = False, progress: Progress | None = None
     ) -> Store:
         _check(dataset, self.modality)
-        return materialise(dataset, size=self.size, resize=self.resize, cache_dir=cache_dir, strict=strict, progress=progress)
+        self._check_channels(dataset)
+        return materialise(
+            dataset, size=self.size, resize=self.resize, channels=self.channels, cache_dir=cache_dir, strict=strict, progress=progress
+        )
 
     @cached_property
     def _decoder(self) -> Decoder:
-        return Decoder(self.size, self.resize)
+        return Decoder(self.size, self.resize, self.channels)
+
+    @property
+    def encodable(self) -> bool:
+        """Whether picture files have these channels; others come as arrays only."""
+        return self.channels in (1, 3)
+
+    def _check_channels(self, dataset: Dataset) -> None:
+        for one in dataset.examples:
+            if one.array is None and not self.encodable:
+                raise DataError(
+                    f"channels is {self.channels}, and {one.id!r} is a picture file, which is grey or RGB; give arrays: "
+                    f"an .npz with x uint8 (n, height, width, {self.channels}) and y, or from_arrays(x, y)"
+                )
+            if one.array is not None and not decode.fits(one.array, self.channels):
+                has = one.array.shape[-1]
+                raise DataError(
+                    f"{one.id} has {has} channels, of shape {one.array.shape}; the model takes {self.channels}: set channels to {has}"
+                )
 
     def read(self, given: str) -> np.ndarray:
-        picture = np.zeros((1, self.size, self.size, 3), "uint8")
+        picture = np.zeros((1, self.size, self.size, self.channels), "uint8")
+        example = Example(id=given, label="", path=Path(given)) if self.encodable else self._array(given)
         with filtered_stderr(DECODE_NOISE):
-            reading = self._decoder.read(Example(id=given, label="", path=Path(given)), picture[0])
+            reading = self._decoder.read(example, picture[0])
         if reading.bad:
             raise DataError(f"{given}: {reading.bad.reason}")
         return picture
+
+    def _array(self, given: str) -> Example:
+        try:
+            array = np.load(given, allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise DataError(f"{given}: {error}; expected an .npy file of uint8 (height, width, {self.channels})") from error
+        if array.dtype != np.uint8 or array.ndim != 3 or array.shape[-1] != self.channels:
+            raise DataError(f"{given} is {array.dtype} of shape {array.shape}; expected uint8 (height, width, {self.channels})")
+        return Example(id=given, label="", array=array)
 
     def encoded(self, example: Example) -> bytes:
         return decode.encode_png(example.array) if example.array is not None else decode.read_image_bytes(example.path or example.id)
 
     def metadata(self) -> dict[str, str]:
-        return {"resize": self.resize, "image_size": str(self.size)}
+        told = {"resize": self.resize, "image_size": str(self.size)}
+        return told if self.channels == 3 else {**told, "channels": str(self.channels)}
 
     @property
-    def decode(self) -> Callable[[Any], Any]:
-        """Encoded picture -> uint8 (size, size, 3), in TensorFlow."""
-        return partial(decode.decode_and_resize, size=self.size, resize=self.resize)
+    def decode(self) -> Callable[[Any], Any] | None:
+        """Encoded picture -> uint8 (size, size, channels), in TensorFlow; None where no file has such channels."""
+        if not self.encodable:
+            return None
+        return partial(decode.decode_and_resize, size=self.size, resize=self.resize, channels=self.channels)
 
 
 @dataclass(frozen=True, kw_only=True)

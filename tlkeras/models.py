@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from tlkeras import freezing
+from tlkeras.backbones import adapters
 from tlkeras.backbones.load import load
 from tlkeras.backbones.pooling import FEATURES, POOLINGS
 from tlkeras.backbones.registry import find
@@ -26,12 +27,12 @@ class TaskModel:
     """A Keras model with what tlkeras knows of it.
 
     Args:
-        model: raw RGB 0-255, float32 (batch, size, size, 3), or token ids, int32 (batch, tokens) -> scores, float32
+        model: raw pictures 0-255, float32 (batch, size, size, channels), or token ids, int32 (batch, tokens) -> scores, float32
             (batch, classes).
         backbone: the row it was built from.
         head: the row of its head.
         stages: layer name -> stage name; the head's layers are of stage `"head"`.
-        stage_names: the backbone's stages, from input to output.
+        stage_names: the backbone's stages, from input to output; before them `adapter`, where a channel adapter has weights.
         tokens: texts -> token ids, for models of texts.
     """
 
@@ -48,6 +49,8 @@ def build(
     classes: int,
     *,
     image_size: int | None = None,
+    channels: int = adapters.RGB,
+    adapter: str | None = None,
     weights: str = "pretrained",
     head: str = "classification",
     dropout: float = 0.2,
@@ -60,6 +63,7 @@ def build(
         backbone: name or alias in the backbone registry.
         classes: number of outputs of the head, 2 or more.
         image_size: side of the square input in pixels; the backbone's default when None.
+        channels, adapter: of the pictures, and how other than 3 become 3; see `tlkeras.backbones.load.load`.
         weights: `pretrained`, `wheel`, `keras`, `hub`, `none`, a file, or a folder for text backbones.
         head: name in the head registry.
         dropout: fraction of the features dropped before the head, in training.
@@ -71,7 +75,7 @@ def build(
     row, head_row = find(backbone), HEADS.get(head)
 
     # === Contract and backbone ===
-    base = load(row.name, image_size=image_size, weights=weights, options=options, data=data)
+    base = load(row.name, image_size=image_size, channels=channels, adapter=adapter, weights=weights, options=options, data=data)
     below = [layer.name for layer in base.model.layers]
 
     # === Head ===
@@ -83,5 +87,6 @@ def build(
     stages = {name: stage for name, stage in stage_of(below, base.stages).items()}
     stages |= {layer.name: freezing.HEAD for layer in model.layers if layer.name not in below}
     stages = {layer.name: stages[layer.name] for layer in model.layers}
-    names = [name for name, _ in base.stages]
+    first = [adapters.STAGE] if any(name == adapters.STAGE and model.get_layer(of).weights for of, name in stages.items()) else []
+    names = [*first, *(name for name, _ in base.stages)]
     return TaskModel(model=model, backbone=row, head=head_row, stages=stages, stage_names=names, tokens=base.tokens)

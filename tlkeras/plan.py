@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+from tlkeras.backbones import adapters
 from tlkeras.backbones.registry import find
 from tlkeras.backbones.row import Backbone
 from tlkeras.config import RunConfig
@@ -33,14 +34,17 @@ def effective(config: RunConfig) -> RunConfig:
     recipe = _recipe(config)
     last = recipe.stages_for(row.modality)[-1]
     _check_modality(config, row)
+    adapter = adapters.chosen(config.model.channels, config.model.channel_adapter)
     AUGMENTS.get(config.train.augment)
     placements.parse(config.train.placement)
     unfreeze = None if config.train.freeze_rules else (config.train.unfreeze or last.unfreeze)
     if unfreeze is not None and row.stages:
-        parse(unfreeze, [name for name, _ in row.stages])
+        first = [adapters.STAGE] if adapter and adapter.trains else []
+        parse(unfreeze, [*first, *(name for name, _ in row.stages)])
     return config.updated(
         backbone=row.name,
         image_size=image_size(config) if row.modality == "image" else None,
+        channel_adapter=adapter.name if adapter else None,
         recipe=recipe.name,
         epochs=config.train.epochs or last.epochs,
         learning_rate=last.learning_rate if config.train.learning_rate is None else config.train.learning_rate,
@@ -57,6 +61,8 @@ def _check_modality(config: RunConfig, row: Backbone) -> None:
         raise ConfigError(f"augment is {config.train.augment!r}; {row.name} takes {row.modality}s, and augmentations are for pictures")
     if texts and config.model.image_size is not None:
         raise ConfigError(f"image_size is {config.model.image_size}; {row.name} takes {row.modality}s")
+    if texts and config.model.channels != adapters.RGB:
+        raise ConfigError(f"channels is {config.model.channels}; {row.name} takes {row.modality}s")
     if not texts and config.model.max_length is not None:
         raise ConfigError(f"max_length is {config.model.max_length}; {row.name} takes pictures")
     for name in config.export.formats:

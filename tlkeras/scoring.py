@@ -97,7 +97,7 @@ def _inputs_of_keras(model: keras.Model, config: RunConfig, run: Run) -> Inputs:
         return texts_of(run.root)
     if given.name == SEQUENCE:
         return Sequences(time=int(given.shape[1]), features=int(given.shape[2]))
-    return Pictures(size=int(given.shape[1]), resize=config.data.resize)
+    return Pictures(size=int(given.shape[1]), resize=config.data.resize, channels=int(given.shape[3]))
 
 
 def inputs_of(metadata: Mapping[str, str], folder: Path) -> Inputs:
@@ -111,13 +111,13 @@ def inputs_of(metadata: Mapping[str, str], folder: Path) -> Inputs:
         return texts_of(folder)
     if metadata.get("modality") == "sequence":
         return Sequences(time=int(metadata["time"]), features=int(metadata["features"]))
-    return Pictures(size=int(metadata["image_size"]), resize=metadata["resize"])
+    return Pictures(size=int(metadata["image_size"]), resize=metadata["resize"], channels=int(metadata.get("channels", 3)))
 
 
 def keras_scores(
     model: keras.Model, inputs: np.ndarray, *, batch_size: int = 64, progress: Callable[[int, int], None] | None = None
 ) -> np.ndarray:
-    """Returns the scores of pictures (n, size, size, 3), RGB 0-255, or of token ids (n, tokens), as float32 (n, classes)."""
+    """Returns the scores of pictures (n, size, size, channels), 0-255, or of token ids (n, tokens), as float32 (n, classes)."""
     found = [np.empty((0, model.output_shape[-1]), "float32")]
     kind = model.inputs[0].dtype
     for start in range(0, len(inputs), batch_size):

@@ -226,6 +226,8 @@ def build(config: RunConfig, classes: int, dataset: Dataset | None = None) -> Ta
             config.model.backbone,
             classes,
             image_size=config.model.image_size,
+            channels=config.model.channels,
+            adapter=config.model.channel_adapter,
             weights=config.model.weights,
             dropout=config.model.dropout,
             options=config.model.options(),
@@ -261,7 +263,7 @@ def _inputs(config: RunConfig, dataset: Dataset, task: TaskModel) -> tuple[Input
         time, features = task.model.input_shape[1:]
         return Sequences(time=int(time), features=int(features)), []
     if task.tokens is None:
-        return Pictures(size=plan.image_size(config), resize=config.data.resize), []
+        return Pictures(size=plan.image_size(config), resize=config.data.resize, channels=config.model.channels), []
     if dataset.modality != "text":
         return Texts(tokens=task.tokens), []
     fitted, note = Texts(tokens=task.tokens).fitted(dataset, config.model.max_length)
@@ -361,7 +363,9 @@ def _export(
     )
     samples = Samples(
         inputs={given.name: np.asarray(data.store.inputs[sample_index], given.dtype)},
-        encoded=[] if isinstance(inputs, Sequences) else [inputs.encoded(data.store.examples[index]) for index in sample_index],
+        encoded=[]
+        if spec.decode is None and spec.tokenise is None
+        else [inputs.encoded(data.store.examples[index]) for index in sample_index],
         lengths=[] if data.store.lengths is None else data.store.lengths[sample_index].tolist(),
         score_inputs=data.store.inputs[held_out.index],
         score_labels=data.store.y[held_out.index],

@@ -43,8 +43,15 @@ def _intro(content: Mapping[str, Any]) -> str:
         takes = f"takes sequences, float32 ({told['time']} steps, {told['features']} features), shorter ones with zeros before them."
     else:
         side = told["image_size"]
-        takes = f"takes RGB pictures, {side} x {side} pixels, values 0-255 (resized by `{config['resize']}`); the normalisation is inside the model."
+        how = f"{side} x {side} pixels, values 0-255 (resized by `{config['resize']}`)"
+        takes = f"takes {colours(told)} pictures, {how}; the normalisation is inside the model."
     return f"{content['task']}: {len(labels)} classes ({first}). Backbone `{config['backbone']}`, recipe `{config['recipe']}`; {takes}"
+
+
+def colours(told: Mapping[str, str]) -> str:
+    """Returns what kind of pictures an entry takes."""
+    channels = told.get("channels", "3")
+    return {"1": "grey", "3": "RGB"}.get(channels, f"{channels}-channel")
 
 
 def is_text(content: Mapping[str, Any]) -> bool:
@@ -149,7 +156,9 @@ def _use(name: str, content: Mapping[str, Any]) -> str:
     if onnx:
         given = content["inputs"][0]
         shape = ", ".join(["n", *(str(side or "tokens") for side in given["shape"][1:])])
-        takes = f"{given['dtype']} ({shape})" + (", from `tokenizer/tokenizer.json`" if is_text(content) else ", RGB 0-255")
+        takes = f"{given['dtype']} ({shape})" + (
+            ", from `tokenizer/tokenizer.json`" if is_text(content) else f", {colours(content['metadata'])} 0-255"
+        )
         session = f'onnxruntime.InferenceSession("{onnx[0]}", providers=["CPUExecutionProvider"])'
         parts.append(
             f"By ONNX Runtime:\n\n```python\nimport onnxruntime\n\nsession = {session}\n"

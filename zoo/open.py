@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,7 @@ class Model:
         if self.tokens is not None:
             return [self._named(scores) for scores in self.scores(self.tokens([_text(one, i) for i, one in enumerate(given)]))]
         metadata = self.entry.manifest["metadata"]
-        pictures = np.stack([_picture(one, i, int(metadata["image_size"]), metadata["resize"]) for i, one in enumerate(given)])
+        pictures = np.stack([_picture(one, i, _Wanted.of(metadata)) for i, one in enumerate(given)])
         return [self._named(scores) for scores in self.scores(pictures)]
 
     def _named(self, scores: np.ndarray) -> Prediction:
@@ -151,7 +151,20 @@ def _keras(entry: Entry) -> tuple[Any, str]:
     return scores, f"keras {keras.__version__}"
 
 
-def _picture(given: str | Path | bytes | np.ndarray, place: int, size: int, resize: str) -> np.ndarray:
+@dataclass(frozen=True)
+class _Wanted:
+    """What pictures an entry takes."""
+
+    size: int
+    resize: str
+    channels: int
+
+    @classmethod
+    def of(cls, metadata: Mapping[str, str]) -> _Wanted:
+        return cls(int(metadata["image_size"]), metadata["resize"], int(metadata.get("channels", 3)))
+
+
+def _picture(given: str | Path | bytes | np.ndarray, place: int, wanted: _Wanted) -> np.ndarray:
     import tensorflow as tf
 
     from tlkeras.data import decode
@@ -160,10 +173,14 @@ def _picture(given: str | Path | bytes | np.ndarray, place: int, size: int, resi
     if isinstance(given, np.ndarray):
         if given.dtype != np.uint8 or given.ndim not in (2, 3):
             raise DataError(f"input {place} is {given.dtype} of shape {given.shape}; expected uint8 (height, width, channels)")
-        return np.asarray(decode.resize_image(tf.constant(decode.as_rgb(given)), size, resize))
+        if not decode.fits(given, wanted.channels):
+            raise DataError(f"input {place} has the shape {given.shape}; the entry takes pictures of {wanted.channels} channels")
+        return np.asarray(decode.resize_image(tf.constant(decode.as_channels(given, wanted.channels)), wanted.size, wanted.resize))
+    if wanted.channels not in (1, 3):
+        raise DataError(f"input {place} is a picture file; the entry takes uint8 arrays (height, width, {wanted.channels})")
     what = f"input {place}" if isinstance(given, bytes) else str(given)
     try:
         content = decodable(given) if isinstance(given, bytes) else read_image_bytes(Path(given))
-        return np.asarray(decode.decode_and_resize(tf.constant(content), size, resize))
+        return np.asarray(decode.decode_and_resize(tf.constant(content), wanted.size, wanted.resize, wanted.channels))
     except (OSError, ValueError, tf.errors.OpError) as error:
         raise DataError(f"{what} is no picture that can be read: {' '.join(str(error).split())[:200]}") from error

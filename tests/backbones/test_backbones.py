@@ -27,7 +27,7 @@ def load(*given, **options):
     return loading.load(*given, **options).model
 
 
-QUICK = ("efficientnet_lite0", "efficientnet_b0", "mobilenet_v3_small", "vgg16")
+QUICK = ("efficientnet_lite0", "efficientnet_b0", "mobilenet_v3_small", "vgg16", "deit_tiny")
 OTHERS = [row.name for row in BACKBONES if row.modality == "image" and row.name not in QUICK]
 ROWS = [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)]
 
@@ -53,11 +53,13 @@ def no_sockets(monkeypatch):
 @pytest.mark.parametrize("name", ROWS)
 def test_a_row_is_true(name):
     row = BACKBONES.get(name)
-    model = load(name, image_size=row.min_size, weights="none")
-    assert model.count_params() - _added(model) == row.params
+    base = loading.load(name, image_size=row.min_size, weights="none", options=few_layers(row))
+    model = base.model
+    assert _parameters(row, model) == row.params
     assert model.output_shape[-1] == row.features
-    stages = stage_of([layer.name for layer in model.layers], row.stages)
-    assert list(dict.fromkeys(stage for stage in stages.values() if stage)) == [stage for stage, _ in row.stages]
+    stages = stage_of([layer.name for layer in model.layers], base.stages)
+    assert base.stages == row.stages[: len(base.stages)] and len(base.stages) == (3 if few_layers(row) else len(row.stages))
+    assert list(dict.fromkeys(stage for stage in stages.values() if stage)) == [stage for stage, _ in base.stages]
     assert row.input_size >= row.min_size and row.license and row.source.startswith("https://")
     # Flat: no network inside the network (ConvNeXt has its stem and downsamplings as small Sequentials).
     assert not any(isinstance(layer, keras.Model) and not isinstance(layer, keras.Sequential) for layer in model.layers)
@@ -65,25 +67,150 @@ def test_a_row_is_true(name):
     keras.backend.clear_session()
 
 
-def _added(model):
-    return sum(layer.count_params() for layer in model.layers if layer.name.startswith("contract_"))
+def few_layers(row):
+    """Options of a network that is built in a moment: transformers of two blocks, each as wide as it is."""
+    return {"num_layers": 2} if row.figures and row.options else {}
+
+
+def _parameters(row, model):
+    """All blocks of a transformer are alike, and its position embeddings go with the size of the picture."""
+    if not few_layers(row):
+        return model.count_params()
+    one, two = (load(row.name, weights="none", options={"num_layers": n}).count_params() for n in (1, 2))
+    return one + (row.options["num_layers"] - 1) * (two - one)
 
 
 def test_every_model_of_keras_applications_has_a_row():
     apps = {name for name in dir(keras.applications) if name[0].isupper()}
-    assert apps == {row.app for row in BACKBONES if row.app and row.modality == "image"}
+    assert apps == {row.app for row in BACKBONES if row.app and row.builder.endswith(":application")}
+
+
+def test_every_backbone_of_keras_hub_with_pictures_for_features_has_a_row():
+    """What is left out: parts of larger models, what keras.applications has with its own weights, and MobileNetV5, which is Gemma's eye."""
+    import keras_hub
+
+    preset_of = {name: set(getattr(keras_hub.models, f"{name}Backbone").presets) for name in {row.app for row in BACKBONES if row.figures}}
+    used = {row.weights[0].preset: row.app for row in BACKBONES if row.figures}
+    assert set(preset_of) == {
+        "CSPNet", "DINOV2", "DINOV3", "DeiT", "HGNetV2", "MiT", "MobileNet", "ResNet", "SwinTransformer", "VGG", "ViT",
+    }  # fmt: skip
+    assert {preset for preset, app in used.items() if preset not in preset_of[app]} == set()
+
+
+# === Presets of KerasHub ===
+
+
+TINY = {
+    "vit_base": (32, {"num_layers": 1, "num_heads": 2, "hidden_dim": 16, "mlp_dim": 32, "patch_size": 16}),
+    "deit_tiny": (32, {"num_layers": 1, "num_heads": 2, "hidden_dim": 16, "intermediate_dim": 32, "patch_size": 16}),
+    "dinov2_small": (28, {"num_layers": 1, "num_heads": 2, "hidden_dim": 16, "intermediate_dim": 32, "patch_size": 14}),
+}
+
+
+def tiny_preset(folder, name, converter=None):
+    """Saves a tiny preset of a row's class; returns its folder and the backbone."""
+    import keras_hub
+
+    row, (size, figures) = BACKBONES.get(name), TINY[name]
+    keras.utils.set_random_seed(0)
+    extra = {"position_embedding_shape": (56, 56)} if row.app == "DINOV2" else {}
+    backbone = getattr(keras_hub.models, f"{row.app}Backbone")(image_shape=(size, size, 3), **figures, **extra)
+    backbone.save_to_preset(str(folder))
+    if converter:
+        getattr(keras_hub.layers, f"{row.app}ImageConverter")(**converter).save_to_preset(str(folder))
+    return backbone
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_a_local_preset_gives_what_keras_hub_gives(tmp_path, name, no_sockets):
+    size = TINY[name][0]
+    theirs = tiny_preset(tmp_path / "preset", name)
+    ours = load(name, image_size=size, weights=str(tmp_path / "preset"))
+    x = np.random.default_rng(0).integers(0, 256, (2, size, size, 3)).astype("float32")
+    contract = contracts.CONTRACTS.get(BACKBONES.get(name).contract)
+    given = x * np.array(contract.scale, "float32") + np.array(contract.offset, "float32")
+    expected = np.asarray(theirs(keras.tree.pack_sequence_as(theirs.input, [given])))
+    np.testing.assert_allclose(ours.predict(x, verbose=0), expected, atol=1e-5)
+    assert loading.load(name, image_size=size, weights=str(tmp_path / "preset")).stages[-1][0] == "block0"
+
+
+def test_the_normalisation_that_a_preset_says_itself_comes_first(tmp_path, no_sockets):
+    theirs = tiny_preset(tmp_path / "preset", "deit_tiny", {"image_size": (32, 32), "scale": 1 / 64, "offset": [-2.0, -1.0, 0.0]})
+    ours = load("deit_tiny", image_size=32, weights=str(tmp_path / "preset"))
+    x = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype("float32")
+    expected = theirs.predict(x / 64 + np.array([-2, -1, 0], "float32"), verbose=0)
+    np.testing.assert_allclose(ours.predict(x, verbose=0), expected, atol=1e-5)
+
+
+def test_position_embeddings_that_are_not_interpolated_fit_their_own_size_only(tmp_path, no_sockets):
+    tiny_preset(tmp_path / "preset", "vit_base")
+    with pytest.raises(ConfigError, match="image_size is 64.*32 x 32 pixels.*--image-size 32"):
+        load("vit_base", image_size=64, weights=str(tmp_path / "preset"))
+    assert load("vit_base", image_size=64, weights="none", options={"num_layers": 1}).output_shape == (None, 17, 768)
+
+
+def test_position_embeddings_of_dinov2_are_interpolated(tmp_path, no_sockets):
+    tiny_preset(tmp_path / "preset", "dinov2_small")
+    for size in (28, 42):
+        model = load("dinov2_small", image_size=size, weights=str(tmp_path / "preset"))
+        (embeddings,) = [layer for layer in model.layers if layer.name == "embeddings"]
+        asked = embeddings._interpolate_position_embeddings(
+            embeddings.position_embeddings, patch_size=14, source_shape=(56, 56), target_shape=(size, size), antialias=False
+        )
+        np.testing.assert_allclose(embeddings.interpolated_position_embeddings.numpy(), np.asarray(asked), atol=1e-6)
+        assert np.abs(np.asarray(asked)).max() > 0 and model.output_shape[1] == (size // 14) ** 2 + 1
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "near"),
+    [("vit_base", 230, "224 or 240"), ("dinov2_small", 225, "224 or 238"), ("swin_tiny", 256, "224 or 448"), ("mit_b0", 100, "96 or 128")],
+)
+def test_a_size_that_patches_do_not_fill_is_an_error_that_names_near_ones(name, size, near):
+    with pytest.raises(ConfigError, match=f"image_size is {size}; {name} takes multiples of .*: {near}"):
+        load(name, image_size=size, weights="none")
+
+
+def test_a_folder_of_another_network_is_refused(tmp_path, no_sockets):
+    tiny_preset(tmp_path / "preset", "deit_tiny")
+    with pytest.raises(WeightsMismatch, match="holds no backbone for vit_base"):
+        load("vit_base", image_size=32, weights=str(tmp_path / "preset"))
+
+
+def test_the_sizes_of_a_preset_cannot_be_set(tmp_path):
+    tiny_preset(tmp_path / "preset", "deit_tiny")
+    with pytest.raises(ConfigError, match="the sizes of deit_tiny are those of its preset"):
+        load("deit_tiny", image_size=32, weights=str(tmp_path / "preset"), options={"num_layers": 1})
+
+
+def test_a_hub_that_cannot_be_reached_is_one_line_with_the_other_ways(monkeypatch):
+    def refuse(*args, **kwargs):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    start = time.monotonic()
+    with pytest.raises(WeightsUnavailable) as caught:
+        load("swin_tiny")
+    text = str(caught.value)
+    assert time.monotonic() - start < 60 and "\n" not in text
+    assert all(
+        part in text for part in ("swin_tiny", "--weights FOLDER", "--weights FILE", "--backbone efficientnet_lite0", "--weights none")
+    )
 
 
 @pytest.mark.parametrize("name", QUICK)
 def test_two_builds_have_equal_layer_names_whatever_was_built_before(name):
-    first = load(name, image_size=32, weights="none")
+    options = few_layers(BACKBONES.get(name))
+    first = load(name, image_size=32, weights="none", options=options)
     keras.layers.Dense(2), keras.layers.Rescaling(2.0), keras.layers.ReLU()
-    assert [layer.name for layer in first.layers] == [layer.name for layer in load(name, image_size=32, weights="none").layers]
+    assert [layer.name for layer in first.layers] == [
+        layer.name for layer in load(name, image_size=32, weights="none", options=options).layers
+    ]
 
 
 @pytest.mark.parametrize("name", QUICK)
 def test_a_saved_backbone_loads_equal_without_tlkeras(tmp_path, name):
-    model = load(name, image_size=32, weights="none")
+    model = load(name, image_size=32, weights="none", options=few_layers(BACKBONES.get(name)))
     model.save(tmp_path / "m.keras")
     x = np.random.default_rng(0).integers(0, 255, (2, 32, 32, 3)).astype("float32")
     np.save(tmp_path / "x.npy", x)
@@ -139,7 +266,7 @@ def test_a_contract_equals_preprocess_input_of_its_family(module):
     row = BACKBONES.get(OF_MODULE[module])
     x = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3)).astype("float32")
     inputs = keras.Input((4, 4, 3))
-    outputs = contracts.apply(row.contract, inputs)
+    outputs = contracts.apply(contracts.CONTRACTS.get(row.contract), inputs)
     got = x if outputs is inputs else keras.Model(inputs, outputs).predict(x, verbose=0)
     expected = getattr(keras.applications, module).preprocess_input(x.copy())
     np.testing.assert_allclose(got, expected, atol=2e-5)

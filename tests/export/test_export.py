@@ -308,3 +308,25 @@ def test_tracing_happens_once_for_all_formats(tmp_path):
     assert graph.network is graph.network and graph.frozen is graph.frozen
     calibrate(graph.model)
     assert picture_samples().inputs["image"].shape == (4, 16, 16, 3)
+
+
+@pytest.mark.parametrize("shift", [(-3, -2), (2, 5), (0, 7), (4, -1)])
+def test_roll_is_slices_in_tflite(tmp_path, shift):
+    """Swin shifts its windows by it, and TFLite has no such operation."""
+    image = keras.Input((6, 8, 3), name="image")
+    model = keras.Model(image, keras.layers.Flatten()(keras.ops.roll(image * 2.0, shift=shift, axis=(1, 2))))
+    x = np.random.default_rng(0).uniform(0, 255, (4, 6, 8, 3)).astype("float32")
+    (artifact,) = export(model, ExportSpec(), tmp_path, Samples(inputs={"image": x}), formats=["tflite"])
+    assert artifact.verdict.max_abs_diff == 0.0
+
+
+def test_a_reshape_that_copies_a_side_of_another_reshape_is_kept_in_onnx(tmp_path):
+    """tf2onnx drops the first of two; the attention of SegFormer then failed at batches above 1."""
+
+    from keras_hub.src.models.mit.mit_layers import SegFormerMultiheadAttention
+
+    given = keras.Input((16, 8), name="given")
+    model = keras.Model(given, SegFormerMultiheadAttention(8, 1, 2)(given))
+    x = np.random.default_rng(0).normal(size=(4, 16, 8)).astype("float32")
+    (artifact,) = export(model, ExportSpec(), tmp_path, Samples(inputs={"given": x}), formats=["onnx"])
+    assert artifact.verdict.relative_diff < 1e-5

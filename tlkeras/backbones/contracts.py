@@ -48,19 +48,24 @@ CONTRACTS: Registry[Contract] = Registry(
             offset=tuple(-m / s for m, s in zip(_MEAN, _STD, strict=True)),
             help="RGB, 0-1, minus ImageNet's mean, over its standard deviation.",
         ),
+        Contract(
+            name="satellite",
+            scale=tuple(1 / (255 * s) for s in (0.213, 0.156, 0.143)),
+            offset=tuple(-m / s for m, s in zip((0.430, 0.411, 0.296), (0.213, 0.156, 0.143), strict=True)),
+            help="RGB, 0-1, minus the mean of DINOv3's satellite pictures, over their standard deviation.",
+        ),
         Contract(name="caffe", offset=(-103.939, -116.779, -123.68), reverse=True, help="BGR 0-255, minus ImageNet's mean."),
     ],
 )
 
 
-def apply(name: str, x: keras.KerasTensor) -> keras.KerasTensor:
+def apply(contract: Contract, x: keras.KerasTensor) -> keras.KerasTensor:
     """Returns the contract's layers on raw RGB pictures.
 
     Args:
-        name: name in `CONTRACTS`.
+        contract: one of `CONTRACTS`, or a preset's own.
         x: (batch, height, width, 3) float32, RGB 0-255.
     """
-    contract = CONTRACTS.get(name)
     if contract.reverse:
         x = keras.ops.take(x, [2, 1, 0], axis=-1)
     if tuple(contract.scale) == (1.0,) * 3 and tuple(contract.offset) == (0.0,) * 3:

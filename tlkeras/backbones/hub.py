@@ -1,8 +1,8 @@
-"""Text backbones of KerasHub: token ids -> one vector per token, flat, with their vocabulary."""
+"""Text backbones of KerasHub: token ids -> one vector per token, flat, with their vocabulary; and how its presets are read."""
 
 from __future__ import annotations
 
-import re
+import fnmatch
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -52,9 +52,9 @@ def text(row: Backbone, choice: str) -> TextModel:
         WeightsUnavailable: when they cannot be had; `none` is not possible, because a vocabulary is part of the weights.
         WeightsMismatch: when the folder holds another network.
     """
-    with _folder(row, choice) as folder, warnings_as_noise():
-        base = _read(row, folder, "Backbone")
-        tokenizer = _read(row, folder, "Tokenizer")
+    with folder(row, choice) as place, warnings_as_noise():
+        base = read(row, place, "Backbone")
+        tokenizer = read(row, place, "Tokenizer")
     tokens = _tokens(row, tokenizer, base)
     ids = keras.Input((None,), dtype="int32", name=TOKEN_IDS)
     mask = keras.ops.not_equal(ids, tokens.pad)
@@ -64,18 +64,15 @@ def text(row: Backbone, choice: str) -> TextModel:
     out = base.call({name: given[name] for name in wanted} if isinstance(base.input, dict) else ids)
     sequence = out["sequence_output"] if isinstance(out, dict) else out
     model = keras.Model(ids, sequence, name=row.name.replace(".", "_"))
-    return TextModel(model=model, mask=mask, tokens=tokens, stages=_stages(row, model))
+    return TextModel(model=model, mask=mask, tokens=tokens, stages=stages(row, model))
 
 
-def _stages(row: Backbone, model: keras.Model) -> tuple[tuple[str, str], ...]:
+def stages(row: Backbone, model: keras.Model) -> tuple[tuple[str, str], ...]:
     """Returns the row's stages, with as many layers as this network has: a folder can hold a smaller one."""
-    (first, pattern), (_, block), *_ = row.stages
-    stem = re.sub(r"_\d+$", "", block)
-    names = {layer.name for layer in model.layers}
-    count = 0
-    while f"{stem}_{count}" in names:
-        count += 1
-    return ((first, pattern), *((f"layer{i}", f"{stem}_{i}") for i in range(count)))
+    (first, pattern), (name, block), *_ = row.stages
+    names = [layer.name for layer in model.layers]
+    found = [(name.replace("0", str(i)), block.replace("0", str(i))) for i in range(len(names))]
+    return ((first, pattern), *(one for one in found if fnmatch.filter(names, one[1])))
 
 
 def _tokens(row: Backbone, tokenizer: Any, base: Any) -> Tokens:
@@ -95,19 +92,34 @@ def _tokens(row: Backbone, tokenizer: Any, base: Any) -> Tokens:
     )
 
 
-def _read(row: Backbone, folder: str, what: str) -> Any:
+def read(row: Backbone, place: str, what: str, **given: Any) -> Any:
+    """Reads a part of a preset.
+
+    Args:
+        row: its row.
+        place: folder or handle.
+        what: `Backbone` or `Tokenizer`.
+        given: figures that are others than the preset's.
+
+    Raises:
+        WeightsMismatch: when there is none that fits.
+    """
     import keras_hub
 
     try:
-        return getattr(keras_hub.models, f"{row.app}{what}").from_preset(folder)
+        return getattr(keras_hub.models, f"{row.app}{what}").from_preset(place, **given)
     except (ValueError, KeyError, TypeError, OSError, AttributeError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise WeightsMismatch(f"{folder!r} holds no {what.lower()} for {row.name} that KerasHub can read: {reason}") from error
+        raise WeightsMismatch(f"{place!r} holds no {what.lower()} for {row.name} that KerasHub can read: {reason}") from error
 
 
 @contextmanager
-def _folder(row: Backbone, choice: str) -> Iterator[str]:
-    """Yields the folder, or the preset handle, that holds weights and vocabulary."""
+def folder(row: Backbone, choice: str) -> Iterator[str]:
+    """Yields the folder, or the preset handle, that holds weights (and, for texts, a vocabulary).
+
+    Raises:
+        ConfigError, WeightsUnavailable: when there is none.
+    """
     if choice == "none":
         raise ConfigError(f"{row.name} cannot be built with --weights none: its vocabulary comes with its weights; {ways(row)}")
     kinds = {source.kind: source for source in row.weights}
@@ -147,7 +159,11 @@ def _download(row: Backbone) -> Iterator[None]:
 
 
 def ways(row: Backbone) -> str:
-    """Returns every way to get weights for a text row, for the end of a message."""
+    """Returns every way to get weights for a row, for the end of a message."""
+    return WAYS[row.modality](row)
+
+
+def _ways_of_texts(row: Backbone) -> str:
     from tlkeras.backbones.registry import BACKBONES
 
     ready = [one.name for one in BACKBONES if one is not row and any(isinstance(source, WheelFolder) for source in one.weights)]
@@ -157,6 +173,9 @@ def ways(row: Backbone) -> str:
             *(f"--backbone {name}, from the package index" for name in ready),
         ]
     )
+
+
+WAYS = {"text": _ways_of_texts, "image": weights.ways}
 
 
 @contextmanager

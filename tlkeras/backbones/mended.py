@@ -2,7 +2,81 @@
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Callable, Mapping
+from operator import attrgetter
 from typing import Any
+
+import keras
+
+HUB = "keras_hub.src.models"
+
+# Layers of pictures whose `get_config` has arguments that their constructor refuses, or lacks some that it needs (keras-hub 0.32):
+# class -> argument -> where the layer keeps it, or how it is found.
+CONFIGS: Mapping[str, Mapping[str, str | Callable[[Any], Any]]] = {
+    "vit.vit_layers:ViTPatchingAndEmbedding": {
+        "image_size": "image_size",
+        "patch_size": "patch_size",
+        "hidden_dim": "hidden_dim",
+        "num_channels": "num_channels",
+        "use_class_token": "use_class_token",
+        "use_patch_bias": "use_patch_bias",
+    },
+    "vit.vit_layers:ViTEncoderBlock": {
+        "num_heads": "num_heads",
+        "hidden_dim": "hidden_dim",
+        "mlp_dim": "mlp_dim",
+        "use_mha_bias": "use_mha_bias",
+        "use_mlp_bias": "use_mlp_bias",
+        "dropout_rate": "dropout_rate",
+        "attention_dropout": "attention_dropout",
+        "layer_norm_epsilon": "layer_norm_epsilon",
+    },
+    "deit.deit_layers:DeiTEmbeddings": {
+        "image_size": "image_size",
+        "patch_size": "patch_size",
+        "hidden_dim": "hidden_dim",
+        "num_channels": "num_channels",
+        "use_mask_token": "use_mask_token",
+        "dropout_rate": "dropout_rate",
+    },
+    "mit.mit_layers:HierarchicalTransformerEncoder": {
+        "project_dim": "project_dim",
+        "num_heads": "num_heads",
+        "sr_ratio": "attn.sr_ratio",
+        "drop_prob": "drop_prop",
+        "layer_norm_epsilon": "norm1.epsilon",
+    },
+    "swin_transformer.swin_transformer_layers:SwinTransformerBlock": {
+        "dim": "dim",
+        "input_resolution": "input_resolution",
+        "num_heads": "num_heads",
+        "window_size": "window_size",
+        "shift_size": "shift_size",
+        "mlp_ratio": "mlp_ratio",
+        "qkv_bias": "attn.qkv_bias",
+        "drop_path": lambda block: getattr(block.drop_path, "drop_prob", 0.0),  # the first block has none
+    },
+}
+
+
+def mend() -> None:
+    """Makes those layers of KerasHub say in their configuration what their constructor takes, in this process.
+
+    What is saved then loads wherever KerasHub is, without tlkeras.
+    """
+    for path, arguments in CONFIGS.items():
+        module, _, name = path.partition(":")
+        getattr(importlib.import_module(f"{HUB}.{module}"), name).get_config = _said(arguments)
+
+
+def _said(arguments: Mapping[str, str | Callable[[Any], Any]]) -> Any:
+    found = {name: attrgetter(place) if isinstance(place, str) else place for name, place in arguments.items()}
+
+    def get_config(self: Any) -> dict[str, Any]:
+        return {**keras.layers.Layer.get_config(self), **{name: find(self) for name, find in found.items()}}
+
+    return get_config
 
 
 def layers() -> dict[str, Any]:

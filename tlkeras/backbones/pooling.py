@@ -37,6 +37,10 @@ def _average(x: Any, mask: Any) -> Any:
     return keras.layers.GlobalAveragePooling2D(name=FEATURES)(x)  # (batch, h, w, features) -> (batch, features)
 
 
+def _average_tokens(x: Any, mask: Any) -> Any:
+    return keras.layers.GlobalAveragePooling1D(name=FEATURES)(x)  # (batch, places, features) -> (batch, features)
+
+
 def _first(x: Any, mask: Any) -> Any:
     return _named(x[:, 0])
 
@@ -65,6 +69,7 @@ POOLINGS: Registry[Pooling] = Registry(
     "pooling",
     [
         Pooling(name="average", apply=_average, help="mean over all places of a picture"),
+        Pooling(name="average_tokens", apply=_average_tokens, help="mean over all places of a picture that stand in one row"),
         Pooling(name="first", apply=_first, help="the first token, as BERT's [CLS]"),
         Pooling(name="masked_mean", apply=_masked_mean, help="mean over the tokens of the text"),
         Pooling(name="last", apply=_last, help="the last token of the text, which alone has seen all others in GPT"),

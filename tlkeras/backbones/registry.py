@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from tlkeras.backbones.row import Backbone, Stages, Wheel
 from tlkeras.backbones.scratch_rows import SCRATCH
 from tlkeras.backbones.text_rows import TEXT
+from tlkeras.backbones.vision_rows import VISION
 from tlkeras.loading import load_function
 from tlkeras.registry import Registry
 
@@ -368,6 +369,7 @@ BACKBONES: Registry[Backbone] = Registry(
         *_DENSENET,
         *_NASNET,
         *_CONVNEXT,
+        *VISION,
         *TEXT,
         *SCRATCH,
     ],
@@ -396,6 +398,20 @@ BACKBONES: Registry[Backbone] = Registry(
         "densenet": "densenet121",
         "nasnet": "nasnet_mobile",
         "convnext": "convnext_tiny",
+        "vit": "vit_base",
+        "deit": "deit_small",
+        "dino": "dinov2_small",
+        "dinov2": "dinov2_small",
+        "dinov3": "dinov3_small",
+        "swin": "swin_tiny",
+        "mit": "mit_b0",
+        "segformer": "mit_b0",
+        "cspnet": "csp_darknet_53",
+        "cspdarknet": "csp_darknet_53",
+        "darknet": "darknet_53",
+        "resnet_vd": "resnet_vd_50",
+        "hgnetv2": "hgnetv2_b4",
+        "hgnet": "hgnetv2_b4",
     },
 )
 

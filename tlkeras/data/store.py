@@ -37,7 +37,7 @@ class Store:
     """Examples as a model takes them, in the order of the source.
 
     Args:
-        inputs: pictures, uint8 (n, size, size, 3), RGB; token ids, int32 (n, tokens, …); sequences, float32 (n, time,
+        inputs: pictures, uint8 (n, size, size, channels); token ids, int32 (n, tokens, …); sequences, float32 (n, time,
             features). An array or a memory map.
         y: int32 (n,), indices into `labels`.
         examples: those that could be read.
@@ -109,6 +109,7 @@ def materialise(
     *,
     size: int,
     resize: str = "stretch",
+    channels: int = 3,
     cache_dir: Path | None = None,
     memory_limit: int = MEMORY_LIMIT,
     strict: bool = False,
@@ -120,6 +121,7 @@ def materialise(
         dataset: what a source gave.
         size: side of the pictures in pixels.
         resize: `stretch`, `crop` or `pad`.
+        channels: of the pictures as they are wanted.
         cache_dir: where the memory map goes when the pictures exceed `memory_limit` bytes.
         strict: whether a file that cannot be read is an error.
         progress: called with (done, all).
@@ -129,8 +131,8 @@ def materialise(
         OutputError: when `cache_dir` has no room for the memory map.
     """
     count = len(dataset.examples)
-    images = _allocate(count, size, cache_dir, memory_limit)
-    decoder = Decoder(size, resize)
+    images = _allocate((count, size, size, channels), cache_dir, memory_limit)
+    decoder = Decoder(size, resize, channels)
     results = []
     with filtered_stderr(DECODE_NOISE), ThreadPoolExecutor(THREADS) as pool:
         for index, one in enumerate(pool.map(lambda i: decoder.read(dataset.examples[i], images[i]), range(count))):
@@ -178,9 +180,8 @@ def _check_classes(dataset: Dataset, store: Store) -> None:
         )
 
 
-def _allocate(count: int, size: int, cache_dir: Path | None, memory_limit: int) -> np.ndarray:
-    shape = (count, size, size, 3)
-    if count * size * size * 3 <= memory_limit:
+def _allocate(shape: tuple[int, ...], cache_dir: Path | None, memory_limit: int) -> np.ndarray:
+    if math.prod(shape) <= memory_limit:
         return np.zeros(shape, "uint8")
     folder = Path(tempfile.mkdtemp(prefix="pictures-", dir=cache_dir))
     free, needed = shutil.disk_usage(folder).free, math.prod(shape)
@@ -198,13 +199,14 @@ def _allocate(count: int, size: int, cache_dir: Path | None, memory_limit: int) 
 class Decoder:
     """Decodes examples into rows of an array, in several threads at once."""
 
-    def __init__(self, size: int, resize: str):
+    def __init__(self, size: int, resize: str, channels: int = 3):
+        self._channels = channels
         scalar = tf.TensorSpec((), tf.string)
-        picture = tf.TensorSpec((None, None, 3), tf.uint8)
+        picture = tf.TensorSpec((None, None, channels), tf.uint8)
         # Traced here and once: threads that meet a function without a trace all make one of their own.
-        self._from_bytes = tf.function(lambda data: decode.decode_and_resize(data, size, resize), autograph=False).get_concrete_function(
-            scalar
-        )
+        self._from_bytes = tf.function(
+            lambda data: decode.decode_and_resize(data, size, resize, channels), autograph=False
+        ).get_concrete_function(scalar)
         self._from_array = tf.function(lambda image: decode.resize_image(image, size, resize), autograph=False).get_concrete_function(
             picture
         )
@@ -214,7 +216,7 @@ class Decoder:
 
         Args:
             example: a file or an array.
-            into: uint8 (size, size, 3), filled with the picture.
+            into: uint8 (size, size, channels), filled with the picture.
         """
         if example.array is not None:
             return self._read_array(example.array, into)
@@ -225,7 +227,7 @@ class Decoder:
         return self._read_bytes(example, content, into)
 
     def _read_array(self, array: np.ndarray, into: np.ndarray) -> Reading:
-        into[:] = self._from_array(tf.constant(decode.as_rgb(array))).numpy()
+        into[:] = self._from_array(tf.constant(decode.as_channels(array, self._channels))).numpy()
         digest = hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
         # A hash of 8 x 8 cells says nothing about icons: 8 x 8 digits all look alike to it.
         return Reading(sha256=digest, dhash=difference_hash(into) if min(array.shape[:2]) >= SMALL else 0)
@@ -284,12 +286,12 @@ def difference_hash(image: np.ndarray) -> int:
     brighter than its left neighbour.
 
     Args:
-        image: uint8 (size, size, 3).
+        image: uint8 (size, size, channels).
     """
     rows, columns = _cells(image.shape[0], 8), _cells(image.shape[1], 9)
     # Rows first: adding up three channels of a whole picture would take longer than decoding it.
-    bands = rows @ image.reshape(image.shape[0], -1).astype("float64")  # (8, size * 3)
-    cells = bands.reshape(8, image.shape[1], 3).sum(axis=-1) @ columns.T  # (8, 9), mean grey times 3
+    bands = rows @ image.reshape(image.shape[0], -1).astype("float64")  # (8, size * channels)
+    cells = bands.reshape(8, image.shape[1], -1).sum(axis=-1) @ columns.T  # (8, 9), mean grey times channels
     # What differs by a rounding only counts as equal, so that an even ground gives zeros and not noise.
     return int.from_bytes(np.packbits(cells[:, 1:] > cells[:, :-1] + EVEN).tobytes(), "big")
 

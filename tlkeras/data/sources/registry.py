@@ -54,7 +54,7 @@ SOURCES: Registry[Source] = Registry(
             name="sequences",
             takes=lambda spec: Path(spec).is_file() and Path(spec).suffix.lower() == ".npz",
             open="tlkeras.data.sources.sequences:open_npz",
-            help="an .npz file with x (n, time, features) and y",
+            help="an .npz file with x and y: sequences (n, time, features), or pictures uint8 (n, height, width, channels)",
         ),
         Source(
             name="table",

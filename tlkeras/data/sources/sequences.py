@@ -1,14 +1,16 @@
-"""Sequences of numbers: `.npz` with `x` (n, time, features) and `y` (n,), or a long-form CSV with `id`, `label` and features."""
+"""Arrays: `.npz` with `x` and `y` (n,), sequences (n, time, features) or pictures uint8 (n, height, width, channels); and sequences
+as a long-form CSV with `id`, `label` and features."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tlkeras.data.examples import Dataset, Example, make_dataset
+from tlkeras.data.examples import Dataset, Example, from_arrays, make_dataset
 from tlkeras.data.sources.columns import Columns
 from tlkeras.errors import DataError
 
@@ -17,7 +19,7 @@ ORDER = ("time", "step", "t", "timestamp")
 
 
 def open_npz(spec: str, *, labels: Sequence[str] | None = None, data_dir: str | None = None, columns: Columns | None = None) -> Dataset:
-    """Reads arrays of sequences; `split` (n,) says what is held out, where it is there.
+    """Reads arrays of sequences or pictures; `split` (n,) says what is held out, where it is there.
 
     Raises:
         DataError: when arrays are missing or do not fit.
@@ -29,8 +31,15 @@ def open_npz(spec: str, *, labels: Sequence[str] | None = None, data_dir: str | 
         raise DataError(f"cannot read {spec!r}: {error}") from error
     missing = [name for name in ("x", "y") if name not in arrays]
     if missing:
-        raise DataError(f"{spec!r} has the arrays {', '.join(arrays)}; expected x (n, time, features) and y (n,)")
+        raise DataError(
+            f"{spec!r} has the arrays {', '.join(arrays)}; expected x (n, time, features) or (n, height, width, channels), and y (n,)"
+        )
     x, y, splits = arrays["x"], arrays["y"], arrays.get("split")
+    if x.ndim == 4:
+        found = from_arrays(x, [str(one) for one in y], name=Path(spec).name)
+        parts = (None if splits is None else str(splits[i]) for i in range(len(x)))
+        split = (replace(one, split=part) for one, part in zip(found.examples, parts, strict=True))
+        return make_dataset(f"arrays {spec!r}", split, labels=labels)
     if x.ndim != 3 or y.shape != (len(x),) or x.dtype.kind not in "fiu":
         raise DataError(f"x in {spec!r} is {x.dtype} {x.shape} and y {y.shape}; expected numbers (n, time, features) and as many labels")
     if not np.isfinite(x).all():
