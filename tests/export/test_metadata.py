@@ -55,7 +55,7 @@ def test_the_labels_are_in_the_file(float_file):
 
 
 def test_the_same_file_gets_the_same_metadata_byte_for_byte(float_file):
-    told = metadata.Described(name="net", description="", labels=LABELS, image=True)
+    told = metadata.Described(name="net", description="", labels=LABELS, colours=metadata.RGB)
     content = float_file.read_bytes()
     assert metadata.attach(content, told) == metadata.attach(content, told)
 

