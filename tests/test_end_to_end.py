@@ -49,9 +49,9 @@ def test_a_network_is_fine_tuned_exported_and_its_files_answer_as_the_keras_mode
         values["backbone_options"] = "num_layers=2"
     config = configs.RunConfig.from_dict({**values, **({"image_size": size} if size else {})})
     result = workflow.finetune(config, dataset=data)
-    ours = workflow.evaluate(result.run.root, dataset=data)
+    ours = workflow.evaluate(result.run.root, data=data)
     for format in formats.split(","):
         told = result.metrics["exports"][format]
         assert told["relative_diff"] <= 1e-3 and told["agreement"] == 1.0 and told["accuracy"] == result.metrics["test"]["accuracy"]
-        theirs = workflow.evaluate(result.run.exports / FILES[format], dataset=data)
+        theirs = workflow.evaluate(result.run.exports / FILES[format], data=data)
         assert theirs.score.accuracy == ours.score.accuracy
