@@ -35,21 +35,20 @@ TEXT: Mapping[str, dict[str, Any]] = {
     "XLMRoberta": {},
 }
 NO_HEADS = ("FNet",)
-# Rows of KerasHub's picture backbones, the smallest of their families, at their smallest size; transformers with two blocks.
-PICTURES = (
-    "mobilenet_v3_small_050",
-    "resnet18",
-    "resnet_vd_18",
-    "vgg11",
-    "csp_resnext_50",
-    "hgnetv2_b4",
-    "vit_base",
-    "deit_tiny",
-    "dinov2_small",
-    "dinov3_small",
-    "swin_tiny",
-    "mit_b0",
-)
+# Rows of KerasHub's picture backbones, at their smallest size, with two blocks; tests/test_families.py has all rows in the float formats.
+TINY: Mapping[str, dict[str, Any]] = {
+    "ResNet": {
+        "input_conv_filters": [64],
+        "input_conv_kernel_sizes": [7],
+        "stackwise_num_filters": [64, 128],
+        "stackwise_num_blocks": [2, 2],
+        "stackwise_num_strides": [1, 2],
+        "block_type": "basic_block",
+        "image_shape": (64, 64, 3),
+    },
+    "ViT": {"image_shape": (32, 32, 3), "patch_size": 8, "num_layers": 2, "num_heads": 2, "hidden_dim": 32, "mlp_dim": 64},
+}
+PICTURES = ("deit_tiny", "dinov2_small", "dinov3_small")
 
 
 def families() -> dict[str, str]:
@@ -59,7 +58,7 @@ def families() -> dict[str, str]:
         if row.family not in smallest or row.params < smallest[row.family].params:
             smallest[row.family] = row
     ours = {row.name: "keras-cv" if row.name.startswith("efficientnet_lite") else "keras.applications" for row in smallest.values()}
-    return ours | {name: "keras-hub, text" for name in TEXT} | {name: "keras-hub, pictures" for name in PICTURES}
+    return ours | {name: "keras-hub, text" for name in TEXT} | {name: "keras-hub, pictures" for name in (*PICTURES, *TINY)}
 
 
 # === One network ===
@@ -88,17 +87,23 @@ def build(name: str) -> tuple[Any, dict[str, Any]]:
             key: np.ones_like(array) if "mask" in key else np.zeros_like(array) for key, array in given.items() if "token_ids" not in key
         }
         return model, {key: array.astype("int32") for key, array in given.items()}
-    from tlkeras import models
+    if name in TINY:
+        import keras_hub
 
-    row = BACKBONES.get(name)
-    small = {"image_size": row.min_size, "options": {"num_layers": 2} if row.options else {}} if name in PICTURES else {}
-    model = models.build(name, 3, weights="none", **small).model
+        backbone = getattr(keras_hub.models, f"{name}Backbone")(**TINY[name])
+        model = keras.Model(backbone.input, keras.layers.Dense(3)(keras.layers.Flatten()(backbone.output)))
+    else:
+        from tlkeras import models
+
+        small = {"image_size": BACKBONES.get(name).min_size, "options": {"num_layers": 2}} if name in PICTURES else {}
+        model = models.build(name, 3, weights="none", **small).model
     for layer in model._flatten_layers():
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.moving_mean.assign(rng.normal(0, 0.05, layer.moving_mean.shape))
             layer.moving_variance.assign(rng.uniform(0.5, 1.5, layer.moving_variance.shape))
     (one,) = keras.tree.flatten(model.inputs)
-    return model, {one.name: rng.uniform(0, 255.0, (CALIBRATION + 4, *one.shape[1:])).astype("float32")}
+    scale = 1.0 if name in TINY else 255.0
+    return model, {one.name: rng.uniform(0, scale, (CALIBRATION + 4, *one.shape[1:])).astype("float32")}
 
 
 def sweep(name: str) -> dict[str, Any]:
@@ -156,7 +161,7 @@ def page(figures: Mapping[str, Any]) -> str:
         lines.append(f"| {name} | {origin} | {row['parameters'] / 1e6:.2f} | " + " | ".join(cells) + f" | {seconds:.0f} |")
     lines += [
         "",
-        "KerasHub families are built small (texts in tiny configurations, transformers of pictures with two blocks): the graph is that of the large ones.",
+        "KerasHub's are built small (texts in tiny configurations, pictures with two blocks): the graph is that of the large ones.",
         "",
     ]
     lines += [f"{number}. {reason}" for number, reason in enumerate(reasons, 1)]
