@@ -24,6 +24,7 @@ from tlkeras.config import RunConfig
 from tlkeras.data import sequences
 from tlkeras.data.examples import Dataset
 from tlkeras.data.sources.registry import open_source
+from tlkeras.data.subset import subset
 from tlkeras.errors import ConfigError, DataError, ZooError
 from tlkeras.export.export import export
 from tlkeras.export.graph import Graph
@@ -50,6 +51,7 @@ class Options:
         learning_rate: peak.
         batch_size: examples per step.
         image_size: side of pictures, the row's own when None.
+        limit: at most this many examples, of each class in proportion; all when None.
         data_licence: licence of the examples, for the card.
         seed: of weights, order and draws.
     """
@@ -61,6 +63,7 @@ class Options:
     learning_rate: float = 1e-3
     batch_size: int = 128
     image_size: int | None = None
+    limit: int | None = None
     data_licence: str = publishing.UNKNOWN
     seed: int = 0
 
@@ -90,7 +93,7 @@ def pretrain(options: Options, data: str | Dataset | None, name: str, zoo: Zoo, 
             f"objective is {objective!r}; {row.name} takes {', '.join({CLASSIFICATION, OBJECTIVES_OF.get(row.name, CLASSIFICATION)})}"
         )
     workflow.seed_everything(options.seed)
-    dataset = data if isinstance(data, Dataset) else open_source(data)
+    dataset = _to_learn_from(data if isinstance(data, Dataset) else open_source(data), options)
     made = BUILD[objective](row, options, dataset)
     store = made.inputs.materialise(dataset, progress=partial(reporter.progress, "decode"))
     x = np.asarray(store.inputs, "float32")
@@ -102,6 +105,16 @@ def pretrain(options: Options, data: str | Dataset | None, name: str, zoo: Zoo, 
         entry = zoo.publish(name, fill)
     publishing.renew(zoo)
     return entry
+
+
+def _to_learn_from(dataset: Dataset, options: Options) -> Dataset:
+    """Returns the examples of a source that it does not hold out itself, as many as were asked for."""
+    if dataset.has_splits:
+        kept = tuple(one for one in dataset.examples if one.split == "train")
+        dataset = replace(dataset, examples=kept, name=f"{dataset.name}, its training part")
+    if options.limit:
+        dataset = subset(dataset, options.limit, options.seed)
+    return dataset
 
 
 OBJECTIVES_OF = {"rnn": NEXT_STEP, "vae": ELBO}
@@ -118,6 +131,7 @@ def _classification(options: Options, data: str | Dataset | None, name: str, zoo
         "batch_size": options.batch_size,
         "image_size": options.image_size,
         "seed": options.seed,
+        "limit": options.limit,
     }
     with tempfile.TemporaryDirectory() as folder:
         source = {} if isinstance(data, Dataset) else {"data": data}

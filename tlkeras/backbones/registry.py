@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from tlkeras.backbones.row import LAST, Backbone, Stages, Wheel
+from tlkeras.backbones.row import LAST, Backbone, KerasDownload, Stages, Wheel
 from tlkeras.backbones.scratch_rows import SCRATCH
 from tlkeras.backbones.text_rows import TEXT
 from tlkeras.loading import load_function
@@ -136,7 +136,9 @@ def _family(
     min_size: int = 32,
     classifier: tuple[str, ...] = (LAST,),
     layouts: tuple[str, ...] = (),
+    file: str = "{app}_weights_tf_dim_ordering_tf_kernels_notop.h5",
 ) -> list[Backbone]:
+    """Returns rows of keras.applications; `file` is how its downloads are called."""
     return [
         Backbone(
             name=name,
@@ -151,6 +153,7 @@ def _family(
             top1=top1,
             classifier=classifier,
             layouts=layouts,
+            weights=(KerasDownload(file=file.format(name=name, app=app.lower(), variant=name.rpartition("_")[2])),),
             license=license,
             source=source,
         )
@@ -231,6 +234,7 @@ _INCEPTION_V3 = _family(
     [("inception_v3", "InceptionV3", 299, 2048, 21_802_784, 0.779)],
     contract="minus_one_one",
     min_size=75,
+    file="inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5",
     stages=_stages({"stem": "max_pooling2d_1", **{f"mixed{i}": f"mixed{i}" for i in range(11)}}),
     license="Apache-2.0",
     source="https://arxiv.org/abs/1512.00567",
@@ -241,6 +245,7 @@ _INCEPTION_RESNET_V2 = _family(
     [("inception_resnet_v2", "InceptionResNetV2", 299, 1536, 54_336_736, 0.803)],
     contract="minus_one_one",
     min_size=75,
+    file="inception_resnet_v2_weights_tf_dim_ordering_tf_kernels_notop.h5",
     stages=_stages(
         {
             "stem": "max_pooling2d_1",
@@ -262,6 +267,7 @@ _MOBILENET = _family(
     [("mobilenet", "MobileNet", 224, 1024, 3_228_864, 0.704)],
     contract="minus_one_one",
     classifier=("conv_preds",),
+    file="mobilenet_1_0_224_tf_no_top.h5",
     stages=_stages({"stem": "conv1_*", **{f"block{i}": f"conv_pw_{i}_relu" for i in range(1, 14)}}),
     license="Apache-2.0",
     source="https://arxiv.org/abs/1704.04861",
@@ -271,6 +277,7 @@ _MOBILENET_V2 = _family(
     "mobilenet_v2",
     [("mobilenet_v2", "MobileNetV2", 224, 1280, 2_257_984, 0.713)],
     contract="minus_one_one",
+    file="mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5",
     stages=_stages(
         {"stem": "Conv1_relu", "block0": "expanded_conv_*", **{f"block{i}": f"block_{i}_*" for i in range(1, 17)}, "top": "out_relu"}
     ),
@@ -286,6 +293,7 @@ def _mobilenet_v3(figures: Figures, blocks: int) -> list[Backbone]:
         [figures],
         contract="identity",
         classifier=("conv_2", LAST),
+        file="weights_{name}_224_1.0_float_no_top_v2.h5",
         stages=_stages({"stem": "conv_bn", "block0": "expanded_conv_project_bn", **ends, "top": "conv_1_bn"}),
         license="Apache-2.0",
         source="https://arxiv.org/abs/1905.02244",
@@ -318,6 +326,7 @@ def _nasnet(figures: Figures, cells: int) -> list[Backbone]:
         "nasnet",
         [figures],
         contract="minus_one_one",
+        file="{name}_no_top.h5",
         stages=_stages(
             {
                 "stem": "reduction_concat_stem_2",
@@ -347,6 +356,7 @@ _EFFICIENTNET = [
         stages=_blocks(7),
         params=params,
         top1=top1,
+        weights=(KerasDownload(file=f"efficientnetb{i}_notop.h5"),),
         rescale=(0.229, 0.224, 0.225),  # keras/src/applications/efficientnet.py, IMAGENET_STDDEV_RGB
         license="Apache-2.0",
         source="https://arxiv.org/abs/1905.11946",
@@ -371,6 +381,7 @@ def _efficientnet_v2(figures: Iterable[Figures], blocks: int) -> list[Backbone]:
         "efficientnet_v2",
         figures,
         contract="identity",
+        file="efficientnetv2-{variant}_notop.h5",
         stages=_blocks(blocks),
         license="Apache-2.0",
         source="https://arxiv.org/abs/2104.00298",
@@ -408,6 +419,7 @@ _CONVNEXT = _family(
     ],
     contract="identity",
     classifier=(".*_head_dense",),
+    file="{name}_notop.h5",
     layouts=("facebook_convnext",),
     stages=_stages({"stem": "*_stem", **{f"stage{i}": f"*_stage_{i}_*" for i in range(4)}}),
     license="MIT",

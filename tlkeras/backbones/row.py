@@ -30,8 +30,13 @@ class Wheel:
 
 @dataclass(frozen=True, kw_only=True)
 class KerasDownload:
-    """ImageNet weights that keras.applications downloads and keeps in its own cache."""
+    """ImageNet weights that keras.applications downloads and keeps in its own cache.
 
+    Args:
+        file: its name in that cache.
+    """
+
+    file: str
     kind: str = "keras"
 
 
@@ -134,6 +139,6 @@ class Backbone:
     fixed_length: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
     refuses: Mapping[str, str] = field(default_factory=dict)
-    weights: tuple[WeightsSource, ...] = field(default=(KerasDownload(),))
+    weights: tuple[WeightsSource, ...]
     license: str
     source: str

@@ -23,6 +23,9 @@ def command(
     image_size: int | None = typer.Option(
         None, "--image-size", help="Side of pictures, in pixels. [default: 28]", show_default=False, metavar="N"
     ),
+    limit: int | None = typer.Option(
+        None, "--limit", help="At most this many examples. [default: all]", min=1, show_default=False, metavar="N"
+    ),
     data_licence: str = typer.Option("not told", "--data-licence", help="Licence of the examples, for the card.", metavar="TEXT"),
     seed: int = typer.Option(0, "--seed", help="Seed of weights, order and draws.", metavar="N"),
     root: str | None = typer.Option(
@@ -47,6 +50,7 @@ def command(
         learning_rate=learning_rate,
         batch_size=batch_size,
         image_size=image_size,
+        limit=limit,
         data_licence=data_licence,
         seed=seed,
     )
