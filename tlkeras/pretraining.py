@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import keras
@@ -293,7 +294,9 @@ def _card(content: Mapping[str, Any]) -> str:
 # === Sample ===
 
 
-def sample(name: str, zoo: Zoo, *, rows: int = 8, columns: int = 8, seed: int = 0, like: np.ndarray | None = None) -> np.ndarray:
+def sample(
+    name: str, zoo: Zoo, *, rows: int = 8, columns: int = 8, seed: int = 0, like: np.ndarray | None = None, plane: bool = False
+) -> np.ndarray:
     """Draws pictures with a published variational autoencoder.
 
     Args:
@@ -301,6 +304,7 @@ def sample(name: str, zoo: Zoo, *, rows: int = 8, columns: int = 8, seed: int = 
         zoo: where.
         rows, columns: of the grid.
         seed: of the draws from the prior.
+        plane: in place of draws, the codes at equal steps of probability, where a code is two numbers: all that the network knows.
         like: pictures uint8 (n, size, size, 3) to reconstruct, each beside its reconstruction, in place of drawing new ones.
 
     Returns:
@@ -308,6 +312,7 @@ def sample(name: str, zoo: Zoo, *, rows: int = 8, columns: int = 8, seed: int = 
 
     Raises:
         ZooError: when the entry is no autoencoder.
+        ConfigError: when a code is not two numbers, for the plane of them.
     """
     from tlkeras.backbones.weights import read_keras
 
@@ -318,8 +323,9 @@ def sample(name: str, zoo: Zoo, *, rows: int = 8, columns: int = 8, seed: int = 
     size = int(entry.manifest["metadata"]["image_size"])
     if like is None:
         decoder = variational.decoder_of(model)
-        code = np.random.default_rng(seed).normal(size=(rows * columns, *decoder.input_shape[1:])).astype("float32")
-        pixels = decoder.predict(code, verbose=0)
+        latent = int(decoder.input_shape[-1])
+        code = _plane(rows, columns, latent) if plane else np.random.default_rng(seed).normal(size=(rows * columns, latent))
+        pixels = decoder.predict(code.astype("float32"), verbose=0)
     else:
         pictures = np.asarray(like[: rows * columns // 2], "float32")
         drawn = model.predict(pictures, verbose=0)
@@ -327,6 +333,14 @@ def sample(name: str, zoo: Zoo, *, rows: int = 8, columns: int = 8, seed: int = 
         pixels = np.concatenate([pixels, np.zeros((rows * columns - len(pixels), size * size))])
     tiles = np.round(255 * pixels).astype("uint8").reshape(rows, columns, size, size)
     return tiles.transpose(0, 2, 1, 3).reshape(rows * size, columns * size)
+
+
+def _plane(rows: int, columns: int, latent: int) -> np.ndarray:
+    """Returns codes on a grid, float64 (rows * columns, 2): Kingma & Welling 2013, figure 4."""
+    if latent != 2:
+        raise ConfigError(f"a code of this network is {latent} numbers; only two make a plane: `--backbone-options latent=2`")
+    across, down = ([NormalDist().inv_cdf((place + 0.5) / count) for place in range(count)] for count in (columns, rows))
+    return np.array([(x, y) for y in down for x in across])
 
 
 def pictures_like(name: str, zoo: Zoo, data: str, count: int) -> np.ndarray:

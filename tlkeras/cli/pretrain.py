@@ -67,6 +67,7 @@ def sample(
     rows: int = typer.Option(8, "--rows", help="Rows of the grid.", min=1, metavar="N"),
     columns: int = typer.Option(8, "--columns", help="Columns of the grid.", min=1, metavar="N"),
     data: str | None = typer.Option(None, "--data", help="Source whose pictures to reconstruct, in place of new ones.", metavar="SOURCE"),
+    plane: bool = typer.Option(False, "--plane", help="Codes on a grid in place of draws, where a code is two numbers."),
     seed: int = typer.Option(0, "--seed", help="Seed of the draws.", metavar="N"),
     root: str | None = typer.Option(
         None, "--zoo", help="Folder of the zoo. [default: $TLKERAS_ZOO, else zoo/models]", show_default=False, metavar="DIR"
@@ -89,5 +90,5 @@ def sample(
 
     zoo = Zoo(root or default_root())
     like = None if data is None else pretraining.pictures_like(name, zoo, data, rows * columns)
-    Image.fromarray(pretraining.sample(name, zoo, rows=rows, columns=columns, seed=seed, like=like)).save(out)
+    Image.fromarray(pretraining.sample(name, zoo, rows=rows, columns=columns, seed=seed, like=like, plane=plane)).save(out)
     typer.echo(f"{out}: {rows * columns} pictures" + (", each beside its reconstruction" if data else ""))
