@@ -49,7 +49,7 @@ def zoo(tmp_path_factory):
     zoo = Zoo(tmp_path_factory.mktemp("pretrained") / "zoo")
     small = {"image_size": 12, "epochs": 3, "batch_size": 16}
     pretrain(Options(backbone="cnn", options=("dense=16",), **small), colours(), "cnn", zoo)
-    pretrain(Options(backbone="vae", options=("hidden1=64", "hidden2=48"), **{**small, "epochs": 20}), digits(), "vae", zoo)
+    pretrain(Options(backbone="vae", options=("hidden1=64", "hidden2=48", "latent=2"), **{**small, "epochs": 20}), digits(), "vae", zoo)
     pretrain(Options(backbone="rnn", options=("hidden_size=8",), epochs=3, batch_size=16), waves(), "rnn", zoo)
     return zoo
 

@@ -23,7 +23,7 @@ from tlkeras.backbones import fitting
 from tlkeras.backbones.convert import layouts
 from tlkeras.backbones.fitting import Entry, Group
 from tlkeras.backbones.row import Backbone
-from tlkeras.errors import WeightsMismatch
+from tlkeras.errors import TlkerasError, WeightsMismatch
 from tlkeras.loading import load_function
 from tlkeras.registry import Registry
 
@@ -94,9 +94,9 @@ def fill(row: Backbone, model: keras.Model, path: Path) -> tuple[str, ...]:
         raise WeightsMismatch(f"weights file {path.name!r} is not a whole {kind.what}; fetch it again")
     try:
         notes: tuple[str, ...] = load_function(kind.fill)(row, model, path)
-    except (ValueError, OSError, KeyError, IndexError, TypeError, AttributeError, RuntimeError, UserWarning) as error:
-        if isinstance(error, WeightsMismatch):
-            raise
+    except TlkerasError:
+        raise
+    except (ValueError, OSError, KeyError, IndexError, TypeError, AttributeError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise WeightsMismatch(f"weights file {path.name!r} cannot be read as a {kind.what}: {reason}") from error
     return notes
