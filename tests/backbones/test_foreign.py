@@ -96,7 +96,7 @@ def test_a_checkpoint_that_does_not_fit_is_told_entry_by_entry(tmp_path, change,
     path = saved(tmp_path, "resnet18_torch", change)
     with pytest.raises(WeightsMismatch) as told:
         loading.load("resnet18_torch", image_size=32, weights=str(path))
-    assert "1 differences" in str(told.value)
+    assert "1 difference;" in str(told.value)
     for line in lines:
         assert line in str(told.value)
 

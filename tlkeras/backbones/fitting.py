@@ -99,7 +99,7 @@ def check(file: str, backbone: str, lines: Sequence[str]) -> None:
         return
     rest = [f"  and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
     raise WeightsMismatch(
-        f"weights file {file!r} does not fit {backbone}, a backbone without classifier: {len(lines)} differences; "
+        f"weights file {file!r} does not fit {backbone}, a backbone without classifier: {len(lines)} difference{'s' * (len(lines) > 1)}; "
         "choose the --backbone it was made from\n" + "\n".join([f"  {line}" for line in lines[:SHOWN]] + rest)
     )
 
