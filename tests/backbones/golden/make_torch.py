@@ -7,6 +7,7 @@ test needs neither torch nor the weights. The small checkpoints are what `torch.
 
 import json
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -320,6 +321,11 @@ def checkpoints():
     torch.save(training, HERE / "training_legacy.pth", _use_new_zipfile_serialization=False)
     torch.save(net, HERE / "module.pth")
     torch.jit.save(torch.jit.trace(net.eval(), torch.zeros(1, 3, 8, 8)), HERE / "script.pt")
+    with zipfile.ZipFile(HERE / "script.pt") as archive:  # without the paths of the machine that wrote it
+        kept = {info.filename: archive.read(info) for info in archive.infolist() if not info.filename.endswith(".debug_pkl")}
+    with zipfile.ZipFile(HERE / "script.pt", "w") as archive:
+        for name, content in kept.items():
+            archive.writestr(zipfile.ZipInfo(name), content)
     numbers = {key: value.detach().float().numpy().tolist() for key, value in {**state, **odd}.items()}
     (HERE / "checkpoints.json").write_text(json.dumps(numbers) + "\n")
 
