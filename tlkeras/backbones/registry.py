@@ -463,6 +463,7 @@ BACKBONES: Registry[Backbone] = Registry(
         "gpt": "gpt2",
         "gpt2_base": "gpt2",
         "opt": "opt_125m",
+        "elmo": "elmo_small",
         "efficientnet": "efficientnet_lite0",
         "efficientnet_lite": "efficientnet_lite0",
         "efficientnet_v2": "efficientnet_v2_b0",

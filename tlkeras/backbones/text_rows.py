@@ -246,6 +246,43 @@ _OPT = _family(
     source="https://arxiv.org/abs/2205.01068",
 )
 
+# name, units, projection, highways, parameters: https://allennlp.org/elmo
+_ELMOS = [
+    ("elmo_small", 1024, 128, 1, 13_593_312),
+    ("elmo_medium", 2048, 256, 1, 28_027_744),
+    ("elmo_original", 4096, 512, 2, 93_600_864),
+    ("elmo_original_5.5b", 4096, 512, 2, 93_600_864),
+]
+_ELMO = [
+    Backbone(
+        name=name,
+        family="elmo",
+        modality="text",
+        builder="tlkeras.backbones.elmo:text",
+        input_size=512,
+        min_size=4,
+        features=2 * projection,
+        pooling="mixed_mean",
+        tokenizer="characters",
+        stages=(("char_cnn", "char_projection"), ("layer0", "lstm0_*"), ("layer1", "lstm1_*")),
+        params=params,
+        top1=None,
+        options={
+            "units": units,
+            "projection": projection,
+            "highways": highways,
+            "embedding": 16,
+            "filters": "1x32+2x32+3x64+4x128+5x256+6x512+7x1024",
+            "vocabulary": 4000,
+        },
+        objective="language-model",
+        weights=(),
+        license="Apache-2.0",
+        source="https://arxiv.org/abs/1802.05365",
+    )
+    for name, units, projection, highways, params in _ELMOS
+]
+
 TEXT = [
     *_SENTENCES,
     *_BERT,
@@ -258,4 +295,5 @@ TEXT = [
     *_FNET,
     *_GPT2,
     *_OPT,
+    *_ELMO,
 ]

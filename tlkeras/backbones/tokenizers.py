@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tlkeras.backbones import characters
 from tlkeras.registry import Registry
 
 # What KerasHub tokenizers are told besides their vocabulary.
@@ -16,7 +17,7 @@ SETTINGS = ("strip_accents", "add_prefix_space")
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizerKind:
-    """One way to split texts.
+    """One way to split texts, by a class of KerasHub.
 
     Args:
         name: short name.
@@ -60,6 +61,23 @@ class TokenizerKind:
     def tracked(self, tokenizer: Any) -> list[Any]:
         """Returns what a SavedModel must keep."""
         return [getattr(tokenizer, name) for name in self.resources]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CharacterKind(TokenizerKind):
+    """Words as their characters, without KerasHub and without a vocabulary: `characters.Words`."""
+
+    hub: str = ""
+    read: Callable[[Path], dict[str, Any]] = characters.read
+
+    def settings(self, tokenizer: characters.Words) -> dict[str, Any]:
+        return {}
+
+    def save(self, tokenizer: characters.Words, folder: Path) -> None:
+        characters.save(tokenizer, folder)
+
+    def load(self, folder: Path, settings: Mapping[str, Any]) -> characters.Words:
+        return characters.Words(**self.read(folder))
 
 
 class _Forgetful:
@@ -166,5 +184,6 @@ TOKENIZERS: Registry[TokenizerKind] = Registry(
         ),
         TokenizerKind(name="sentence_piece", hub="SentencePieceTokenizer", read=_read_sentence_piece, resources=("_sentence_piece",)),
         TokenizerKind(name="xlm_sentence_piece", hub="XLMRobertaTokenizer", read=_read_sentence_piece, resources=("_sentence_piece",)),
+        CharacterKind(name="characters"),
     ],
 )
