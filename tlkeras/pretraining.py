@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from tlkeras import publishing, runs, workflow
-from tlkeras.backbones import variational
+from tlkeras.backbones import language_model, variational
 from tlkeras.backbones.load import Base, load
 from tlkeras.backbones.pooling import FEATURES, POOLINGS
 from tlkeras.backbones.registry import find
@@ -31,12 +31,12 @@ from tlkeras.export.export import export
 from tlkeras.export.graph import Graph
 from tlkeras.export.parity import Samples
 from tlkeras.export.spec import ExportSpec
-from tlkeras.inputs import Inputs, Pictures, Sequences
+from tlkeras.inputs import Inputs, Pictures, Sequences, Texts
 from tlkeras.reporting import SILENT, Reporter
 from tlkeras.training.run import History
 from tlkeras.zoo.store import MANIFEST, Entry, Zoo
 
-CLASSIFICATION, NEXT_STEP, ELBO = "classification", "next-step", "elbo"
+CLASSIFICATION, NEXT_STEP, ELBO, LANGUAGE_MODEL = "classification", "next-step", "elbo", "language-model"
 SAMPLES = 8
 
 
@@ -47,7 +47,7 @@ class Options:
     Args:
         backbone: name of a row to train by oneself.
         options: its sizes, as NAME=VALUE.
-        objective: `classification`, `next-step` (sequences) or `elbo` (vae); what the row is for when None.
+        objective: `classification`, `next-step` (sequences), `elbo` (vae) or `language-model` (elmo); what the row is for when None.
         epochs: passes over the examples.
         learning_rate: peak.
         batch_size: examples per step.
@@ -86,18 +86,16 @@ def pretrain(options: Options, data: str | Dataset | None, name: str, zoo: Zoo, 
         ConfigError, DataError, ZooError: see `errors`.
     """
     row = find(options.backbone)
-    objective = options.objective or OBJECTIVES_OF.get(row.name, CLASSIFICATION)
+    objective = options.objective or row.objective or CLASSIFICATION
     if objective == CLASSIFICATION:
         return _classification(options, data, name, zoo, reporter)
-    if objective not in BUILD or objective not in (OBJECTIVES_OF.get(row.name), CLASSIFICATION):
-        raise ConfigError(
-            f"objective is {objective!r}; {row.name} takes {', '.join({CLASSIFICATION, OBJECTIVES_OF.get(row.name, CLASSIFICATION)})}"
-        )
+    if objective != row.objective:
+        raise ConfigError(f"objective is {objective!r}; {row.name} takes {' or '.join(filter(None, (CLASSIFICATION, row.objective)))}")
     workflow.seed_everything(options.seed)
     dataset = _to_learn_from(data if isinstance(data, Dataset) else open_source(data), options)
-    made = BUILD[objective](row, options, dataset)
+    made = OBJECTIVES[objective](row, options, dataset)
     store = made.inputs.materialise(dataset, progress=partial(reporter.progress, "decode"))
-    x = np.asarray(store.inputs, "float32")
+    x = np.asarray(store.inputs, made.model.inputs[0].dtype)
     history = _fit(made, x, options, reporter)
     with tempfile.TemporaryDirectory() as folder:
         fill = partial(
@@ -116,9 +114,6 @@ def _to_learn_from(dataset: Dataset, options: Options) -> Dataset:
     if options.limit:
         dataset = subset(dataset, options.limit, options.seed)
     return dataset
-
-
-OBJECTIVES_OF = {"rnn": NEXT_STEP, "vae": ELBO}
 
 
 def _classification(options: Options, data: str | Dataset | None, name: str, zoo: Zoo, reporter: Reporter) -> Entry:
@@ -153,12 +148,14 @@ class _Made:
         inputs: how examples become its input.
         target: raw inputs -> what is predicted.
         loss: (target, prediction) -> scalar.
+        assets: writes what stands beside the artifacts into a folder; None where there is nothing.
     """
 
     model: keras.Model
     inputs: Inputs
     target: Callable[[np.ndarray], np.ndarray]
     loss: Callable[[Any, Any], Any]
+    assets: Callable[[Any], None] | None = None
 
 
 def _base(row: Backbone, options: Options, **more: Any) -> tuple[Base, Any]:
@@ -211,7 +208,38 @@ def _next_step(row: Backbone, options: Options, dataset: Dataset) -> _Made:
     )
 
 
-BUILD: dict[str, Callable[[Backbone, Options, Dataset], _Made]] = {ELBO: _elbo, NEXT_STEP: _next_step}
+def _language_model(row: Backbone, options: Options, dataset: Dataset) -> _Made:
+    """Each direction predicts the word that it sees next; Peters et al. 2018, https://arxiv.org/abs/1802.05365, section 3.1."""
+    if dataset.modality != "text":
+        raise DataError(f"{dataset.name} holds {dataset.modality} examples; {row.name} takes texts")
+    base, features = _base(row, options)
+    if base.tokens is None:
+        raise ConfigError(f"{row.name} splits no texts, so that it can be no language model")
+    inputs, _ = Texts(tokens=base.tokens).fitted(dataset, None)
+    ids = inputs.tokens([example.text or "" for example in dataset.examples])
+    vocabulary = language_model.Vocabulary.of(ids, base.options["vocabulary"])
+    above = keras.layers.Identity(name="prediction")(language_model.NextWord(len(vocabulary), name="next_word")(base.model.output[-1]))
+    # The mix of the layers is what a head will see; here it stands beside the prediction of every word.
+    predicted = above + 0 * keras.ops.sum(features)
+
+    def assets(folder: Path) -> None:
+        inputs.tokens.save(folder)
+        vocabulary.save(folder)
+
+    return _Made(
+        model=keras.Model(base.model.input, predicted, name=row.name),
+        inputs=inputs,
+        target=vocabulary.neighbours,
+        loss=language_model.loss,
+        assets=assets,
+    )
+
+
+OBJECTIVES: dict[str, Callable[[Backbone, Options, Dataset], _Made]] = {
+    ELBO: _elbo,
+    NEXT_STEP: _next_step,
+    LANGUAGE_MODEL: _language_model,
+}
 
 
 def _fit(made: _Made, x: np.ndarray, options: Options, reporter: Reporter) -> list[dict[str, float]]:
@@ -245,7 +273,7 @@ def _fill(
     """Writes a version folder: SavedModel, TFLite and ONNX of the whole network, its Keras model, its card."""
     (given,) = made.model.inputs
     metadata = {"backbone": row.name, "objective": objective, **made.inputs.metadata()}
-    graph = Graph(made.model, ExportSpec(features_layer=FEATURES, metadata=metadata))
+    graph = Graph(made.model, ExportSpec(features_layer=FEATURES, metadata=metadata, assets=made.assets))
     artifacts = export(graph, graph.spec, work, Samples(inputs={given.name: x[:SAMPLES]}))
     for path in work.iterdir():
         target = folder if path.name == "saved_model" else folder / path.name

@@ -149,7 +149,7 @@ def _use(name: str, content: Mapping[str, Any]) -> str:
     if onnx:
         given = content["inputs"][0]
         shape = ", ".join(["n", *(str(side or "tokens") for side in given["shape"][1:])])
-        takes = f"{given['dtype']} ({shape})" + (", from `tokenizer/tokenizer.json`" if is_text(content) else ", RGB 0-255")
+        takes = f"{given['dtype']} ({shape})" + (", as `tokenizer/` says" if is_text(content) else ", RGB 0-255")
         session = f'onnxruntime.InferenceSession("{onnx[0]}", providers=["CPUExecutionProvider"])'
         parts.append(
             f"By ONNX Runtime:\n\n```python\nimport onnxruntime\n\nsession = {session}\n"

@@ -30,7 +30,10 @@ def reviews(n=120, seed=0):
 
 
 SIZES = {"num_layers": 2, "hidden_dim": 16, "intermediate_dim": 32, "max_sequence_length": 32}
-EXTRA = {
+EXTRA = {  # None: not told
+    "FNet": {"num_heads": None},
+    "T5": {"max_sequence_length": None},
+    "Gemma": {"max_sequence_length": None, "num_heads": None, "num_query_heads": 2, "num_key_value_heads": 1, "head_dim": 8},
     "Albert": {"num_groups": 1, "num_inner_repetitions": 1, "embedding_dim": 8},
     "Electra": {"embedding_dim": 8},
     "DebertaV3": {"bucket_size": 8},
@@ -75,6 +78,8 @@ ALBERT = {
     "user_defined_symbols": "[MASK]",
 }
 DEBERTA = {**ALBERT, "bos_id": 1, "eos_id": 2, "unk_id": 3, "pad_piece": "[PAD]", "unk_piece": "[UNK]"}
+T5 = {"pad_id": 0, "eos_id": 1, "unk_id": 2, "bos_id": -1, "pad_piece": "<pad>", "eos_piece": "</s>", "unk_piece": "<unk>"}
+GEMMA = {**T5, "eos_id": 1, "bos_id": 2, "unk_id": 3, "eos_piece": "<eos>", "bos_piece": "<bos>"}
 XLM = {"unk_id": 0, "bos_id": 1, "eos_id": 2}
 VOCABULARIES = {
     "Bert": word_piece,
@@ -86,6 +91,8 @@ VOCABULARIES = {
     "Albert": lambda: sentence_piece(ALBERT),
     "FNet": lambda: sentence_piece(ALBERT),
     "DebertaV3": lambda: sentence_piece(DEBERTA),
+    "T5": lambda: sentence_piece(T5),
+    "Gemma": lambda: sentence_piece(GEMMA),
     "XLMRoberta": lambda: sentence_piece(XLM),
 }
 
@@ -96,7 +103,8 @@ def preset(app, folder):
 
     keras.utils.set_random_seed(0)
     tokenizer = getattr(keras_hub.models, f"{app}Tokenizer")(**VOCABULARIES[app]())
-    sizes = {**SIZES, "vocabulary_size": tokenizer.vocabulary_size(), **({} if app == "FNet" else {"num_heads": 2}), **EXTRA.get(app, {})}
+    sizes = {**SIZES, "vocabulary_size": tokenizer.vocabulary_size(), "num_heads": 2, **EXTRA.get(app, {})}
+    sizes = {name: size for name, size in sizes.items() if size is not None}
     if app == "Electra":
         sizes["vocab_size"] = sizes.pop("vocabulary_size")
     backbone = getattr(keras_hub.models, f"{app}Backbone")(**sizes)

@@ -16,15 +16,20 @@ from hypothesis import strategies as st
 from tests.texts.conftest import reviews, sentences
 from tests.texts.test_tokens import STRANGE
 from tlkeras import freezing, models, workflow
-from tlkeras.backbones import elmo
+from tlkeras.backbones import elmo, language_model
 from tlkeras.backbones.characters import Words
 from tlkeras.backbones.elmo_layers import ProjectedLSTM
+from tlkeras.backbones.language_model import Vocabulary
 from tlkeras.backbones.load import load
 from tlkeras.backbones.registry import BACKBONES
 from tlkeras.backbones.tokens import load as load_tokens
 from tlkeras.backbones.weights import read_keras
 from tlkeras.config import RunConfig
-from tlkeras.errors import ConfigError, WeightsMismatch, WeightsUnavailable
+from tlkeras.data.examples import Example, make_dataset
+from tlkeras.errors import ConfigError, DataError, WeightsMismatch, WeightsUnavailable
+from tlkeras.pretraining import Options, pretrain
+from tlkeras.zoo import check
+from tlkeras.zoo.store import Zoo
 
 # Layout and numbers as AllenNLP publishes them, but tiny.
 TOLD = {
@@ -457,17 +462,17 @@ def test_a_frozen_network_runs_once_per_text_and_its_mix_is_learned(tmp_path, fo
 
 
 @pytest.mark.parametrize("stage", ["char_cnn", "layer0", "layer1"])
-def test_from_every_stage_on_it_trains_and_nothing_below_it(folder, stage, tmp_path):
-    before = load("elmo", weights=str(folder)).model
-    given = config(tmp_path / "run", weights=str(folder), backbone_options=[], unfreeze=f"from:{stage}", export="none", epochs=1)
-    result = workflow.finetune(given, dataset=reviews(40))
-    after = read_keras(result.run.model)
-    places = {"char_cnn": 0, "layer0": 1, "layer1": 2}
-    for layer in before.layers:
+def test_from_every_stage_on_it_trains_and_nothing_below_it(folder, stage):
+    task = models.build("elmo", 2, weights=str(folder))
+    before = {layer.name: layer.get_weights() for layer in task.model.layers}
+    freezing.apply(task.model, freezing.parse(f"from:{stage}", task.stage_names), stages=task.stages)
+    task.model.compile("sgd", "sparse_categorical_crossentropy")
+    task.model.train_on_batch(task.tokens(TEXTS), np.array([0, 1, 1, 0]))
+    order = {name: place for place, name in enumerate([*task.stage_names, "head"])}
+    for layer in task.model.layers:
         if layer.weights:
-            changed = any((a != b).any() for a, b in zip(layer.get_weights(), after.get_layer(layer.name).get_weights(), strict=True))
-            at = 0 if layer.name.startswith("char") else 1 + int(layer.name[4])
-            assert changed == (at >= places[stage]), layer.name
+            changed = any((a != b).any() for a, b in zip(before[layer.name], layer.get_weights(), strict=True))
+            assert changed == (order[task.stages[layer.name]] >= order[stage]), layer.name
 
 
 def test_what_is_saved_loads_equal(folder, tmp_path):
@@ -488,3 +493,91 @@ def test_counts_of_trainable_parameters_fall_stage_by_stage(folder):
 
 def test_words_of_no_width_split_alike():
     assert Words(width=8)(tf.constant(["abcdefghij k"])).to_list() == [[[259, *range(98, 104), 260], [259, 108, 260, *[261] * 5]]]
+
+
+# === Pretraining: a language model of both directions ===
+
+
+@pytest.fixture(scope="module")
+def zoo(tmp_path_factory):
+    zoo = Zoo(tmp_path_factory.mktemp("pretrained") / "zoo")
+    sizes = ("units=16", "projection=8", "highways=1", "embedding=8", "filters=1x8+2x8+3x8", "vocabulary=9")
+    pretrain(Options(backbone="elmo", options=sizes, epochs=15, batch_size=16, learning_rate=0.02), chains(), "words", zoo)
+    return zoo
+
+
+CHAIN = ["the", "film", "is", "good", "so", "a", "plot", "was"]
+
+
+def chains(n=64):
+    """Returns texts in which each word has but one successor, from any word on; the end may come at any time."""
+    rng = np.random.default_rng(0)
+    texts = [" ".join(CHAIN[(start + place) % 8] for place in range(rng.integers(3, 9))) for start in rng.integers(0, 8, n)]
+    return make_dataset("chains", [Example(id=f"{i}", label="ab"[i % 2], text=text) for i, text in enumerate(texts)])
+
+
+def test_words_and_what_stands_beside_them(tokens):
+    ids = tokens(["a b a", "b c"])
+    vocabulary = Vocabulary.of(ids, 6)
+    assert len(vocabulary) == 6 and len(Vocabulary.of(ids, 3)) == 3
+    names = ["<UNK>", *(spelling(word[None])[0] for word in vocabulary.words)]
+    behind, before = np.moveaxis(vocabulary.neighbours(ids), -1, 0)
+    told = [[names[one] if one >= 0 else "" for one in row] for row in (*behind, *before)]
+    assert told == [
+        ["a", "b", "a", "</S>", ""],
+        ["b", "c", "</S>", "", ""],
+        ["", "<S>", "a", "b", "a"],
+        ["", "<S>", "b", "c", ""],
+    ]
+    assert Vocabulary.of(ids, 3).numbers(ids)[1].tolist()[3:] == [Vocabulary.of(ids, 3).numbers(ids)[0, 4], -1]
+
+
+def test_the_loss_is_the_mean_over_what_there_is_to_predict():
+    scores = np.random.default_rng(0).normal(size=(1, 3, 2, 4)).astype("float32")
+    wanted = np.array([[[1, -1], [3, 0], [-1, -1]]], "int32")
+    logs = scores - np.log(np.exp(scores).sum(axis=-1, keepdims=True))
+    expected = -(logs[0, 0, 0, 1] + logs[0, 1, 0, 3] + logs[0, 1, 1, 0]) / 3
+    assert float(language_model.loss(wanted, keras.ops.convert_to_tensor(scores))) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_language_model_learns_and_is_published_verified(zoo):
+    entry = zoo.get("words")
+    history = entry.manifest["history"]
+    # Knowing nothing is log(9) = 2.2, knowing how often each word stands 2.1; the end of a text cannot be known.
+    assert history[0]["loss"] > 1.8 and history[-1]["loss"] < 1.0
+    assert not [one.problem for one in check.verify(entry) if one.problem]
+    words = (entry.path / "tokenizer" / "words.txt").read_text(encoding="utf-8").splitlines()
+    # Of ten words and marks the eight most frequent, and one number for the others.
+    assert words[0] == "<UNK>" and {"<S>", "</S>"} <= set(words) <= {"<UNK>", "<S>", "</S>", *CHAIN} and len(words) == 9
+    assert entry.manifest["outputs"] == ["scores"] and entry.manifest["inputs"][0]["shape"] == [None, None, 50]
+
+
+def test_no_direction_sees_what_it_must_predict(zoo):
+    """The word at a place changes neither the forward prediction before it nor the backward prediction behind it."""
+    model = read_keras(zoo.get("words").path / "model.keras")
+    tokens = load_tokens(zoo.get("words").path / "tokenizer")
+    one, other = (model.predict(tokens([text]), verbose=0)[0] for text in ("the film is good", "the film is bad"))
+    changed = np.abs(one - other).max(axis=-1) > 1e-6  # (words, direction); the fourth word behind the start differs
+    assert changed[:, 0].tolist() == [False] * 4 + [True] * 2 and changed[:, 1].tolist() == [True] * 5 + [False]
+
+
+def test_a_pretrained_elmo_is_a_backbone_like_any_other(zoo, monkeypatch, tmp_path):
+    monkeypatch.setenv("TLKERAS_ZOO", str(zoo.root))
+    published = read_keras(zoo.get("words").path / "model.keras")
+    base = load("zoo:words")
+    for name in ("char_conv2", "lstm1_backward"):
+        for ours, theirs in zip(base.model.get_layer(name).get_weights(), published.get_layer(name).get_weights(), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+    given = RunConfig.from_dict({"backbone": "zoo:words", "epochs": 2, "out": str(tmp_path / "run")})
+    result = workflow.finetune(given, dataset=reviews(60))
+    assert set(result.metrics["exports"]) == {"saved_model", "tflite", "onnx"}
+    assert result.metrics["stages"][0]["examples_computed_once"] == 60
+    assert all(one["agreement"] == 1.0 for one in result.metrics["exports"].values())
+
+
+def test_a_language_model_of_pictures_or_another_objective_is_an_error(tmp_path):
+    zoo, options = Zoo(tmp_path / "zoo"), tuple(TINY.split(","))
+    with pytest.raises(DataError, match="takes texts"):
+        pretrain(Options(backbone="elmo", options=options), "digits", "x", zoo)
+    with pytest.raises(ConfigError, match="classification or language-model"):
+        pretrain(Options(backbone="elmo", options=options, objective="elbo"), reviews(20), "x", zoo)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 WIDTH = 50  # characters per word, the marks of its start and end included
@@ -27,6 +28,13 @@ WORDS = (
 def mark(kind: int, width: int = WIDTH) -> tuple[int, ...]:
     """Returns the ids of the word that is the start or the end of a sentence."""
     return (WORD_START, kind, WORD_END, *(width - 3) * (FILLING,))
+
+
+def spelling(word: np.ndarray) -> str:
+    """Returns the word that ids (width,) spell; the marks of a sentence's start and end are `<S>` and `</S>`."""
+    marks = {SENTENCE_START: "<S>", SENTENCE_END: "</S>"}
+    codes = [int(one) for one in word]
+    return "".join(marks.get(one, "") for one in codes) or bytes(one - 1 for one in codes if 0 < one <= 256).decode("utf-8", "replace")
 
 
 @dataclass(frozen=True, kw_only=True)

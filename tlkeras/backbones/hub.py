@@ -14,13 +14,14 @@ from typing import Any
 import keras
 import numpy as np
 
-from tlkeras.backbones import weights
+from tlkeras.backbones import mended, weights
 from tlkeras.backbones.row import Backbone, HubPreset, WheelFolder
 from tlkeras.backbones.tokenizers import TOKENIZERS
 from tlkeras.backbones.tokens import Tokens
 from tlkeras.errors import ConfigError, WeightsMismatch, WeightsUnavailable
 
 TOKEN_IDS = "token_ids"
+ENCODER = "encoder_"  # how KerasHub begins the names of an encoder's inputs, where there is a decoder too
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +54,7 @@ def text(row: Backbone, choice: str) -> TextModel:
         WeightsMismatch: when the folder holds another network.
     """
     with _folder(row, choice) as folder, warnings_as_noise():
-        base = _read(row, folder, "Backbone")
+        base = _encoder(_read(row, folder, "Backbone"))
         tokenizer = _read(row, folder, "Tokenizer")
     tokens = _tokens(row, tokenizer, base)
     ids = keras.Input((None,), dtype="int32", name=TOKEN_IDS)
@@ -61,10 +62,18 @@ def text(row: Backbone, choice: str) -> TextModel:
     given = {"token_ids": ids, "padding_mask": keras.ops.cast(mask, "int32"), "segment_ids": keras.ops.zeros_like(ids)}
     wanted = set(base.input) if isinstance(base.input, dict) else {"token_ids"}
     # Run again, so that its layers become layers of the model around it, not a model inside it.
-    out = base.call({name: given[name] for name in wanted} if isinstance(base.input, dict) else ids)
+    out = base.call({name: given[name.removeprefix(ENCODER)] for name in wanted} if isinstance(base.input, dict) else ids)
     sequence = out["sequence_output"] if isinstance(out, dict) else out
     model = keras.Model(ids, sequence, name=row.name.replace(".", "_"))
     return TextModel(model=model, mask=mask, tokens=tokens, stages=_stages(row, model))
+
+
+def _encoder(base: Any) -> Any:
+    """Returns the encoder of a network that has a decoder too, as a network of its own; any other network as it is."""
+    if not isinstance(base.output, dict) or f"{ENCODER}sequence_output" not in base.output:
+        return base
+    given = {name: tensor for name, tensor in base.input.items() if name.startswith(ENCODER)}
+    return keras.Model(given, base.output[f"{ENCODER}sequence_output"])
 
 
 def _stages(row: Backbone, model: keras.Model) -> tuple[tuple[str, str], ...]:
@@ -98,6 +107,7 @@ def _tokens(row: Backbone, tokenizer: Any, base: Any) -> Tokens:
 def _read(row: Backbone, folder: str, what: str) -> Any:
     import keras_hub
 
+    mended.quiet()
     try:
         return getattr(keras_hub.models, f"{row.app}{what}").from_preset(folder)
     except (ValueError, KeyError, TypeError, OSError, AttributeError, RuntimeError) as error:

@@ -6,7 +6,7 @@ import dataclasses
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +29,13 @@ class Base:
     """A backbone, ready for a head.
 
     Args:
-        model: flat functional model: raw input -> features of every place.
+        model: flat functional model: raw input -> features of every place; a list of them, one for each layer, where layers
+            are mixed.
         stages: ordered (name, layer-name pattern), as they are in this very network.
         mask: bool (batch, tokens), a tensor of the model: where a text is; None for pictures.
         tokens: texts -> the model's input; None for pictures.
         notes: what people should know of the weights.
+        options: sizes that may be set, as they are in this very network.
     """
 
     model: keras.Model
@@ -41,6 +43,7 @@ class Base:
     mask: Any = None
     tokens: Tokens | None = None
     notes: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 def load(
@@ -63,7 +66,7 @@ def load(
 
     Returns:
         Its model: float32 (batch, size, size, 3), RGB 0-255 -> float32 (batch, h, w, features), or int32 token ids (batch,
-        tokens) -> float32 (batch, tokens, features). Two builds give equal layer names, whatever was built before.
+        tokens, …) -> float32 (batch, tokens, features). Two builds give equal layer names, whatever was built before.
 
     Raises:
         UnknownName, ConfigError, WeightsUnavailable, WeightsMismatch.
@@ -76,7 +79,7 @@ def load(
     else:
         made = MODALITIES[row.modality](row, image_size, weights, data or {})
     _rename(made.model)
-    return made
+    return dataclasses.replace(made, options=row.options)
 
 
 def _published(row: Backbone, source: ZooModel) -> Base:

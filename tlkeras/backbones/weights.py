@@ -107,12 +107,13 @@ def read_keras(path: Path) -> keras.Model:
     if serialization_lib.in_safe_mode() is False:
         # keras.config.enable_unsafe_deserialization() beats safe_mode=True, so the file could run code.
         raise ConfigError("Keras' unsafe deserialisation is switched on in this process; switch it off to read a .keras file")
-    from tlkeras.backbones import elmo_layers, variational  # noqa: F401 - they register their layers
+    from tlkeras.backbones import elmo_layers, language_model, variational  # noqa: F401 - they register their layers
 
     known = {}
     if _uses_keras_hub(path):
         import keras_hub  # noqa: F401 - registers its layers
 
+        mended.quiet()
         known = mended.layers()
     with keras.saving.custom_object_scope(known):
         return keras.saving.load_model(path, compile=False, safe_mode=True)

@@ -6,13 +6,13 @@ import typer
 
 
 def command(
-    backbone: str = typer.Option("cnn", "--backbone", help="cnn, rnn or vae.", metavar="NAME"),
+    backbone: str = typer.Option("cnn", "--backbone", help="cnn, rnn, vae or elmo.", metavar="NAME"),
     data: str | None = typer.Option(None, "--data", help="Source to train on. [default: the digits]", metavar="SOURCE", show_default=False),
     name: str = typer.Option(..., "--name", help="Name of the entry in the zoo.", metavar="NAME"),
     objective: str | None = typer.Option(
         None,
         "--objective",
-        help="classification, next-step (rnn) or elbo (vae). [default: classification for cnn, next-step for rnn, elbo for vae]",
+        help="classification, next-step (rnn), elbo (vae) or language-model (elmo). [default: what the network is for]",
         show_default=False,
         metavar="NAME",
     ),
