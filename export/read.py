@@ -91,7 +91,7 @@ Input = tuple[str, Shape, bool]  # name, shape, and whether it is token ids: int
 def _saved_model_input(path: Path) -> Input:
     import tensorflow as tf
 
-    (name, spec), *_ = tf.saved_model.load(str(path)).signatures["predict_tensor"].structured_input_signature[1].items()
+    (name, spec), *_ = runner.load_saved_model(str(path)).signatures["predict_tensor"].structured_input_signature[1].items()
     return name, tuple(spec.shape), spec.dtype == tf.int32
 
 

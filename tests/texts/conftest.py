@@ -5,7 +5,10 @@ import io
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from tlkeras.backbones.tokens import load as load_tokens
+from tlkeras.backbones.weights import read_keras
 from tlkeras.data.examples import Example, make_dataset
 
 WORDS = "the a film plot cast is was good great fine bad poor dull very so and but not it this".split()
@@ -27,6 +30,37 @@ def sentences(n=120, seed=0):
 def reviews(n=120, seed=0):
     """Returns the same as a dataset."""
     return make_dataset("reviews", [Example(id=f"{i}", label=y, text=x) for i, (x, y) in enumerate(sentences(n, seed))])
+
+
+STRANGE = [
+    "",
+    " ",
+    "\t\n",
+    "x" * 2000,
+    "😀 日本語 text",
+    "a\x00b",
+    "[CLS] hi <s>",
+    "Wörld ÜN é",
+    "nb\u00a0sp\u3000x",
+    "don't—stop…",
+    "good " * 300,
+]
+
+
+def check_raw_strings(result):
+    """A SavedModel answers strange texts as the model does: one alone, all together, none; what is too long is cut."""
+    model, tokens = read_keras(result.run.model), load_tokens(result.run.root / "tokenizer")
+    serve = tf.saved_model.load(str(result.run.exports / "saved_model")).signatures["serving_default"]
+    assert len(tokens(STRANGE)[0]) == tokens.length  # the long ones are longer than that
+    expected = model.predict(tokens(STRANGE), verbose=0)
+    together = serve(text=tf.constant([one.encode() for one in STRANGE]))
+    np.testing.assert_allclose(together["scores"], expected, atol=1e-5)
+    labels = (result.run.root / "labels.txt").read_text(encoding="utf-8").splitlines()
+    assert [one.decode() for one in together["label"].numpy()] == [labels[one] for one in expected.argmax(axis=1)]
+    for index in (0, 4, 5, len(STRANGE) - 1):
+        alone = serve(text=tf.constant([STRANGE[index].encode()]))["scores"]
+        np.testing.assert_allclose(alone, expected[index : index + 1], atol=1e-5)
+    assert serve(text=tf.constant([], tf.string))["scores"].shape == (0, len(labels))
 
 
 SIZES = {"num_layers": 2, "hidden_dim": 16, "intermediate_dim": 32, "max_sequence_length": 32}

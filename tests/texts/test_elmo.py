@@ -13,8 +13,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.texts.conftest import reviews, sentences
-from tests.texts.test_tokens import STRANGE
+from tests.texts.conftest import STRANGE, check_raw_strings, reviews, sentences
 from tlkeras import freezing, models, workflow
 from tlkeras.backbones import elmo, language_model
 from tlkeras.backbones.characters import Words
@@ -202,7 +201,9 @@ def test_gradients_are_those_of_finite_differences():
     x, mask = rng.normal(size=(2, 4, 2)).astype("float32"), np.array([[1, 1, 1, 1], [1, 1, 0, 0]], bool)
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(layer([x, mask], training=True) ** 2)
-    for variable, gradient in zip(layer.trainable_variables, tape.gradient(loss, [v.value for v in layer.trainable_variables]), strict=True):
+    for variable, gradient in zip(
+        layer.trainable_variables, tape.gradient(loss, [v.value for v in layer.trainable_variables]), strict=True
+    ):
         before, step = variable.numpy(), np.zeros_like(variable.numpy())
         step.flat[1] = 1e-2
         answers = []
@@ -417,6 +418,10 @@ def test_every_artifact_evaluates_as_the_model(run, artifact):
     assert workflow.evaluate(run.run.exports / artifact, reviews(120), part="all").score.accuracy == pytest.approx(
         workflow.evaluate(run.run.root, reviews(120), part="all").score.accuracy
     )
+
+
+def test_T21_the_saved_model_takes_strange_texts(run):
+    check_raw_strings(run)
 
 
 @pytest.mark.parametrize("artifact", ["model.tflite", "model.onnx"])

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from tlkeras.backbones import characters
+from tlkeras.errors import MissingPackage
 from tlkeras.registry import Registry
 
+TEXT = "pip install tensorflow-text of the version of your TensorFlow"
 # What KerasHub tokenizers are told besides their vocabulary.
 SETTINGS = ("strip_accents", "add_prefix_space")
 
@@ -31,7 +33,7 @@ class TokenizerKind:
     hub: str
     read: Callable[[Path], dict[str, Any]]
     resources: tuple[str, ...] = ()
-    fast: Callable[[Any, int | None, int | None, bool], Any] | None = None
+    fast: Callable[[Any, Any, Any, bool], Any] | None = None
 
     def settings(self, tokenizer: Any) -> dict[str, Any]:
         """Returns what a tokenizer is told besides its vocabulary."""
@@ -42,7 +44,15 @@ class TokenizerKind:
         tokenizer.save_assets(str(folder))
 
     def load(self, folder: Path, settings: Mapping[str, Any]) -> Any:
-        """Returns a tokenizer with the vocabulary of a folder."""
+        """Returns a tokenizer with the vocabulary of a folder.
+
+        Raises:
+            MissingPackage: without TensorFlow Text, whose operations split the texts.
+        """
+        try:
+            import tensorflow_text  # noqa: F401 - KerasHub goes on without it, and fails later
+        except ImportError as error:
+            raise MissingPackage(f"{self.name} splits texts by TensorFlow Text, which cannot be imported ({error}); {TEXT}") from error
         import keras_hub
 
         told = {key: value for key, value in settings.items() if key in SETTINGS}

@@ -151,7 +151,7 @@ def load(folder: str | Path) -> Tokens:
         told = json.loads((path / NAME).read_text(encoding="utf-8"))
         kind = TOKENIZERS.get(told["kind"])
         tokenizer = kind.load(path, told["settings"])
-        given = {key: tuple(told[key]) if isinstance(told[key], list) else told[key] for key in FIELDS}
+        given: dict[str, Any] = {key: tuple(told[key]) if isinstance(told[key], list) else told[key] for key in FIELDS}
         return Tokens(kind=kind, tokenizer=tokenizer, **given)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"cannot read the tokenizer in {str(folder)!r}: {' '.join(str(error).split())[:200]}") from error
