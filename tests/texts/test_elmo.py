@@ -573,11 +573,10 @@ def test_a_pretrained_elmo_is_a_backbone_like_any_other(zoo, monkeypatch, tmp_pa
     for name in ("char_conv2", "lstm1_backward"):
         for ours, theirs in zip(base.model.get_layer(name).get_weights(), published.get_layer(name).get_weights(), strict=True):
             np.testing.assert_array_equal(ours, theirs)
-    given = RunConfig.from_dict({"backbone": "zoo:words", "epochs": 2, "out": str(tmp_path / "run")})
+    given = RunConfig.from_dict({"backbone": "zoo:words", "epochs": 2, "export": "tflite", "out": str(tmp_path / "run")})
     result = workflow.finetune(given, dataset=reviews(60))
-    assert set(result.metrics["exports"]) == {"saved_model", "tflite", "onnx"}
     assert result.metrics["stages"][0]["examples_computed_once"] == 60
-    assert all(one["agreement"] == 1.0 for one in result.metrics["exports"].values())
+    assert result.metrics["exports"]["tflite"]["agreement"] == 1.0
 
 
 def test_a_language_model_of_pictures_or_another_objective_is_an_error(tmp_path):

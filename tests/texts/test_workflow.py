@@ -181,6 +181,8 @@ def test_the_manifest_says_what_the_model_takes(bert):
         ({"backbone": "efficientnet", "max_length": 64}, "takes pictures"),
         ({"backbone": "fnet", "export": "tflite"}, "Fourier"),
         ({"backbone": "fnet", "export": "onnx-int8"}, "Fourier"),
+        ({"backbone": "elmo", "export": "tflite-int8"}, "loops in floats"),
+        ({"backbone": "elmo", "export": "onnx-fp16"}, "graphs with loops"),
     ],
 )
 def test_options_of_the_other_modality_are_errors(values, message):

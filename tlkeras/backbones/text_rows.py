@@ -309,6 +309,10 @@ _ELMO = [
             "vocabulary": 4000,
         },
         objective="language-model",
+        refuses={
+            "tflite-int8": "its converter leaves the steps of loops in floats; `mobile`, `tflite-dynamic` and `tflite-fp16` work",
+            "onnx-fp16": "ONNX Runtime's converter cannot order graphs with loops",
+        },
         weights=(),
         license="Apache-2.0",
         source="https://arxiv.org/abs/1802.05365",
