@@ -496,7 +496,7 @@ def test_counts_of_trainable_parameters_fall_stage_by_stage(folder):
     assert counts == sorted(counts, reverse=True) and len(set(counts)) == 3
 
 
-def test_words_of_no_width_split_alike():
+def test_a_word_is_cut_at_the_width():
     assert Words(width=8)(tf.constant(["abcdefghij k"])).to_list() == [[[259, *range(98, 104), 260], [259, 108, 260, *[261] * 5]]]
 
 
