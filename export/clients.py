@@ -15,6 +15,8 @@ TEMPLATES = Path(__file__).with_name("client_templates")
 BEST = ("mobile", "tflite", "tflite-fp16", "tflite-dynamic", "tflite-int8")  # which file the programs load, if it is there
 
 MODES = {1: "L", 3: "RGB"}  # channels -> how Pillow calls them
+# What a tokeniser leaves for programs without TensorFlow -> folder of the programs that use it.
+SPLITTERS = {"tokenizer.json": "text", "characters.json": "characters"}
 
 # How pictures become square, as `tlkeras.data.decode` does it, for each resize mode.
 PYTHON = {
@@ -95,9 +97,9 @@ def write(out: Path, graph: Graph, artifacts: Sequence[Artifact]) -> None:
 
 
 def _templates(out: Path, graph: Graph) -> list[Path]:
-    """Returns the programs that are right for this model: MediaPipe splits texts for BERT only, `tokenizers` not for all."""
+    """Returns the programs that are right for this model: MediaPipe splits texts for BERT only, no program those of SentencePiece."""
     if takes_pictures(graph):
         # MediaPipe's ImageClassifier takes RGB only.
         return sorted((TEMPLATES / "picture").glob("*.txt" if graph.inputs[0].shape[3] == 3 else "*.py.txt"))
-    python = [TEMPLATES / "text" / "classify.py.txt"] if (out / "tokenizer" / "tokenizer.json").is_file() else []
+    python = [TEMPLATES / folder / "classify.py.txt" for name, folder in SPLITTERS.items() if (out / "tokenizer" / name).is_file()]
     return [*python, *(sorted((TEMPLATES / "text").glob("Classifier.*.txt")) if graph.spec.vocabulary else [])]

@@ -60,7 +60,10 @@ def _fp16(proto: onnx.ModelProto, path: Path, options: OnnxOptions) -> None:
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     half = ONNXModel(convert_float_to_float16(proto, keep_io_types=True))
-    half.topological_sort()  # the converter appends its casts at the end
+    try:
+        half.topological_sort()  # the converter appends its casts at the end
+    except AssertionError as error:  # "Graph is not a DAG"
+        raise UnsupportedOps("ONNX Runtime's converter to float16 cannot order graphs with loops; export onnx") from error
     onnx.save(half.model, str(path))
 
 

@@ -32,7 +32,7 @@ class Predictor:
     call: Callable[[runner.Feeds], runner.Feeds]
 
     def scores(self, inputs: np.ndarray, *, batch_size: int = 32, progress: Callable[[int, int], None] | None = None) -> np.ndarray:
-        """Returns the scores of pictures (n, size, size, 3), RGB 0-255, or of token ids (n, tokens), as float32 (n, classes)."""
+        """Returns the scores of pictures (n, size, size, 3), RGB 0-255, or of token ids (n, tokens, …), as float32 (n, classes)."""
         parts = []
         for start in range(0, len(inputs), batch_size):
             batch = np.asarray(inputs[start : start + batch_size], self.dtype)
@@ -70,9 +70,9 @@ def open_artifact(path: str | Path) -> Predictor:
     kind = kind_of(path)
     try:
         with filtered_stderr(re.compile(r"Created TensorFlow Lite XNNPACK delegate|" + KNOWN_NOISE.pattern)):
-            name, shape = INPUTS[kind](path)
+            name, shape, integers = INPUTS[kind](path)
             call, runtime = runner.READERS[kind](str(path), [name])
-            takes = "int32" if len(shape) == 2 else "float32"
+            takes = "int32" if integers else "float32"
             if len(shape) in (2, 3, 4):  # the first call prints too
                 call({name: np.ones((1, *(side if isinstance(side, int) and side > 1 else 4 for side in shape[1:])), takes)})
     except Exception as error:  # three runtimes, each with errors of its own
@@ -85,29 +85,33 @@ def open_artifact(path: str | Path) -> Predictor:
 Shape = tuple[int | None | str, ...]
 
 
-def _saved_model_input(path: Path) -> tuple[str, Shape]:
+Input = tuple[str, Shape, bool]  # name, shape, and whether it is token ids: int32; 8 bits are converted by their scale
+
+
+def _saved_model_input(path: Path) -> Input:
     import tensorflow as tf
 
-    (name, spec), *_ = tf.saved_model.load(str(path)).signatures["predict_tensor"].structured_input_signature[1].items()
-    return name, tuple(spec.shape)
+    (name, spec), *_ = runner.load_saved_model(str(path)).signatures["predict_tensor"].structured_input_signature[1].items()
+    return name, tuple(spec.shape), spec.dtype == tf.int32
 
 
-def _tflite_input(path: Path) -> tuple[str, Shape]:
+def _tflite_input(path: Path) -> Input:
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_path=str(path))
     name = interpreter.get_signature_list()["serving_default"]["inputs"][0]
-    return name, tuple(int(side) for side in interpreter.get_input_details()[0]["shape"])
+    told = interpreter.get_input_details()[0]
+    return name, tuple(int(side) for side in told["shape"]), told["dtype"] == np.int32
 
 
-def _onnx_input(path: Path) -> tuple[str, Shape]:
+def _onnx_input(path: Path) -> Input:
     import onnxruntime
 
     (value,) = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"]).get_inputs()
-    return value.name, tuple(value.shape)
+    return value.name, tuple(value.shape), value.type == "tensor(int32)"
 
 
-INPUTS: dict[str, Callable[[Path], tuple[str, Shape]]] = {
+INPUTS: dict[str, Callable[[Path], Input]] = {
     "saved_model": _saved_model_input,
     "tflite": _tflite_input,
     "onnx": _onnx_input,

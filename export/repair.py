@@ -16,7 +16,8 @@ def for_tflite(graph: Graph, *, integers: bool = False) -> Any:
     """Returns the function to convert: None for the traced one, or one that computes the same in other operations.
 
     int64 `Abs` and `Sign` go through float32, exact up to 2**24, far above any position in a text. `Roll`, by which Swin shifts its
-    windows, becomes slices that are put together the other way round. For integer arithmetic,
+    windows, becomes slices that are put together the other way round. A slice that only adds axes becomes `ExpandDims`, where TFLite
+    lacks it: the masks of T5 and Gemma. For integer arithmetic,
     `Neg`, which has no 8-bit kernel and stands in every layer normalisation, becomes a multiplication by -1.
     Where the spec has the vocabulary of a BERT tokeniser, the function takes what `bert_feeds` gives.
     """
@@ -51,11 +52,14 @@ def _repaired(graph: Graph, integers: bool) -> Any:
     wide = [node for node in proto.node if node.op in NO_INT64 and node.attr["T"].type == tf.int64.as_datatype_enum]
     negated = _negated(proto) if integers else []
     rolled = [node for node in proto.node if node.op == "Roll"]
-    if not wide and not negated and not rolled:
+    added = _added_axes(proto)
+    if not wide and not negated and not rolled and not added:
         return None
     constants = {node.name: tf.make_ndarray(node.attr["value"].tensor) for node in proto.node if node.op == "Const"}
     for node in rolled:
         _as_slices(proto, node, frozen.graph.get_tensor_by_name(f"{node.name}:0").shape, constants)
+    for node, axes in added:
+        _expand(proto, node, axes)
     for node in wide:
         _through_float32(proto, node)
     for node in negated:
@@ -81,6 +85,48 @@ def _negated(proto: tf.compat.v1.GraphDef) -> list[Any]:
     return [
         node for node in proto.node if node.op == "Neg" and node.name not in near and node.attr["T"].type == tf.float32.as_datatype_enum
     ]
+
+
+def _added_axes(proto: tf.compat.v1.GraphDef) -> list[tuple[Any, list[int]]]:
+    """Returns the slices that take everything and add axes, where TFLite lacks them, with the places of these axes."""
+    constants = {node.name: node for node in proto.node if node.op == "Const"}
+    found = []
+    for node in proto.node:
+        strides = constants.get(node.input[3].split(":")[0]) if node.op == "StridedSlice" else None
+        if strides is None or tf.as_dtype(node.attr["T"].type).is_floating:
+            continue
+        axes = _axes(node, len(tf.make_ndarray(strides.attr["value"].tensor)))
+        if axes:
+            found.append((node, axes))
+    return found
+
+
+def _axes(node: Any, parts: int) -> list[int]:
+    """Returns where a slice of `parts` parts adds axes, if that is all it does; `[..., None]` adds at the end."""
+    masks = {name: node.attr[name].i for name in ("begin_mask", "end_mask", "new_axis_mask", "ellipsis_mask", "shrink_axis_mask")}
+    new = [place for place in range(parts) if masks["new_axis_mask"] >> place & 1]
+    if masks["ellipsis_mask"]:
+        return [-1] * len(new) if masks["ellipsis_mask"] == 1 and len(new) == parts - 1 else []
+    whole = [place for place in range(parts) if masks["begin_mask"] & masks["end_mask"] >> place & 1 and place not in new]
+    return new if not masks["shrink_axis_mask"] and len(new) + len(whole) == parts else []
+
+
+def _expand(proto: tf.compat.v1.GraphDef, node: Any, axes: list[int]) -> None:
+    """Turns a slice into as many `ExpandDims` as it adds axes; the last has its name."""
+    kind, name, given = node.attr["T"].type, node.name, node.input[0]
+    for key in list(node.attr):
+        del node.attr[key]
+    for place, axis in enumerate(axes):
+        constant = proto.node.add(op="Const", name=f"{name}/axis{place}")
+        constant.attr["dtype"].type = tf.int32.as_datatype_enum
+        constant.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(axis, tf.int32))
+        last = place == len(axes) - 1
+        made = node if last else proto.node.add(name=f"{name}/expanded{place}")
+        made.op = "ExpandDims"
+        del made.input[:]
+        made.input.extend([given, constant.name])
+        made.attr["T"].type, made.attr["Tdim"].type = kind, tf.int32.as_datatype_enum
+        given = made.name
 
 
 def _through_float32(proto: tf.compat.v1.GraphDef, node: Any) -> None:

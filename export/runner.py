@@ -26,14 +26,7 @@ def saved_model(path: str, names: list[str], threads: int | None = None) -> tupl
     if threads:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(threads)
-    try:
-        loaded = tf.saved_model.load(path)
-    except (FileNotFoundError, RuntimeError, tf.errors.OpError) as error:
-        if "not registered" not in str(error):
-            raise
-        import tensorflow_text  # noqa: F401 - registers the operations that split texts
-
-        loaded = tf.saved_model.load(path)
+    loaded = load_saved_model(path)
     signature = loaded.signatures["predict_tensor"]
 
     def call(feeds: Feeds) -> Feeds:
@@ -47,6 +40,25 @@ def saved_model(path: str, names: list[str], threads: int | None = None) -> tupl
     call.encoded, call.signatures = encoded, set(loaded.signatures)  # type: ignore[attr-defined]
     call.takes = list(loaded.signatures["serving_default"].structured_input_signature[1])  # type: ignore[attr-defined]
     return call, f"tensorflow {tf.__version__}"
+
+
+def load_saved_model(path: str) -> Any:
+    """Loads a SavedModel, with the operations of TensorFlow Text where it splits texts."""
+    import tensorflow as tf
+
+    try:
+        return tf.saved_model.load(path)
+    except (FileNotFoundError, RuntimeError, tf.errors.OpError) as error:
+        if "not registered" not in str(error):
+            raise
+        try:
+            import tensorflow_text  # noqa: F401 - registers the operations
+        except ImportError as missing:
+            raise ImportError(
+                f"it splits texts by TensorFlow Text, which cannot be imported ({missing}); "
+                "pip install tensorflow-text of the version of your TensorFlow"
+            ) from error
+        return tf.saved_model.load(path)
 
 
 def c_api(path: str, names: list[str], threads: int | None = None) -> tuple[Call, str]:

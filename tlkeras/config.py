@@ -64,7 +64,7 @@ class ModelConfig:
     backbone: str = key("efficientnet", "Backbone or family; --list-backbones shows all.", metavar="NAME")
     weights: str = key(
         "pretrained",
-        "Where the backbone's numbers come from: pretrained, wheel, keras, hub, none, a file, or a folder (a preset of KerasHub).",
+        "Where the backbone's numbers come from: pretrained, wheel, keras, hub, none, a file (Keras, .pth, .safetensors), or a folder (presets).",
         metavar="SOURCE",
     )
     image_size: int | None = key(None, "Side of the square input, in pixels.", unset="the backbone's own", metavar="N")

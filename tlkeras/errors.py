@@ -18,7 +18,8 @@
     ├── OutputError          the output folder cannot be used
     └── MissingPackage       an optional package is not installed
 
-A message is one line: what happened, what was expected, what was received, what to do next.
+A message is one line: what happened, what was expected, what was received, what to do next. That of weights which do not fit a network
+lists what differs below it.
 """
 
 from __future__ import annotations

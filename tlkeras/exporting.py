@@ -144,7 +144,7 @@ def read(path: str | Path, *, trust: bool = False, modules: Sequence[str] = ()) 
     _import(modules)
     if path.is_dir():
         return _from_saved_model(path)
-    from tlkeras.backbones import contracts  # noqa: F401 - layers of our own models
+    from tlkeras.backbones import contracts, elmo_layers, language_model, variational  # noqa: F401 - our own layers
 
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=False) if trust else _safely(path)

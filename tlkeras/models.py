@@ -34,6 +34,7 @@ class TaskModel:
         stages: layer name -> stage name; the head's layers are of stage `"head"`.
         stage_names: the backbone's stages, from input to output; before them `adapter`, where a channel adapter has weights.
         tokens: texts -> token ids, for models of texts.
+        notes: what people should know of the weights.
     """
 
     model: keras.Model
@@ -42,6 +43,7 @@ class TaskModel:
     stages: dict[str, str]
     stage_names: list[str]
     tokens: Tokens | None = None
+    notes: tuple[str, ...] = ()
 
 
 def build(
@@ -89,4 +91,4 @@ def build(
     stages = {layer.name: stages[layer.name] for layer in model.layers}
     first = [adapters.STAGE] if any(name == adapters.STAGE and model.get_layer(of).weights for of, name in stages.items()) else []
     names = [*first, *(name for name, _ in base.stages)]
-    return TaskModel(model=model, backbone=row, head=head_row, stages=stages, stage_names=names, tokens=base.tokens)
+    return TaskModel(model=model, backbone=row, head=head_row, stages=stages, stage_names=names, tokens=base.tokens, notes=base.notes)

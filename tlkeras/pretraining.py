@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import keras
@@ -15,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from tlkeras import publishing, runs, workflow
-from tlkeras.backbones import variational
+from tlkeras.backbones import language_model, variational
 from tlkeras.backbones.load import Base, load
 from tlkeras.backbones.pooling import FEATURES, POOLINGS
 from tlkeras.backbones.registry import find
@@ -24,17 +25,18 @@ from tlkeras.config import RunConfig
 from tlkeras.data import sequences
 from tlkeras.data.examples import Dataset
 from tlkeras.data.sources.registry import open_source
+from tlkeras.data.subset import subset
 from tlkeras.errors import ConfigError, DataError, ZooError
 from tlkeras.export.export import export
 from tlkeras.export.graph import Graph
 from tlkeras.export.parity import Samples
 from tlkeras.export.spec import ExportSpec
-from tlkeras.inputs import Inputs, Pictures, Sequences
+from tlkeras.inputs import Inputs, Pictures, Sequences, Texts
 from tlkeras.reporting import SILENT, Reporter
 from tlkeras.training.run import History
 from tlkeras.zoo.store import MANIFEST, Entry, Zoo
 
-CLASSIFICATION, NEXT_STEP, ELBO = "classification", "next-step", "elbo"
+CLASSIFICATION, NEXT_STEP, ELBO, LANGUAGE_MODEL = "classification", "next-step", "elbo", "language-model"
 SAMPLES = 8
 
 
@@ -45,11 +47,12 @@ class Options:
     Args:
         backbone: name of a row to train by oneself.
         options: its sizes, as NAME=VALUE.
-        objective: `classification`, `next-step` (sequences) or `elbo` (vae); what the row is for when None.
+        objective: `classification`, `next-step` (sequences), `elbo` (vae) or `language-model` (elmo); what the row is for when None.
         epochs: passes over the examples.
         learning_rate: peak.
         batch_size: examples per step.
         image_size: side of pictures, the row's own when None.
+        limit: at most this many examples, of each class in proportion; all when None.
         data_licence: licence of the examples, for the card.
         seed: of weights, order and draws.
     """
@@ -61,6 +64,7 @@ class Options:
     learning_rate: float = 1e-3
     batch_size: int = 128
     image_size: int | None = None
+    limit: int | None = None
     data_licence: str = publishing.UNKNOWN
     seed: int = 0
 
@@ -82,18 +86,16 @@ def pretrain(options: Options, data: str | Dataset | None, name: str, zoo: Zoo, 
         ConfigError, DataError, ZooError: see `errors`.
     """
     row = find(options.backbone)
-    objective = options.objective or OBJECTIVES_OF.get(row.name, CLASSIFICATION)
+    objective = options.objective or row.objective or CLASSIFICATION
     if objective == CLASSIFICATION:
         return _classification(options, data, name, zoo, reporter)
-    if objective not in BUILD or objective not in (OBJECTIVES_OF.get(row.name), CLASSIFICATION):
-        raise ConfigError(
-            f"objective is {objective!r}; {row.name} takes {', '.join({CLASSIFICATION, OBJECTIVES_OF.get(row.name, CLASSIFICATION)})}"
-        )
+    if objective != row.objective:
+        raise ConfigError(f"objective is {objective!r}; {row.name} takes {' or '.join(filter(None, (CLASSIFICATION, row.objective)))}")
     workflow.seed_everything(options.seed)
-    dataset = data if isinstance(data, Dataset) else open_source(data)
-    made = BUILD[objective](row, options, dataset)
+    dataset = _to_learn_from(data if isinstance(data, Dataset) else open_source(data), options)
+    made = OBJECTIVES[objective](row, options, dataset)
     store = made.inputs.materialise(dataset, progress=partial(reporter.progress, "decode"))
-    x = np.asarray(store.inputs, "float32")
+    x = np.asarray(store.inputs, made.model.inputs[0].dtype)
     history = _fit(made, x, options, reporter)
     with tempfile.TemporaryDirectory() as folder:
         fill = partial(
@@ -104,7 +106,14 @@ def pretrain(options: Options, data: str | Dataset | None, name: str, zoo: Zoo, 
     return entry
 
 
-OBJECTIVES_OF = {"rnn": NEXT_STEP, "vae": ELBO}
+def _to_learn_from(dataset: Dataset, options: Options) -> Dataset:
+    """Returns the examples of a source that it does not hold out itself, as many as were asked for."""
+    if dataset.has_splits:
+        kept = tuple(one for one in dataset.examples if one.split == "train")
+        dataset = replace(dataset, examples=kept, name=f"{dataset.name}, its training part")
+    if options.limit:
+        dataset = subset(dataset, options.limit, options.seed)
+    return dataset
 
 
 def _classification(options: Options, data: str | Dataset | None, name: str, zoo: Zoo, reporter: Reporter) -> Entry:
@@ -118,6 +127,7 @@ def _classification(options: Options, data: str | Dataset | None, name: str, zoo
         "batch_size": options.batch_size,
         "image_size": options.image_size,
         "seed": options.seed,
+        "limit": options.limit,
     }
     with tempfile.TemporaryDirectory() as folder:
         source = {} if isinstance(data, Dataset) else {"data": data}
@@ -138,12 +148,14 @@ class _Made:
         inputs: how examples become its input.
         target: raw inputs -> what is predicted.
         loss: (target, prediction) -> scalar.
+        assets: writes what stands beside the artifacts into a folder; None where there is nothing.
     """
 
     model: keras.Model
     inputs: Inputs
     target: Callable[[np.ndarray], np.ndarray]
     loss: Callable[[Any, Any], Any]
+    assets: Callable[[Any], None] | None = None
 
 
 def _base(row: Backbone, options: Options, **more: Any) -> tuple[Base, Any]:
@@ -196,7 +208,38 @@ def _next_step(row: Backbone, options: Options, dataset: Dataset) -> _Made:
     )
 
 
-BUILD: dict[str, Callable[[Backbone, Options, Dataset], _Made]] = {ELBO: _elbo, NEXT_STEP: _next_step}
+def _language_model(row: Backbone, options: Options, dataset: Dataset) -> _Made:
+    """Each direction predicts the word that it sees next; Peters et al. 2018, https://arxiv.org/abs/1802.05365, section 3.1."""
+    if dataset.modality != "text":
+        raise DataError(f"{dataset.name} holds {dataset.modality} examples; {row.name} takes texts")
+    base, features = _base(row, options)
+    if base.tokens is None:
+        raise ConfigError(f"{row.name} splits no texts, so that it can be no language model")
+    inputs, _ = Texts(tokens=base.tokens).fitted(dataset, None)
+    ids = inputs.tokens([example.text or "" for example in dataset.examples])
+    vocabulary = language_model.Vocabulary.of(ids, base.options["vocabulary"])
+    above = keras.layers.Identity(name="prediction")(language_model.NextWord(len(vocabulary), name="next_word")(base.model.output[-1]))
+    # The mix of the layers is what a head will see; here it stands beside the prediction of every word.
+    predicted = above + 0 * keras.ops.sum(features)
+
+    def assets(folder: Path) -> None:
+        inputs.tokens.save(folder)
+        vocabulary.save(folder)
+
+    return _Made(
+        model=keras.Model(base.model.input, predicted, name=row.name),
+        inputs=inputs,
+        target=vocabulary.neighbours,
+        loss=language_model.loss,
+        assets=assets,
+    )
+
+
+OBJECTIVES: dict[str, Callable[[Backbone, Options, Dataset], _Made]] = {
+    ELBO: _elbo,
+    NEXT_STEP: _next_step,
+    LANGUAGE_MODEL: _language_model,
+}
 
 
 def _fit(made: _Made, x: np.ndarray, options: Options, reporter: Reporter) -> list[dict[str, float]]:
@@ -230,7 +273,7 @@ def _fill(
     """Writes a version folder: SavedModel, TFLite and ONNX of the whole network, its Keras model, its card."""
     (given,) = made.model.inputs
     metadata = {"backbone": row.name, "objective": objective, **made.inputs.metadata()}
-    graph = Graph(made.model, ExportSpec(features_layer=FEATURES, metadata=metadata))
+    graph = Graph(made.model, ExportSpec(features_layer=FEATURES, metadata=metadata, assets=made.assets))
     artifacts = export(graph, graph.spec, work, Samples(inputs={given.name: x[:SAMPLES]}))
     for path in work.iterdir():
         target = folder if path.name == "saved_model" else folder / path.name
@@ -279,7 +322,9 @@ def _card(content: Mapping[str, Any]) -> str:
 # === Sample ===
 
 
-def sample(name: str, zoo: Zoo, *, rows: int = 8, columns: int = 8, seed: int = 0, like: np.ndarray | None = None) -> np.ndarray:
+def sample(
+    name: str, zoo: Zoo, *, rows: int = 8, columns: int = 8, seed: int = 0, like: np.ndarray | None = None, plane: bool = False
+) -> np.ndarray:
     """Draws pictures with a published variational autoencoder.
 
     Args:
@@ -287,6 +332,7 @@ def sample(name: str, zoo: Zoo, *, rows: int = 8, columns: int = 8, seed: int = 
         zoo: where.
         rows, columns: of the grid.
         seed: of the draws from the prior.
+        plane: in place of draws, the codes at equal steps of probability, where a code is two numbers: all that the network knows.
         like: pictures uint8 (n, size, size, 3) to reconstruct, each beside its reconstruction, in place of drawing new ones.
 
     Returns:
@@ -294,6 +340,7 @@ def sample(name: str, zoo: Zoo, *, rows: int = 8, columns: int = 8, seed: int = 
 
     Raises:
         ZooError: when the entry is no autoencoder.
+        ConfigError: when a code is not two numbers, for the plane of them.
     """
     from tlkeras.backbones.weights import read_keras
 
@@ -304,8 +351,9 @@ def sample(name: str, zoo: Zoo, *, rows: int = 8, columns: int = 8, seed: int = 
     size = int(entry.manifest["metadata"]["image_size"])
     if like is None:
         decoder = variational.decoder_of(model)
-        code = np.random.default_rng(seed).normal(size=(rows * columns, *decoder.input_shape[1:])).astype("float32")
-        pixels = decoder.predict(code, verbose=0)
+        latent = int(decoder.input_shape[-1])
+        code = _plane(rows, columns, latent) if plane else np.random.default_rng(seed).normal(size=(rows * columns, latent))
+        pixels = decoder.predict(code.astype("float32"), verbose=0)
     else:
         pictures = np.asarray(like[: rows * columns // 2], "float32")
         drawn = model.predict(pictures, verbose=0)
@@ -313,6 +361,14 @@ def sample(name: str, zoo: Zoo, *, rows: int = 8, columns: int = 8, seed: int = 
         pixels = np.concatenate([pixels, np.zeros((rows * columns - len(pixels), size * size))])
     tiles = np.round(255 * pixels).astype("uint8").reshape(rows, columns, size, size)
     return tiles.transpose(0, 2, 1, 3).reshape(rows * size, columns * size)
+
+
+def _plane(rows: int, columns: int, latent: int) -> np.ndarray:
+    """Returns codes on a grid, float64 (rows * columns, 2): Kingma & Welling 2013, figure 4."""
+    if latent != 2:
+        raise ConfigError(f"a code of this network is {latent} numbers; only two make a plane: `--backbone-options latent=2`")
+    across, down = ([NormalDist().inv_cdf((place + 0.5) / count) for place in range(count)] for count in (columns, rows))
+    return np.array([(x, y) for y in down for x in across])
 
 
 def pictures_like(name: str, zoo: Zoo, data: str, count: int) -> np.ndarray:

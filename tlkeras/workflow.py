@@ -138,6 +138,8 @@ def _finetune(config: RunConfig, placement: Placement, run: Run, dataset: Datase
         task = build(config, len(dataset.labels), dataset)
         for _, rules in plan.stages(config, task.stage_names):  # rules that do not fit are found before the pictures are read
             freezing.apply(task.model, rules, stages=task.stages)
+    for note in task.notes:
+        reporter.warn(note)
     data = _prepare(config, dataset, task, run, clock, reporter)
     if isinstance(data.inputs, Texts):
         config = config.updated(max_length=data.inputs.tokens.length)

@@ -157,7 +157,7 @@ def _use(name: str, content: Mapping[str, Any]) -> str:
         given = content["inputs"][0]
         shape = ", ".join(["n", *(str(side or "tokens") for side in given["shape"][1:])])
         takes = f"{given['dtype']} ({shape})" + (
-            ", from `tokenizer/tokenizer.json`" if is_text(content) else f", {colours(content['metadata'])} 0-255"
+            ", as `tokenizer/` says" if is_text(content) else f", {colours(content['metadata'])} 0-255"
         )
         session = f'onnxruntime.InferenceSession("{onnx[0]}", providers=["CPUExecutionProvider"])'
         parts.append(

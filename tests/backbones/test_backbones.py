@@ -1,25 +1,27 @@
 """Every row of the registry is true; weights come from where they are said to, or not at all."""
 
+import dataclasses
 import hashlib
 import pickle
+import re
 import socket
 import subprocess
 import sys
 import time
 
+import h5py
 import keras
 import numpy as np
 import pytest
 
 from tests.conftest import ROOT
-from tlkeras.backbones import contracts, weights
+from tlkeras.backbones import contracts, files, weights
 from tlkeras.backbones import load as loading
 from tlkeras.backbones.convert import torch_pickle
 from tlkeras.backbones.registry import BACKBONES
 from tlkeras.backbones.row import Backbone, Wheel
 from tlkeras.backbones.stages import stage_of
 from tlkeras.errors import ConfigError, FreezeError, UnknownName, WeightsMismatch, WeightsUnavailable
-from tlkeras.loading import load_function
 from tlkeras.registry import Registry
 
 
@@ -82,7 +84,7 @@ def _parameters(row, model):
 
 def test_every_model_of_keras_applications_has_a_row():
     apps = {name for name in dir(keras.applications) if name[0].isupper()}
-    assert apps == {row.app for row in BACKBONES if row.app and row.builder.endswith(":application")}
+    assert apps == {row.app for row in BACKBONES if row.builder.endswith(":application")}
 
 
 def test_every_backbone_of_keras_hub_with_pictures_for_features_has_a_row():
@@ -344,6 +346,9 @@ def test_what_is_no_checkpoint_is_refused(tmp_path, content):
         torch_pickle.read(path)
 
 
+CLASSIFIERS = {"efficientnet_lite": ("_fc.weight", "_fc.bias"), "mobilenet_v2": ("classifier.1.weight", "classifier.1.bias")}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "at_least"),
@@ -358,7 +363,9 @@ def test_a_backbone_reads_its_imagenet_weights_rightly(shared_data, name, at_lea
 
     row = BACKBONES.get(name)
     with weights.checkpoint(row, row.weights[0]) as path:
-        kernel, bias = load_function(row.weights[0].convert.replace(":convert", ":classifier"))(path)
+        tensors = torch_pickle.read(path)
+        kernel, bias = (tensors[name] for name in CLASSIFIERS[row.family])
+        kernel = kernel.T
     with (shared_data / "imagenet_sample" / "labels.csv").open() as file:
         rows = list(csv.DictReader(file))
     pictures = shared_data / "imagenet_sample" / "images"
@@ -419,10 +426,13 @@ def test_T19_a_file_with_its_hash_is_checked(tmp_path, no_sockets):
     ("name", "content", "message"),
     [
         ("page.h5", b"<!DOCTYPE html><html>Sign in</html>", "is a web page"),
-        ("cut.weights.h5", b"\x89HDF\r\n\x1a\n" + b"\0" * 200, "does not fit"),
+        ("cut.weights.h5", b"\x89HDF\r\n\x1a\n" + b"\0" * 200, "cannot be read as a HDF5 file"),
         ("junk.h5", b"junk", "not a whole HDF5"),
         ("junk.keras", b"junk", "not a whole Keras archive"),
-        ("w.pth", b"junk", "convert it first"),
+        ("w.pth", b"junk", "not a whole PyTorch checkpoint"),
+        ("w.pth", b"PK\x03\x04junk", "takes no PyTorch checkpoints"),
+        ("page.safetensors", b" <html>", "is a web page"),
+        ("w.npz", b"junk", "no known kind"),
     ],
 )
 def test_T19_a_file_that_is_no_weights_is_one_clear_error(tmp_path, no_sockets, name, content, message):
@@ -433,7 +443,7 @@ def test_T19_a_file_that_is_no_weights_is_one_clear_error(tmp_path, no_sockets, 
 
 def test_T19_the_weights_of_another_network_are_refused(tmp_path, no_sockets):
     path = efficientnet_b0_file(tmp_path)
-    with pytest.raises(WeightsMismatch, match="does not fit this backbone"):
+    with pytest.raises(WeightsMismatch, match="does not fit mobilenet_v3_small, a backbone without classifier"):
         load("mobilenet_v3_small", image_size=64, weights=str(path))
 
 
@@ -457,6 +467,139 @@ def test_T18_a_legacy_h5_with_the_backbone_as_one_nested_layer_is_refused(tmp_pa
     keras.src.legacy.saving.legacy_h5_format.save_model_to_hdf5(nested, tmp_path / "m.h5", include_optimizer=False)
     with pytest.raises(WeightsMismatch, match="does not fit"):
         load("mobilenet_v3_small", image_size=32, weights=str(tmp_path / "m.h5"))
+
+
+def as_h5(model, path):
+    keras.src.legacy.saving.legacy_h5_format.save_model_to_hdf5(model, path, include_optimizer=False)
+
+
+WRITERS = {"m.h5": as_h5, "m.keras": lambda model, path: model.save(path), "m.weights.h5": lambda model, path: model.save_weights(path)}
+
+
+TINY = dataclasses.replace(BACKBONES.get("mobilenet_v3_small"), name="tiny", features=4, classifier=("conv_2", "logits"))
+
+
+def tiny(top=(), **values):
+    """A network as those of keras.applications are, of a few layers; with `top`, with layers of these names above."""
+    layers = keras.layers
+    inputs = x = keras.Input((8, 8, 3))
+    x = layers.Normalization(name="normalization", mean=None)(x)
+    x = layers.Conv2D(4, **{"kernel_size": 3, "use_bias": False, **values.get("conv", {})}, name="conv")(x)
+    x = layers.BatchNormalization(**values.get("conv_bn", {}), name="conv_bn")(x)
+    x = layers.DepthwiseConv2D(3, name="depthwise")(x)
+    x = keras.Sequential([layers.Conv2D(4, 1, name="inner"), layers.LayerNormalization(name="inner_norm")], name="block")(x)
+    for width, name in enumerate(top, 5):
+        x = layers.Conv2D(width, 1, name=name)(x)
+    model = keras.Model(inputs, x)
+    rng = np.random.default_rng(len(top))
+    for variable in model.weights:
+        variable.assign(rng.uniform(0.5, 1, variable.shape).astype(variable.dtype))
+    return model
+
+
+def same(ours, theirs):
+    pairs = zip(ours.weights, theirs.weights, strict=False)  # a classifier stands behind all others
+    return all(np.array_equal(a.numpy(), b.numpy()) for a, b in pairs)
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_file_of_the_whole_network_gives_its_features_and_says_what_is_left_out(tmp_path, name):
+    whole = tiny(top=("Conv_2", "Logits"))
+    WRITERS[name](whole, tmp_path / name)
+    model = tiny()
+    assert not same(model, whole)
+    (note,) = files.fill(TINY, model, tmp_path / name)
+    assert "holds the classifier of tiny" in note and "Conv_2, Logits" in note
+    assert same(model, whole)
+    normalization = model.get_layer("normalization")  # which computes with copies of its weights
+    np.testing.assert_array_equal(np.ravel(normalization.mean), normalization.weights[0].numpy())
+
+
+@pytest.mark.parametrize("top", [("mine", "logits"), ("logits", "conv_2"), ("conv_2", "conv_3", "logits")])
+@pytest.mark.parametrize("name", WRITERS)
+def test_layers_that_are_not_the_classifier_of_that_network_are_not_left_out(tmp_path, name, top):
+    if name == "m.weights.h5" and top == ("logits", "conv_2"):
+        pytest.skip("its paths tell no order")
+    WRITERS[name](tiny(top=top), tmp_path / name)
+    with pytest.raises(WeightsMismatch, match=r"differences?;.*\n(.*\n)*  \+ .*\(1, 1, \d, \d\)  only in the file"):
+        files.fill(TINY, tiny(), tmp_path / name)
+
+
+def test_vgg_with_its_classifier_is_the_one_that_keras_publishes():
+    row = BACKBONES.get("vgg16")
+    whole = keras.applications.VGG16(weights=None, input_shape=(32, 32, 3), classes=2)
+    ours = [files._group(layer, layer.weights) for layer in load("vgg16", image_size=32, weights="none").layers if layer.weights]
+    theirs = [files._group(layer, layer.weights) for layer in whole.layers if layer.weights]
+    kept, top = files._without_classifier(row, ours, theirs)
+    assert top == ["fc1", "fc2", "predictions"] and [group.shapes for group in kept] == [group.shapes for group in ours]
+
+
+@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize(
+    ("layer", "values", "line"),
+    [
+        ("conv", {"use_bias": True}, r"\+ .*\(4,\)  only in the file"),
+        ("conv_bn", {"center": False}, r"- conv_bn/\w+ \(4,\)  the backbone has it, the file has not"),
+        ("conv", {"kernel_size": 5}, r"! conv/kernel \(3, 3, 3, 4\)  the file has .* \(5, 5, 3, 4\)"),
+    ],
+)
+def test_what_differs_is_told_layer_by_layer_in_every_format_and_nothing_is_taken(tmp_path, name, layer, values, line):
+    WRITERS[name](tiny(top=("logits",), **{layer: values}), tmp_path / name)
+    model = tiny()
+    before = [variable.numpy() for variable in model.weights]
+    with pytest.raises(WeightsMismatch) as told:
+        files.fill(TINY, model, tmp_path / name)
+    lines = str(told.value).splitlines()
+    assert "does not fit tiny" in lines[0] and any(re.search(line, one) for one in lines[1:]), lines
+    assert all(np.array_equal(a, b.numpy()) for a, b in zip(before, model.weights, strict=True))
+
+
+def test_layers_in_another_order_are_found_by_their_names(tmp_path):
+    whole, model = tiny(top=("x",)), tiny()
+    as_h5(keras.Model(whole.input, whole.get_layer("block").output), tmp_path / "m.h5")
+    with h5py.File(tmp_path / "m.h5", "r+") as file:
+        file["model_weights"].attrs["layer_names"] = file["model_weights"].attrs["layer_names"][::-1]
+    assert files.fill(TINY, model, tmp_path / "m.h5") == () and same(model, whole)
+
+
+@pytest.mark.parametrize("kind", ["external", "soft"])
+@pytest.mark.parametrize("name", ["m.h5", "m.weights.h5"])
+def test_a_link_out_of_an_hdf5_file_is_not_followed(tmp_path, kind, name):
+    WRITERS[name](tiny(), tmp_path / f"other_{name}")
+    WRITERS[name](tiny(), tmp_path / name)
+    root = "model_weights/conv" if name == "m.h5" else "layers"
+    with h5py.File(tmp_path / name, "r+") as file:
+        if kind == "soft":
+            file.move(root, "elsewhere")
+        else:
+            del file[root]
+        file[root] = h5py.SoftLink("/elsewhere") if kind == "soft" else h5py.ExternalLink(str(tmp_path / f"other_{name}"), root)
+    with pytest.raises(WeightsMismatch, match="Not allowed: H5 file with (Soft|External)Link"):
+        files.fill(TINY, tiny(), tmp_path / name)
+
+
+def test_a_bfloat16_file_gives_float32_weights(tmp_path):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("bfloat16")
+    try:
+        rounded = tiny()
+    finally:
+        keras.config.set_dtype_policy(before)
+    rounded.save_weights(tmp_path / "m.weights.h5")
+    model = tiny(top=("other",))
+    model = keras.Model(model.input, model.get_layer("block").output)
+    files.fill(TINY, model, tmp_path / "m.weights.h5")
+    kernel = model.get_layer("conv").kernel
+    assert kernel.dtype == "float32"
+    np.testing.assert_array_equal(kernel.numpy(), np.asarray(rounded.get_layer("conv").kernel, "float32"))
+
+
+def test_a_network_of_sequences_takes_a_file_too(tmp_path, no_sockets):
+    told = {"time": 4, "features": 2, "mean": [0.0, 0.0], "std": [1.0, 1.0]}
+    first = load("rnn", weights="none", data=told)
+    first.save_weights(tmp_path / "m.weights.h5")
+    again = load("rnn", weights=str(tmp_path / "m.weights.h5"), data=told)
+    assert all(np.array_equal(a.numpy(), b.numpy()) for a, b in zip(first.weights, again.weights, strict=True))
 
 
 def test_a_keras_file_gives_its_weights(tmp_path, no_sockets):

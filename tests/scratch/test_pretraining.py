@@ -1,6 +1,7 @@
 """Networks trained by oneself: sizes, pretraining, publishing, and use as a backbone."""
 
 import json
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -9,7 +10,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from tests.helpers import pictures
-from tlkeras import workflow
+from tlkeras import pretraining, workflow
 from tlkeras.backbones.load import load
 from tlkeras.backbones.variational import decoder_of
 from tlkeras.backbones.weights import read_keras
@@ -48,7 +49,7 @@ def zoo(tmp_path_factory):
     zoo = Zoo(tmp_path_factory.mktemp("pretrained") / "zoo")
     small = {"image_size": 12, "epochs": 3, "batch_size": 16}
     pretrain(Options(backbone="cnn", options=("dense=16",), **small), colours(), "cnn", zoo)
-    pretrain(Options(backbone="vae", options=("hidden1=64", "hidden2=48"), **{**small, "epochs": 20}), digits(), "vae", zoo)
+    pretrain(Options(backbone="vae", options=("hidden1=64", "hidden2=48", "latent=2"), **{**small, "epochs": 20}), digits(), "vae", zoo)
     pretrain(Options(backbone="rnn", options=("hidden_size=8",), epochs=3, batch_size=16), waves(), "rnn", zoo)
     return zoo
 
@@ -118,6 +119,30 @@ def test_a_grid_is_sampled_or_reconstructed(here, tmp_path):
     assert done.exit_code == 0, done.output
     with Image.open(tmp_path / "s.png") as picture:
         assert picture.size == (24, 24)
+
+
+def test_the_plane_of_codes_of_two_numbers_is_drawn(here, tmp_path):
+    grid = sample("vae", here, rows=3, columns=5, plane=True)
+    decoder = decoder_of(read_keras(here.get("vae").path / "model.keras"))
+    middle = decoder.predict(np.zeros((1, 2), "float32"), verbose=0).reshape(12, 12)
+    np.testing.assert_allclose(grid[12:24, 24:36], np.round(255 * middle), atol=1)
+    done = CliRunner().invoke(app, ["sample", "vae", "--out", str(tmp_path / "p.png"), "--plane", "--rows", "3", "--columns", "5"])
+    assert done.exit_code == 0, done.output
+    with Image.open(tmp_path / "p.png") as picture:
+        np.testing.assert_array_equal(np.asarray(picture), grid)
+
+
+def test_a_code_of_more_than_two_numbers_makes_no_plane():
+    with pytest.raises(ConfigError, match="latent=2"):
+        pretraining._plane(2, 2, 3)
+
+
+@pytest.mark.parametrize("limit", [None, 7])
+def test_what_a_source_holds_out_is_not_learned_from(limit):
+    held = [replace(one, split=("train", "test", "val")[index % 3]) for index, one in enumerate(digits().examples)]
+    dataset = replace(digits(), examples=tuple(held))
+    found = pretraining._to_learn_from(dataset, Options(backbone="vae", limit=limit))
+    assert {one.split for one in found.examples} == {"train"} and len(found.examples) <= (limit or 40) + 10
 
 
 def test_a_network_without_labels_is_no_classifier(here):

@@ -5,7 +5,10 @@ import io
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from tlkeras.backbones.tokens import load as load_tokens
+from tlkeras.backbones.weights import read_keras
 from tlkeras.data.examples import Example, make_dataset
 
 WORDS = "the a film plot cast is was good great fine bad poor dull very so and but not it this".split()
@@ -29,8 +32,42 @@ def reviews(n=120, seed=0):
     return make_dataset("reviews", [Example(id=f"{i}", label=y, text=x) for i, (x, y) in enumerate(sentences(n, seed))])
 
 
+STRANGE = [
+    "",
+    " ",
+    "\t\n",
+    "x" * 2000,
+    "😀 日本語 text",
+    "a\x00b",
+    "[CLS] hi <s>",
+    "Wörld ÜN é",
+    "nb\u00a0sp\u3000x",
+    "don't—stop…",
+    "good " * 300,
+]
+
+
+def check_raw_strings(result):
+    """A SavedModel answers strange texts as the model does: one alone, all together, none; what is too long is cut."""
+    model, tokens = read_keras(result.run.model), load_tokens(result.run.root / "tokenizer")
+    serve = tf.saved_model.load(str(result.run.exports / "saved_model")).signatures["serving_default"]
+    assert len(tokens(STRANGE)[0]) == tokens.length  # the long ones are longer than that
+    expected = model.predict(tokens(STRANGE), verbose=0)
+    together = serve(text=tf.constant([one.encode() for one in STRANGE]))
+    np.testing.assert_allclose(together["scores"], expected, atol=1e-5)
+    labels = (result.run.root / "labels.txt").read_text(encoding="utf-8").splitlines()
+    assert [one.decode() for one in together["label"].numpy()] == [labels[one] for one in expected.argmax(axis=1)]
+    for index in (0, 4, 5, len(STRANGE) - 1):
+        alone = serve(text=tf.constant([STRANGE[index].encode()]))["scores"]
+        np.testing.assert_allclose(alone, expected[index : index + 1], atol=1e-5)
+    assert serve(text=tf.constant([], tf.string))["scores"].shape == (0, len(labels))
+
+
 SIZES = {"num_layers": 2, "hidden_dim": 16, "intermediate_dim": 32, "max_sequence_length": 32}
-EXTRA = {
+EXTRA = {  # None: not told
+    "FNet": {"num_heads": None},
+    "T5": {"max_sequence_length": None},
+    "Gemma": {"max_sequence_length": None, "num_heads": None, "num_query_heads": 2, "num_key_value_heads": 1, "head_dim": 8},
     "Albert": {"num_groups": 1, "num_inner_repetitions": 1, "embedding_dim": 8},
     "Electra": {"embedding_dim": 8},
     "DebertaV3": {"bucket_size": 8},
@@ -75,6 +112,8 @@ ALBERT = {
     "user_defined_symbols": "[MASK]",
 }
 DEBERTA = {**ALBERT, "bos_id": 1, "eos_id": 2, "unk_id": 3, "pad_piece": "[PAD]", "unk_piece": "[UNK]"}
+T5 = {"pad_id": 0, "eos_id": 1, "unk_id": 2, "bos_id": -1, "pad_piece": "<pad>", "eos_piece": "</s>", "unk_piece": "<unk>"}
+GEMMA = {**T5, "eos_id": 1, "bos_id": 2, "unk_id": 3, "eos_piece": "<eos>", "bos_piece": "<bos>"}
 XLM = {"unk_id": 0, "bos_id": 1, "eos_id": 2}
 VOCABULARIES = {
     "Bert": word_piece,
@@ -86,6 +125,8 @@ VOCABULARIES = {
     "Albert": lambda: sentence_piece(ALBERT),
     "FNet": lambda: sentence_piece(ALBERT),
     "DebertaV3": lambda: sentence_piece(DEBERTA),
+    "T5": lambda: sentence_piece(T5),
+    "Gemma": lambda: sentence_piece(GEMMA),
     "XLMRoberta": lambda: sentence_piece(XLM),
 }
 
@@ -96,7 +137,8 @@ def preset(app, folder):
 
     keras.utils.set_random_seed(0)
     tokenizer = getattr(keras_hub.models, f"{app}Tokenizer")(**VOCABULARIES[app]())
-    sizes = {**SIZES, "vocabulary_size": tokenizer.vocabulary_size(), **({} if app == "FNet" else {"num_heads": 2}), **EXTRA.get(app, {})}
+    sizes = {**SIZES, "vocabulary_size": tokenizer.vocabulary_size(), "num_heads": 2, **EXTRA.get(app, {})}
+    sizes = {name: size for name, size in sizes.items() if size is not None}
     if app == "Electra":
         sizes["vocab_size"] = sizes.pop("vocabulary_size")
     backbone = getattr(keras_hub.models, f"{app}Backbone")(**sizes)

@@ -6,7 +6,7 @@ import tensorflow as tf
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.texts.conftest import VOCABULARIES, sentences
+from tests.texts.conftest import STRANGE, VOCABULARIES, sentences
 from tlkeras.backbones.load import load
 from tlkeras.backbones.registry import BACKBONES
 from tlkeras.backbones.tokens import load as load_tokens
@@ -14,19 +14,6 @@ from tlkeras.errors import DataError
 
 ROWS = {row.app: row.name for row in reversed(list(BACKBONES)) if row.modality == "text"}
 FAST = [app for app in VOCABULARIES if BACKBONES.get(ROWS[app]).tokenizer in ("word_piece", "byte_pair")]
-STRANGE = [
-    "",
-    " ",
-    "\t\n",
-    "x" * 2000,
-    "😀 日本語 text",
-    "a\x00b",
-    "[CLS] hi <s>",
-    "Wörld ÜN é",
-    "nb\u00a0sp\u3000x",
-    "don't—stop…",
-    "good " * 300,
-]
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from tests.texts.conftest import VOCABULARIES, reviews, sentences
+from tests.texts.conftest import VOCABULARIES, check_raw_strings, reviews, sentences
 from tests.texts.test_tokens import ROWS
 from tlkeras import publishing, workflow
 from tlkeras.backbones.registry import BACKBONES
@@ -44,13 +44,49 @@ def test_every_family_of_text_backbones_is_trained_exported_and_verified(presets
     assert set(result.metrics["exports"]) == set(SERVING.get(app, FORMATS))
     for one in result.metrics["exports"].values():
         assert one["relative_diff"] < 1e-3 and one["agreement"] == 1.0
+    check_raw_strings(result)
+
+
+def test_T21_the_saved_model_of_bert_takes_strange_texts(bert):
+    check_raw_strings(bert)
+
+
+MISSING = """
+import sys
+from importlib.abc import MetaPathFinder
+class Without(MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "tensorflow_text":
+            raise ImportError("No module named 'tensorflow_text'")
+sys.meta_path.insert(0, Without())
+from tlkeras import errors, workflow
+for target in sys.argv[1:]:
+    try:
+        workflow.open_target(target)
+    except errors.TlkerasError as error:
+        print(type(error).__name__, error)
+"""
+
+
+def test_T21_without_tensorflow_text_the_error_says_what_to_install(bert):
+    command = [sys.executable, "-c", MISSING, str(bert.run.exports / "saved_model"), str(bert.run.root)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, encoding="utf-8")
+    artifact, run = done.stdout.splitlines()
+    assert artifact.startswith("ExportError cannot open") and run.startswith("MissingPackage word_piece")
+    assert all("pip install tensorflow-text" in line for line in (artifact, run))
+
+
+def test_T21_a_saved_model_opens_in_a_process_that_imported_nothing_else(bert):
+    code = "import sys; from tlkeras.export.read import open_artifact; print(open_artifact(sys.argv[1]).runtime)"
+    command = [sys.executable, "-c", code, str(bert.run.exports / "saved_model")]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.startswith("tensorflow 2.")
 
 
 def test_a_small_bert_learns_which_adjectives_are_kind(bert):
     assert bert.metrics["test"]["accuracy"] >= 0.9
-    assert {one["accuracy"] for name, one in bert.metrics["exports"].items() if "int8" not in name} == {
-        bert.metrics["test"]["accuracy"]
-    } or True
+    exported = {name: one["accuracy"] for name, one in bert.metrics["exports"].items()}
+    assert set(exported) == {"saved_model", "tflite", "tflite-int8", "mobile", "onnx", "onnx-int8"}
+    assert {exported[name] for name in FORMATS} == {bert.metrics["test"]["accuracy"]}
 
 
 @pytest.mark.parametrize("artifact", ["saved_model", "model.tflite", "model.onnx"])
@@ -145,6 +181,8 @@ def test_the_manifest_says_what_the_model_takes(bert):
         ({"backbone": "efficientnet", "max_length": 64}, "takes pictures"),
         ({"backbone": "fnet", "export": "tflite"}, "Fourier"),
         ({"backbone": "fnet", "export": "onnx-int8"}, "Fourier"),
+        ({"backbone": "elmo", "export": "tflite-int8"}, "loops in floats"),
+        ({"backbone": "elmo", "export": "onnx-fp16"}, "graphs with loops"),
     ],
 )
 def test_options_of_the_other_modality_are_errors(values, message):

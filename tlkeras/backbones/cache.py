@@ -42,8 +42,9 @@ class Status:
         row: its row.
         kind: of the source.
         where: package, preset, or what downloads it.
-        state: `cached`, `installed`, `in the package index`, or `to download`.
-        paths: what is cached.
+        state: `cached`, `cached by it` (by the library that downloads it), `installed`, `in the package index`, or `to download`.
+        paths: what is cached here, and may be deleted.
+        theirs: what that library has cached.
         sha256: of the checkpoint, where it is known.
     """
 
@@ -52,12 +53,22 @@ class Status:
     where: str
     state: str
     paths: tuple[Path, ...] = ()
+    theirs: Path | None = None
     sha256: str = ""
 
     @property
     def bytes(self) -> int:
-        """Size of what is cached."""
-        files = [file for path in self.paths for file in (path.rglob("*") if path.is_dir() else [path])]
+        """Size of what is cached, here or there."""
+        return self._size((*self.paths, *([self.theirs] if self.theirs else [])))
+
+    @property
+    def ours(self) -> int:
+        """Size of what may be deleted."""
+        return self._size(self.paths)
+
+    @staticmethod
+    def _size(paths: Iterable[Path]) -> int:
+        files = [file for path in paths for file in (path.rglob("*") if path.is_dir() else [path])]
         return sum(file.stat().st_size for file in files if file.is_file())
 
 
@@ -74,10 +85,28 @@ def _status(row: Backbone, source: object) -> Status:
         paths = (folder(source),) if folder(source).is_dir() else ()
         return _of_wheel(row, source, paths, next((one for name, one in source.sha256.items() if name.endswith(".safetensors")), ""))
     if isinstance(source, KerasDownload):
-        return Status(row=row, kind=source.kind, where="keras.applications", state="to download")
+        return _elsewhere(row, source.kind, f"keras.applications, {source.file}", keras_dir() / source.file)
     if isinstance(source, HubPreset):
-        return Status(row=row, kind=source.kind, where=source.preset, state="to download")
+        found = next((path for folder in hub_dirs() for path in sorted(folder.glob(f"*/*/keras/{source.preset}"))), None)
+        return _elsewhere(row, source.kind, f"KerasHub, {source.preset}", found)
     return Status(row=row, kind="zoo", where=row.name, state="installed")
+
+
+def _elsewhere(row: Backbone, kind: str, where: str, path: Path | None) -> Status:
+    """Returns the status of what another library keeps, which is shown and never deleted."""
+    here = path is not None and path.exists()
+    return Status(row=row, kind=kind, where=where, state="cached by it" if here else "to download", theirs=path if here else None)
+
+
+def keras_dir() -> Path:
+    """Returns where Keras keeps what `keras.applications` downloads."""
+    return Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "models"
+
+
+def hub_dirs() -> tuple[Path, ...]:
+    """Returns where KerasHub's downloads lie, by owner, model, framework, variation and version: kagglehub keeps them."""
+    root = Path(os.environ.get("KAGGLEHUB_CACHE") or Path.home() / ".cache" / "kagglehub")
+    return (root / "models",)
 
 
 def _of_wheel(row: Backbone, source: Wheel | WheelFolder, paths: tuple[Path, ...], sha256: str) -> Status:
@@ -94,7 +123,7 @@ def clear(rows: Iterable[Backbone]) -> int:
     """Deletes what is cached of some rows; returns the bytes that were freed."""
     freed = 0
     for one in status(rows):
-        freed += one.bytes
+        freed += one.ours
         for path in one.paths:
             if path.is_dir():
                 shutil.rmtree(path)

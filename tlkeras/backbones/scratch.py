@@ -34,7 +34,8 @@ def vae_encoder(row: Backbone, size: int) -> keras.Model:
     """Builds the encoder of `vae`, up to its last hidden layer, on grey pixels 0-1.
 
     Kingma & Welling 2013, Auto-Encoding Variational Bayes, https://arxiv.org/abs/1312.6114. Options: `hidden1`, `hidden2`,
-    `latent`.
+    `latent`. A code of two numbers, the default, can be drawn as a plane, but leaves little in the layer below it: on the digits 5-9, 10 of each, a linear
+    classifier on it has 0.77 after training on 0-4, and 0.89 where codes are 16 numbers.
     """
     inputs = keras.Input((size, size, 3), name="image")
     # One channel, of equal parts: the decoder that pretraining adds draws grey pictures.

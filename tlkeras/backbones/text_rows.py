@@ -246,6 +246,80 @@ _OPT = _family(
     source="https://arxiv.org/abs/2205.01068",
 )
 
+_T5 = _family(
+    "t5",
+    "T5",
+    # The encoder is used; the parameters are those of the whole network.
+    [
+        ("t5_small", "t5_small_multi", 6, 512, 60_506_624),
+        ("t5_base", "t5_base_multi", 12, 768, 222_903_552),
+        ("t5_large", "t5_large_multi", 24, 1024, 737_668_096),
+        ("flan_t5_small", "flan_small_multi", 8, 512, 76_961_152),
+        ("flan_t5_base", "flan_base_multi", 12, 768, 247_577_856),
+        ("flan_t5_large", "flan_large_multi", 24, 1024, 783_150_080),
+    ],
+    pooling="masked_mean",
+    tokenizer="sentence_piece",
+    specials=(None, "end", "pad"),
+    layer="transformer_encoder_layer",
+    license="Apache-2.0",
+    source="https://arxiv.org/abs/1910.10683",
+)
+
+_GEMMA = _family(
+    "gemma",
+    "Gemma",
+    [("gemma_2b", "gemma_2b_en", 18, 2048, 2_506_172_416), ("vault_gemma_1b", "vault_gemma_1b_en", 26, 1152, 1_038_741_120)],
+    pooling="last",
+    tokenizer="sentence_piece",
+    specials=("start", None, "pad"),
+    layer="decoder_block",
+    length=8192,
+    license="Gemma terms of use",
+    source="https://arxiv.org/abs/2403.08295",
+)
+
+# name, units, projection, highways, parameters: https://allennlp.org/elmo
+_ELMOS = [
+    ("elmo_small", 1024, 128, 1, 13_593_312),
+    ("elmo_medium", 2048, 256, 1, 28_027_744),
+    ("elmo_original", 4096, 512, 2, 93_600_864),
+    ("elmo_original_5.5b", 4096, 512, 2, 93_600_864),
+]
+_ELMO = [
+    Backbone(
+        name=name,
+        family="elmo",
+        modality="text",
+        builder="tlkeras.backbones.elmo:text",
+        input_size=512,
+        min_size=4,
+        features=2 * projection,
+        pooling="mixed_mean",
+        tokenizer="characters",
+        stages=(("char_cnn", "char_projection"), ("layer0", "lstm0_*"), ("layer1", "lstm1_*")),
+        params=params,
+        top1=None,
+        options={
+            "units": units,
+            "projection": projection,
+            "highways": highways,
+            "embedding": 16,
+            "filters": "1x32+2x32+3x64+4x128+5x256+6x512+7x1024",
+            "vocabulary": 4000,
+        },
+        objective="language-model",
+        refuses={
+            "tflite-int8": "its converter leaves the steps of loops in floats; `mobile`, `tflite-dynamic` and `tflite-fp16` work",
+            "onnx-fp16": "ONNX Runtime's converter cannot order graphs with loops",
+        },
+        weights=(),
+        license="Apache-2.0",
+        source="https://arxiv.org/abs/1802.05365",
+    )
+    for name, units, projection, highways, params in _ELMOS
+]
+
 TEXT = [
     *_SENTENCES,
     *_BERT,
@@ -258,4 +332,7 @@ TEXT = [
     *_FNET,
     *_GPT2,
     *_OPT,
+    *_T5,
+    *_GEMMA,
+    *_ELMO,
 ]

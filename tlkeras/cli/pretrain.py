@@ -6,13 +6,13 @@ import typer
 
 
 def command(
-    backbone: str = typer.Option("cnn", "--backbone", help="cnn, rnn or vae.", metavar="NAME"),
+    backbone: str = typer.Option("cnn", "--backbone", help="cnn, rnn, vae or elmo.", metavar="NAME"),
     data: str | None = typer.Option(None, "--data", help="Source to train on. [default: the digits]", metavar="SOURCE", show_default=False),
     name: str = typer.Option(..., "--name", help="Name of the entry in the zoo.", metavar="NAME"),
     objective: str | None = typer.Option(
         None,
         "--objective",
-        help="classification, next-step (rnn) or elbo (vae). [default: classification for cnn, next-step for rnn, elbo for vae]",
+        help="classification, next-step (rnn), elbo (vae) or language-model (elmo). [default: what the network is for]",
         show_default=False,
         metavar="NAME",
     ),
@@ -22,6 +22,9 @@ def command(
     batch_size: int = typer.Option(128, "--batch-size", help="Examples per step.", min=1, metavar="N"),
     image_size: int | None = typer.Option(
         None, "--image-size", help="Side of pictures, in pixels. [default: 28]", show_default=False, metavar="N"
+    ),
+    limit: int | None = typer.Option(
+        None, "--limit", help="At most this many examples. [default: all]", min=1, show_default=False, metavar="N"
     ),
     data_licence: str = typer.Option("not told", "--data-licence", help="Licence of the examples, for the card.", metavar="TEXT"),
     seed: int = typer.Option(0, "--seed", help="Seed of weights, order and draws.", metavar="N"),
@@ -47,6 +50,7 @@ def command(
         learning_rate=learning_rate,
         batch_size=batch_size,
         image_size=image_size,
+        limit=limit,
         data_licence=data_licence,
         seed=seed,
     )
@@ -63,6 +67,7 @@ def sample(
     rows: int = typer.Option(8, "--rows", help="Rows of the grid.", min=1, metavar="N"),
     columns: int = typer.Option(8, "--columns", help="Columns of the grid.", min=1, metavar="N"),
     data: str | None = typer.Option(None, "--data", help="Source whose pictures to reconstruct, in place of new ones.", metavar="SOURCE"),
+    plane: bool = typer.Option(False, "--plane", help="Codes on a grid in place of draws, where a code is two numbers."),
     seed: int = typer.Option(0, "--seed", help="Seed of the draws.", metavar="N"),
     root: str | None = typer.Option(
         None, "--zoo", help="Folder of the zoo. [default: $TLKERAS_ZOO, else zoo/models]", show_default=False, metavar="DIR"
@@ -85,5 +90,5 @@ def sample(
 
     zoo = Zoo(root or default_root())
     like = None if data is None else pretraining.pictures_like(name, zoo, data, rows * columns)
-    Image.fromarray(pretraining.sample(name, zoo, rows=rows, columns=columns, seed=seed, like=like)).save(out)
+    Image.fromarray(pretraining.sample(name, zoo, rows=rows, columns=columns, seed=seed, like=like, plane=plane)).save(out)
     typer.echo(f"{out}: {rows * columns} pictures" + (", each beside its reconstruction" if data else ""))

@@ -28,13 +28,14 @@ def show(name: str | None = NAME, json_out: bool = typer.Option(False, "--json",
         typer.echo(json.dumps([{**a, **b} for a, b in zip(told, sizes, strict=True)], indent=2))
         return
     for one in found:
-        size = f"{one.bytes / 1e6:.1f} MB" if one.paths else ""
+        size = f"{one.bytes / 1e6:.1f} MB" if one.bytes else ""
         typer.echo(
             f"{one.row.name:<24} {one.kind:<6} {one.state:<21} {size:>9}  {one.row.license:<13} {one.where}  {one.sha256[:16]}".rstrip()
         )
     for row in rows:
         if not row.weights:
-            typer.echo(f"{row.name:<24} -      --weights FILE, or `tlkeras pretrain`")
+            files = "--weights FILE (of Keras, PyTorch or safetensors)" if row.layouts else "--weights FILE, or `tlkeras pretrain`"
+            typer.echo(f"{row.name:<24} -      {files}")
 
 
 def fetch(name: str = typer.Argument(help="Backbone or family.", metavar="BACKBONE"), debug: bool = _debug()) -> None:
@@ -48,7 +49,7 @@ def fetch(name: str = typer.Argument(help="Backbone or family.", metavar="BACKBO
     from tlkeras.backbones.load import load
 
     load(row.name)
-    paths = [str(path) for one in status([row]) for path in one.paths]
+    paths = [str(path) for one in status([row]) for path in (*one.paths, *([one.theirs] if one.theirs else []))]
     typer.echo(f"{row.name}: {', '.join(paths) or 'in the cache of what downloaded it'}")
 
 

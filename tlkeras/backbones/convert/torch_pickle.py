@@ -1,19 +1,24 @@
-"""Read the tensors of a legacy PyTorch checkpoint without PyTorch, and without running what a pickle may ask for.
+"""Read the tensors of a PyTorch checkpoint without PyTorch, and without running what a pickle may ask for.
 
-The format (torch.save before 1.6): three pickles (magic number, protocol version, machine), the pickle of the
-object, the pickled list of storage keys, then per storage its length (int64) and its bytes.
-Source: torch/serialization.py, `_legacy_load`.
+Two formats. Legacy (torch.save before 1.6): three pickles (magic number, protocol version, machine), the pickle of the object, the pickled
+list of storage keys, then per storage its length (int64) and its bytes. Since 1.6 a zip archive: `NAME/data.pkl`, `NAME/byteorder`, and
+each storage as `NAME/data/KEY`, stored and not compressed. Source: torch/serialization.py, `_legacy_load` and `_load`.
 """
 
 from __future__ import annotations
 
 import collections
+import math
 import pickle
+import re
 import struct
+import zipfile
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import ml_dtypes
 import numpy as np
 
 from tlkeras.errors import WeightsMismatch
@@ -24,9 +29,25 @@ STORAGES = {
     "FloatStorage": np.dtype("<f4"),
     "DoubleStorage": np.dtype("<f8"),
     "HalfStorage": np.dtype("<f2"),
+    "BFloat16Storage": np.dtype(ml_dtypes.bfloat16),
     "LongStorage": np.dtype("<i8"),
     "IntStorage": np.dtype("<i4"),
+    "ShortStorage": np.dtype("<i2"),
+    "CharStorage": np.dtype("i1"),
+    "ByteStorage": np.dtype("u1"),
+    "BoolStorage": np.dtype("?"),
 }
+NESTED = (
+    "state_dict",
+    "model_state_dict",
+    "model",
+    "net",
+    "weights",
+    "state_dict_ema",
+    "model_ema",
+)  # where training scripts keep the tensors
+WRAPPERS = re.compile(r"^(module\.|_orig_mod\.)+")  # DataParallel and torch.compile put these before every name
+LARGEST_PICKLE = 1 << 26  # bytes; a pickle holds names and shapes, not numbers
 
 
 @dataclass(frozen=True)
@@ -50,61 +71,176 @@ def _rebuild_tensor_v2(storage: _Storage, offset: int, shape: tuple[int, ...], s
     return _Tensor(storage, offset, tuple(shape), tuple(strides))
 
 
+def _rebuild_parameter(tensor: _Tensor, *_: Any) -> _Tensor:
+    return tensor
+
+
+# Everything that a checkpoint may ask for; none of it does anything but hold what it is given.
+ADMITTED: dict[tuple[str, str], Any] = {
+    ("collections", "OrderedDict"): collections.OrderedDict,
+    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor_v2,
+    ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
+    ("torch", "Size"): tuple,
+    **{("torch", name): dtype for name, dtype in STORAGES.items()},
+}
+
+
 class _Unpickler(pickle.Unpickler):
     """Admits ordered dictionaries and tensors; everything else that a pickle could call is refused."""
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ("collections", "OrderedDict"):
-            return collections.OrderedDict
-        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return _rebuild_tensor_v2
-        if module == "torch" and name in STORAGES:
-            return STORAGES[name]
-        raise WeightsMismatch(f"the checkpoint asks for {module}.{name}, which is no tensor; refused, because unpickling it could run code")
+        if (module, name) in ADMITTED:
+            return ADMITTED[module, name]
+        raise WeightsMismatch(
+            f"the checkpoint asks for {module}.{name}, which is no tensor; refused, because unpickling it could run code: "
+            "save its state_dict() alone, or as safetensors"
+        )
 
     def persistent_load(self, pid: Any) -> _Storage:
-        if not (isinstance(pid, tuple) and len(pid) == 6 and pid[0] == "storage" and isinstance(pid[1], np.dtype)):
-            raise WeightsMismatch("the checkpoint refers to something that is no tensor storage; expected a legacy PyTorch state dict")
+        # (kind, type, key, device, size), and a sixth for views in the legacy format.
+        if not (isinstance(pid, tuple) and len(pid) in (5, 6) and pid[0] == "storage" and isinstance(pid[1], np.dtype)):
+            raise WeightsMismatch("the checkpoint refers to something that is no tensor storage; expected a PyTorch state dict")
         return _Storage(dtype=pid[1], key=str(pid[2]), size=int(pid[4]))
 
 
 def read(path: str | Path) -> dict[str, np.ndarray]:
-    """Returns name -> array of a legacy PyTorch state dict, in file order.
+    """Returns name -> array of a PyTorch state dict, in file order; of a training checkpoint, those of its model.
 
     Raises:
         WeightsMismatch: when the file is something else, is cut short, or asks for anything but tensors.
     """
     try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                if sum(info.file_size for info in archive.infolist()) > Path(path).stat().st_size:
+                    raise WeightsMismatch("a zip archive whose members overlap or are compressed; PyTorch writes no such archives")
+                return _read_zip(archive)
         with Path(path).open("rb") as file:
-            return _read(file)
-    except (pickle.UnpicklingError, EOFError, struct.error, IndexError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
+            return _read_legacy(file)
+    except (
+        pickle.UnpicklingError,
+        zipfile.BadZipFile,
+        EOFError,
+        struct.error,
+        IndexError,
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        OverflowError,
+        NotImplementedError,
+        OSError,
+    ) as error:
+        if isinstance(error, WeightsMismatch):
+            raise
         raise WeightsMismatch(
-            f"{Path(path).name!r} is not a whole legacy PyTorch checkpoint ({type(error).__name__}: {error}); fetch it again"
+            f"{Path(path).name!r} is not a whole PyTorch checkpoint ({type(error).__name__}: {error}); fetch it again"
         ) from error
 
 
-def _read(file: BinaryIO) -> dict[str, np.ndarray]:
+# === Zip archives ===
+
+
+def _read_zip(archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
+    members = {info.filename: info for info in archive.infolist()}
+    # Members are looked up by their full names, read into memory, and never written: none can leave its place.
+    roots = [name.removesuffix("data.pkl") for name in members if name.count("/") == 1 and name.endswith("/data.pkl")]
+    if len(roots) != 1:
+        raise WeightsMismatch("a zip archive, but no PyTorch checkpoint: expected one NAME/data.pkl in it")
+    root = roots[0]
+    if f"{root}constants.pkl" in members:
+        raise WeightsMismatch("a TorchScript program, not a checkpoint; save the state_dict() of the module it was made from")
+    if f"{root}byteorder" in members and archive.read(_stored(members[f"{root}byteorder"], 6)) != b"little":
+        raise WeightsMismatch("a checkpoint written on a big-endian machine; save it again on a little-endian one")
+    with archive.open(_stored(members[f"{root}data.pkl"], LARGEST_PICKLE)) as file:
+        named = _tensors(_Unpickler(file).load())
+
+    def numbers(storage: _Storage) -> bytes:
+        size = storage.size * storage.dtype.itemsize
+        info = _stored(members[f"{root}data/{storage.key}"], size)
+        if info.file_size != size:
+            raise EOFError(f"a storage of {storage.size} numbers holds {info.file_size} bytes")
+        return archive.read(info)
+
+    return _views(named, numbers)
+
+
+def _stored(info: zipfile.ZipInfo, largest: int) -> zipfile.ZipInfo:
+    """Returns a member that unpacks to no more than it takes up in the file, as PyTorch writes them: no zip bombs."""
+    if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size or info.file_size > largest:
+        raise WeightsMismatch(f"member {info.filename!r} is compressed or larger than it can be; PyTorch writes no such archives")
+    return info
+
+
+# === Legacy ===
+
+
+def _read_legacy(file: BinaryIO) -> dict[str, np.ndarray]:
     if _Unpickler(file).load() != MAGIC or _Unpickler(file).load() != PROTOCOL:
-        raise WeightsMismatch("no legacy PyTorch checkpoint: its magic number is missing")
+        raise WeightsMismatch("no PyTorch checkpoint: its magic number is missing")
     _Unpickler(file).load()  # sizes of C types on the machine that wrote it; the storages are little-endian
-    named = _Unpickler(file).load()
-    stored = {tensor.storage.key: tensor.storage for tensor in named.values()}
-    numbers = {key: _read_storage(file, stored[key]) for key in _Unpickler(file).load()}
-    return {name: _view(tensor, numbers[tensor.storage.key]) for name, tensor in named.items()}
+    # Every storage stands in the file, those of an optimizer too, and only what refers to them tells their types.
+    seen: dict[str, _Storage] = {}
+
+    class Remembering(_Unpickler):
+        def persistent_load(self, pid: Any) -> _Storage:
+            storage = super().persistent_load(pid)
+            return seen.setdefault(storage.key, storage)
+
+    named = _tensors(Remembering(file).load())
+    wanted = {tensor.storage.key for tensor in named.values()}
+    found = {}
+    for key in _Unpickler(file).load():
+        data = _read_storage(file, seen[key])
+        if key in wanted:
+            found[key] = data
+    return _views(named, lambda storage: found[storage.key])
 
 
-def _read_storage(file: BinaryIO, storage: _Storage) -> np.ndarray:
+def _read_storage(file: BinaryIO, storage: _Storage) -> bytes:
     (count,) = struct.unpack("<q", file.read(8))
     data = file.read(storage.size * storage.dtype.itemsize)
     if count != storage.size or len(data) != storage.size * storage.dtype.itemsize:
         raise EOFError(f"a storage of {storage.size} numbers holds {len(data)} bytes")
-    return np.frombuffer(data, storage.dtype)
+    return data
+
+
+# === Tensors ===
+
+
+def _tensors(content: Any) -> dict[str, _Tensor]:
+    """Returns the tensors of a state dict, or of the one inside a training checkpoint, without the names of wrappers."""
+    if not isinstance(content, Mapping):
+        raise WeightsMismatch(f"the checkpoint holds a {type(content).__name__}; expected a PyTorch state dict, name -> tensor")
+    for key in NESTED:
+        if isinstance(content.get(key), Mapping) and any(isinstance(one, _Tensor) for one in content[key].values()):
+            content = content[key]
+            break
+    named = {WRAPPERS.sub("", name): one for name, one in content.items() if isinstance(name, str) and isinstance(one, _Tensor)}
+    if not named:
+        raise WeightsMismatch(
+            f"the checkpoint holds no tensors by name; its keys are {', '.join(map(repr, list(content)[:5])) or 'none'}, expected a PyTorch state dict"
+        )
+    return named
+
+
+def _views(named: Mapping[str, _Tensor], numbers: Callable[[_Storage], bytes]) -> dict[str, np.ndarray]:
+    arrays: dict[str, np.ndarray] = {}
+    found = {}
+    for name, tensor in named.items():
+        key = tensor.storage.key
+        if key not in arrays:
+            arrays[key] = np.frombuffer(numbers(tensor.storage), tensor.storage.dtype)
+        found[name] = _view(tensor, arrays[key])
+    return found
 
 
 def _view(tensor: _Tensor, numbers: np.ndarray) -> np.ndarray:
-    """Returns the tensor as a contiguous array; checkpoints made from other frameworks hold transposed strides."""
+    """Returns the tensor as a view of its storage; checkpoints made from other frameworks hold transposed strides."""
     last = tensor.offset + sum((size - 1) * step for size, step in zip(tensor.shape, tensor.strides, strict=True))
-    if tensor.offset < 0 or min((*tensor.strides, 0)) < 0 or (0 not in tensor.shape and last >= len(numbers)):
+    outside = tensor.offset < 0 or min((*tensor.strides, *tensor.shape, 0)) < 0 or (0 not in tensor.shape and last >= len(numbers))
+    # A stride of 0 repeats one number as often as the shape says; a checkpoint has no use for it, a bomb has.
+    if outside or math.prod(tensor.shape) > len(numbers):
         raise IndexError("a tensor reaches beyond its storage")
     strides = tuple(step * numbers.itemsize for step in tensor.strides)
-    return np.ascontiguousarray(np.lib.stride_tricks.as_strided(numbers[tensor.offset :], tensor.shape, strides, writeable=False))
+    return np.lib.stride_tricks.as_strided(numbers[tensor.offset :], tensor.shape, strides, writeable=False)

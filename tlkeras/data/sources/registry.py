@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tlkeras.data.examples import Dataset
 from tlkeras.data.sources.columns import Columns
+from tlkeras.data.sources.idx import is_idx
 from tlkeras.errors import DataError, near
 from tlkeras.loading import load_function
 from tlkeras.registry import Registry
@@ -43,6 +44,12 @@ SOURCES: Registry[Source] = Registry(
         ),
         Source(
             name="tfds", takes=lambda spec: spec.startswith("tfds:"), open="tlkeras.data.sources.tfds:open_tfds", help="tfds:NAME[:CONFIG]"
+        ),
+        Source(
+            name="idx",
+            takes=is_idx,
+            open="tlkeras.data.sources.idx:open_idx",
+            help="a folder of idx files, as MNIST has them (train-images-idx3-ubyte, …)",
         ),
         Source(
             name="folder",

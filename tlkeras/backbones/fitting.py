@@ -1,0 +1,126 @@
+"""Does a file hold the numbers of this very network: both as lists of entries, what differs, and what is said of it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tlkeras.errors import WeightsMismatch
+
+SHOWN = 10  # lines of differences; a wrong network differs in hundreds
+
+
+def _as_it_is(value: np.ndarray) -> np.ndarray:
+    return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One array, of a file or of a network.
+
+    Args:
+        name: for people, `layer/variable`.
+        shape: of it.
+        read: gives the numbers, where it is one of a file: nothing is read before everything fits.
+        change: from the file's order of axes to the variable's.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    read: Callable[[], np.ndarray] | None = None
+    change: Callable[[np.ndarray], np.ndarray] = _as_it_is
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """The arrays of one layer."""
+
+    name: str
+    entries: tuple[Entry, ...]
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Of its arrays."""
+        return tuple(one.shape for one in self.entries)
+
+
+def by_name(wanted: Mapping[str, Entry], found: Mapping[str, Entry]) -> list[str]:
+    """Returns what differs between two tables, one line each: first what is missing, then other shapes, then what is too much."""
+    lines = [_missing(one) for name, one in wanted.items() if name not in found]
+    lines += [_other(one, found[name]) for name, one in wanted.items() if name in found and found[name].shape != one.shape]
+    return lines + [_extra(one) for name, one in found.items() if name not in wanted]
+
+
+def by_order(wanted: Sequence[Group], found: Sequence[Group]) -> list[str]:
+    """Returns what differs between two lists of layers, which are aligned by their shapes: their names may differ."""
+    lines: list[str] = []
+    matcher = difflib.SequenceMatcher(None, [one.shapes for one in wanted], [one.shapes for one in found], autojunk=False)
+    for kind, a, b, c, d in matcher.get_opcodes():
+        if kind == "equal":
+            continue
+        if b - a == d - c:  # as many layers: another shape here, rather than one less and one more
+            for ours, theirs in zip(wanted[a:b], found[c:d], strict=True):
+                lines += _within(ours, theirs)
+        else:
+            lines += [_missing(one) for group in wanted[a:b] for one in group.entries]
+            lines += [_extra(one) for group in found[c:d] for one in group.entries]
+    return lines
+
+
+def _within(ours: Group, theirs: Group) -> list[str]:
+    if len(ours.entries) != len(theirs.entries):
+        return [*map(_missing, ours.entries), *map(_extra, theirs.entries)]
+    return [_other(a, b) for a, b in zip(ours.entries, theirs.entries, strict=True) if a.shape != b.shape]
+
+
+def _missing(entry: Entry) -> str:
+    return f"- {entry.name} {entry.shape}  the backbone has it, the file has not"
+
+
+def _extra(entry: Entry) -> str:
+    return f"+ {entry.name} {entry.shape}  only in the file"
+
+
+def _other(ours: Entry, theirs: Entry) -> str:
+    return f"! {ours.name} {ours.shape}  the file has {theirs.name} {theirs.shape}"
+
+
+def check(file: str, backbone: str, lines: Sequence[str]) -> None:
+    """Raises unless there are no differences.
+
+    Raises:
+        WeightsMismatch: one line, and the first differences below it.
+    """
+    if not lines:
+        return
+    rest = [f"  and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
+    raise WeightsMismatch(
+        f"weights file {file!r} does not fit {backbone}, a backbone without classifier: {len(lines)} difference{'s' * (len(lines) > 1)}; "
+        "choose the --backbone it was made from\n" + "\n".join([f"  {line}" for line in lines[:SHOWN]] + rest)
+    )
+
+
+def fill(pairs: Iterable[tuple[Any, Entry, Entry]], layers: Iterable[Any]) -> None:
+    """Puts the numbers into the variables.
+
+    Args:
+        pairs: (variable, how the network wants it, how the file has it), of equal shapes.
+        layers: all layers of the network.
+
+    Raises:
+        WeightsMismatch: when a file holds what is no number.
+    """
+    for variable, ours, theirs in pairs:
+        if theirs.read is None:
+            raise ValueError(f"{theirs.name} cannot be read")
+        value = ours.change(np.asarray(theirs.read()))
+        if value.dtype.kind not in "fiub" and value.dtype.name != "bfloat16":
+            raise WeightsMismatch(f"entry {theirs.name!r} of the weights file is {value.dtype}; expected numbers")
+        variable.assign(value.astype(variable.dtype))
+    for layer in layers:
+        if hasattr(layer, "finalize_state"):
+            layer.finalize_state()  # Normalization's call uses copies of its weights

@@ -1,0 +1,103 @@
+"""A folder of idx files, the format of MNIST and what took its place: `train-images-idx3-ubyte[.gz]` and its kin.
+
+The format (http://yann.lecun.com/exdb/mnist/): two zero bytes, one byte for the type (8: unsigned), one for the number of dimensions, each
+dimension as a big-endian 32-bit number, then the values, the last dimension running fastest.
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+import re
+import struct
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tlkeras.data.examples import Dataset, Example, make_dataset
+from tlkeras.data.sources.columns import Columns
+from tlkeras.errors import DataError
+
+# Some copies have a dot before "idx", some say "t10k" and some "test".
+IMAGES = re.compile(r"(?P<part>[\w-]+?)[-_.]images[-_.]idx3[-_.]ubyte(\.gz)?")
+SPLITS = {"train": "train", "t10k": "test", "test": "test", "val": "val", "valid": "val", "validation": "val"}
+UBYTE = 8
+LARGEST = 1 << 32  # bytes of one file, unpacked: a few kilobytes of gzip can claim any size
+
+
+def is_idx(spec: str) -> bool:
+    """Whether a `--data` value is a folder with pictures in idx files."""
+    root = Path(spec).expanduser()
+    return root.is_dir() and any(IMAGES.fullmatch(path.name) for path in root.iterdir())
+
+
+def open_idx(spec: str, *, labels: Sequence[str] | None = None, data_dir: str | None = None, columns: Columns | None = None) -> Dataset:
+    """Returns the grey pictures of a folder of idx files; which are held out is told by the files' names.
+
+    The labels are the numbers, or the lines of a `labels.txt` beside the files, the first of which names 0.
+
+    Raises:
+        DataError: when a file is damaged, its labels are missing, or they do not fit.
+    """
+    root = Path(spec).expanduser()
+    names = _names(root)
+    parts: dict[str, Path] = {}
+    for path in sorted(root.iterdir()):
+        if match := IMAGES.fullmatch(path.name):
+            parts.setdefault(match["part"], path)  # a file beside its own .gz is the same one
+    examples: list[Example] = []
+    for part, path in parts.items():
+        split = SPLITS.get(part.lower()) if len(parts) > 1 else None
+        images, numbers = read_idx(path, 3), read_idx(_labels_of(path), 1)
+        if len(images) != len(numbers):
+            raise DataError(f"{path.name!r} has {len(images)} pictures and its labels are {len(numbers)}; expected as many")
+        if names and len(numbers) and numbers.max() >= len(names):
+            raise DataError(
+                f"{path.name!r} has the label {numbers.max()} and labels.txt {len(names)} lines; expected one line for each label"
+            )
+        texts = names or [str(number) for number in range(256)]
+        examples += [
+            Example(id=f"{part}/{index}", label=texts[number], array=image, split=split)
+            for index, (image, number) in enumerate(zip(images, numbers, strict=True))
+        ]
+    return make_dataset(f"idx folder {spec!r}", examples, labels=labels)
+
+
+def _names(root: Path) -> list[str]:
+    path = root / "labels.txt"
+    return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()] if path.is_file() else []
+
+
+def _labels_of(images: Path) -> Path:
+    stem = images.name.removesuffix(".gz").replace("images", "labels").replace("idx3", "idx1")
+    for path in (images.with_name(stem), images.with_name(f"{stem}.gz")):
+        if path.is_file():
+            return path
+    raise DataError(f"{images.name!r} has no labels beside it; expected {stem} or {stem}.gz")
+
+
+def read_idx(path: Path, dimensions: int) -> np.ndarray:
+    """Returns the array of an idx file, uint8.
+
+    Raises:
+        DataError: when it is another file, cut short, or longer than it says.
+    """
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            head = file.read(4 + 4 * dimensions)
+            if len(head) < 4 + 4 * dimensions or head[:4] != bytes([0, 0, UBYTE, dimensions]):
+                raise DataError(f"{path.name!r} is no idx file of {dimensions} dimensions and unsigned bytes; fetch it again")
+            shape = struct.unpack(f">{dimensions}I", head[4:])
+            size = math.prod(shape)
+            if size > LARGEST:
+                raise DataError(f"{path.name!r} says that it holds {size} values; expected {LARGEST} or fewer")
+            content = file.read(size + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path.name!r} cannot be read: {error}; fetch it again") from error
+    if len(content) != size:
+        raise DataError(
+            f"{path.name!r} holds {'more' if len(content) > size else 'fewer'} than the {size} values that it says; fetch it again"
+        )
+    return np.frombuffer(content, np.uint8).reshape(shape)
