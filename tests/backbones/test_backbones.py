@@ -102,7 +102,7 @@ def test_every_backbone_of_keras_hub_with_pictures_for_features_has_a_row():
 # === Presets of KerasHub ===
 
 
-TINY = {
+SMALL_PRESETS = {
     "vit_base": (32, {"num_layers": 1, "num_heads": 2, "hidden_dim": 16, "mlp_dim": 32, "patch_size": 16}),
     "deit_tiny": (32, {"num_layers": 1, "num_heads": 2, "hidden_dim": 16, "intermediate_dim": 32, "patch_size": 16}),
     "dinov2_small": (28, {"num_layers": 1, "num_heads": 2, "hidden_dim": 16, "intermediate_dim": 32, "patch_size": 14}),
@@ -113,7 +113,7 @@ def tiny_preset(folder, name, converter=None):
     """Saves a tiny preset of a row's class; returns its folder and the backbone."""
     import keras_hub
 
-    row, (size, figures) = BACKBONES.get(name), TINY[name]
+    row, (size, figures) = BACKBONES.get(name), SMALL_PRESETS[name]
     keras.utils.set_random_seed(0)
     extra = {"position_embedding_shape": (56, 56)} if row.app == "DINOV2" else {}
     backbone = getattr(keras_hub.models, f"{row.app}Backbone")(image_shape=(size, size, 3), **figures, **extra)
@@ -123,9 +123,9 @@ def tiny_preset(folder, name, converter=None):
     return backbone
 
 
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize("name", SMALL_PRESETS)
 def test_a_local_preset_gives_what_keras_hub_gives(tmp_path, name, no_sockets):
-    size = TINY[name][0]
+    size = SMALL_PRESETS[name][0]
     theirs = tiny_preset(tmp_path / "preset", name)
     ours = load(name, image_size=size, weights=str(tmp_path / "preset"))
     x = np.random.default_rng(0).integers(0, 256, (2, size, size, 3)).astype("float32")
