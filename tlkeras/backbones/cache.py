@@ -94,7 +94,7 @@ def _status(row: Backbone, source: object) -> Status:
 
 def _elsewhere(row: Backbone, kind: str, where: str, path: Path | None) -> Status:
     """Returns the status of what another library keeps, which is shown and never deleted."""
-    here = path is not None and path.exists()
+    here = path is not None and Status._size([path]) > 0  # a download that failed leaves its folder
     return Status(row=row, kind=kind, where=where, state="cached by it" if here else "to download", theirs=path if here else None)
 
 
