@@ -129,22 +129,33 @@ def _clean(name: str) -> str:
 
 @contextmanager
 def no_xla() -> Iterator[None]:
-    """Makes `tf.function` ignore `jit_compile` while a model is traced.
+    """Makes grouped convolutions run everywhere while a model is traced.
 
-    Keras wraps grouped convolutions in `tf.function(jit_compile=True)`; the attribute would stay in the graph, where
-    TF Serving refuses it and the converters leave a call that no runtime has.
+    Keras wraps them in `tf.function(jit_compile=True)`; the attribute would stay in the graph, where TF Serving refuses it and the
+    converters leave a call that no runtime has. So they are traced in place. TensorFlow runs them without XLA, but where oneDNN is off
+    (processors without AVX-512, builds without it) not once `BiasAdd` is fused into them; an addition is not fused.
     """
-    original = tf.function
+    function, bias_add = tf.function, tf.nn.bias_add
 
     def plain(*args: Any, **kwargs: Any) -> Any:
-        kwargs.pop("jit_compile", None)
-        return original(*args, **kwargs)
+        if not kwargs.pop("jit_compile", None):
+            return function(*args, **kwargs)
+        return args[0] if args else lambda inside: inside
 
-    tf.function = plain
+    def unfused(value: Any, bias: Any, *args: Any, **kwargs: Any) -> Any:
+        return tf.add(value, bias) if _is_grouped(value) else bias_add(value, bias, *args, **kwargs)
+
+    tf.function, tf.nn.bias_add = plain, unfused
     try:
         yield
     finally:
-        tf.function = original
+        tf.function, tf.nn.bias_add = function, bias_add
+
+
+def _is_grouped(value: tf.Tensor) -> bool:
+    """Whether this is what a convolution in groups gives: its kernel takes fewer channels than there are."""
+    operation = value.op
+    return operation.type == "Conv2D" and operation.inputs[0].shape[-1] != operation.inputs[1].shape[2]
 
 
 def check_not_random(graph: tf.compat.v1.GraphDef) -> None:
