@@ -218,7 +218,10 @@ def _from_saved_model(path: Path) -> keras.Model:
 
 @contextmanager
 def _without_xla(path: Path) -> Iterator[Path]:
-    """Yields the SavedModel, or a copy without the attributes that make converters leave calls no runtime has."""
+    """Yields the SavedModel, or a copy without the attributes that make converters leave calls no runtime has.
+
+    What Keras compiles so are grouped convolutions; their bias is then added, not fused: see `export.graph.no_xla`.
+    """
     from tensorflow.core.protobuf import saved_model_pb2
 
     file = path / "saved_model.pb"
@@ -227,6 +230,12 @@ def _without_xla(path: Path) -> Iterator[Path]:
     if not marked:
         yield path
         return
+    for meta in proto.meta_graphs:
+        _unfuse(meta.graph_def.node)
+        for function in meta.graph_def.library.function:
+            renamed = _unfuse(function.node_def)
+            for key, value in function.ret.items():
+                function.ret[key] = renamed.get(value, value)
     for holder, name in marked:
         del holder.attr[name]
     with tempfile.TemporaryDirectory() as folder:
@@ -236,6 +245,20 @@ def _without_xla(path: Path) -> Iterator[Path]:
 
 
 XLA = ("_XlaMustCompile", "_noinline")
+
+
+def _unfuse(nodes: Any) -> dict[str, str]:
+    """Makes `BiasAdd` of what XLA was to compile an addition; returns old name of an output -> new one, in functions."""
+    compiled = {node.name for node in nodes if XLA[0] in node.attr}
+    added = [node for node in nodes if node.op == "BiasAdd" and node.input[0].partition(":")[0] in compiled]
+    renamed = {f"{node.name}:output:0": f"{node.name}:z:0" for node in added}
+    for node in added:
+        node.op = "AddV2"  # channels stand last: TensorFlow's CPU has no other convolutions
+        if "data_format" in node.attr:
+            del node.attr["data_format"]
+    for node in nodes:
+        node.input[:] = [renamed.get(one, one) for one in node.input]
+    return renamed
 
 
 def _attributed(graph: Any) -> Iterator[Any]:

@@ -34,9 +34,9 @@ def show(name: str | None = NAME, json_out: bool = typer.Option(False, "--json",
         )
     for row in rows:
         if not row.weights:
-            file = "FOLDER" if row.modality == "text" else "FILE"
-            told = f"--weights {file}" + (" (of Keras, PyTorch or safetensors)" if row.layouts else ", or `tlkeras pretrain`")
-            typer.echo(f"{row.name:<24} -      {told}")
+            what = "FOLDER" if row.modality == "text" else "FILE"
+            ways = f"--weights {what}" + (" (of Keras, PyTorch or safetensors)" if row.layouts else ", or `tlkeras pretrain`")
+            typer.echo(f"{row.name:<24} -      {ways}")
 
 
 def fetch(name: str = typer.Argument(help="Backbone or family.", metavar="BACKBONE"), debug: bool = _debug()) -> None:
