@@ -6,8 +6,8 @@ import json
 from tests.conftest import ROOT
 
 
-def script(name):
-    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+def script(name, folder="scripts"):
+    spec = importlib.util.spec_from_file_location(name, ROOT / folder / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -29,3 +29,17 @@ def test_T5_the_page_of_exports_has_every_family_in_every_format_passed_or_refus
             assert cell.get("refused") or cell["difference"] is not None and cell["bytes"]
         assert "refused" not in row["cells"]["saved_model"]
     assert module.PAGE.read_text(encoding="utf-8") == module.page(figures), "run python scripts/make_exports.py --page"
+
+
+def test_the_page_of_scaling_is_what_its_figures_say():
+    module = script("scaling", "benchmarks")
+    figures = json.loads(module.FIGURES.read_text(encoding="utf-8"))
+    assert module.PAGE.read_text(encoding="utf-8") == module.page(figures), "run python benchmarks/scaling.py write"
+
+
+def test_more_workers_help_until_sending_outweighs_computing():
+    module = script("scaling", "benchmarks")
+    fast, slow = 1e11 / 8, 1e9 / 8
+    assert module.step(8, 0.1, 1e7, fast) < module.step(1, 0.1, 1e7, fast) / 7
+    assert int(module.stops(0.001, 1e9, slow)) < 8  # a second of computing, sixteen of sending
+    assert module.stops(10.0, 1e6, fast) == "over 512"
