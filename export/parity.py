@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from tlkeras.errors import ExportError, ExportMismatch
 from tlkeras.export.formats import RUNTIMES, Format
 from tlkeras.export.graph import FEATURES, SCORES, Graph
 from tlkeras.export.spec import Interface
+from tlkeras.startup import user_environment
 
 BATCHES = (1, 2, 3)
 RUNNER = Path(__file__).with_name("runner.py")
@@ -205,7 +205,7 @@ def run(row: Format, path: Path, samples: Samples, interface: Interface) -> tupl
         folder = Path(name)
         job = folder / "job.json"
         job.write_text(json.dumps(_job(row, path, samples, interface, folder)))
-        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"}
+        environment = {**user_environment(), "TF_CPP_MIN_LOG_LEVEL": "2"}
         try:
             done = subprocess.run(
                 [sys.executable, "-I", str(RUNNER), str(job)], capture_output=True, text=True, timeout=TIMEOUT, env=environment, check=False

@@ -18,6 +18,7 @@ from typing import Any
 from tlkeras import config as configs
 from tlkeras.config import RunConfig
 from tlkeras.errors import DataError, OutputError
+from tlkeras.startup import ONEDNN
 
 RECORDED = (
     "tlkeras",
@@ -214,5 +215,6 @@ def environment(arguments: Iterable[str] | None = None) -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processors": os.cpu_count(),
+        "onednn": os.environ.get(ONEDNN),
         "packages": versions,
     }

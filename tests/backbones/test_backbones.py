@@ -102,10 +102,26 @@ def test_every_backbone_of_keras_hub_with_pictures_for_features_has_a_row():
 # === Presets of KerasHub ===
 
 
+# row -> side in pixels, last stage, figures
 SMALL_PRESETS = {
-    "vit_base": (32, {"num_layers": 1, "num_heads": 2, "hidden_dim": 16, "mlp_dim": 32, "patch_size": 16}),
-    "deit_tiny": (32, {"num_layers": 1, "num_heads": 2, "hidden_dim": 16, "intermediate_dim": 32, "patch_size": 16}),
-    "dinov2_small": (28, {"num_layers": 1, "num_heads": 2, "hidden_dim": 16, "intermediate_dim": 32, "patch_size": 14}),
+    "vit_base": (32, "block0", {"num_layers": 1, "num_heads": 2, "hidden_dim": 16, "mlp_dim": 32, "patch_size": 16}),
+    "deit_tiny": (32, "block0", {"num_layers": 1, "num_heads": 2, "hidden_dim": 16, "intermediate_dim": 32, "patch_size": 16}),
+    "dinov2_small": (28, "block0", {"num_layers": 1, "num_heads": 2, "hidden_dim": 16, "intermediate_dim": 32, "patch_size": 14}),
+    "swin_tiny": (224, "stage3", {"embed_dim": 4, "depths": (1, 2, 1, 1), "num_heads": (1, 1, 2, 2), "window_size": 7}),
+    "mit_b0": (
+        64,
+        "level3",
+        {
+            "hidden_dims": [4, 4, 8, 8],
+            "layerwise_depths": [1, 1, 1, 1],
+            "num_layers": 4,
+            "layerwise_num_heads": [1, 1, 2, 2],
+            "layerwise_sr_ratios": [8, 4, 2, 1],
+            "layerwise_patch_sizes": [7, 3, 3, 3],
+            "layerwise_strides": [4, 2, 2, 2],
+            "max_drop_path_rate": 0.1,
+        },
+    ),
 }
 
 
@@ -113,7 +129,7 @@ def tiny_preset(folder, name, converter=None):
     """Saves a tiny preset of a row's class; returns its folder and the backbone."""
     import keras_hub
 
-    row, (size, figures) = BACKBONES.get(name), SMALL_PRESETS[name]
+    row, (size, _, figures) = BACKBONES.get(name), SMALL_PRESETS[name]
     keras.utils.set_random_seed(0)
     extra = {"position_embedding_shape": (56, 56)} if row.app == "DINOV2" else {}
     backbone = getattr(keras_hub.models, f"{row.app}Backbone")(image_shape=(size, size, 3), **figures, **extra)
@@ -123,17 +139,32 @@ def tiny_preset(folder, name, converter=None):
     return backbone
 
 
-@pytest.mark.parametrize("name", SMALL_PRESETS)
-def test_a_local_preset_gives_what_keras_hub_gives(tmp_path, name, no_sockets):
-    size = SMALL_PRESETS[name][0]
-    theirs = tiny_preset(tmp_path / "preset", name)
-    ours = load(name, image_size=size, weights=str(tmp_path / "preset"))
-    x = np.random.default_rng(0).integers(0, 256, (2, size, size, 3)).astype("float32")
+@pytest.fixture(scope="module", params=SMALL_PRESETS)
+def small(request, tmp_path_factory):
+    """Row, side, a tiny preset of it as KerasHub has it, and as it is here with its stages."""
+    size, folder = SMALL_PRESETS[request.param][0], tmp_path_factory.mktemp("preset") / "preset"
+    theirs = tiny_preset(folder, request.param)
+    return request.param, size, theirs, loading.load(request.param, image_size=size, weights=str(folder))
+
+
+def pictures(size):
+    return np.random.default_rng(0).integers(0, 256, (2, size, size, 3)).astype("float32")
+
+
+def test_a_local_preset_gives_what_keras_hub_gives(small):
+    name, size, theirs, ours = small
     contract = contracts.CONTRACTS.get(BACKBONES.get(name).contract)
-    given = x * np.array(contract.scale, "float32") + np.array(contract.offset, "float32")
+    given = pictures(size) * np.array(contract.scale, "float32") + np.array(contract.offset, "float32")
     expected = np.asarray(theirs(keras.tree.pack_sequence_as(theirs.input, [given])))
-    np.testing.assert_allclose(ours.predict(x, verbose=0), expected, atol=1e-5)
-    assert loading.load(name, image_size=size, weights=str(tmp_path / "preset")).stages[-1][0] == "block0"
+    np.testing.assert_allclose(ours.model.predict(pictures(size), verbose=0), expected, atol=1e-5)
+    assert ours.stages[-1][0] == SMALL_PRESETS[name][1]
+
+
+def test_a_network_of_keras_hub_is_saved_and_loads_equal_without_a_warning(small, tmp_path):
+    _, size, _, ours = small
+    ours.model.save(tmp_path / "m.keras")
+    again = weights.read_keras(tmp_path / "m.keras")
+    np.testing.assert_array_equal(again.predict(pictures(size), verbose=0), ours.model.predict(pictures(size), verbose=0))
 
 
 def test_the_normalisation_that_a_preset_says_itself_comes_first(tmp_path, no_sockets):

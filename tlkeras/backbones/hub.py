@@ -115,7 +115,6 @@ def read(row: Backbone, place: str, what: str, **given: Any) -> Any:
     """
     import keras_hub
 
-    mended.quiet()
     try:
         return getattr(keras_hub.models, f"{row.app}{what}").from_preset(place, **given)
     except (ValueError, KeyError, TypeError, OSError, AttributeError, RuntimeError) as error:
@@ -202,6 +201,7 @@ def warnings_as_noise() -> Iterator[None]:
     """KerasHub converts with NumPy's old ways; its warnings are about itself."""
     import warnings as python_warnings
 
+    mended.quiet()  # outside: the warning would come again whenever the model is called on symbols
     with python_warnings.catch_warnings(), np.errstate(all="ignore"):
         python_warnings.simplefilter("ignore", DeprecationWarning)
         yield

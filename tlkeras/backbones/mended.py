@@ -80,22 +80,24 @@ def _said(arguments: Mapping[str, str | Callable[[Any], Any]]) -> Any:
     return get_config
 
 
-# T5's attention is given its mask as an argument, and uses it; Keras takes it for one that is lost (keras-hub 0.32).
-NO_LOSS = r"Layer '\w+' \(of type T5MultiHeadAttention\) was passed an input with a mask attached to it"
+# The attention of T5 and Swin is given its mask as an argument, and uses it; Keras takes it for one that is lost (keras-hub 0.32).
+NO_LOSS = r"Layer '\w+' \(of type (T5MultiHeadAttention|WindowAttention)\) was passed an input with a mask attached to it"
 
 
 def quiet() -> None:
-    """Silences one warning that would come with every model of T5, and says nothing that is true."""
+    """Silences one warning that would come with every model of T5 and Swin, and says nothing that is true."""
     warnings.filterwarnings("ignore", message=NO_LOSS, category=UserWarning)
 
 
 def layers() -> dict[str, Any]:
     """Returns registered name -> class, for `keras.saving.custom_object_scope`.
 
-    DeBERTa's `RelativeEmbedding` and T5's layers have no `build`, so that Keras 3.15 takes them for built when it reads a `.keras`
-    file, and then finds no place for the weights inside (keras-hub 0.32).
+    They have no `build`, so that Keras 3.15 takes them for built when it reads a `.keras` file: it finds no place for the weights
+    inside DeBERTa's `RelativeEmbedding` and T5's layers, and warns of it for those of Swin and MiT (keras-hub 0.32).
     """
     from keras_hub.src.models.deberta_v3 import relative_embedding
+    from keras_hub.src.models.mit import mit_layers
+    from keras_hub.src.models.swin_transformer import swin_transformer_layers as swin_layers
     from keras_hub.src.models.t5 import t5_transformer_layer
 
     # The names of the classes are part of the paths in the file.
@@ -118,5 +120,27 @@ def layers() -> dict[str, Any]:
                 norm.build(shape)
             self.built = attention.built = True
 
+    class OverlappingPatchingAndEmbedding(mit_layers.OverlappingPatchingAndEmbedding):  # type: ignore[misc]
+        def build(self, input_shape: Any) -> None:
+            self.proj.build((None, None, None, input_shape[-1]))
+            self.norm.build((None, None, self.project_dim))
+            self.built = True
+
+    class SwinTransformerBlock(swin_layers.SwinTransformerBlock):  # type: ignore[misc]
+        def build(self, input_shape: Any) -> None:
+            shape = (None, None, self.dim)
+            self.attn.build(shape)  # makes its layers
+            for layer in (self.norm1, self.attn.qkv, self.attn.proj, self.norm2, self.mlp.fc1):
+                layer.build(shape)
+            self.mlp.fc2.build((None, None, self.mlp.hidden_features))
+            self.built = self.mlp.built = True
+
+    class PatchMerging(swin_layers.PatchMerging):  # type: ignore[misc]
+        def build(self, input_shape: Any) -> None:
+            for layer in (self.norm, self.reduction):
+                layer.build((None, None, None, 4 * self.dim))  # each place with its neighbours right and below
+            self.built = True
+
     # They are not registered under the name of their package.
-    return {"RelativeEmbedding": RelativeEmbedding, "T5TransformerLayer": T5TransformerLayer}
+    known = (RelativeEmbedding, T5TransformerLayer, OverlappingPatchingAndEmbedding, SwinTransformerBlock, PatchMerging)
+    return {kind.__name__: kind for kind in known}
