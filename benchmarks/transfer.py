@@ -4,14 +4,15 @@ Two pairs: the digits 0-4, then 5-9; and 10,000 pictures of Fashion-MNIST (the D
 else tensorflow-datasets), then the digits, drawn up to their 28 pixels. Each time 10 examples of each class train, and all others are the
 test, 5 seeds each, with the same epochs and settings whether weights are random or pretrained. `rnn` reads a picture row by row. Prints mean
 ± standard deviation over the seeds, and of the differences from random weights at the same seed, and writes transfer.json.
+`--networks` and `--pairs` take some of them.
 """
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
 import os
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -32,6 +33,7 @@ STARTS = {
 }
 BASELINE = {"pretrained": "random", "pretrained, frozen": "random"}
 DIGITS, FASHION = "digits 0-4 -> digits 5-9", "Fashion-MNIST -> digits"
+PAIRS = {"digits": DIGITS, "fashion": FASHION}
 EPOCHS = {DIGITS: {"cnn": 10, "vae": 60, "rnn": 30}, FASHION: {"cnn": 5, "vae": 20, "rnn": 10}}
 OPTIONS = {"vae": ("latent=16",)}  # a code of two numbers leaves little to learn from in the layers below it
 DEBIAN, LIMIT, SIDE = "/usr/share/datasets/fashion-mnist", 10_000, 28
@@ -100,16 +102,21 @@ def run(pair, network, folder):
 
 
 def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=NETWORKS)
+    parser.add_argument("--pairs", nargs="+", choices=PAIRS, default=list(PAIRS))
+    parser.add_argument("--out", type=Path, default=Path("transfer.json"))
+    given = parser.parse_args()
     load_tensorflow()
     started, found = time.monotonic(), {}
     with tempfile.TemporaryDirectory() as folder:
         os.environ["TLKERAS_ZOO"] = str(Path(folder) / "zoo")
-        for pair in EPOCHS:
+        for pair in (PAIRS[name] for name in given.pairs):
             print(pair, flush=True)
-            for network in NETWORKS:
+            for network in given.networks:
                 found |= {f"{pair}, {network}, {start}": scores for start, scores in run(pair, network, Path(folder)).items()}
     found["seconds"] = round(time.monotonic() - started)
-    Path(sys.argv[1] if len(sys.argv) > 1 else "transfer.json").write_text(json.dumps(found, indent=2))
+    given.out.write_text(json.dumps(found, indent=2))
 
 
 if __name__ == "__main__":
