@@ -47,7 +47,7 @@ def filtered_stderr(noise: re.Pattern[str] = KNOWN_NOISE) -> Iterator[None]:
                     sys.stderr.write(line + "\n")
 
 
-# TensorFlow leaves oneDNN off on processors without AVX-512, where it trains faster too (README, "Benchmarks").
+# TensorFlow leaves oneDNN off on processors without AVX-512, where texts and ResNets train faster with it: benchmarks/onednn.py.
 ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
 _chosen: set[str] = set()  # variables of the environment that are ours, not the user's
 
