@@ -48,10 +48,7 @@ TINY: Mapping[str, dict[str, Any]] = {
     },
     "ViT": {"image_shape": (32, 32, 3), "patch_size": 8, "num_layers": 2, "num_heads": 2, "hidden_dim": 32, "mlp_dim": 64},
 }
-PICTURES = (
-    *("deit_tiny", "dinov2_small", "dinov3_small", "vit_base", "swin_tiny", "mit_b0"),
-    *("resnet_vd_18", "mobilenet_v3_small_050", "csp_resnet_50", "hgnetv2_b4"),
-)
+PICTURES = ("deit_tiny", "dinov2_small", "dinov3_small")
 
 
 ORIGINS = {"application": "keras.applications", "efficientnet_lite": "keras-cv"}  # builder -> whose architecture it is
@@ -101,8 +98,7 @@ def build(name: str) -> tuple[Any, dict[str, Any]]:
     else:
         from tlkeras import models
 
-        row = BACKBONES.get(name)
-        small = {"image_size": row.min_size, "options": {"num_layers": 2} if row.options else {}} if name in PICTURES else {}
+        small = {"image_size": BACKBONES.get(name).min_size, "options": {"num_layers": 2}} if name in PICTURES else {}
         model = models.build(name, 3, weights="none", **small).model
     for layer in model._flatten_layers():
         if isinstance(layer, keras.layers.BatchNormalization):
