@@ -103,6 +103,17 @@ def test_every_backbone_of_keras_hub_with_pictures_for_features_has_a_row():
 # === Presets of KerasHub ===
 
 
+def small_mobilenet_v5():
+    """The row's figures with few and narrow blocks of each kind."""
+    figures = dict(BACKBONES.get("mobilenet_v5_300m").figures)
+    kept = [[0, kinds.index("mqa"), kinds.index("mqa") + 1] if "mqa" in kinds else [0] for kinds in figures["stackwise_block_types"]]
+    for name in (name for name in figures if name.startswith("stackwise_") and name != "stackwise_num_blocks"):
+        figures[name] = [[stage[i] for i in places] for stage, places in zip(figures[name], kept, strict=True)]
+    for name, divisor in (("num_filters", 16), ("num_heads", 4), ("key_dims", 8), ("value_dims", 8)):
+        figures[f"stackwise_{name}"] = [[one // divisor for one in stage] for stage in figures[f"stackwise_{name}"]]
+    return {**figures, "stackwise_num_blocks": [len(places) for places in kept], "stem_size": 8}
+
+
 # row -> side in pixels, last stage, figures
 SMALL_PRESETS = {
     "vit_base": (32, "block0", {"num_layers": 1, "num_heads": 2, "hidden_dim": 16, "mlp_dim": 32, "patch_size": 16}),
@@ -123,6 +134,7 @@ SMALL_PRESETS = {
             "max_drop_path_rate": 0.1,
         },
     ),
+    "mobilenet_v5_300m": (64, "fusion", small_mobilenet_v5()),
 }
 
 
@@ -166,6 +178,13 @@ def test_a_network_of_keras_hub_is_saved_and_loads_equal_without_a_warning(small
     ours.model.save(tmp_path / "m.keras")
     again = weights.read_keras(tmp_path / "m.keras")
     np.testing.assert_array_equal(again.predict(pictures(size), verbose=0), ours.model.predict(pictures(size), verbose=0))
+
+
+def test_mobilenet_v5_has_the_figures_of_keras_hub_s_converter():
+    from keras_hub.src.utils.timm.convert_mobilenetv5 import MODEL_CONFIGS
+
+    told = dict(MODEL_CONFIGS["mobilenetv5_300m"])
+    assert BACKBONES.get("mobilenet_v5_300m").figures == told.pop("backbone") | told
 
 
 def test_the_normalisation_that_a_preset_says_itself_comes_first(tmp_path, no_sockets):

@@ -188,11 +188,19 @@ def _swin(base: keras.Model) -> keras.Model:
     return keras.Model(_image(base), base.norm(x))
 
 
+def _mobilenet_v5(base: keras.Model) -> keras.Model:
+    blocks = iter(base.layers[2:-1])  # between the stem and what fuses the last two stages
+    for stage, count in enumerate(base.stackwise_num_blocks):
+        _named([next(blocks) for _ in range(count)], f"stage_{stage}_block")
+    return _as_it_is(base)
+
+
 UNROLL: dict[str, Callable[[Any], keras.Model]] = {
     "ViT": _vit,
     "DeiT": _deit,
     "DINOV2": _dinov2,
     "DINOV3": _dinov3,
     "HGNetV2": _hgnetv2,
+    "MobileNetV5": _mobilenet_v5,
     "SwinTransformer": _swin,
 }

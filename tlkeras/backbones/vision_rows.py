@@ -465,6 +465,90 @@ _MOBILENET = [
     ),
 ]
 
+_BLOCK: Mapping[str, Any] = {
+    "block_types": "uir",
+    "num_filters": 0,
+    "strides": 1,
+    "act_layers": "gelu",
+    "exp_ratios": 0.0,
+    "se_ratios": 0.0,
+    "dw_kernel_sizes": 0,
+    "dw_start_kernel_sizes": 0,
+    "dw_end_kernel_sizes": 0,
+    "exp_kernel_sizes": 0,
+    "pw_kernel_sizes": 0,
+    "num_heads": 0,
+    "key_dims": 0,
+    "value_dims": 0,
+    "kv_strides": 0,
+    "use_cpe": False,
+}
+
+
+def _edge(filters: int, stride: int = 1) -> dict[str, Any]:
+    """Edge residual: the expansion is a full convolution."""
+    return {"block_types": "er", "num_filters": filters, "strides": stride, "exp_ratios": 4.0, "exp_kernel_sizes": 3, "pw_kernel_sizes": 1}
+
+
+def _inverted(filters: int, start: int = 0, *, middle: int = 0, stride: int = 1, ratio: float = 4.0) -> dict[str, Any]:
+    """Universal inverted residual: a depthwise convolution before the expansion, in it, both, or neither."""
+    sizes = {"dw_start_kernel_sizes": start, "dw_kernel_sizes": middle}
+    return {"num_filters": filters, "strides": stride, "exp_ratios": ratio, **sizes}
+
+
+def _attending(filters: int, heads: int, width: int, stride: int, count: int) -> list[dict[str, Any]]:
+    """Multi-query attention, each with a block without convolutions behind it."""
+    sizes = {"num_heads": heads, "key_dims": width, "value_dims": width, "kv_strides": stride}
+    return [{"block_types": "mqa", "num_filters": filters, **sizes}, _inverted(filters, ratio=2.0)] * count
+
+
+def _mobilenet_v5(stages: Iterable[list[dict[str, Any]]]) -> dict[str, Any]:
+    blocks = [[{**_BLOCK, **block} for block in stage] for stage in stages]
+    return {
+        **{f"stackwise_{name}": [[block[name] for block in stage] for stage in blocks] for name in _BLOCK},
+        "stackwise_num_blocks": [len(stage) for stage in blocks],
+        "stem_size": 64,
+        "num_features": 2048,
+        "norm_layer": "rms_norm",
+        "act_layer": "gelu",
+        "use_msfa": True,
+        "layer_scale_init_value": 1e-5,
+    }
+
+
+_MOBILENET_V5 = [
+    Backbone(
+        name="mobilenet_v5_300m",
+        family="mobilenet_v5",
+        builder=BUILDER,
+        app="MobileNetV5",
+        contract="minus_one_one",  # timm/models/mobilenetv5.py
+        input_size=768,
+        min_size=64,
+        step=32,
+        features=2048,
+        stages=(("stem", "conv_stem"), *((f"stage{i}", f"stage_{i}_*") for i in range(4)), ("fusion", "msfa")),
+        params=294_284_096,
+        top1=None,
+        figures=_mobilenet_v5(
+            [
+                [_edge(128, 2), _edge(128), _edge(128)],
+                [_inverted(256, 3, middle=5, stride=2, ratio=6.0), *(_inverted(256, kernel) for kernel in (5, 3, 5, 3))],
+                [
+                    _inverted(640, 5, middle=5, stride=2, ratio=6.0),
+                    *[_inverted(640, 5)] * 7,
+                    _inverted(640, ratio=1.0),
+                    *_attending(640, 12, 64, 2, 14),
+                ],
+                [_inverted(1280, 5, middle=5, stride=2, ratio=6.0), *_attending(1280, 16, 96, 1, 19)],
+            ]
+        ),
+        weights=(HubPreset(preset="mobilenetv5_300m_enc_gemma3n"),),
+        license="Gemma",
+        source="https://ai.google.dev/gemma/docs/gemma-3n",
+    )
+]
+
 # Stem channels, and for each stage: channels in, inside and out, blocks, layers, kernel.
 _HG = {
     "hgnetv2_b4": ([3, 32, 48], [[48, 48, 128, 1, 6, 3], [128, 96, 512, 1, 6, 3], [512, 192, 1024, 3, 6, 5], [1024, 384, 2048, 1, 6, 5]]),
@@ -517,6 +601,7 @@ _VGG = _family(
 
 VISION = [
     *_MOBILENET,
+    *_MOBILENET_V5,
     *_RESNET_A1,
     *_RESNET_A1H,
     *_RESNET_VD,
