@@ -199,6 +199,7 @@ def test_a_publisher_that_is_killed_leaves_no_version_and_is_cleaned_up_after(zo
     zoo.publish("ants", build())
     process = start(hang, zoo.root)
     while not list(zoo.root.glob(".publishing-*/half")):
+        assert process.is_alive()
         time.sleep(0.02)
     os.kill(process.pid, signal.SIGKILL)
     process.join()
