@@ -20,9 +20,8 @@ from tlkeras.export.parity import BATCHES, Samples
 from tlkeras.export.spec import ExportSpec
 
 QUICK = ("cnn", "deit_tiny", "mobilenet_v5_300m")
-NARROW = (
-    "mobilenet_v5_300m",
-)  # one of each kind of block, and narrow: converting the whole network takes more memory than many machines have
+# One of each kind of block, and narrow: converting the whole network takes more memory than many machines have.
+NARROW = ("mobilenet_v5_300m",)
 ROWS = [row for row in BACKBONES if row.modality != "text"]
 FLOATS = [row.name for row in FORMATS if not row.quantised]  # of the others docs/exports.md tells
 SEQUENCES = {"time": 5, "features": 2, "mean": [0.0, 1.0], "std": [1.0, 2.0]}

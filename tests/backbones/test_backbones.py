@@ -40,13 +40,17 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / "cache"
 
 
-@pytest.fixture
-def no_sockets(monkeypatch):
+def refuse_sockets(patch):
     def refuse(*args, **kwargs):
         raise AssertionError("a socket was opened")
 
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    patch.setattr(socket.socket, "connect", refuse)
+    patch.setattr(socket, "getaddrinfo", refuse)
+
+
+@pytest.fixture
+def no_sockets(monkeypatch):
+    refuse_sockets(monkeypatch)
 
 
 # === Rows ===
@@ -157,7 +161,9 @@ def small(request, tmp_path_factory):
     """Row, side, a tiny preset of it as KerasHub has it, and as it is here with its stages."""
     size, folder = SMALL_PRESETS[request.param][0], tmp_path_factory.mktemp("preset") / "preset"
     theirs = tiny_preset(folder, request.param)
-    return request.param, size, theirs, loading.load(request.param, image_size=size, weights=str(folder))
+    with pytest.MonkeyPatch.context() as patch:
+        refuse_sockets(patch)
+        return request.param, size, theirs, loading.load(request.param, image_size=size, weights=str(folder))
 
 
 def pictures(size):
