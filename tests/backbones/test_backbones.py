@@ -93,13 +93,13 @@ def test_every_model_of_keras_applications_has_a_row():
 
 
 def test_every_backbone_of_keras_hub_with_pictures_for_features_has_a_row():
-    """What is left out: parts of larger models, what keras.applications has with its own weights, and MobileNetV5, which is Gemma's eye."""
+    """What is left out: parts of larger models, and what keras.applications has with its own weights."""
     import keras_hub
 
     preset_of = {name: set(getattr(keras_hub.models, f"{name}Backbone").presets) for name in {row.app for row in BACKBONES if row.figures}}
     used = {row.weights[0].preset: row.app for row in BACKBONES if row.figures}
     assert set(preset_of) == {
-        "CSPNet", "DINOV2", "DINOV3", "DeiT", "HGNetV2", "MiT", "MobileNet", "ResNet", "SwinTransformer", "VGG", "ViT",
+        "CSPNet", "DINOV2", "DINOV3", "DeiT", "HGNetV2", "MiT", "MobileNet", "MobileNetV5", "ResNet", "SwinTransformer", "VGG", "ViT",
     }  # fmt: skip
     assert {preset for preset, app in used.items() if preset not in preset_of[app]} == set()
 
