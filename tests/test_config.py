@@ -5,6 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tlkeras import config as configs
+from tlkeras import plan
+from tlkeras.backbones.registry import BACKBONES
 from tlkeras.config import RunConfig
 from tlkeras.errors import ConfigError
 
@@ -75,3 +77,19 @@ def test_whatever_a_file_holds_it_is_a_config_or_a_config_error(values):
         RunConfig.from_dict(values)
     except ConfigError:
         pass
+
+
+@pytest.mark.parametrize(
+    ("values", "rate"),
+    [
+        ({"recipe": "full"}, 1e-4),
+        ({"unfreeze": "last:2"}, 1e-4),
+        ({"recipe": "feature-extraction"}, 3e-3),
+        ({"recipe": "full", "learning_rate": 2e-5}, 2e-5),
+        ({"recipe": "full", "backbone": "bert_base"}, 5e-5),
+    ],
+)
+def test_a_backbone_with_a_rate_of_its_own_is_fine_tuned_at_it_unless_told_otherwise(values, rate):
+    config = plan.effective(RunConfig.from_dict({"backbone": "minilm_l6", **values}))
+    (stage, _), *_ = plan.stages(config, [name for name, _ in BACKBONES.get("minilm_l6").stages])
+    assert config.train.learning_rate == stage.learning_rate == rate

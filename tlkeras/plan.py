@@ -47,7 +47,7 @@ def effective(config: RunConfig) -> RunConfig:
         channel_adapter=adapter.name if adapter else None,
         recipe=recipe.name,
         epochs=config.train.epochs or last.epochs,
-        learning_rate=last.learning_rate if config.train.learning_rate is None else config.train.learning_rate,
+        learning_rate=_peak(config, row, last),
         unfreeze=unfreeze,
         batch_norm=config.train.batch_norm or ("train" if config.model.weights == "none" else "frozen"),
         export=[FORMATS.get(name).name for name in config.export.formats],
@@ -88,6 +88,13 @@ def _recipe(config: RunConfig) -> Recipe:
     return recipe
 
 
+def _peak(config: RunConfig, row: Backbone, stage: Stage) -> float:
+    """The learning rate asked for; without one, the backbone's where the backbone trains, or the stage's."""
+    if config.train.learning_rate is not None:
+        return config.train.learning_rate
+    return row.learning_rate if row.learning_rate and stage.unfreeze != "none" else stage.learning_rate
+
+
 def stages(config: RunConfig, stage_names: Sequence[str]) -> list[tuple[Stage, tuple[Rule, ...]]]:
     """Returns the recipe's stages with their freeze rules; the config's values hold for the last one.
 
@@ -95,10 +102,9 @@ def stages(config: RunConfig, stage_names: Sequence[str]) -> list[tuple[Stage, t
         config: an effective config.
         stage_names: the backbone's stages, from input to output.
     """
-    every = RECIPES.get(config.train.recipe or "").stages_for(find(config.model.backbone).modality)
-    last = every[-1]
-    rate = last.learning_rate if config.train.learning_rate is None else config.train.learning_rate
-    last = dataclasses.replace(last, epochs=config.train.epochs or last.epochs, learning_rate=rate)
+    row = find(config.model.backbone)
+    every = RECIPES.get(config.train.recipe or "").stages_for(row.modality)
+    last = dataclasses.replace(every[-1], epochs=config.train.epochs or every[-1].epochs, learning_rate=_peak(config, row, every[-1]))
     rules = config.train.freeze_rules or parse(config.train.unfreeze or "none", stage_names)
     earlier = [(stage, parse(stage.unfreeze, stage_names)) for stage in every[:-1]]
     factor = (config.train.batch_size / BATCH) ** EXPONENTS[config.train.scale_learning_rate]
