@@ -31,17 +31,6 @@ import tensorflow as tf  # noqa: E402
 tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 3)
 
 
-# The zoo's modules share a run that takes a minute; those of training take long for their number, and are to be begun early.
-TOGETHER = ("zoo", "training")
-
-
-def pytest_collection_modifyitems(items):
-    """The tests of a module run in one process, as they share fixtures; so do those of the folders above."""
-    for item in items:
-        folder = item.path.parent.name
-        item.add_marker(pytest.mark.xdist_group(folder if folder in TOGETHER else str(item.path.relative_to(ROOT / "tests"))))
-
-
 @pytest.fixture(scope="session")
 def shared_data():
     """The folder of real data beside the checkout; tests that need it are skipped where it is absent."""
