@@ -110,7 +110,9 @@ class TrainConfig:
     )
     epochs: int | None = key(None, "Passes over the training split, at most (the last stage's).", unset="the recipe's", metavar="N")
     batch_size: int = key(32, "Examples per step, on all devices and workers together.", metavar="N")
-    learning_rate: float | None = key(None, "Peak learning rate (the last stage's).", unset="the recipe's", metavar="X")
+    learning_rate: float | None = key(
+        None, "Peak learning rate (the last stage's).", unset="the recipe's, or the backbone's own where it trains", metavar="X"
+    )
     unfreeze: str | None = key(
         None,
         "What trains besides the head: none, all, last:2 (stages), from:block5, or layer-name patterns.",

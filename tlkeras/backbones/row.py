@@ -114,7 +114,7 @@ class Backbone:
         specials: texts: the tokens put before and behind a text, and the one that fills up, as attributes of the tokenizer.
         fixed_length: texts: whether the answer depends on the filling, so that every text is filled up to one length.
         options: sizes that may be set, with their defaults, for networks that start from random weights.
-        learning_rate: peak with which it is fine-tuned; the recipe's when None.
+        learning_rate: peak with which it is fine-tuned, whatever the recipe; the recipe's when None.
         objective: name in `tlkeras.pretraining.OBJECTIVES`: what it is trained for without labels; classification when empty.
         refuses: format -> why this network cannot be exported to it.
         weights: where its numbers can come from, best first.

@@ -15,7 +15,7 @@ class Stage:
         name: short name, unique in its recipe.
         unfreeze: what trains besides the head, as in `freezing.parse`.
         epochs: passes over the training split, at most.
-        learning_rate: peak of the schedule.
+        learning_rate: peak of the schedule; a backbone whose row has one is trained at its own.
         warmup: fraction of the steps over which the learning rate rises from 0.
         weight_decay: decoupled (AdamW), not on biases and norms.
         keep: weights of the `best` epoch by validation loss, or of the `last` one.
