@@ -16,6 +16,8 @@ from tlkeras import workflow
 from tlkeras.config import RunConfig, read_yaml
 from tlkeras.data import decode
 from tlkeras.errors import ConfigError, DataError, ExportError, OutputError, TrainingDiverged, WeightsUnavailable
+from tlkeras.evaluation import report
+from tlkeras.evaluation.metrics import score
 from tlkeras.inputs import Pictures
 
 SMALL = {"backbone": "mobilenet", "weights": "none", "image_size": 32, "epochs": 2, "batch_size": 16}
@@ -61,6 +63,17 @@ def test_a_run_folder_holds_what_the_design_says(run):
     assert result.run.labels.read_text() == "green\nred\n"
     exports = {"saved_model", "model.tflite", "model.onnx", "manifest.json", "labels.txt", "verification.npz", "client"}
     assert {path.name for path in result.run.exports.iterdir()} == exports
+
+
+@pytest.mark.parametrize("held_out", [{}, {"val_loss": 0.4}], ids=["no-validation", "validation"])
+def test_the_legend_of_the_report_names_the_curves_that_are_drawn(tmp_path, held_out):
+    figures = {"val": score(np.array([], int), np.zeros((0, 2)), "ab"), "test": score(np.array([0, 1]), np.eye(2), "ab")}
+    history = [{"loss": 0.5, **held_out}, {"loss": 0.3, **held_out}]
+    summary, audit = {"stages": [], "exports": {}}, {"counts": {}, "issues": []}
+    config = {"backbone": "cnn", "data": None, "recipe": "full", "seed": 0}
+    report.write(tmp_path / "r.html", summary=summary, config=config, figures=figures, labels="ab", audit=audit, history=history)
+    page = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert page.count("<polyline") == 1 + len(held_out) and ("validation loss" in page) == bool(held_out) and "training loss" in page
 
 
 def test_metrics_have_the_keys_of_the_design(run):

@@ -141,9 +141,9 @@ def _matrix(confusion: np.ndarray, labels: Sequence[str]) -> str:
 
 
 def _curves(history: Sequence[Mapping[str, Any]]) -> str:
-    lines = {name: [row[name] for row in history if name in row] for name in ("loss", "val_loss")}
+    lines = {name: values for name in ("loss", "val_loss") if (values := [row[name] for row in history if name in row])}
     colours = {"loss": "#8a97a8", "val_loss": "#2463b8"}
-    top = max((max(values) for values in lines.values() if values), default=0.0)
+    top = max((max(values) for values in lines.values()), default=0.0)
     if top <= 0 or len(history) < 2:
         return ""
     width, height, left, bottom = 560, 200, 44, 24
