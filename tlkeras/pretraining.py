@@ -340,7 +340,7 @@ def sample(
 
     Raises:
         ZooError: when the entry is no autoencoder.
-        ConfigError: when a code is not two numbers, for the plane of them.
+        ConfigError: when a code is not two numbers, for the plane of them; when the grid has no place for a pair.
     """
     from tlkeras.backbones.weights import read_keras
 
@@ -355,6 +355,10 @@ def sample(
         code = _plane(rows, columns, latent) if plane else np.random.default_rng(seed).normal(size=(rows * columns, latent))
         pixels = decoder.predict(code.astype("float32"), verbose=0)
     else:
+        if rows * columns < 2:
+            raise ConfigError(
+                f"a grid of {rows} x {columns} has no place for a picture beside its reconstruction; expected 2 or more places"
+            )
         pictures = np.asarray(like[: rows * columns // 2], "float32")
         drawn = model.predict(pictures, verbose=0)
         pixels = np.stack([pictures.mean(axis=-1).reshape(len(pictures), -1) / 255, drawn], axis=1).reshape(-1, size * size)

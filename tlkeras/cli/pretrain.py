@@ -91,4 +91,5 @@ def sample(
     zoo = Zoo(root or default_root())
     like = None if data is None else pretraining.pictures_like(name, zoo, data, rows * columns)
     Image.fromarray(pretraining.sample(name, zoo, rows=rows, columns=columns, seed=seed, like=like, plane=plane)).save(out)
-    typer.echo(f"{out}: {rows * columns} pictures" + (", each beside its reconstruction" if data else ""))
+    pairs = None if like is None else min(len(like), rows * columns // 2)
+    typer.echo(f"{out}: {rows * columns} pictures" if pairs is None else f"{out}: {pairs} pictures, each beside its reconstruction")
