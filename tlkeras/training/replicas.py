@@ -23,6 +23,7 @@ import tensorflow as tf
 
 from tlkeras.errors import TrainingError
 from tlkeras.training.multiworker import DistributedModel
+from tlkeras.training.optimizer import dense
 from tlkeras.training.placement import Placement
 
 
@@ -96,7 +97,8 @@ class ReplicaModel(DistributedModel):
         with tf.GradientTape() as tape:
             scores = self._scores(x, told, training=True)
             loss = self.optimizer.scale_loss(self._loss_of_part(y, scores, told))
-        gradients = tape.gradient(loss, self.trainable_weights)
+        found = zip(tape.gradient(loss, self.trainable_weights), self.trainable_weights, strict=True)
+        gradients = [None if gradient is None else dense(gradient, variable) for gradient, variable in found]
         if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
             gradients = _overflowing_together(gradients)
         # The optimiser adds the gradients of all replicas.

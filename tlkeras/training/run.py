@@ -23,6 +23,7 @@ from tlkeras.recipes.registry import Stage
 from tlkeras.startup import tensor_float32
 from tlkeras.training import precision, prefix, replicas
 from tlkeras.training.callbacks import KeepBest, Progress, StopOnNaN
+from tlkeras.training.optimizer import optimizer
 from tlkeras.training.placement import ONE_DEVICE, Placement
 from tlkeras.training.prefix import Sliceable
 
@@ -245,7 +246,7 @@ def _fit(
     steps = math.ceil(len(train[1]) / options.batch_size)
     with placement.scope():
         fitted.compile(
-            optimizer=precision.scaled(optimizer(stage, steps * epochs), fitted),
+            optimizer=precision.scaled(optimizer(stage, steps * epochs, placement), fitted),
             loss=task.head.loss if twin is None else None,
             weighted_metrics=[task.head.metric],
         )
@@ -302,25 +303,6 @@ class History(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self.rows.append({"epoch": epoch + 1, **{name: float(value) for name, value in (logs or {}).items()}})
-
-
-def optimizer(stage: Stage, steps: int) -> keras.optimizers.Optimizer:
-    """Returns AdamW with linear warm-up and cosine decay; biases and norms do not decay.
-
-    Loshchilov & Hutter 2019, Decoupled Weight Decay Regularization, https://arxiv.org/abs/1711.05101.
-    """
-    warmup = int(stage.warmup * steps)
-    schedule: Any = stage.learning_rate
-    if stage.learning_rate > 0:  # CosineDecay divides by the peak
-        schedule = keras.optimizers.schedules.CosineDecay(
-            0.0 if warmup else stage.learning_rate,
-            max(1, steps - warmup),
-            warmup_target=stage.learning_rate if warmup else None,
-            warmup_steps=warmup,
-        )
-    adam = keras.optimizers.AdamW(schedule, weight_decay=stage.weight_decay)
-    adam.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    return adam
 
 
 @contextmanager
