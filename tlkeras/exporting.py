@@ -35,7 +35,7 @@ from tlkeras.export.options import HIGHEST_OPSET
 from tlkeras.export.parity import Samples
 from tlkeras.export.quiet import quiet_converters
 from tlkeras.export.spec import ExportSpec
-from tlkeras.reporting import SILENT, Reporter
+from tlkeras.reporting import AUTO, Reporter, resolve
 from tlkeras.startup import filtered_stderr
 
 SAMPLES = 8  # examples on which every artifact is compared with the model
@@ -86,14 +86,16 @@ class Options:
             raise ConfigError(f"resize is {self.resize!r}; expected stretch, crop or pad")
 
 
-def export_model(model: str | Path | keras.Model, out: str | Path, options: Options, *, reporter: Reporter = SILENT) -> list[Artifact]:
+def export_model(
+    model: str | Path | keras.Model, out: str | Path, options: Options, *, reporter: Reporter | str | None = AUTO
+) -> list[Artifact]:
     """Exports a plain Keras model, or a SavedModel, to verified artifacts.
 
     Args:
         model: a `.keras` or `.h5` file, a SavedModel folder, or a built `keras.Model`.
         out: new or empty folder.
         options: how.
-        reporter: hears of progress.
+        reporter: receives progress; None for silence.
 
     Returns:
         The artifacts.
@@ -102,6 +104,7 @@ def export_model(model: str | Path | keras.Model, out: str | Path, options: Opti
         ConfigError: when the file holds code that is not trusted, or labels do not fit.
         ExportError: when it cannot be read, or an artifact cannot be written; see `tlkeras.export.export`.
     """
+    reporter = resolve(reporter)
     folder = Path(out).expanduser()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OutputError(f"--out {str(out)!r} is not an empty folder, and nothing is overwritten; choose another")
@@ -117,7 +120,7 @@ def export_model(model: str | Path | keras.Model, out: str | Path, options: Opti
     samples, calibration = _parted(graph, examples, options)
     budget = Budget(max_drop=options.max_drop, calibration=calibration, io=options.tflite_io, opset=options.opset)
     try:
-        return export(graph, spec, folder, samples, formats=options.formats, budget=budget, progress=partial(reporter.progress, "export"))
+        return export(graph, spec, folder, samples, formats=options.formats, budget=budget, progress=reporter.pieces("export"))
     finally:
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()

@@ -11,24 +11,22 @@ from typing import Any, Protocol
 import keras
 import numpy as np
 
-from tlkeras import runs
+from tlkeras import preflight, runs
 from tlkeras.backbones.hub import TOKEN_IDS
 from tlkeras.backbones.scratch import SEQUENCE
 from tlkeras.backbones.weights import read_keras
 from tlkeras.config import RunConfig
 from tlkeras.data.examples import Dataset
-from tlkeras.data.sources.columns import Columns
-from tlkeras.data.sources.registry import open_source
-from tlkeras.data.split import SPLITS, split
+from tlkeras.data.split import split
 from tlkeras.data.store import Store
-from tlkeras.data.subset import subset
-from tlkeras.errors import ConfigError, DataError
+from tlkeras.errors import DataError
 from tlkeras.evaluation import metrics
 from tlkeras.evaluation.metrics import Score
 from tlkeras.export.manifest import read_manifest
 from tlkeras.export.read import open_artifact
 from tlkeras.inputs import Inputs, Pictures, Sequences, texts_of
-from tlkeras.reporting import SILENT, Reporter
+from tlkeras.preflight import Chosen
+from tlkeras.reporting import AUTO, SILENT, Reporter, resolve
 from tlkeras.runs import Run
 
 
@@ -150,31 +148,24 @@ class Evaluation:
 
 
 def evaluate(
-    target: str | Path, data: str | Dataset | None = None, *, part: str = "auto", data_dir: str | None = None, reporter: Reporter = SILENT
+    target: str | Path,
+    data: str | Path | Dataset | Chosen | None = None,
+    *,
+    dataset: Dataset | None = None,
+    part: str = "auto",
+    data_dir: str | None = None,
+    reporter: Reporter | str | None = AUTO,
 ) -> Evaluation:
-    """Scores a run, or any artifact in its own runtime.
-
-    Args:
-        target: folder of a run, `.keras` model, or artifact.
-        data: a source; the run's own when None.
-        part: `train`, `val`, `test`, `all`, or `auto`: the test split (else validation) of the run's own source
-            or of a source that has splits, and every example of any other.
-        data_dir: where tensorflow-datasets keeps prepared data.
-
-    Raises:
-        DataError, ConfigError, ExportError: see `errors`.
-    """
-    if part not in ("auto", "all", *SPLITS):
-        raise ConfigError(f"split is {part!r}; expected auto, all, {', '.join(SPLITS)}")
+    """Scores a run or an artifact; arguments, result and errors are those of `tlkeras.evaluate`."""
+    reporter = resolve(reporter)
+    chosen = preflight.to_evaluate(target, data if dataset is None else dataset, part=part, data_dir=data_dir)
     opened = open_target(target)
-    told = runs.read_config(opened.run) if opened.run else None
-    if data is None and told is None:
-        raise ConfigError(f"{str(target)!r} belongs to no run, so there is no source of its own; pass --data SOURCE")
-    chosen = _examples(opened, told, data, part, data_dir, reporter)
-    store, index, part = chosen.store, chosen.index, chosen.part
-    scores = opened.scores(store.inputs[index], progress=partial(reporter.progress, "score"))
+    with reporter.live():
+        examples = _decoded(opened, chosen, part, reporter)
+        store, index = examples.store, examples.index
+        scores = opened.scores(store.inputs[index], progress=partial(reporter.progress, "score"))
     figures = metrics.score(store.y[index], scores, opened.labels)
-    return Evaluation(score=figures, runtime=opened.runtime, data=chosen.name, part=part, skipped=len(store.skipped))
+    return Evaluation(score=figures, runtime=opened.runtime, data=examples.name, part=examples.part, skipped=len(store.skipped))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,49 +178,21 @@ class _Examples:
     name: str
 
 
-def _examples(
-    opened: Target, told: RunConfig | None, data: str | Dataset | None, part: str, data_dir: str | None, reporter: Reporter
-) -> _Examples:
-    """Decodes a source as a model wants it, and picks a part of it.
-
-    Args:
-        opened: the model.
-        told: the config it was made with, or None where that is not known.
-        data: a source; the config's own when None.
-        part: see `evaluate`.
-        data_dir: where tensorflow-datasets keeps prepared data.
-        reporter: hears of progress.
-    """
-    config = told or RunConfig()
-    spec = config.data.source if data is None else data
-    columns = Columns(text=config.data.text_column, label=config.data.label_column)
-    if isinstance(spec, Dataset):
-        dataset = spec
-    else:
-        dataset = open_source(spec, labels=opened.labels, data_dir=data_dir or config.data.data_dir, columns=columns)
-    own = told is not None and not isinstance(spec, Dataset) and _same_source(spec, config.data.source)
-    if own and config.data.limit:
-        dataset = subset(dataset, config.data.limit, config.seed)
+def _decoded(opened: Target, chosen: Chosen, part: str, reporter: Reporter) -> _Examples:
+    """Decodes examples as a model accepts them, and picks a part of them; see `evaluate`."""
+    dataset = chosen.dataset
     store = opened.inputs.materialise(dataset, progress=partial(reporter.progress, "decode"))
-    index, part = _chosen(store, dataset, config if own else None, part)
+    index, part = _chosen(store, dataset, chosen.own, part)
     if not len(index):
         raise DataError(f"{dataset.name} has no examples in its {part} split; choose another with --split")
     return _Examples(store=store, index=index, part=part, name=dataset.name)
 
 
-def held_out(
-    opened: Target, told: RunConfig, data: str | None = None, *, reporter: Reporter = SILENT
-) -> tuple[np.ndarray, np.ndarray, str]:
-    """Returns the held-out pictures of a model's own source (or of another), their classes, and what they are called."""
-    chosen = _examples(opened, told, data, "auto", None, reporter)
-    images, y = np.asarray(chosen.store.inputs[chosen.index]), np.asarray(chosen.store.y[chosen.index])
-    return images, y, f"{chosen.name}, {chosen.part}, {len(y)} examples"
-
-
-def _same_source(one: str | None, other: str | None) -> bool:
-    """Whether two `--data` values mean the same: equal, both the digits, or two ways to write one path."""
-    one, other = one or "digits", other or "digits"
-    return one == other or (Path(one).exists() and Path(one).resolve() == Path(other).resolve())
+def held_out(opened: Target, chosen: Chosen, *, reporter: Reporter = SILENT) -> tuple[np.ndarray, np.ndarray, str]:
+    """Returns held-out inputs, their classes, and what they are called."""
+    examples = _decoded(opened, chosen, "auto", reporter)
+    inputs, y = np.asarray(examples.store.inputs[examples.index]), np.asarray(examples.store.y[examples.index])
+    return inputs, y, f"{examples.name}, {examples.part}, {len(y)} examples"
 
 
 def _chosen(store: Store, dataset: Dataset, own: RunConfig | None, part: str) -> tuple[np.ndarray, str]:

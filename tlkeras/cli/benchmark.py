@@ -33,19 +33,23 @@ def command(
     counts = [int(one) for one in threads.split(",") if one.strip().isdigit() and int(one) > 0]
     if not counts or len(counts) < len(threads.split(",")):
         raise ConfigError(f"threads is {threads!r}; expected numbers such as 1,2")
+    from tlkeras import preflight
+    from tlkeras.zoo.store import Zoo, default_root
+
+    zoo = Zoo(root or default_root())
+    chosen, _ = preflight.to_benchmark(target, data, zoo)
     start_tensorflow()
     from tlkeras import benchmarking
     from tlkeras.export.benchmark import below, parse_floor
     from tlkeras.export.benchmark import plot as draw
-    from tlkeras.zoo.store import Zoo
 
     floors = dict(parse_floor(one) for one in floor)
     screen = Screen(quiet or json_out == "-")
     with screen.live():
         report = benchmarking.benchmark(
             target,
-            data=data,
-            zoo=Zoo(root) if root else None,
+            data=chosen,
+            zoo=zoo,
             formats=[one.strip() for one in formats.split(",") if one.strip()],
             threads=counts,
             reporter=screen,

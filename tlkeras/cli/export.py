@@ -29,6 +29,7 @@ def command(
 
     from tlkeras.cli.screen import Screen, artifacts_table, start_tensorflow
     from tlkeras.errors import ConfigError
+    from tlkeras.preflight import check_calibration
 
     named = None
     if labels is not None:
@@ -36,6 +37,7 @@ def command(
             named = [line for line in Path(labels).expanduser().read_text(encoding="utf-8").split("\n") if line.strip()]
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"cannot read --labels {labels!r}: {error}") from error
+    check_calibration(calibration)
     start_tensorflow()
     from tlkeras import exporting
 

@@ -28,7 +28,7 @@ def _zoo(root: str | None):  # type: ignore[no-untyped-def]
 def publish(
     run: str = typer.Argument(help="Folder of a run.", metavar="RUN"),
     name: str = typer.Option(..., "--name", help="Name of the entry: a-z, 0-9, '.', '_', '-'."),
-    data_licence: str = typer.Option("not told", "--data-licence", help="Licence of the examples, for the card."),
+    data_licence: str | None = typer.Option(None, "--data-licence", help="Licence of the examples, for the card.", show_default=False),
     data_source: str | None = typer.Option(None, "--data-source", help="Where the examples come from, for the card.", show_default=False),
     promote: bool = typer.Option(False, "--promote", help="Make it the stable version."),
     root: str | None = _root(),

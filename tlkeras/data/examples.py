@@ -60,12 +60,14 @@ class Dataset:
         examples: in a fixed order.
         labels: the label map; the index of a label is its class id.
         notes: what was noticed while listing.
+        source: the `--data` value they were read from; None for examples that a Python call passed.
     """
 
     name: str
     examples: tuple[Example, ...]
     labels: tuple[str, ...]
     notes: tuple[Issue, ...] = ()
+    source: str | None = None
 
     @property
     def has_splits(self) -> bool:
