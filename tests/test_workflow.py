@@ -81,7 +81,7 @@ def test_metrics_have_the_keys_of_the_design(run):
     stored = json.loads(result.run.metrics.read_text())
     assert stored == json.loads(json.dumps(result.metrics))
     for split in ("val", "test"):
-        assert set(stored[split]) == {"accuracy", "loss", "macro_f1", "n"} and stored[split]["n"] > 0
+        assert set(stored[split]) == {"accuracy", "loss", "macro_f1", "n", "majority", "never_predicted"} and stored[split]["n"] > 0
     assert stored["timing"]["total"] > 0 and stored["data"]["skipped"] == 1
     for name in result.config.export.formats:
         one = stored["exports"][name]
@@ -161,6 +161,39 @@ def test_a_bad_file_in_predict_is_an_answer_and_the_others_go_on(run, tmp_path):
     (tmp_path / "x.jpg").write_bytes(b"words")
     said = list(workflow.predict(result.run.root, [tmp_path / "x.jpg", tmp_path / "missing.jpg", data / "red" / "1.png"]))
     assert "no picture" in said[0].error and "No such file" in said[1].error and said[2].label in ("red", "green")
+
+
+def test_predictions_have_the_score_of_every_class(run):
+    result, _ = run
+    with result.run.predictions.open() as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        scores = {label: float(row[f"score:{label}"]) for label in ("green", "red")}
+        assert sum(scores.values()) == pytest.approx(1, abs=1e-5) and max(scores, key=scores.get) == row["predicted"]
+        assert float(row["score"]) == max(scores.values())
+
+
+def test_the_report_is_titled_by_the_run_and_holds_no_local_path(run):
+    result, data = run
+    page = result.run.report.read_text()
+    assert f"<title>{result.run.root.name}</title>" in page
+    for path in (result.run.root, data, data.parent, ROOT):
+        assert str(path) not in page
+    assert f"<td>data</td><td>{data.name}</td>" in page
+
+
+def test_the_report_and_the_metrics_show_the_majority_baseline(run):
+    result, _ = run
+    test = result.metrics["test"]
+    assert test["majority"]["accuracy"] >= 0.5
+    assert f"always &#x27;{test['majority']['label']}&#x27; would have {test['majority']['accuracy']:.3f}" in result.run.report.read_text()
+
+
+def test_the_metrics_record_where_the_data_came_from(run):
+    result, data = run
+    assert {name: result.metrics["data"][name] for name in ("source", "kind", "modality")} == {
+        "source": str(data), "kind": "folder", "modality": "image",
+    }  # fmt: skip
 
 
 def test_the_report_stands_alone(run):
