@@ -265,6 +265,7 @@ def test_an_out_folder_that_holds_a_run_is_left_alone(run):
 
 
 def test_an_out_folder_below_a_file_cannot_be_written(tmp_path):
+    photos(tmp_path / "p")
     (tmp_path / "file").write_text("x")
     with pytest.raises(OutputError, match="cannot write to --out"):
         workflow.finetune(told(tmp_path, out=str(tmp_path / "file" / "run")))

@@ -26,7 +26,7 @@ from tlkeras.data import sequences
 from tlkeras.data.examples import Dataset
 from tlkeras.data.sources.registry import open_source
 from tlkeras.data.subset import subset
-from tlkeras.errors import ConfigError, DataError, ZooError
+from tlkeras.errors import ConfigError, ZooError
 from tlkeras.export.export import export
 from tlkeras.export.graph import Graph
 from tlkeras.export.parity import Samples
@@ -189,8 +189,6 @@ def _elbo(row: Backbone, options: Options, dataset: Dataset) -> _Made:
 
 
 def _next_step(row: Backbone, options: Options, dataset: Dataset) -> _Made:
-    if dataset.modality != "sequence":
-        raise DataError(f"{dataset.name} holds {dataset.modality} examples; {row.name} takes sequences")
     told = sequences.described(dataset, None)
     base, features = _base(row, options, data=told)
     predicted = keras.layers.Dense(told["features"], name="next_step")(base.model.output)
@@ -215,8 +213,6 @@ def _next_step(row: Backbone, options: Options, dataset: Dataset) -> _Made:
 
 def _language_model(row: Backbone, options: Options, dataset: Dataset) -> _Made:
     """Each direction predicts the word that it sees next; Peters et al. 2018, https://arxiv.org/abs/1802.05365, section 3.1."""
-    if dataset.modality != "text":
-        raise DataError(f"{dataset.name} holds {dataset.modality} examples; {row.name} takes texts")
     base, features = _base(row, options)
     if base.tokens is None:
         raise ConfigError(f"{row.name} splits no texts, so that it can be no language model")

@@ -15,7 +15,7 @@ from tlkeras import publishing, workflow
 from tlkeras.backbones.registry import BACKBONES
 from tlkeras.cli.main import app as command
 from tlkeras.config import RunConfig
-from tlkeras.errors import ConfigError, DataError
+from tlkeras.errors import ConfigError
 from tlkeras.zoo import load
 from tlkeras.zoo.store import Zoo
 
@@ -198,7 +198,7 @@ def test_options_of_the_other_modality_are_errors(values, message):
 
 def test_texts_for_a_backbone_of_pictures_are_an_error(tmp_path):
     values = {"backbone": "mobilenet_v3_small", "weights": "none", "image_size": 32, "out": str(tmp_path / "run")}
-    with pytest.raises(DataError, match="--backbone bert"):
+    with pytest.raises(ConfigError, match="backbones for texts: bert"):
         workflow.finetune(RunConfig.from_dict(values), dataset=reviews(20))
     assert not (tmp_path / "run").exists()
 
