@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tlkeras.errors import ConfigError, ExportError
-from tlkeras.startup import user_environment
+from tlkeras.startup import child_environment
 
 WORKER = Path(__file__).with_name("bench_worker.py")
 BATCHES = (1, 32)
@@ -100,7 +100,7 @@ class _Process:
             text=True,
             # TensorFlow reads the numbers of threads when it starts; the other runtimes are told when they open the file.
             env={
-                **user_environment(),
+                **child_environment(),
                 "TF_CPP_MIN_LOG_LEVEL": "2",
                 "TF_NUM_INTRAOP_THREADS": str(threads),
                 "TF_NUM_INTEROP_THREADS": str(threads),

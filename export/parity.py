@@ -19,7 +19,7 @@ from tlkeras.errors import ExportError, ExportMismatch
 from tlkeras.export.formats import RUNTIMES, Format
 from tlkeras.export.graph import FEATURES, SCORES, Graph
 from tlkeras.export.spec import Interface
-from tlkeras.startup import user_environment
+from tlkeras.startup import tensor_float32, verification_environment
 
 BATCHES = (1, 2, 3)
 RUNNER = Path(__file__).with_name("runner.py")
@@ -80,15 +80,16 @@ class Verdict:
 
 
 def reference(graph: Graph, samples: Samples, score: np.ndarray | None) -> Reference:
-    """Runs the traced model on the samples; `score` are the split's scores where they are known already."""
+    """Runs the traced model on the samples, in float32 proper; `score` are the split's scores where they are known already."""
     import tensorflow as tf
 
-    given = [tf.constant(samples.inputs[one.name], one.dtype) for one in graph.inputs]
-    outputs = {name: value.numpy() for name, value in graph.network(*given).items()}
-    if samples.score_inputs is not None and len(samples.score_inputs) and score is None:
-        kind = graph.inputs[0].dtype
-        parts = [np.asarray(samples.score_inputs[i : i + 32], kind) for i in range(0, len(samples.score_inputs), 32)]
-        score = np.concatenate([graph.network(tf.constant(part))[SCORES].numpy() for part in parts])
+    with tensor_float32(False):
+        given = [tf.constant(samples.inputs[one.name], one.dtype) for one in graph.inputs]
+        outputs = {name: value.numpy() for name, value in graph.network(*given).items()}
+        if samples.score_inputs is not None and len(samples.score_inputs) and score is None:
+            kind = graph.inputs[0].dtype
+            parts = [np.asarray(samples.score_inputs[i : i + 32], kind) for i in range(0, len(samples.score_inputs), 32)]
+            score = np.concatenate([graph.network(tf.constant(part))[SCORES].numpy() for part in parts])
     return Reference(outputs=outputs, score=score)
 
 
@@ -205,7 +206,7 @@ def run(row: Format, path: Path, samples: Samples, interface: Interface) -> tupl
         folder = Path(name)
         job = folder / "job.json"
         job.write_text(json.dumps(_job(row, path, samples, interface, folder)))
-        environment = {**user_environment(), "TF_CPP_MIN_LOG_LEVEL": "2"}
+        environment = {**verification_environment(), "TF_CPP_MIN_LOG_LEVEL": "2"}
         try:
             done = subprocess.run(
                 [sys.executable, "-I", str(RUNNER), str(job)], capture_output=True, text=True, timeout=TIMEOUT, env=environment, check=False

@@ -1,4 +1,4 @@
-"""How TensorFlow is loaded: with oneDNN, unless the environment says otherwise, and files run as they would elsewhere."""
+"""How TensorFlow is loaded: what tlkeras chooses unless the environment says otherwise, and that files run as they would elsewhere."""
 
 import json
 import os
@@ -7,18 +7,26 @@ import sys
 
 import pytest
 
+CHOSEN = {"TF_ENABLE_ONEDNN_OPTS": "1", "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
 CODE = """
-import json, os
+import json, os, sys
 from tlkeras import startup
 startup.load_tensorflow()
-print(json.dumps([os.environ.get(startup.ONEDNN), startup.user_environment().get(startup.ONEDNN)]))
+print(json.dumps([{name: values.get(name) for name in sys.argv[1:]} for values in (os.environ, startup.user_environment())]))
 """
 
 
-@pytest.mark.parametrize("said,trains,runs", [(None, "1", None), ("0", "0", "0"), ("1", "1", "1")])
-def test_models_train_with_onednn_and_artifacts_run_as_the_environment_says(said, trains, runs):
-    environment = {name: value for name, value in os.environ.items() if name != "TF_ENABLE_ONEDNN_OPTS"}
-    environment |= {} if said is None else {"TF_ENABLE_ONEDNN_OPTS": said}
-    done = subprocess.run([sys.executable, "-c", CODE], env=environment, capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout.splitlines()[-1]) == [trains, runs]
+@pytest.mark.parametrize(
+    ("user", "runs"),
+    [
+        ({}, dict.fromkeys(CHOSEN)),
+        ({"TF_ENABLE_ONEDNN_OPTS": "0", "TF_FORCE_GPU_ALLOW_GROWTH": "false"}, None),
+        ({"TF_ENABLE_ONEDNN_OPTS": "1", "TF_FORCE_GPU_ALLOW_GROWTH": "true"}, None),
+    ],
+    ids=["unset", "off", "on"],
+)
+def test_tensorflow_is_loaded_with_onednn_and_growing_gpu_memory_unless_the_environment_says_otherwise(user, runs):
+    environment = {name: value for name, value in os.environ.items() if name not in CHOSEN} | user
+    done = subprocess.run([sys.executable, "-c", CODE, *CHOSEN], env=environment, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout.splitlines()[-1]) == [user or CHOSEN, runs or user]
     assert done.stderr == ""

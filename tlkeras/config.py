@@ -133,7 +133,12 @@ class TrainConfig:
     scale_learning_rate: str = key(
         "none", "Learning rates with the batch size, from 32 on: none, linear or sqrt.", metavar="none|linear|sqrt"
     )
-    mixed_precision: bool = key(False, "Compute in bfloat16 (CPU, TPU) or float16 (GPU), keep float32 weights.")
+    mixed_precision: bool = key(False, "Compute in bfloat16 (float16 on GPUs older than Ampere), keep float32 weights.")
+    tf32: bool | None = key(
+        None,
+        "Multiply float32 in TF32 while training, on NVIDIA GPUs since Ampere: faster, about 3 digits.",
+        unset="on for one device; off for several, whose losses are those of one",
+    )
     class_weights: bool = key(False, "Weigh classes by inverse frequency.")
 
     def __post_init__(self) -> None:

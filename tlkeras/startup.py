@@ -49,21 +49,26 @@ def filtered_stderr(noise: re.Pattern[str] = KNOWN_NOISE) -> Iterator[None]:
 
 # TensorFlow leaves oneDNN off on processors without AVX-512, where texts and ResNets train faster with it: benchmarks/onednn.py.
 ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
+# Without it a TensorFlow process takes the whole memory of a GPU, and the process that runs an exported model finds none left.
+GROWTH = "TF_FORCE_GPU_ALLOW_GROWTH"
+TF32_OVERRIDE = "NVIDIA_TF32_OVERRIDE"  # 0: NVIDIA's libraries multiply float32 in float32, whatever a program asks for
 _chosen: set[str] = set()  # variables of the environment that are ours, not the user's
 
 
 def load_tensorflow() -> None:
-    """Imports TensorFlow and Keras (about 3 s the first time) with the known start-up noise held back, and with oneDNN.
+    """Imports TensorFlow and Keras (about 3 s the first time) with the known start-up noise held back.
 
-    What the environment says already, such as `TF_ENABLE_ONEDNN_OPTS=0`, holds.
+    oneDNN is switched on and GPU memory grows as it is needed. Values that the environment sets already, such as
+    `TF_ENABLE_ONEDNN_OPTS=0`, are respected.
     """
     if "tensorflow" in sys.modules and "keras" in sys.modules:
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    if ONEDNN not in os.environ:
-        os.environ[ONEDNN] = "1"
-        _chosen.add(ONEDNN)
+    for name, value in ((ONEDNN, "1"), (GROWTH, "true")):
+        if name not in os.environ:
+            os.environ[name] = value
+            _chosen.add(name)
     with filtered_stderr():
         import keras  # noqa: F401
         import tensorflow as tf
@@ -77,3 +82,39 @@ def load_tensorflow() -> None:
 def user_environment() -> dict[str, str]:
     """Returns the environment as it is for TensorFlow outside tlkeras: a file that is exported must run there."""
     return {name: value for name, value in os.environ.items() if name not in _chosen}
+
+
+def child_environment() -> dict[str, str]:
+    """Returns the environment of a process that runs an exported file beside this one.
+
+    It is the user's, but the process takes no more GPU memory than it needs, and sees no GPU where this process hides them.
+    """
+    environment = {GROWTH: "true", **user_environment()}
+    if "tensorflow" in sys.modules:
+        import tensorflow as tf
+
+        if tf.config.list_physical_devices("GPU") and not tf.config.get_visible_devices("GPU"):
+            environment["CUDA_VISIBLE_DEVICES"] = "-1"
+    return environment
+
+
+def verification_environment() -> dict[str, str]:
+    """Returns `child_environment` for a process whose answers are compared with a reference: it multiplies in float32, not in TF32."""
+    return {**child_environment(), TF32_OVERRIDE: "0"}
+
+
+@contextmanager
+def tensor_float32(enabled: bool) -> Iterator[None]:
+    """Sets for a while whether TensorFlow multiplies float32 in TF32, with 10 instead of 23 bits of mantissa.
+
+    NVIDIA GPUs since Ampere do so by default: the outputs of a deep network are then off by about 1e-3 of the largest one, too much to
+    judge an exported model by. Has no effect on other devices.
+    """
+    import tensorflow as tf
+
+    before = tf.config.experimental.tensor_float_32_execution_enabled()
+    tf.config.experimental.enable_tensor_float_32_execution(enabled)
+    try:
+        yield
+    finally:
+        tf.config.experimental.enable_tensor_float_32_execution(before)

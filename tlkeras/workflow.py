@@ -41,6 +41,7 @@ from tlkeras.models import TaskModel
 from tlkeras.reporting import AUTO, Reporter, resolve
 from tlkeras.runs import Run
 from tlkeras.scoring import evaluate, keras_scores, open_target, predict
+from tlkeras.training import precision
 from tlkeras.training import run as training
 from tlkeras.training.placement import Placement, open_placement
 
@@ -138,7 +139,8 @@ def _finetune(config: RunConfig, placement: Placement, run: Run, dataset: Datase
         config = config.updated(max_length=data.inputs.tokens.length)
         data.inputs.tokens.save(run.root / TOKENIZER)
     runs.write_text(run.config, configs.to_yaml(config.to_dict()))
-    runs.write_json(run.environment, runs.environment())
+    numbers = precision.record(task.model, tf32=_tf32(config, placement))
+    runs.write_json(run.environment, {**runs.environment(), **numbers})
     runs.write_labels(run, dataset.labels)
 
     placement.agree("data", lambda: _fingerprint(data))
@@ -157,7 +159,7 @@ def _finetune(config: RunConfig, placement: Placement, run: Run, dataset: Datase
         artifacts = _export(config, task, data, scored, dataset, run, reporter) if placement.chief else []
         gap = precision_gap(task.model, np.asarray(data.store.inputs[:PARITY_SAMPLES], task.model.inputs[0].dtype))
     clock.seconds["total"] = round(time.monotonic() - started, 3)
-    summary = _summary(config, placement, data, scored, trained, artifacts, gap, clock)
+    summary = _summary(config, placement, data, scored, trained, artifacts, gap, clock) | {"precision": numbers}
     summary["data"] |= _provenance(dataset)
     figures = {name: part.figures for name, part in scored.items()}
     report.write(run.report, summary, config.to_dict(), figures, dataset.labels, data.audit.to_dict(), history)
@@ -197,7 +199,7 @@ def build(config: RunConfig, classes: int, dataset: Dataset | None = None) -> Ta
     before = keras.config.dtype_policy()
     try:
         if config.train.mixed_precision:
-            keras.config.set_dtype_policy("mixed_float16" if tf.config.list_physical_devices("GPU") else "mixed_bfloat16")
+            keras.config.set_dtype_policy(precision.mixed_policy())
         return models.build(
             config.model.backbone,
             classes,
@@ -249,12 +251,14 @@ def _inputs(config: RunConfig, dataset: Dataset, task: TaskModel) -> tuple[Input
 def _train(config: RunConfig, placement: Placement, task: TaskModel, data: _Data, run: Run, reporter: Reporter) -> training.Trained:
     if placement.strategy is not None:
         reporter.say(placement.describe())
+    reporter.say(precision.describe(precision.record(task.model, tf32=_tf32(config, placement))))
     options = training.Options(
         batch_size=config.train.batch_size,
         batch_norm=config.train.batch_norm or "frozen",
         augment=config.train.augment,
         patience=config.train.patience,
         seed=config.seed,
+        tf32=_tf32(config, placement),
         class_weights=_class_weights(data.store.y[data.splits.train]) if config.train.class_weights else None,
         checkpoints=run.checkpoints,
         work=run.work,
@@ -272,6 +276,11 @@ def _train(config: RunConfig, placement: Placement, task: TaskModel, data: _Data
             stopped.history,
             f"stopped after {stopped.epochs} epochs; the best weights so far are in {run.model}, and `tlkeras evaluate {run.root}` scores them",
         ) from stopped
+
+
+def _tf32(config: RunConfig, placement: Placement) -> bool:
+    """Whether training may multiply in TF32: as it was asked for, else where no equal losses are promised."""
+    return placement.replicas == 1 if config.train.tf32 is None else config.train.tf32
 
 
 def _class_weights(y: np.ndarray) -> dict[int, float]:

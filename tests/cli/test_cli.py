@@ -13,6 +13,7 @@ from PIL import Image
 
 from tests.conftest import ROOT
 from tlkeras.backbones.registry import BACKBONES
+from tlkeras.cli.check_install import USUAL, _slow
 from tlkeras.config import RunConfig, keys, read_yaml
 
 TINY = ["--backbone", "mobilenet", "--weights", "none", "--image-size", "32", "--epochs", "1", "--limit", "60"]
@@ -186,8 +187,12 @@ def test_ctrl_c_in_mid_training_keeps_the_best_model_so_far(tmp_path):
     assert scored.returncode == 0 and json.loads(scored.stdout)["n"] > 0, scored.stderr
 
 
-def test_check_install_takes_a_tiny_model_through_every_format():
+def test_check_install_takes_a_deep_model_through_every_format_and_names_the_device_and_the_seconds():
     done = tlkeras("check-install")
     assert done.returncode == 0 and "this machine does what tlkeras needs" in done.stdout, done.stderr
-    for name in ("saved_model", "tflite", "onnx", "tensorflow 2"):
-        assert name in done.stdout
+    for name in ("saved_model", "tflite", "onnx", "tensorflow 2", "seconds: build ", "CPU: ", "trained on the CPU"):
+        assert name in done.stdout, name
+
+
+def test_check_install_names_phases_that_took_much_longer_than_usual():
+    assert list(_slow({**USUAL, "decode": 4.1 * USUAL["decode"]}, gpu=False)) == ["decode took 4 s, usual are about 1 s on 2 cores"]

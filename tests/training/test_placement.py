@@ -211,7 +211,7 @@ def test_an_accelerator_that_is_not_here_is_told(text, monkeypatch):
 def test_without_more_devices_auto_is_the_plain_cpu(monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
     if not tf.config.list_physical_devices("GPU"):
-        assert open_placement("auto") == ONE_DEVICE == open_placement("cpu")
+        assert open_placement("auto") == open_placement("cpu") == Placement(name="cpu", devices=("/cpu:0",))
 
 
 def test_every_row_of_placements_opens_by_a_function():

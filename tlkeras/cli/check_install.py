@@ -5,9 +5,13 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.metadata
+import os
 import platform
+import shutil
+import subprocess
 import tempfile
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import typer
@@ -29,7 +33,7 @@ NEEDED = {
 
 
 def command(debug: bool = typer.Option(False, "--debug", help="Show tracebacks.")) -> None:
-    """Train, export and verify a tiny model, and name what is missing."""
+    """Train, export and verify a small model; name what is missing and what is slow."""
     from tlkeras.cli.screen import start_tensorflow
 
     typer.echo(f"python {platform.python_version()} on {platform.platform()}")
@@ -41,7 +45,7 @@ def command(debug: bool = typer.Option(False, "--debug", help="Show tracebacks."
     if missing:
         raise typer.Exit(1)
     _devices()
-    _tiny_run()
+    _trial()
 
 
 def _problem(name: str, module: str) -> str | None:
@@ -58,31 +62,57 @@ def _problem(name: str, module: str) -> str | None:
 
 
 def _devices() -> None:
+    """Prints the processor and each GPU; a GPU of the machine that TensorFlow does not see is named, for it costs most."""
     import tensorflow as tf
 
     gpus = tf.config.list_physical_devices("GPU")
-    typer.echo("devices: CPU" + (f" and {len(gpus)} GPU" if gpus else "; no GPU, which is fine"))
+    for gpu in gpus:
+        details = tf.config.experimental.get_device_details(gpu)
+        capability = ".".join(map(str, details.get("compute_capability", ()))) or "unknown"
+        typer.echo(f"GPU: {details.get('device_name', gpu.name)}, compute capability {capability}")
+    if gpus:
+        return
+    if shutil.which("nvidia-smi") and subprocess.run(["nvidia-smi", "-L"], capture_output=True, check=False).stdout.strip():
+        typer.echo("slow: this machine has an NVIDIA GPU that TensorFlow does not see; pip install 'tensorflow[and-cuda]'", err=True)
+    else:
+        typer.echo(f"CPU: {os.cpu_count()} cores; no GPU, which is fine for frozen backbones")
 
 
-def _tiny_run() -> None:
-    """Trains a small backbone without downloaded weights for an epoch and takes it through every format."""
+def _trial() -> None:
+    """Trains a head on the default backbone, exports and verifies it, and reports what took how long.
+
+    The backbone has its real depth: differences that a device makes (TF32, bfloat16) add up over layers, and a toy would hide them.
+    """
     from tlkeras import workflow
     from tlkeras.cli.screen import Screen, artifacts_table
     from tlkeras.config import RunConfig
 
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        told = {
-            "backbone": "mobilenet",
-            "weights": "none",
-            "image_size": 32,
-            "epochs": 1,
-            "limit": 200,
-            "recipe": "full",
-            "out": str(Path(folder) / "run"),
-        }
+        config = {"image_size": 96, "epochs": 2, "limit": 200, "recipe": "feature-extraction", "out": str(Path(folder) / "run")}
         screen = Screen(quiet=True)
         with screen.live():
-            result = workflow.finetune(RunConfig.from_dict(told), reporter=screen)
+            result = workflow.finetune(RunConfig.from_dict(config), reporter=screen)
     screen.console.print(artifacts_table(result.metrics["exports"]))
-    typer.echo(f"trained, exported and verified a tiny model in {time.monotonic() - started:.0f} s: this machine does what tlkeras needs")
+    timing = {name: seconds for name, seconds in result.metrics["timing"].items() if name != "total"}
+    typer.echo("seconds: " + ", ".join(f"{name} {seconds:.1f}" for name, seconds in timing.items()))
+    numbers = result.metrics["precision"]
+    typer.echo(
+        f"trained on {', '.join(numbers['gpus']) or 'the CPU'}" + (", products in TF32; verified in float32" if numbers["tf32"] else "")
+    )
+    for line in _slow(timing, gpu=bool(numbers["gpus"])):
+        typer.echo(f"slow: {line}", err=True)
+    typer.echo(f"trained, exported and verified a small model in {time.monotonic() - started:.0f} s: this machine does what tlkeras needs")
+
+
+# Seconds of each phase of the trial on 2 cores of a cloud machine, of which a laptop should not need four times as many.
+USUAL = {"build": 2.0, "decode": 1.0, "train": 5.0, "export": 30.0}
+SLOW = 4.0
+
+
+def _slow(timing: Mapping[str, float], *, gpu: bool) -> Iterator[str]:
+    """Yields a line for each phase that took much longer than usual."""
+    for phase, usual in USUAL.items():
+        if timing.get(phase, 0.0) > SLOW * usual:
+            where = "; the first use of a GPU compiles its kernels, a second run is faster" if gpu and phase == "train" else ""
+            yield f"{phase} took {timing[phase]:.0f} s, usual are about {usual:.0f} s on 2 cores{where}"

@@ -61,7 +61,8 @@ def batches(
     """Returns a dataset of (x, y) or (x, y, weights) batches; each pass over it is one epoch.
 
     Order and augmentation of pass number e depend on (seed, e) alone, so two processes see the same. Memory-mapped
-    arrays are read batch by batch; nothing that is given is changed.
+    arrays are read batch by batch; nothing that is given is changed. Images stay uint8, unless they are augmented: the model casts
+    them, on the device that computes, so that a quarter of the bytes travel.
 
     Args:
         x: one array, or several of equal length: pictures uint8 (n, size, size, 3), token ids int32 (n, tokens, …) or float
@@ -123,9 +124,8 @@ def batches(
     )
 
     def finish(given: tuple[tf.Tensor, ...], numbers: tf.Tensor, labels: tf.Tensor, told: tuple[tf.Tensor, ...]) -> tuple[Any, ...]:
-        given = tuple(tf.cast(one, tf.float32) if one.dtype == tf.uint8 else one for one in given)
         if augments:
-            given = (augmentation.augment(given[0], numbers, augment),)
+            given = (augmentation.augment(tf.cast(given[0], tf.float32), numbers, augment),)
         features = given[0] if len(given) == 1 else given
         if share is not None:
             return features, labels, dict(zip(("weight", "row", "size"), told, strict=True))

@@ -25,6 +25,7 @@ from tlkeras.startup import KNOWN_NOISE, filtered_stderr
 
 MEMORY_LIMIT = 2 * 1024**3  # bytes of decoded pictures kept in memory
 THREADS = max(2, min(8, os.cpu_count() or 2))  # reading and decoding overlap; TensorFlow releases Python's lock
+CPU = "/cpu:0"
 EVEN = 0.01  # of 765, between two cells that are equally bright
 SMALL = 32  # pixels, below which a picture has no perceptual hash
 # What TensorFlow prints of a picture that it cannot decode; the exception says the same, and becomes an issue.
@@ -197,19 +198,15 @@ def _allocate(shape: tuple[int, ...], cache_dir: Path | None, memory_limit: int)
 
 
 class Decoder:
-    """Decodes examples into rows of an array, in several threads at once."""
+    """Decodes examples into rows of an array, in several threads at once, on the CPU: its operations are too small for a GPU."""
 
     def __init__(self, size: int, resize: str, channels: int = 3):
         self._channels = channels
         scalar = tf.TensorSpec((), tf.string)
         picture = tf.TensorSpec((None, None, channels), tf.uint8)
         # Traced here and once: threads that meet a function without a trace all make one of their own.
-        self._from_bytes = tf.function(
-            lambda data: decode.decode_and_resize(data, size, resize, channels), autograph=False
-        ).get_concrete_function(scalar)
-        self._from_array = tf.function(lambda image: decode.resize_image(image, size, resize), autograph=False).get_concrete_function(
-            picture
-        )
+        self._from_bytes = _on_cpu(lambda data: decode.decode_and_resize(data, size, resize, channels), scalar)
+        self._from_array = _on_cpu(lambda image: decode.resize_image(image, size, resize), picture)
 
     def read(self, example: Example, into: np.ndarray) -> Reading:
         """Decodes one example; a file that cannot be read gives an issue, never an exception.
@@ -227,14 +224,16 @@ class Decoder:
         return self._read_bytes(example, content, into)
 
     def _read_array(self, array: np.ndarray, into: np.ndarray) -> Reading:
-        into[:] = self._from_array(tf.constant(decode.as_channels(array, self._channels))).numpy()
+        with tf.device(CPU):
+            into[:] = self._from_array(tf.constant(decode.as_channels(array, self._channels))).numpy()
         digest = hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
         # A hash of 8 x 8 cells says nothing about icons: 8 x 8 digits all look alike to it.
         return Reading(sha256=digest, dhash=difference_hash(into) if min(array.shape[:2]) >= SMALL else 0)
 
     def _read_bytes(self, example: Example, content: bytes, into: np.ndarray) -> Reading:
         try:
-            into[:] = self._from_bytes(tf.constant(decode.decodable(content))).numpy()
+            with tf.device(CPU):
+                into[:] = self._from_bytes(tf.constant(decode.decodable(content))).numpy()
         except DataError as error:
             return Reading(bad=Issue(kind=_kind(content), path=example.id, reason=str(error), action="skipped"))
         except tf.errors.OpError as error:
@@ -242,6 +241,16 @@ class Decoder:
             return Reading(bad=Issue(kind="truncated", path=example.id, reason=reason, action="skipped"))
         note = _extension_note(example, example.path, content) if example.path else None
         return Reading(sha256=hashlib.sha256(content).hexdigest(), dhash=difference_hash(into), note=note)
+
+
+def _on_cpu(function: Callable[[tf.Tensor], tf.Tensor], signature: tf.TensorSpec) -> tf.types.experimental.ConcreteFunction:
+    """Returns a function traced once, all of whose operations are placed on the CPU."""
+
+    def placed(value: tf.Tensor) -> tf.Tensor:
+        with tf.device(CPU):  # a device around the call would not hold inside the function
+            return function(value)
+
+    return tf.function(placed, autograph=False).get_concrete_function(signature)
 
 
 def _kind(content: bytes) -> str:

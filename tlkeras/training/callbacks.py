@@ -17,7 +17,12 @@ SAVE_EVERY = 30.0  # seconds between two writes of the best weights; a head is b
 
 
 class StopOnNaN(keras.callbacks.Callback):
-    """Raises `TrainingDiverged`, with advice, at the first batch whose loss is not finite."""
+    """Raises `TrainingDiverged`, with advice, soon after the first batch whose loss is not finite.
+
+    Keras calls it from a thread of its own: a loss that every step waits for would keep a GPU from running ahead.
+    """
+
+    async_safe = True
 
     def __init__(self, learning_rate: float):
         super().__init__()
@@ -26,6 +31,7 @@ class StopOnNaN(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         loss = (logs or {}).get("loss")
         if loss is not None and not math.isfinite(loss):
+            self.model.stop_training = True
             raise TrainingDiverged(
                 f"the loss became {loss} at batch {batch + 1} with learning rate {self.learning_rate:g}; "
                 f"try --learning-rate {self.learning_rate / 10:g}, and look for odd pictures in data_audit.json"
@@ -98,25 +104,31 @@ class Progress(keras.callbacks.Callback):
     def __init__(self, tell: Callable[[int, int, str], None], *, steps: int):
         super().__init__()
         self.tell, self.steps = tell, steps
-        self._done = self._told = 0.0
+        self._epoch = self._done = 0
+        self._told = 0.0
         self._text = ""
 
     @property
     def _all(self) -> int:
         return self.steps * int(self.params["epochs"])
 
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        self._done += 1
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._epoch = epoch
+
+    # At the beginning of a batch, not at its end: there Keras first waits for the figures of the step.
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        self._done = self._epoch * self.steps + batch
         if time.monotonic() - self._told > 0.1:
             self._told = time.monotonic()
-            self.tell(int(self._done), self._all, self._text)
+            self.tell(self._done, self._all, self._text)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._done = (epoch + 1) * self.steps
         logs = logs or {}
         self._text = f"epoch {epoch + 1}/{self.params['epochs']}" + "".join(
             f" {name.replace('_', ' ')} {logs[name]:.3f}" for name in ("loss", "val_loss", "val_accuracy") if name in logs
         )
-        self.tell(int(self._done), self._all, self._text)
+        self.tell(self._done, self._all, self._text)
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         self.tell(self._all, self._all, self._text)

@@ -1,11 +1,12 @@
 """Where the work runs: devices of this machine, or several machines, as `tf.distribute` strategies.
 
 Only training opens a scope: builders, recipes and exporters make and take plain models (see `replicas.py`).
-GPU and TPU placements are tested with parts of a CPU that act as devices; none was run on such hardware.
+GPU and TPU placements are tested with parts of a CPU that act as devices; one NVIDIA GPU was run by hand, a TPU never.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import math
 import os
@@ -33,14 +34,15 @@ class Placement:
     Args:
         name: as it was asked for or chosen.
         strategy: the `tf.distribute` strategy; None for the one device that TensorFlow takes by itself.
-        devices: names of the devices of this process that compute.
+        devices: names of the devices of this process that compute; None: the one that TensorFlow chooses by itself, the first GPU where
+            there is one. Never `""`, which means the CPU once TensorFlow computes eagerly.
         workers: how many processes train together.
         worker: which of them this is; the first one is the chief.
     """
 
     name: str
     strategy: Any = None
-    devices: tuple[str, ...] = ("",)
+    devices: tuple[str | None, ...] = (None,)
     workers: int = 1
     worker: int = 0
 
@@ -75,8 +77,14 @@ class Placement:
         if self.strategy is None:
             return make(None)
         # Batches are sent ahead to accelerators; between parts of a CPU there is nothing to send.
-        ahead = tf.distribute.InputOptions(experimental_fetch_to_device=not all("cpu" in one.lower() for one in self.devices))
+        ahead = tf.distribute.InputOptions(experimental_fetch_to_device=not all("cpu" in (device or "").lower() for device in self.devices))
         return self.strategy.distribute_datasets_from_function(lambda _: make(self.share), options=ahead)
+
+    @property
+    def accelerator(self) -> str | None:
+        """The GPU to send batches ahead to, where one device computes and it is a GPU."""
+        (device, *others) = self.devices
+        return device if self.strategy is None and not others and device and "gpu" in device.lower() else None
 
     def describe(self) -> str:
         """Returns one line for people."""
@@ -206,14 +214,17 @@ def open_auto(number: int | None) -> Placement:
     gpus = len(tf.config.list_physical_devices("GPU"))
     if gpus > 1:
         return open_mirrored(None)
-    return Placement(name="gpu:0" if gpus else "cpu")
+    return open_gpu(None) if gpus else open_cpu(None)
 
 
 def open_cpu(number: int | None) -> Placement:
-    """The CPU: what TensorFlow takes by itself where there is no GPU."""
-    if not tf.config.list_physical_devices("GPU"):
-        return Placement(name="cpu")
-    return _one("/cpu:0", "cpu")
+    """The CPU. GPUs are hidden from this process, so that not even their memory is touched."""
+    if tf.config.get_visible_devices("GPU"):
+        try:
+            tf.config.set_visible_devices([], "GPU")
+        except RuntimeError:  # TensorFlow computes with the GPU already
+            return _one("/cpu:0", "cpu")
+    return Placement(name="cpu", devices=("/cpu:0",))
 
 
 def open_gpu(number: int | None) -> Placement:
@@ -223,7 +234,8 @@ def open_gpu(number: int | None) -> Placement:
     if wanted >= gpus:
         found = f"TensorFlow finds {gpus} GPU{'s' * (gpus > 1)}" if gpus else "TensorFlow finds no GPU"
         raise ConfigError(f"placement is 'gpu:{wanted}' and {found} here; use --placement auto, or install a TensorFlow with GPU support")
-    return Placement(name="gpu:0") if wanted == 0 else _one(f"/gpu:{wanted}", f"gpu:{wanted}")
+    device = f"/gpu:{wanted}"
+    return Placement(name=f"gpu:{wanted}", devices=(device,)) if wanted == 0 else _one(device, f"gpu:{wanted}")
 
 
 def _one(device: str, name: str) -> Placement:
@@ -277,7 +289,7 @@ def open_multiworker(number: int | None) -> Placement:
             "`tlkeras launch --workers 2 -- finetune …` starts two workers here"
         )
     if len(told.addresses) == 1:
-        return Placement(name="multiworker:1")
+        return dataclasses.replace(open_gpu(None) if tf.config.list_physical_devices("GPU") else open_cpu(None), name="multiworker:1")
     os.environ[cluster.VARIABLE] = told.tf_config()  # where SLURM told it, TensorFlow reads it here all the same
     try:
         strategy = tf.distribute.MultiWorkerMirroredStrategy()
@@ -300,5 +312,5 @@ def open_tpu(number: int | None) -> Placement:
     resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=os.environ.get("TPU_NAME", "local"))
     tf.config.experimental_connect_to_cluster(resolver)
     tf.tpu.experimental.initialize_tpu_system(resolver)
-    # What is computed once per example runs on the host, whose TensorFlow functions the TPU does not take as they are.
-    return Placement(name="tpu", strategy=tf.distribute.TPUStrategy(resolver))
+    # What is computed once per example runs on the host, whose TensorFlow functions the TPU does not take unchanged.
+    return Placement(name="tpu", strategy=tf.distribute.TPUStrategy(resolver), devices=("/cpu:0",))

@@ -121,7 +121,7 @@ def compute(
     stores = _allocate(shapes, dtypes, count, folder)
     order = None if lengths is None else np.argsort(lengths[mine], kind="stable")
 
-    def run(start: int, device: str) -> int:
+    def run(start: int, device: str | None) -> int:
         if order is None:
             where: slice | np.ndarray = slice(start, min(start + batch_size, count))
             batch = np.asarray(images[slice(mine.start + start, mine.start + where.stop)], dtype=given.dtype)  # type: ignore[union-attr]
@@ -147,7 +147,7 @@ def compute(
     return [placement.together(store, len(images), into) for store, into in zip(stores, whole, strict=True)]
 
 
-def _on_devices(run: Callable[[int, str], int], starts: Sequence[int], devices: Sequence[str]) -> Iterator[int]:
+def _on_devices(run: Callable[[int, str | None], int], starts: Sequence[int], devices: Sequence[str | None]) -> Iterator[int]:
     """Runs one batch after the other, as many at a time as there are devices; yields what each returns, in order."""
     if len(devices) == 1:
         yield from (run(start, devices[0]) for start in starts)

@@ -14,7 +14,7 @@ in expectation, not digit by digit.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ import tensorflow as tf
 
 from tlkeras.errors import TrainingError
 from tlkeras.training.multiworker import DistributedModel
+from tlkeras.training.optimizer import dense
 from tlkeras.training.placement import Placement
 
 
@@ -96,8 +97,12 @@ class ReplicaModel(DistributedModel):
         with tf.GradientTape() as tape:
             scores = self._scores(x, told, training=True)
             loss = self.optimizer.scale_loss(self._loss_of_part(y, scores, told))
+        found = zip(tape.gradient(loss, self.trainable_weights), self.trainable_weights, strict=True)
+        gradients = [None if gradient is None else dense(gradient, variable) for gradient, variable in found]
+        if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
+            gradients = _overflowing_together(gradients)
         # The optimiser adds the gradients of all replicas.
-        self.optimizer.apply_gradients(zip(tape.gradient(loss, self.trainable_weights), self.trainable_weights, strict=True))
+        self.optimizer.apply_gradients(zip(gradients, self.trainable_weights, strict=True))
         return self.compute_metrics(x, y, scores, sample_weight=told["weight"])
 
     def test_step(self, data: Any) -> dict[str, Any]:
@@ -105,6 +110,18 @@ class ReplicaModel(DistributedModel):
         scores = self._scores(x, told, training=False)
         self._loss_of_part(y, scores, told)
         return self.compute_metrics(x, y, scores, sample_weight=told["weight"])
+
+
+def _overflowing_together(gradients: Sequence[tf.Tensor | None]) -> list[tf.Tensor | None]:
+    """Makes the gradients NaN on every replica when they overflow on any of them.
+
+    Keras skips a step whose gradients are not finite, and looks at those of the first replica only.
+    """
+    finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(gradient)) for gradient in gradients if gradient is not None])
+    context = tf.distribute.get_replica_context()
+    overflows = context.all_reduce(tf.distribute.ReduceOp.SUM, tf.cast(tf.logical_not(finite), tf.float32))
+    poison = tf.where(overflows > 0, float("nan"), 0.0)
+    return [None if gradient is None else gradient + tf.cast(poison, gradient.dtype) for gradient in gradients]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,8 +20,10 @@ from tlkeras.errors import OutOfMemory
 from tlkeras.freezing import Rule
 from tlkeras.models import TaskModel
 from tlkeras.recipes.registry import Stage
-from tlkeras.training import prefix, replicas
+from tlkeras.startup import tensor_float32
+from tlkeras.training import precision, prefix, replicas
 from tlkeras.training.callbacks import KeepBest, Progress, StopOnNaN
+from tlkeras.training.optimizer import optimizer
 from tlkeras.training.placement import ONE_DEVICE, Placement
 from tlkeras.training.prefix import Sliceable
 
@@ -57,6 +59,7 @@ class Options:
     patience: int = 8
     seed: int = 0
     class_weights: Mapping[int, float] | None = None
+    tf32: bool = False  # whether the steps of training may multiply in TF32; features and scores never do
     checkpoints: Path
     work: Path | None = None  # where features larger than memory allows are mapped
     placement: Placement = ONE_DEVICE
@@ -120,7 +123,8 @@ def run(task: TaskModel, stages: Sequence[tuple[Stage, Sequence[Rule]]], parts: 
     """
     results = []
     scores: dict[str, np.ndarray] = {}
-    with options.placement.watched():
+    # Features are kept and compared with what artifacts answer, scores are too: both in float32 proper.
+    with options.placement.watched(), tensor_float32(False):
         for index, (stage, rules) in enumerate(stages):
             result, scores = _run_stage(task, stage, rules, parts, options, last=index == len(stages) - 1)
             results.append(result)
@@ -242,7 +246,9 @@ def _fit(
     steps = math.ceil(len(train[1]) / options.batch_size)
     with placement.scope():
         fitted.compile(
-            optimizer=optimizer(stage, steps * epochs), loss=task.head.loss if twin is None else None, weighted_metrics=[task.head.metric]
+            optimizer=precision.scaled(optimizer(stage, steps * epochs, placement), fitted),
+            loss=task.head.loss if twin is None else None,
+            weighted_metrics=[task.head.metric],
         )
     held_out = len(val[1]) > 0
     best = KeepBest(
@@ -271,7 +277,7 @@ def _fit(
     ]
     # The parts of a twin's batches come without end.
     counted = {} if twin is None else {"steps_per_epoch": steps, "validation_steps": math.ceil(len(val[1]) / CHECKED) or None}
-    with _memory_advice(options.batch_size), _on_interrupt(best, record):
+    with _memory_advice(options.batch_size), _on_interrupt(best, record), tensor_float32(options.tf32):
         fitted.fit(data, validation_data=checks, epochs=epochs, verbose=0, shuffle=False, callbacks=watch, **counted)
     if stage.keep == "best":
         best.restore()
@@ -297,25 +303,6 @@ class History(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self.rows.append({"epoch": epoch + 1, **{name: float(value) for name, value in (logs or {}).items()}})
-
-
-def optimizer(stage: Stage, steps: int) -> keras.optimizers.Optimizer:
-    """Returns AdamW with linear warm-up and cosine decay; biases and norms do not decay.
-
-    Loshchilov & Hutter 2019, Decoupled Weight Decay Regularization, https://arxiv.org/abs/1711.05101.
-    """
-    warmup = int(stage.warmup * steps)
-    schedule: Any = stage.learning_rate
-    if stage.learning_rate > 0:  # CosineDecay divides by the peak
-        schedule = keras.optimizers.schedules.CosineDecay(
-            0.0 if warmup else stage.learning_rate,
-            max(1, steps - warmup),
-            warmup_target=stage.learning_rate if warmup else None,
-            warmup_steps=warmup,
-        )
-    adam = keras.optimizers.AdamW(schedule, weight_decay=stage.weight_decay)
-    adam.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    return adam
 
 
 @contextmanager
