@@ -13,6 +13,7 @@ from tlkeras.data.examples import Dataset, Example, make_dataset
 from tlkeras.data.sources.columns import PATH, Columns
 from tlkeras.data.sources.folder import SPLITS
 from tlkeras.errors import DataError
+from tlkeras.startup import load_tensorflow
 
 PATIENCE = 10  # seconds until a host that does not answer is given up
 
@@ -23,6 +24,7 @@ def open_tfds(spec: str, *, labels: Sequence[str] | None = None, data_dir: str |
     Raises:
         DataError: for an unknown name, a set without image or text and label, or one that cannot be had from here.
     """
+    load_tensorflow()  # tensorflow-datasets would load it without our settings
     builder = _prepared(spec, data_dir)
     features = builder.info.features
     if "image" in features:
