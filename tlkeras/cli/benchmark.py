@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import typer
 
+from tlkeras.cli import complete
+
 
 def command(
-    target: str = typer.Argument(help="Folder of a run, or NAME or NAME/VERSION of an entry of the zoo.", metavar="ENTRY_OR_RUN"),
+    target: str = typer.Argument(
+        help="Folder of a run, or NAME or NAME/VERSION of an entry of the zoo.", metavar="ENTRY_OR_RUN", autocompletion=complete.run_folders
+    ),
     data: str | None = typer.Option(
         None,
         "--data",

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import typer
 
+from tlkeras.cli import complete
+
 
 def command(
     target: str = typer.Argument(
-        help="Folder of a run, a .keras model, or an artifact (SavedModel folder, .tflite, .onnx).", metavar="RUN_OR_ARTIFACT"
+        help="Folder of a run, a .keras model, or an artifact (SavedModel folder, .tflite, .onnx).",
+        metavar="RUN_OR_ARTIFACT",
+        autocompletion=complete.run_folders,
     ),
     files: list[str] = typer.Argument(help="Pictures, or texts.", metavar="FILE_OR_TEXT..."),
     json_out: bool = typer.Option(False, "--json", help="Print one JSON object for each, with the scores of all labels."),
