@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tlkeras import runs, scoring
+from tlkeras import inputs, runs, scoring
 from tlkeras.backbones.weights import read_keras
 from tlkeras.config import RunConfig
 from tlkeras.errors import DataError, ExportError
@@ -20,10 +20,11 @@ from tlkeras.export.benchmark import Candidate, Row, Task
 from tlkeras.export.benchmark import benchmark as measured
 from tlkeras.export.formats import FORMATS
 from tlkeras.export.manifest import interface_of, read_manifest
+from tlkeras.export.runtimes import KERAS
+from tlkeras.prediction import Model, keras_scores, label_map
 from tlkeras.reporting import SILENT, Reporter
+from tlkeras.targets import not_a_target
 from tlkeras.zoo.store import Zoo, default_root, verify_files
-
-KERAS = "keras"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +50,7 @@ def benchmark(
     """Measures every artifact of a run or an entry, side by side.
 
     Args:
-        target: folder of a run, or NAME or NAME/VERSION of an entry.
+        target: folder of a run, or NAME or NAME/VERSION of an entry (also `zoo:NAME`).
         data: source whose held-out examples give the accuracy; the model's own, where that is here, when None.
         zoo: where entries are looked for; `TLKERAS_ZOO`, else `zoo/models`, when None.
         formats: only these; all when empty.
@@ -62,8 +63,14 @@ def benchmark(
     Raises:
         DataError, ZooError, ExportError: when there is no such thing, or it has no artifacts.
     """
-    run = runs.of(Path(target)) if Path(target).is_dir() else None
-    folder, keras_model, manifest = _of_run(run) if run else _of_entry(str(target), zoo or Zoo(default_root()))
+    path = Path(target).expanduser()
+    run = runs.of(path) if path.exists() else None
+    zoo = zoo or Zoo(default_root())
+    name = str(target).removeprefix("zoo:")
+    if path.exists() and name.partition("/")[0] not in zoo.names() and (run is None or path.resolve() not in (run.root, run.exports)):
+        expected = f"the folder of its run, {str(run.root)!r}" if run else "the folder of a run, or NAME or NAME/VERSION of the zoo"
+        raise DataError(not_a_target(path, expected))
+    folder, keras_model, manifest = _of_run(run) if run else _of_entry(name, zoo)
     interface = interface_of(manifest)
     kept = evidence.read(folder, interface)
     candidates = list(_candidates(folder, keras_model, manifest, formats))
@@ -120,9 +127,9 @@ def _scored(
 ) -> tuple[Task, str]:
     """Adds held-out examples, and what the Keras model says of them."""
     model = read_keras(keras_model)
-    scores = partial(scoring.keras_scores, model)
-    inputs = scoring.inputs_of(manifest["metadata"], folder)
-    opened = scoring.Target(scores=scores, runtime=KERAS, inputs=inputs, labels=tuple(manifest["labels"]), run=None)
+    scores = partial(keras_scores, model)
+    taken = inputs.of_metadata(manifest["metadata"], folder)
+    opened = Model(scores=scores, runtime=KERAS, inputs=taken, labels=label_map(manifest["labels"], folder))
     images, y, told = scoring.held_out(opened, config, data, reporter=reporter)
     expected = scores(images, progress=partial(reporter.progress, "score"))
     return replace(task, score_inputs=images, score_expected=expected, score_labels=y), told

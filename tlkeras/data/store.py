@@ -211,15 +211,18 @@ class Decoder:
             picture
         )
 
-    def read(self, example: Example, into: np.ndarray) -> Reading:
+    def read(self, example: Example, into: np.ndarray, content: bytes | None = None) -> Reading:
         """Decodes one example; a file that cannot be read gives an issue, never an exception.
 
         Args:
             example: a file or an array.
             into: uint8 (size, size, channels), filled with the picture.
+            content: of the file, where that is here already.
         """
         if example.array is not None:
             return self._read_array(example.array, into)
+        if content is not None:
+            return self._read_bytes(example, content, into)
         try:
             content = (example.path or Path(example.id)).read_bytes()
         except OSError as error:

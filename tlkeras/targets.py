@@ -1,0 +1,209 @@
+"""Open what a user names: a run, a Keras model, an artifact, or an entry of the zoo."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from tlkeras import inputs, runs
+from tlkeras.backbones.hub import TOKEN_IDS
+from tlkeras.backbones.scratch import SEQUENCE
+from tlkeras.backbones.weights import read_keras
+from tlkeras.config import RunConfig
+from tlkeras.data.formats import sniff
+from tlkeras.errors import DataError, ExportError, close_names
+from tlkeras.export import manifest as manifests
+from tlkeras.export.read import kind_of, open_artifact
+from tlkeras.export.runtimes import KERAS, RUNTIMES, available, choose, plain
+from tlkeras.inputs import Inputs, Pictures, Sequences, texts_of
+from tlkeras.prediction import Model, keras_scores, label_map
+from tlkeras.runs import Run
+from tlkeras.zoo import open as entries
+from tlkeras.zoo.store import Zoo, default_root
+
+ZOO = "zoo:"
+EXPECTED = "the folder of a run, a .keras model of a run, a SavedModel folder, a .tflite or .onnx file, or NAME or NAME/VERSION of the zoo"
+SHOWN = 5  # names listed in a message
+
+
+def load(target: str | Path, *, runtime: str | None = None, zoo: str | Path | None = None) -> Model:
+    """Opens a run, an artifact or an entry of the zoo once, to predict with it many times.
+
+    Args:
+        target: folder of a run, `model.keras` of a run, an artifact (SavedModel folder, `.tflite`, `.onnx`), or an entry of the
+            zoo: `NAME`, `NAME/VERSION`, `zoo:NAME`.
+        runtime: `keras`, `tensorflow`, `litert`, `onnxruntime`, a name that means the same (`saved_model`, `tflite`, `onnx`, …),
+            or a format, for example `tflite-int8`. When None, that of the artifact; Keras for a run, TensorFlow for an entry.
+        zoo: folder of the zoo; `TLKERAS_ZOO`, else `zoo/models`, when None.
+
+    Returns:
+        The model: `.predict(inputs, top_k=…)` answers, `.labels` and `.runtime` say what answers.
+
+    Raises:
+        DataError, ZooError: when there is no such thing.
+        ExportError: when an artifact is damaged, has no manifest beside it, or there is nothing for the runtime.
+
+    Example:
+        ```python
+        model = tlkeras.load("runs/photos")
+        model.predict("holiday/*.jpg", top_k=3)
+        ```
+    """
+    name = str(target)
+    if name.startswith(ZOO):
+        return entries.load(name.removeprefix(ZOO), runtime=runtime, root=zoo)
+    path = Path(target).expanduser()
+    if _is_target(path):
+        return _open(path, runtime)
+    names = Zoo(default_root() if zoo is None else zoo).names()
+    if name.partition("/")[0] in names:
+        return entries.load(name, runtime=runtime, root=zoo)
+    if path.exists():
+        raise DataError(not_a_target(path))
+    near_names = close_names(name.partition("/")[0], names)
+    hint = f"; did you mean the entry {near_names[0]!r}?" if near_names else ""
+    raise DataError(f"no run or artifact {name!r}; expected {EXPECTED}{hint}")
+
+
+open_target = load
+
+
+def _is_target(path: Path) -> bool:
+    """Whether a path can be opened, as far as its names tell."""
+    if path.is_dir():
+        return runs.of(path) is not None or any((path / name).is_file() for name in ("saved_model.pb", manifests.NAME))
+    return path.is_file()
+
+
+def _open(path: Path, runtime: str | None) -> Model:
+    run = runs.of(path)
+    wants_keras = runtime is not None and plain(runtime) == KERAS
+    if run and path.resolve() == run.root:
+        return _keras(run.model, run) if runtime is None or wants_keras else _format(run.exports, run, runtime)
+    if path.suffix == ".keras":
+        if runtime is not None and not wants_keras:
+            raise ExportError(f"{str(path)!r} runs in keras, received the runtime {runtime!r}; name the run or the entry to choose another")
+        return _keras(path, run)
+    if path.is_dir() and not (path / "saved_model.pb").is_file() and (path / manifests.NAME).is_file():
+        return _format(path, run, runtime)
+    try:
+        kind = kind_of(path)
+    except ExportError:
+        raise DataError(not_a_target(path)) from None
+    folder = path if (path / manifests.NAME).is_file() else path.parent
+    if wants_keras and folder == path:
+        return _keras(path / "model.keras", run)
+    return _artifact(path, folder, run, _reader(path, kind, runtime))
+
+
+def _reader(path: Path, kind: str, runtime: str | None) -> str:
+    """Returns what opens an artifact of a kind, where the runtime that was asked for can."""
+    readers = {"saved_model": ("saved_model", "c_api"), "tflite": ("tflite",), "onnx": ("onnx", "openvino")}[kind]
+    if runtime is None:
+        return kind
+    reader = RUNTIMES.get(plain(runtime)).reader if plain(runtime) in RUNTIMES else None
+    if reader not in readers:
+        names = ", ".join(row.name for row in RUNTIMES if row.reader in readers)
+        raise ExportError(f"{str(path)!r} runs in {names}; received the runtime {runtime!r}")
+    return str(reader)
+
+
+def _format(folder: Path, run: Run | None, runtime: str | None) -> Model:
+    """Opens one of the artifacts of a folder."""
+    artifacts = manifests.read_manifest(folder)["artifacts"] if (folder / manifests.NAME).is_file() else {}
+    has_keras = run is not None and run.model.is_file()
+    if not artifacts:
+        what = str(run.root if run else folder)
+        raise ExportError(f"{what!r} has no artifacts, so nothing for the runtime {runtime!r}; {available('', (), keras=has_keras)}")
+    wanted = next(iter(artifacts)) if runtime is None else runtime
+    name, reader = choose(wanted, artifacts, of=repr(str(run.root if run else folder)), keras=has_keras)
+    return _artifact(folder / artifacts[name]["path"], folder, run, reader)
+
+
+def _artifact(path: Path, folder: Path, run: Run | None, reader: str) -> Model:
+    predictor = open_artifact(path, reader)
+    manifest = manifests.read_manifest(folder)
+    return Model(
+        scores=predictor.scores,
+        runtime=predictor.runtime,
+        inputs=inputs.of_metadata(manifest["metadata"], folder),
+        labels=label_map(manifest["labels"], path),
+        run=run,
+    )
+
+
+def _keras(path: Path, run: Run | None) -> Model:
+    if run is None and path.is_file() and (path.parent / manifests.NAME).is_file():  # of an entry
+        manifest = manifests.read_manifest(path.parent)
+        taken, labels = inputs.of_metadata(manifest["metadata"], path.parent), label_map(manifest["labels"], path)
+        return Model(scores=partial(keras_scores, read_keras(path)), runtime=f"keras {keras.__version__}", inputs=taken, labels=labels)
+    if run is None or not path.is_file():
+        raise DataError(f"{str(path)!r} is no model of a run: config.yaml, labels.txt or the model itself are missing")
+    config = runs.read_config(run)
+    model = read_keras(path)
+    return Model(
+        scores=partial(keras_scores, model),
+        runtime=f"keras {keras.__version__}",
+        inputs=_inputs_of_keras(model, config, run),
+        labels=runs.read_labels(run),
+        run=run,
+    )
+
+
+def _inputs_of_keras(model: keras.Model, config: RunConfig, run: Run) -> Inputs:
+    (given,) = model.inputs
+    if given.name == TOKEN_IDS:
+        return texts_of(run.root)
+    if given.name == SEQUENCE:
+        return Sequences(time=int(given.shape[1]), features=int(given.shape[2]))
+    return Pictures(size=int(given.shape[1]), resize=config.data.resize, channels=int(given.shape[3]))
+
+
+# === What is no target ===
+
+
+def not_a_target(path: Path, expected: str = EXPECTED) -> str:
+    """Returns the message for a path that is there, and is no run, artifact or entry: what it is, what was expected."""
+    return f"{str(path)!r} is {_described(path)}; expected {expected}"
+
+
+def _described(path: Path) -> str:
+    if path.is_dir():
+        return _described_folder(path)
+    with path.open("rb") as file:
+        head = file.read(32)
+    image = sniff(head)
+    if not head:
+        return "an empty file"
+    if image:
+        return f"an image ({image.upper()})"
+    kinds: dict[str, Any] = {".h5": "a file of weights", ".pth": "a file of weights", ".safetensors": "a file of weights"}
+    kinds |= {".pt": "a file of weights", ".zip": "an archive; unpack it first", ".gz": "an archive; unpack it first"}
+    return str(kinds.get(path.suffix.lower(), f"a {path.suffix} file" if path.suffix else "a file"))
+
+
+def _described_folder(path: Path) -> str:
+    entries = sorted(path.iterdir())
+    if not entries:
+        return "an empty folder"
+    found = [entry for entry in entries if entry.is_dir() and runs.of(entry) and runs.of(entry) == Run(entry.resolve())]
+    if found:
+        return f"a folder of {len(found)} runs ({_names(found)}); name one of them"
+    zoo = Zoo(path)
+    if zoo.names():
+        return f"a zoo ({', '.join(zoo.names()[:SHOWN])}); pass --zoo {path} and the name of an entry"
+    if runs.Run(path).config.is_file():
+        return "the folder of a run that did not finish (it has no labels.txt)"
+    versions = [entry for entry in entries if entry.name.isdigit() and (entry / "saved_model.pb").is_file()]
+    if versions:
+        return f"an entry with the versions {_names(versions)}; name one of them"
+    if any(entry.suffix == ".keras" or entry.name == "saved_model" for entry in entries):
+        return f"a folder without config.yaml and manifest.json that holds {_names(entries)}"
+    return f"a folder that holds {_names(entries)}"
+
+
+def _names(paths: list[Path]) -> str:
+    return ", ".join(path.name for path in paths[:SHOWN]) + (", …" if len(paths) > SHOWN else "")
