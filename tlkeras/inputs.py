@@ -156,8 +156,10 @@ class Pictures:
 
     def _array(self, array: np.ndarray, name: str) -> Example:
         shape = f"(height, width, {self.channels})"
-        if array.dtype.kind == "f" and array.size and 0 <= array.min() and array.max() <= 1:
-            raise DataError(f"{name} is {array.dtype} from 0 to 1; expected uint8 {shape}: pass (x * 255).round().astype('uint8')")
+        if array.dtype.kind in "fiu" and array.dtype != np.uint8 and array.size and 0 <= array.min() and array.max() <= 255:
+            unit = array.dtype.kind == "f" and array.max() <= 1
+            call = "(x * 255).round().astype('uint8')" if unit else "x.round().astype('uint8')"
+            raise DataError(f"{name} is {array.dtype} from {array.min():g} to {array.max():g}; expected uint8 {shape}: pass {call}")
         if array.dtype != np.uint8 or array.ndim not in (2, 3) or not array.size or not decode.fits(array, self.channels):
             raise DataError(f"{name} is {array.dtype} of shape {array.shape}; expected uint8 {shape}")
         return Example(id=name, label="", array=array)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from tlkeras.inputs import Inputs, Pictures, Sequences, texts_of
 from tlkeras.prediction import Model, keras_scores, label_map
 from tlkeras.runs import Run
 from tlkeras.zoo import open as entries
+from tlkeras.zoo.names import NAME
 from tlkeras.zoo.store import Zoo, default_root
 
 ZOO = "zoo:"
@@ -61,11 +63,9 @@ def load(target: str | Path, *, runtime: str | None = None, zoo: str | Path | No
     names = Zoo(default_root() if zoo is None else zoo).names()
     if name.partition("/")[0] in names:
         return entries.load(name, runtime=runtime, root=zoo)
-    if path.exists():
-        raise DataError(not_a_target(path))
-    near_names = close_names(name.partition("/")[0], names)
-    hint = f"; did you mean the entry {near_names[0]!r}?" if near_names else ""
-    raise DataError(f"no run or artifact {name!r}; expected {EXPECTED}{hint}")
+    if _is_entry(path):
+        return entries.load(path.name, runtime=runtime, root=path.parent)
+    raise DataError(not_a_target(path) if path.exists() else no_target(name, names))
 
 
 open_target = load
@@ -76,6 +76,11 @@ def _is_target(path: Path) -> bool:
     if path.is_dir():
         return runs.of(path) is not None or any((path / name).is_file() for name in ("saved_model.pb", manifests.NAME))
     return path.is_file()
+
+
+def _is_entry(path: Path) -> bool:
+    """Whether a folder is that of an entry of a zoo: it holds versions."""
+    return NAME.fullmatch(path.name) is not None and bool(Zoo(path.parent).versions(path.name))
 
 
 def _open(path: Path, runtime: str | None) -> Model:
@@ -165,6 +170,13 @@ def _inputs_of_keras(model: keras.Model, config: RunConfig, run: Run) -> Inputs:
 # === What is no target ===
 
 
+def no_target(name: str, entries: Iterable[str], expected: str = EXPECTED) -> str:
+    """Returns the message for a name that is nothing at all, with the near names of the zoo."""
+    near_names = close_names(name.partition("/")[0], entries)
+    hint = f"; did you mean the entry {near_names[0]!r}?" if near_names else ""
+    return f"no run, artifact or entry {name!r}; expected {expected}{hint}"
+
+
 def not_a_target(path: Path, expected: str = EXPECTED) -> str:
     """Returns the message for a path that is there, and is no run, artifact or entry: what it is, what was expected."""
     return f"{str(path)!r} is {_described(path)}; expected {expected}"
@@ -191,15 +203,12 @@ def _described_folder(path: Path) -> str:
         return "an empty folder"
     found = [entry for entry in entries if entry.is_dir() and runs.of(entry) and runs.of(entry) == Run(entry.resolve())]
     if found:
-        return f"a folder of {len(found)} runs ({_names(found)}); name one of them"
+        return f"no run itself but holds {'the run' if len(found) == 1 else f'{len(found)} runs:'} {_names(found)}"
     zoo = Zoo(path)
     if zoo.names():
-        return f"a zoo ({', '.join(zoo.names()[:SHOWN])}); pass --zoo {path} and the name of an entry"
+        return f"a zoo with the entries {', '.join(zoo.names()[:SHOWN])}: pass --zoo {path} and the name of one"
     if runs.Run(path).config.is_file():
         return "the folder of a run that did not finish (it has no labels.txt)"
-    versions = [entry for entry in entries if entry.name.isdigit() and (entry / "saved_model.pb").is_file()]
-    if versions:
-        return f"an entry with the versions {_names(versions)}; name one of them"
     if any(entry.suffix == ".keras" or entry.name == "saved_model" for entry in entries):
         return f"a folder without config.yaml and manifest.json that holds {_names(entries)}"
     return f"a folder that holds {_names(entries)}"
