@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from tlkeras import __version__
 from tlkeras.errors import ExportError
-from tlkeras.export.artifact import Artifact
 from tlkeras.export.spec import Interface, Tensor
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # both load TensorFlow
+    from tlkeras.export.artifact import Artifact
     from tlkeras.export.graph import Graph
 
 NAME, LABELS = "manifest.json", "labels.txt"

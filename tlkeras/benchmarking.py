@@ -21,9 +21,9 @@ from tlkeras.export.benchmark import benchmark as measured
 from tlkeras.export.formats import FORMATS
 from tlkeras.export.manifest import interface_of, read_manifest
 from tlkeras.export.runtimes import KERAS
+from tlkeras.lookup import find_whole
 from tlkeras.prediction import Model, keras_scores, label_map
 from tlkeras.reporting import SILENT, Reporter
-from tlkeras.targets import no_target, not_a_target
 from tlkeras.zoo.store import Zoo, default_root, verify_files
 
 
@@ -63,14 +63,9 @@ def benchmark(
     Raises:
         DataError, ZooError, ExportError: when there is no such thing, or it has no artifacts.
     """
-    path = Path(target).expanduser()
-    run = runs.of(path) if path.exists() else None
-    zoo = zoo or Zoo(default_root())
-    name = str(target).removeprefix("zoo:")
-    if name.partition("/")[0] not in zoo.names() and (run is None or path.resolve() not in (run.root, run.exports)):
-        expected = f"the folder of its run, {str(run.root)!r}" if run else "the folder of a run, or NAME or NAME/VERSION of the zoo"
-        raise DataError(not_a_target(path, expected) if path.exists() else no_target(name, zoo.names(), expected))
-    folder, keras_model, manifest = _of_run(run) if run else _of_entry(name, zoo)
+    found = find_whole(target, zoo.root if zoo else None)
+    run = None if found.entry else runs.of(found.path)
+    folder, keras_model, manifest = _of_run(run) if run else _of_entry(str(found.entry), Zoo(found.root or default_root()))
     interface = interface_of(manifest)
     kept = evidence.read(folder, interface)
     candidates = list(_candidates(folder, keras_model, manifest, formats))

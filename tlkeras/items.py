@@ -47,12 +47,12 @@ def items(given: Any, inputs: Inputs, tell: Tell) -> Iterator[Item]:
         tell: hears of files that are skipped.
     """
     for index, one in enumerate(_several(given, inputs)):
-        yield from KINDS[inputs.modality](one, index, inputs, tell)
+        yield from [one] if isinstance(one, Item) else KINDS[inputs.modality](one, index, inputs, tell)
 
 
 def _several(given: Any, inputs: Inputs) -> Iterator[Any]:
     """Yields the parts of a list, or of an array that is a batch."""
-    if isinstance(given, str | bytes | bytearray | Path) or _is_image(given):
+    if isinstance(given, str | bytes | bytearray | Path | Item) or _is_image(given):
         yield given
     elif hasattr(given, "__array__"):
         array = np.asarray(given)
@@ -187,10 +187,10 @@ def standard_input(content: bytes, inputs: Inputs) -> list[Any]:
         expected = "one text per line" if inputs.modality == "text" else f"one path per line, or the bytes of one {inputs.noun} file"
         raise DataError(f"standard input is empty; expected {expected}")
     if inputs.modality != "text" and (content.startswith(NPY) or sniff(content)):
-        return [np.load(io.BytesIO(content), allow_pickle=False) if content.startswith(NPY) else content]
+        return [Item(name="-", value=np.load(io.BytesIO(content), allow_pickle=False) if content.startswith(NPY) else content)]
     try:
         return list(_lines(content, "standard input"))
     except DataError:
         if inputs.modality == "text":
             raise
-        return [content]  # damaged, and named so when it is read
+        return [Item(name="-", value=content)]  # damaged, and named so when it is read

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import keras
 
@@ -14,21 +12,15 @@ from tlkeras.backbones.hub import TOKEN_IDS
 from tlkeras.backbones.scratch import SEQUENCE
 from tlkeras.backbones.weights import read_keras
 from tlkeras.config import RunConfig
-from tlkeras.data.formats import sniff
-from tlkeras.errors import DataError, ExportError, close_names
+from tlkeras.errors import DataError, ExportError
 from tlkeras.export import manifest as manifests
 from tlkeras.export.read import kind_of, open_artifact
 from tlkeras.export.runtimes import KERAS, RUNTIMES, available, choose, plain
 from tlkeras.inputs import Inputs, Pictures, Sequences, texts_of
+from tlkeras.lookup import find, not_a_target
 from tlkeras.prediction import Model, keras_scores, label_map
 from tlkeras.runs import Run
 from tlkeras.zoo import open as entries
-from tlkeras.zoo.names import NAME
-from tlkeras.zoo.store import Zoo, default_root
-
-ZOO = "zoo:"
-EXPECTED = "the folder of a run, a .keras model of a run, a SavedModel folder, a .tflite or .onnx file, or NAME or NAME/VERSION of the zoo"
-SHOWN = 5  # names listed in a message
 
 
 def load(target: str | Path, *, runtime: str | None = None, zoo: str | Path | None = None) -> Model:
@@ -54,33 +46,13 @@ def load(target: str | Path, *, runtime: str | None = None, zoo: str | Path | No
         model.predict("holiday/*.jpg", top_k=3)
         ```
     """
-    name = str(target)
-    if name.startswith(ZOO):
-        return entries.load(name.removeprefix(ZOO), runtime=runtime, root=zoo)
-    path = Path(target).expanduser()
-    if _is_target(path):
-        return _open(path, runtime)
-    names = Zoo(default_root() if zoo is None else zoo).names()
-    if name.partition("/")[0] in names:
-        return entries.load(name, runtime=runtime, root=zoo)
-    if _is_entry(path):
-        return entries.load(path.name, runtime=runtime, root=path.parent)
-    raise DataError(not_a_target(path) if path.exists() else no_target(name, names))
+    found = find(target, zoo)
+    if found.entry is not None:
+        return entries.load(found.entry, runtime=runtime, root=found.root)
+    return _open(found.path, runtime)
 
 
 open_target = load
-
-
-def _is_target(path: Path) -> bool:
-    """Whether a path can be opened, as far as its names tell."""
-    if path.is_dir():
-        return runs.of(path) is not None or any((path / name).is_file() for name in ("saved_model.pb", manifests.NAME))
-    return path.is_file()
-
-
-def _is_entry(path: Path) -> bool:
-    """Whether a folder is that of an entry of a zoo: it holds versions."""
-    return NAME.fullmatch(path.name) is not None and bool(Zoo(path.parent).versions(path.name))
 
 
 def _open(path: Path, runtime: str | None) -> Model:
@@ -165,54 +137,3 @@ def _inputs_of_keras(model: keras.Model, config: RunConfig, run: Run) -> Inputs:
     if given.name == SEQUENCE:
         return Sequences(time=int(given.shape[1]), features=int(given.shape[2]))
     return Pictures(size=int(given.shape[1]), resize=config.data.resize, channels=int(given.shape[3]))
-
-
-# === What is no target ===
-
-
-def no_target(name: str, entries: Iterable[str], expected: str = EXPECTED) -> str:
-    """Returns the message for a name that is nothing at all, with the near names of the zoo."""
-    near_names = close_names(name.partition("/")[0], entries)
-    hint = f"; did you mean the entry {near_names[0]!r}?" if near_names else ""
-    return f"no run, artifact or entry {name!r}; expected {expected}{hint}"
-
-
-def not_a_target(path: Path, expected: str = EXPECTED) -> str:
-    """Returns the message for a path that is there, and is no run, artifact or entry: what it is, what was expected."""
-    return f"{str(path)!r} is {_described(path)}; expected {expected}"
-
-
-def _described(path: Path) -> str:
-    if path.is_dir():
-        return _described_folder(path)
-    with path.open("rb") as file:
-        head = file.read(32)
-    image = sniff(head)
-    if not head:
-        return "an empty file"
-    if image:
-        return f"an image ({image.upper()})"
-    kinds: dict[str, Any] = {".h5": "a file of weights", ".pth": "a file of weights", ".safetensors": "a file of weights"}
-    kinds |= {".pt": "a file of weights", ".zip": "an archive; unpack it first", ".gz": "an archive; unpack it first"}
-    return str(kinds.get(path.suffix.lower(), f"a {path.suffix} file" if path.suffix else "a file"))
-
-
-def _described_folder(path: Path) -> str:
-    entries = sorted(path.iterdir())
-    if not entries:
-        return "an empty folder"
-    found = [entry for entry in entries if entry.is_dir() and runs.of(entry) and runs.of(entry) == Run(entry.resolve())]
-    if found:
-        return f"no run itself but holds {'the run' if len(found) == 1 else f'{len(found)} runs:'} {_names(found)}"
-    zoo = Zoo(path)
-    if zoo.names():
-        return f"a zoo with the entries {', '.join(zoo.names()[:SHOWN])}: pass --zoo {path} and the name of one"
-    if runs.Run(path).config.is_file():
-        return "the folder of a run that did not finish (it has no labels.txt)"
-    if any(entry.suffix == ".keras" or entry.name == "saved_model" for entry in entries):
-        return f"a folder without config.yaml and manifest.json that holds {_names(entries)}"
-    return f"a folder that holds {_names(entries)}"
-
-
-def _names(paths: list[Path]) -> str:
-    return ", ".join(path.name for path in paths[:SHOWN]) + (", …" if len(paths) > SHOWN else "")

@@ -33,10 +33,12 @@ def command(
 
     from tlkeras.cli.screen import Screen, benchmark_tables, start_tensorflow, wide
     from tlkeras.errors import ConfigError
+    from tlkeras.lookup import find_whole
 
     counts = [int(one) for one in threads.split(",") if one.strip().isdigit() and int(one) > 0]
     if not counts or len(counts) < len(threads.split(",")):
         raise ConfigError(f"threads is {threads!r}; expected numbers such as 1,2")
+    find_whole(target, root)  # a mistyped name is found before TensorFlow loads
     start_tensorflow()
     from tlkeras import benchmarking
     from tlkeras.export.benchmark import below, parse_floor

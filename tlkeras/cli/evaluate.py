@@ -26,7 +26,9 @@ def command(
     import json
 
     from tlkeras.cli.screen import Screen, scores_table, start_tensorflow
+    from tlkeras.lookup import find
 
+    find(target)  # a mistyped name is found before TensorFlow loads
     start_tensorflow()
     from tlkeras import workflow
 

@@ -62,7 +62,9 @@ def command(
     if asked.count("-") > 1:
         raise ConfigError("- is given twice; standard input can be read once")
     from tlkeras.cli.screen import start_tensorflow
+    from tlkeras.lookup import find
 
+    find(target, root)  # a mistyped name is found before TensorFlow loads
     start_tensorflow()
     from tlkeras.targets import load
 
