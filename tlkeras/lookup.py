@@ -124,7 +124,7 @@ KINDS = {
 
 
 def _described_folder(path: Path) -> str:
-    entries = sorted(path.iterdir())
+    entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
     if not entries:
         return "an empty folder"
     found = [entry for entry in entries if entry.is_dir() and runs.of(entry) and runs.of(entry) == Run(entry.resolve())]

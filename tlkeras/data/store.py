@@ -28,7 +28,11 @@ THREADS = max(2, min(8, os.cpu_count() or 2))  # reading and decoding overlap; T
 EVEN = 0.01  # of 765, between two cells that are equally bright
 SMALL = 32  # pixels, below which a picture has no perceptual hash
 # What TensorFlow prints of a picture that it cannot decode; the exception says the same, and becomes an issue.
-DECODE_NOISE = re.compile(r"Local rendezvous is aborting with status|^\s*\[\[\{\{node|" + KNOWN_NOISE.pattern)
+# What TensorFlow logs of a damaged file, which is reported by its name anyway.
+DECODE_NOISE = re.compile(
+    r"Local rendezvous is aborting with status|^\s*\[\[\{\{(?:function_)?node|\b(?:png_io|jpeg_mem|jpeg_handle|gif_io)\.cc:|"
+    + KNOWN_NOISE.pattern
+)
 Progress = Callable[[int, int], None]
 
 
@@ -260,7 +264,7 @@ def _short(error: tf.errors.OpError) -> str:
         line.strip() for line in str(error.message).splitlines() if line.strip() and not line.startswith(("Detected at", "Graph execution"))
     ]
     text = next((line for line in lines if "[[" not in line), "the picture is damaged")
-    return text.split(" [Op")[0][:160]
+    return re.sub(r"\{\{function_node [^}]*\}\} ?", "", text).split(" [Op")[0][:160]
 
 
 ENDINGS = {
