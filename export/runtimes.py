@@ -81,7 +81,7 @@ def choose(name: str, artifacts: Iterable[str], *, of: str, keras: bool = True) 
 def available(name: str, artifacts: Iterable[str], *, keras: bool) -> str:
     """Returns what there is instead, for the end of a message: each runtime and each format once."""
     artifacts = list(artifacts)
-    rows = [(row.name, row.formats(artifacts)) for row in RUNTIMES if row.reader in {FORMATS.get(one).reader for one in artifacts}]
+    rows = [(row.name, row.formats(artifacts)) for row in RUNTIMES if row.reader in {FORMATS.get(name).reader for name in artifacts}]
     shown = [KERAS] * keras + [f"{runtime} ({', '.join(formats)})" for runtime, formats in rows if formats]
     near = close_names(plain(name), [*RUNTIMES.names(), *RUNTIMES.aliases()])
     hint = f"did you mean {near[0]!r}? " if near and plain(name) not in RUNTIMES and name not in FORMATS else ""

@@ -63,9 +63,9 @@ def benchmark(
     Raises:
         DataError, ZooError, ExportError: when there is no such thing, or it has no artifacts.
     """
-    found = find_whole(target, zoo.root if zoo else None)
-    run = None if found.entry else runs.of(found.path)
-    folder, keras_model, manifest = _of_run(run) if run else _of_entry(str(found.entry), Zoo(found.root or default_root()))
+    located = find_whole(target, zoo.root if zoo else None)
+    run = None if located.entry else runs.of(located.path)
+    folder, keras_model, manifest = _of_run(run) if run else _of_entry(str(located.entry), Zoo(located.root or default_root()))
     interface = interface_of(manifest)
     kept = evidence.read(folder, interface)
     candidates = list(_candidates(folder, keras_model, manifest, formats))

@@ -38,31 +38,31 @@ class Item:
     error: str | None = None
 
 
-def items(given: Any, inputs: Inputs, tell: Tell) -> Iterator[Item]:
+def items(source: Any, inputs: Inputs, tell: Tell) -> Iterator[Item]:
     """Yields every item.
 
     Args:
-        given: one thing or several, in any iterable: paths, folders, patterns, encoded images, arrays, PIL images, or texts.
+        source: one source or several, in any iterable: paths, folders, patterns, encoded images, arrays, PIL images, or texts.
         inputs: what the model takes.
         tell: hears of files that are skipped.
     """
-    for index, one in enumerate(_several(given, inputs)):
-        yield from [one] if isinstance(one, Item) else KINDS[inputs.modality](one, index, inputs, tell)
+    for index, part in enumerate(_several(source, inputs)):
+        yield from [part] if isinstance(part, Item) else KINDS[inputs.modality](part, index, inputs, tell)
 
 
-def _several(given: Any, inputs: Inputs) -> Iterator[Any]:
+def _several(source: Any, inputs: Inputs) -> Iterator[Any]:
     """Yields the parts of a list, or of an array that is a batch."""
-    if isinstance(given, str | bytes | bytearray | Path | Item) or _is_image(given):
-        yield given
-    elif hasattr(given, "__array__"):
-        array = np.asarray(given)
+    if isinstance(source, str | bytes | bytearray | Path | Item) or _is_image(source):
+        yield source
+    elif hasattr(source, "__array__"):
+        array = np.asarray(source)
         batch = array.dtype.kind in "OUS" or inputs.is_batch(array)
         yield from array.tolist() if batch and array.dtype.kind in "OUS" else array if batch else [array]
-    elif isinstance(given, Iterable):
-        for one in given:
-            yield from _several(one, inputs)
+    elif isinstance(source, Iterable):
+        for part in source:
+            yield from _several(part, inputs)
     else:
-        yield given
+        yield source
 
 
 def _is_image(value: Any) -> bool:
@@ -74,21 +74,21 @@ def _is_image(value: Any) -> bool:
 # === Images and sequences: files ===
 
 
-def _files(given: Any, index: int, inputs: Inputs, tell: Tell) -> Iterator[Item]:
-    if not isinstance(given, str | Path):
-        yield Item(name=f"input {index}", value=bytes(given) if isinstance(given, bytearray) else given)
+def _files(source: Any, index: int, inputs: Inputs, tell: Tell) -> Iterator[Item]:
+    if not isinstance(source, str | Path):
+        yield Item(name=f"input {index}", value=bytes(source) if isinstance(source, bytearray) else source)
         return
-    path = Path(given).expanduser()
+    path = Path(source).expanduser()
     if path.is_dir():
         yield from _folder(path, inputs, tell)
     elif not path.exists() and glob.has_magic(str(path)):
         matches = sorted(glob.glob(str(path), recursive=True))
         if not matches:
-            yield Item(name=str(given), error=f"{given}: no file matches this pattern")
+            yield Item(name=str(source), error=f"{source}: no file matches this pattern")
         for match in matches:
             yield from _folder(Path(match), inputs, tell) if Path(match).is_dir() else [Item(name=match, value=Path(match))]
     else:
-        yield Item(name=str(given), value=path)
+        yield Item(name=str(source), value=path)
 
 
 def _folder(folder: Path, inputs: Inputs, tell: Tell) -> Iterator[Item]:
@@ -110,13 +110,13 @@ def _folder(folder: Path, inputs: Inputs, tell: Tell) -> Iterator[Item]:
 # === Texts ===
 
 
-def _texts(given: Any, index: int, inputs: Inputs, tell: Tell) -> Iterator[Item]:
-    if isinstance(given, Path):
-        yield from _text_file(given.expanduser(), tell)
+def _texts(source: Any, index: int, inputs: Inputs, tell: Tell) -> Iterator[Item]:
+    if isinstance(source, Path):
+        yield from _text_file(source.expanduser(), tell)
         return
-    if isinstance(given, str) and _is_file(given):
-        tell(f"note: {given!r} is a file, and was read as a text; pass --file {given} (in Python, a Path) to read the texts in it")
-    yield Item(name=given if isinstance(given, str) else f"input {index}", value=given)
+    if isinstance(source, str) and _is_file(source):
+        tell(f"note: {source!r} is a file, and was read as a text; pass --file {source} (in Python, a Path) to read the texts in it")
+    yield Item(name=source if isinstance(source, str) else f"input {index}", value=source)
 
 
 def _is_file(text: str) -> bool:

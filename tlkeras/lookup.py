@@ -22,7 +22,7 @@ SHOWN = 5  # names listed in a message
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class Located:
     """What a name means.
 
     Args:
@@ -36,7 +36,7 @@ class Found:
     root: Path | None = None
 
 
-def find(target: str | Path, zoo: str | Path | None = None, expected: str = EXPECTED) -> Found:
+def find(target: str | Path, zoo: str | Path | None = None, expected: str = EXPECTED) -> Located:
     """Finds a run, an artifact or an entry.
 
     Args:
@@ -50,28 +50,28 @@ def find(target: str | Path, zoo: str | Path | None = None, expected: str = EXPE
     name, path = str(target), Path(target).expanduser()
     root = None if zoo is None else Path(zoo)
     if name.startswith(ZOO):
-        return Found(path=path, entry=name.removeprefix(ZOO), root=root)
+        return Located(path=path, entry=name.removeprefix(ZOO), root=root)
     if _can_be_opened(path):
-        return Found(path=path)
+        return Located(path=path)
     names = Zoo(default_root() if root is None else root).names()
     if name.partition("/")[0] in names:
-        return Found(path=path, entry=name, root=root)
+        return Located(path=path, entry=name, root=root)
     if _is_entry(path):
-        return Found(path=path, entry=path.name, root=path.parent)
+        return Located(path=path, entry=path.name, root=path.parent)
     raise DataError(not_a_target(path, expected) if path.exists() else no_target(name, names, expected))
 
 
-def find_whole(target: str | Path, zoo: str | Path | None = None) -> Found:
+def find_whole(target: str | Path, zoo: str | Path | None = None) -> Located:
     """Finds a run or an entry; see `find`.
 
     Raises:
         DataError: also for a part of a run.
     """
-    found = find(target, zoo, WHOLE)
-    run = None if found.entry else runs.of(found.path)
-    if found.entry is None and (run is None or found.path.resolve() not in (run.root, run.exports)):
-        raise DataError(not_a_target(found.path, f"the folder of its run, {str(run.root)!r}" if run else WHOLE))
-    return found
+    located = find(target, zoo, WHOLE)
+    run = None if located.entry else runs.of(located.path)
+    if located.entry is None and (run is None or located.path.resolve() not in (run.root, run.exports)):
+        raise DataError(not_a_target(located.path, f"the folder of its run, {str(run.root)!r}" if run else WHOLE))
+    return located
 
 
 def _can_be_opened(path: Path) -> bool:
@@ -127,9 +127,9 @@ def _described_folder(path: Path) -> str:
     entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
     if not entries:
         return "an empty folder"
-    found = [entry for entry in entries if entry.is_dir() and runs.of(entry) and runs.of(entry) == Run(entry.resolve())]
-    if found:
-        return f"no run itself but holds {'the run' if len(found) == 1 else f'{len(found)} runs:'} {_names(found)}"
+    folders = [entry for entry in entries if entry.is_dir() and runs.of(entry) and runs.of(entry) == Run(entry.resolve())]
+    if folders:
+        return f"no run itself but holds {'the run' if len(folders) == 1 else f'{len(folders)} runs:'} {_names(folders)}"
     zoo = Zoo(path)
     if zoo.names():
         return f"a zoo with the entries {', '.join(zoo.names()[:SHOWN])}: pass --zoo {path} and the name of one"

@@ -134,13 +134,13 @@ def keras_scores(
     model: keras.Model, inputs: np.ndarray, *, batch_size: int = 64, progress: Callable[[int, int], None] | None = None
 ) -> np.ndarray:
     """Returns the scores of images (n, size, size, channels), 0-255, or of token ids (n, tokens), as float32 (n, classes)."""
-    found = [np.empty((0, model.output_shape[-1]), "float32")]
+    parts = [np.empty((0, model.output_shape[-1]), "float32")]
     kind = model.inputs[0].dtype
     for start in range(0, len(inputs), batch_size):
-        found.append(np.asarray(model.predict_on_batch(np.asarray(inputs[start : start + batch_size], kind)), "float32"))
+        parts.append(np.asarray(model.predict_on_batch(np.asarray(inputs[start : start + batch_size], kind)), "float32"))
         if progress:
             progress(min(start + batch_size, len(inputs)), len(inputs))
-    return np.concatenate(found)
+    return np.concatenate(parts)
 
 
 def label_map(labels: Any, path: Path) -> tuple[str, ...]:

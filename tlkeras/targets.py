@@ -46,10 +46,10 @@ def load(target: str | Path, *, runtime: str | None = None, zoo: str | Path | No
         model.predict("holiday/*.jpg", top_k=3)
         ```
     """
-    found = find(target, zoo)
-    if found.entry is not None:
-        return entries.load(found.entry, runtime=runtime, root=found.root)
-    return _open(found.path, runtime)
+    located = find(target, zoo)
+    if located.entry is not None:
+        return entries.load(located.entry, runtime=runtime, root=located.root)
+    return _open(located.path, runtime)
 
 
 open_target = load
@@ -95,8 +95,8 @@ def _format(folder: Path, run: Run | None, runtime: str | None) -> Model:
     if not artifacts:
         what = str(run.root if run else folder)
         raise ExportError(f"{what!r} has no artifacts, so nothing for the runtime {runtime!r}; {available('', (), keras=has_keras)}")
-    wanted = next(iter(artifacts)) if runtime is None else runtime
-    name, reader = choose(wanted, artifacts, of=repr(str(run.root if run else folder)), keras=has_keras)
+    name = next(iter(artifacts)) if runtime is None else runtime
+    name, reader = choose(name, artifacts, of=repr(str(run.root if run else folder)), keras=has_keras)
     return _artifact(folder / artifacts[name]["path"], folder, run, reader)
 
 
@@ -131,9 +131,9 @@ def _keras(path: Path, run: Run | None) -> Model:
 
 
 def _inputs_of_keras(model: keras.Model, config: RunConfig, run: Run) -> Inputs:
-    (given,) = model.inputs
-    if given.name == TOKEN_IDS:
+    (tensor,) = model.inputs
+    if tensor.name == TOKEN_IDS:
         return texts_of(run.root)
-    if given.name == SEQUENCE:
-        return Sequences(time=int(given.shape[1]), features=int(given.shape[2]))
-    return Pictures(size=int(given.shape[1]), resize=config.data.resize, channels=int(given.shape[3]))
+    if tensor.name == SEQUENCE:
+        return Sequences(time=int(tensor.shape[1]), features=int(tensor.shape[2]))
+    return Pictures(size=int(tensor.shape[1]), resize=config.data.resize, channels=int(tensor.shape[3]))

@@ -1,4 +1,4 @@
-"""Model ids of hubs, and files, given where a backbone is expected: which backbone is meant, and where its weights go."""
+"""Model ids of hubs, and files, where a backbone is expected: which backbone is meant, and where its weights go."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ def _near(parts: list[str], rows: Registry[Backbone], presets: dict[str, Backbon
             return [keys[plain]]
         # An id says more than the name does: `vit-base-patch16-224` begins with `vitbase`.
         begins = sorted((key for key in keys if len(key) > 3 and plain.startswith(key)), key=len, reverse=True)[:1]
-        found = list(dict.fromkeys(keys[key] for key in begins or difflib.get_close_matches(plain, keys, n=2, cutoff=0.7)))
-        if found:
-            return found
+        names = list(dict.fromkeys(keys[key] for key in begins or difflib.get_close_matches(plain, keys, n=2, cutoff=0.7)))
+        if names:
+            return names
     return []
 
 

@@ -25,7 +25,7 @@ def command(
         metavar="RUN_OR_ARTIFACT",
         autocompletion=complete.run_folders,
     ),
-    given: list[str] = typer.Argument(
+    files: list[str] = typer.Argument(
         None, help="Files, folders, patterns or texts; - reads standard input.", metavar="FILE_OR_TEXT...", show_default=False
     ),
     file: list[str] = typer.Option(
@@ -56,10 +56,10 @@ def command(
 
     from tlkeras.errors import ConfigError
 
-    asked: list[Any] = [*(given or []), *(Path(one) for one in file)]
-    if not asked:
+    sources: list[Any] = [*(files or []), *(Path(path) for path in file)]
+    if not sources:
         raise ConfigError("nothing to predict; pass files, folders or texts, --file FILE with texts, or - to read standard input")
-    if asked.count("-") > 1:
+    if sources.count("-") > 1:
         raise ConfigError("- is given twice; standard input can be read once")
     from tlkeras.cli.screen import start_tensorflow
     from tlkeras.lookup import find
@@ -72,7 +72,7 @@ def command(
     if file and model.inputs.modality != "text":
         raise ConfigError(f"--file reads texts, and {target} takes {model.inputs.noun}s; pass their paths, or - with one path per line")
     failed = 0
-    listed = _with_standard_input(asked, model.inputs)
+    listed = _with_standard_input(sources, model.inputs)
     count = top_k if json_out else top_k or 1
     for answer in model.predict_each(listed, top_k=count, tell=lambda text: typer.echo(text, err=True)):
         if answer.error is not None:
@@ -86,18 +86,18 @@ def command(
         raise typer.Exit(1)
 
 
-def _with_standard_input(asked: list[Any], inputs: Any) -> list[Any]:
-    """Returns what is asked about, with what standard input holds in the place of -."""
+def _with_standard_input(sources: list[Any], inputs: Any) -> list[Any]:
+    """Returns what to predict, with what standard input holds in the place of -."""
     import sys
 
     from tlkeras.items import standard_input
 
     listed: list[Any] = []
-    for one in asked:
-        listed += standard_input(sys.stdin.buffer.read(), inputs) if one == "-" else [one]
+    for source in sources:
+        listed += standard_input(sys.stdin.buffer.read(), inputs) if source == "-" else [source]
     return listed
 
 
 def _one_line(text: str) -> str:
     """Returns a text without line breaks and tabs, which separate answers and their parts."""
-    return " ".join(text.split()) if any(one in text for one in "\n\r\t") else text
+    return " ".join(text.split()) if any(mark in text for mark in "\n\r\t") else text

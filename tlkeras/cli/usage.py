@@ -132,7 +132,7 @@ class Group(_OneLine, TyperGroup):
         words = {**{key: target for key, target in COMMANDS.items() if target.split()[0] in visible}, **{key: key for key in visible}}
         meant = meant or list(dict.fromkeys(words[key] for key in close_names(word, words)))
         if meant:
-            return "did you mean " + " or ".join(f"`{ctx.command_path} {one}`" for one in meant) + "?"
+            return "did you mean " + " or ".join(f"`{ctx.command_path} {name}`" for name in meant) + "?"
         return f"the commands are {', '.join(visible)}"
 
 
