@@ -12,7 +12,7 @@ from tlkeras import __version__
 from tlkeras.errors import ExportError
 from tlkeras.export.spec import Interface, Tensor
 
-if TYPE_CHECKING:  # what loads TensorFlow: reading a manifest does not
+if TYPE_CHECKING:  # both load TensorFlow
     from tlkeras.export.artifact import Artifact
     from tlkeras.export.graph import Graph
 

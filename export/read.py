@@ -60,8 +60,12 @@ def kind_of(path: Path) -> str:
     raise ExportError(f"{str(path)!r} is no artifact; expected a SavedModel folder, a .tflite or an .onnx file")
 
 
-def open_artifact(path: str | Path) -> Predictor:
+def open_artifact(path: str | Path, reader: str | None = None) -> Predictor:
     """Opens a classifier that tlkeras exported.
+
+    Args:
+        path: of the artifact.
+        reader: name in `runner.READERS`; that of its kind when None.
 
     Raises:
         ExportError: when it is no artifact, is damaged, or takes something else than one square picture, token ids or a sequence.
@@ -71,7 +75,7 @@ def open_artifact(path: str | Path) -> Predictor:
     try:
         with filtered_stderr(re.compile(r"Created TensorFlow Lite XNNPACK delegate|" + KNOWN_NOISE.pattern)):
             name, shape, integers = INPUTS[kind](path)
-            call, runtime = runner.READERS[kind](str(path), [name])
+            call, runtime = runner.READERS[reader or kind](str(path), [name])
             takes = "int32" if integers else "float32"
             if len(shape) in (2, 3, 4):  # the first call prints too
                 call({name: np.ones((1, *(side if isinstance(side, int) and side > 1 else 4 for side in shape[1:])), takes)})

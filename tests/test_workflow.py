@@ -318,7 +318,7 @@ def test_an_artifact_without_its_manifest_says_what_is_missing(run, tmp_path):
 
 
 def test_a_target_that_is_not_there_is_an_error(tmp_path):
-    with pytest.raises(DataError, match="no run or artifact"):
+    with pytest.raises(DataError, match="no run, artifact or entry"):
         workflow.evaluate(tmp_path / "nothing")
 
 

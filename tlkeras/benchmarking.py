@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tlkeras import preflight, runs, scoring
+from tlkeras import inputs, preflight, runs, scoring
 from tlkeras.backbones.weights import read_keras
 from tlkeras.data.examples import Dataset
 from tlkeras.errors import DataError, ExportError
@@ -20,11 +20,12 @@ from tlkeras.export.benchmark import Candidate, Row, Task
 from tlkeras.export.benchmark import benchmark as measured
 from tlkeras.export.formats import FORMATS
 from tlkeras.export.manifest import interface_of, read_manifest
+from tlkeras.export.runtimes import KERAS
+from tlkeras.lookup import find_whole
+from tlkeras.prediction import Model, keras_scores, label_map
 from tlkeras.preflight import Chosen
 from tlkeras.reporting import AUTO, Reporter, resolve
 from tlkeras.zoo.store import Zoo, default_root, verify_files
-
-KERAS = "keras"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +53,7 @@ def benchmark(
     """Measures every artifact of a run or an entry, side by side.
 
     Args:
-        target: folder of a run, or NAME or NAME/VERSION of an entry.
+        target: folder of a run, or NAME or NAME/VERSION of an entry (also `zoo:NAME`).
         data: source whose held-out examples give the accuracy; the model's own, where that is here, when None.
         dataset: examples that give the accuracy, for example `from_arrays(x, y)`.
         zoo: where entries are looked for; `TLKERAS_ZOO`, else `zoo/models`, when None.
@@ -66,10 +67,11 @@ def benchmark(
     Raises:
         DataError, ZooError, ExportError: when there is no such thing, or it has no artifacts.
     """
-    reporter, zoo = resolve(reporter), zoo or Zoo(default_root())
-    chosen, unmeasured = preflight.to_benchmark(target, data if dataset is None else dataset, zoo)
-    run = runs.of(Path(target)) if Path(target).is_dir() else None
-    folder, keras_model, manifest = _of_run(run) if run else _of_entry(str(target), zoo)
+    reporter = resolve(reporter)
+    located = find_whole(target, zoo.root if zoo else None)
+    chosen, unmeasured = preflight.to_benchmark(located, data if dataset is None else dataset)
+    run = None if located.entry else runs.of(located.path)
+    folder, keras_model, manifest = _of_run(run) if run else _of_entry(str(located.entry), Zoo(located.root or default_root()))
     interface = interface_of(manifest)
     kept = evidence.read(folder, interface)
     candidates = list(_candidates(folder, keras_model, manifest, formats))
@@ -121,13 +123,12 @@ def _scored(
 ) -> tuple[Task, str]:
     """Adds held-out examples, and what the Keras model says of them."""
     model = read_keras(keras_model)
-    scores = partial(scoring.keras_scores, model)
-    opened = scoring.Target(
-        scores=scores, runtime=KERAS, inputs=scoring.inputs_of(manifest["metadata"], folder), labels=tuple(manifest["labels"]), run=None
-    )
-    inputs, y, measured_on = scoring.held_out(opened, chosen, reporter=reporter)
-    expected = scores(inputs, progress=partial(reporter.progress, "score"))
-    return replace(task, score_inputs=inputs, score_expected=expected, score_labels=y), measured_on
+    scores = partial(keras_scores, model)
+    accepted = inputs.of_metadata(manifest["metadata"], folder)
+    opened = Model(scores=scores, runtime=KERAS, inputs=accepted, labels=label_map(manifest["labels"], folder))
+    held_out, y, measured_on = scoring.held_out(opened, chosen, reporter=reporter)
+    expected = scores(held_out, progress=partial(reporter.progress, "score"))
+    return replace(task, score_inputs=held_out, score_expected=expected, score_labels=y), measured_on
 
 
 def keras_reader(path: str, names: list[str], threads: int | None = None) -> tuple[Callable[..., dict[str, np.ndarray]], str]:

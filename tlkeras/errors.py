@@ -101,10 +101,15 @@ class MissingPackage(TlkerasError, ImportError):
     """An optional package is not installed."""
 
 
+def close_names(name: str, known: Iterable[str]) -> list[str]:
+    """Returns the known names that a name was probably meant to be, the closest first; at most three."""
+    return difflib.get_close_matches(name, sorted(known), n=3, cutoff=0.6)
+
+
 def near(name: str, known: Iterable[str]) -> str:
     """Returns the end of a message about `name`: the names close to it, or the known ones when few."""
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
+    close = close_names(name, names)
     if close:
         return "did you mean " + " or ".join(repr(one) for one in close) + "?"
     shown = ", ".join(names[:12])

@@ -18,10 +18,13 @@ from tlkeras.data.sources.registry import DEFAULT, PASSED, is_passed, kind_of, o
 from tlkeras.data.split import SPLITS
 from tlkeras.data.subset import subset
 from tlkeras.errors import ConfigError, DataError
-from tlkeras.export.manifest import read_manifest
-from tlkeras.zoo.store import Zoo
+from tlkeras.export.manifest import NAME, read_manifest
+from tlkeras.lookup import Located, not_a_target
+from tlkeras.lookup import find as find_target
+from tlkeras.zoo.store import Zoo, default_root
 
 USES_DIGITS = "no data named: using scikit-learn's 1,797 handwritten digits"
+NO_CLASSIFIER = "the model is no classifier"
 NAMED = 4  # backbones that an error names
 NOUNS = {"image": "images", "text": "texts", "sequence": "sequences"}
 
@@ -164,7 +167,9 @@ def to_evaluate(
         raise ConfigError(f"split is {part!r}; expected auto, all, {', '.join(SPLITS)}")
     if isinstance(data, Chosen):
         return data
-    config, labels = config_and_labels(target)
+    config, labels = _trained_with(find_target(target))
+    if not labels:
+        raise DataError(f"{str(target)!r}: {NO_CLASSIFIER}, so there is nothing to score")
     return examples_for(config, labels, data, data_dir=data_dir)
 
 
@@ -200,27 +205,21 @@ def examples_for(
     return Chosen(dataset=limited(own, dataset) if own else dataset, own=own)
 
 
-def to_benchmark(target: str | Path, data: str | Path | Dataset | Chosen | None, zoo: Zoo) -> tuple[Chosen | None, str | None]:
+def to_benchmark(located: Located, data: str | Path | Dataset | Chosen | None) -> tuple[Chosen | None, str | None]:
     """Opens the examples that give the accuracy of a run or an entry of the zoo; without any, says why.
 
     Args:
-        target: folder of a run, or NAME or NAME/VERSION of an entry.
+        located: the run or the entry.
         data: a source or examples; the model's own, where they are here, when None.
-        zoo: where entries are looked for.
 
     Raises:
-        DataError, ZooError: when the target, or data that is named, cannot be used.
+        DataError, ZooError: when the entry, or data that is named, cannot be used.
     """
     if isinstance(data, Chosen):
         return data, None
-    run = runs.of(Path(target)) if Path(target).is_dir() else None
-    if run:
-        config, labels = runs.read_config(run), runs.read_labels(run)
-    else:
-        manifest = zoo.get(str(target)).manifest
-        config, labels = RunConfig.from_dict(manifest["config"]), tuple(manifest["labels"] or ())
+    config, labels = _trained_with(located)
     if not labels:
-        return None, "the model is no classifier"
+        return None, NO_CLASSIFIER
     if data is not None:
         return examples_for(config, labels, data), None
     try:
@@ -269,24 +268,20 @@ def same_source(first: str | None, second: str | None) -> bool:
     return first == second or (Path(first).exists() and Path(first).resolve() == Path(second).resolve())
 
 
-def config_and_labels(target: str | Path) -> tuple[RunConfig | None, tuple[str, ...]]:
-    """Reads what a run, a model of a run or an artifact was trained with, and its label map, without opening the model.
-
-    Raises:
-        DataError: when there is no such thing.
-        ExportError: when an artifact has no manifest beside it.
-    """
-    path = Path(target).expanduser()
-    if not path.exists():
-        raise DataError(
-            f"no run or artifact {str(target)!r}; expected the folder of a run, a .keras model, a SavedModel folder, a .tflite or an .onnx file"
-        )
-    run = runs.of(path)
+def _trained_with(located: Located) -> tuple[RunConfig | None, tuple[str, ...]]:
+    """Reads what a model was trained with, where that is known, and its label map, without opening the model."""
+    if located.entry is not None:
+        manifest = Zoo(located.root or default_root()).get(located.entry).manifest
+        return RunConfig.from_dict(manifest["config"]), tuple(manifest["labels"] or ())
+    run = runs.of(located.path)
     if run:
         return runs.read_config(run), runs.read_labels(run)
-    if path.suffix == ".keras":
-        raise DataError(f"{str(path)!r} is no model of a run: config.yaml, labels.txt or the model itself are missing")
-    return None, tuple(read_manifest(path.parent)["labels"])
+    folder = located.path if (located.path / NAME).is_file() else located.path.parent
+    if located.path.suffix == ".keras" and not (folder / NAME).is_file():
+        raise DataError(not_a_target(located.path))
+    manifest = read_manifest(folder)
+    config = manifest.get("config")  # of an entry
+    return None if config is None else RunConfig.from_dict(config), tuple(manifest["labels"] or ())
 
 
 # === Examples to calibrate on ===

@@ -26,7 +26,7 @@ from tlkeras.export.parity import Samples
 from tlkeras.reporting import AUTO, Reporter, resolve
 from tlkeras.runs import Run
 from tlkeras.zoo import serving
-from tlkeras.zoo.card import card, given_name
+from tlkeras.zoo.card import card, encoded_input
 from tlkeras.zoo.recipe import EntryRecipe
 from tlkeras.zoo.store import MANIFEST, Entry, Zoo
 
@@ -99,22 +99,23 @@ def _fill(folder: Path, *, run: Run, exported: Mapping[str, Any], name: str, con
             shutil.copy2(path, folder / path.name)
     shutil.copy2(run.model, folder / run.model.name)
     kept = evidence.read(run.exports, interface_of(exported))
-    serving.write_warmup(folder, warmup_requests(kept.samples, given_name(content)))
+    serving.write_warmup(folder, warmup_requests(kept.samples, encoded_input(content)))
     (folder / "README.md").write_text(card(name, content), encoding="utf-8")
     return content
 
 
-def warmup_requests(samples: Samples, given: str) -> list[serving.Request]:
+def warmup_requests(samples: Samples, encoded: str | None) -> list[serving.Request]:
     """Returns requests made from real examples: one and several, encoded and as tensors.
 
     Args:
         samples: the examples.
-        given: what the signatures call encoded examples.
+        encoded: what the signatures call encoded examples; None where they take tensors only.
     """
-    several = len(samples.encoded)
-    requests: list[serving.Request] = [("predict_tensor", {name: array[:n] for name, array in samples.inputs.items()}) for n in (1, 3)]
-    for count in sorted({1, several} - {0}):
-        requests += [(signature, {given: list(samples.encoded[:count])}) for signature in ("serving_default", "embed")]
+    tensors = ["predict_tensor"] if encoded else ["predict_tensor", "serving_default"]
+    parts = [{name: array[:n] for name, array in samples.inputs.items()} for n in (1, 3)]
+    requests: list[serving.Request] = [(signature, part) for signature in tensors for part in parts]
+    for count in sorted({1, len(samples.encoded)} - {0}) if encoded and samples.encoded else ():
+        requests += [(signature, {encoded: list(samples.encoded[:count])}) for signature in ("serving_default", "embed")]
     return requests
 
 

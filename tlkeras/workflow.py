@@ -38,9 +38,11 @@ from tlkeras.export.parity import Samples
 from tlkeras.export.spec import ExportSpec
 from tlkeras.inputs import TOKENIZER, Inputs, Pictures, Sequences, Texts, bert_vocabulary
 from tlkeras.models import TaskModel
+from tlkeras.prediction import keras_scores
 from tlkeras.reporting import AUTO, Reporter, resolve
 from tlkeras.runs import Run
-from tlkeras.scoring import evaluate, keras_scores, open_target, predict
+from tlkeras.scoring import evaluate, predict
+from tlkeras.targets import open_target
 from tlkeras.training import precision
 from tlkeras.training import run as training
 from tlkeras.training.placement import Placement, open_placement

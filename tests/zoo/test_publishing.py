@@ -84,7 +84,9 @@ def test_what_is_no_picture_is_named(published, given):
 
 def test_a_runtime_that_an_entry_lacks_is_told_with_those_it_has(published):
     zoo, _ = published
-    with pytest.raises(ZooError, match="'tflite-fp16'; it has keras, savedmodel, tflite, onnx"):
+    with pytest.raises(
+        ZooError, match=r"'tflite-fp16'; it has keras, tensorflow \(saved_model\), litert \(tflite, tflite-int8\), onnxruntime \(onnx\)$"
+    ):
         load("colours", runtime="tflite-fp16", root=zoo.root)
 
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import typer
 
+from tlkeras.cli import complete
+
 
 def command(
     target: str = typer.Argument(
-        help="Folder of a run, a .keras model, or an artifact (SavedModel folder, .tflite, .onnx).", metavar="RUN_OR_ARTIFACT"
+        help="Folder of a run, a .keras model, or an artifact (SavedModel folder, .tflite, .onnx).",
+        metavar="RUN_OR_ARTIFACT",
+        autocompletion=complete.run_folders,
     ),
     data: str | None = typer.Option(
         None, "--data", help="Source of the examples. [default: the run's own]", show_default=False, metavar="SOURCE"

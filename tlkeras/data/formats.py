@@ -107,6 +107,17 @@ def _as_png(data: bytes, kind: str) -> bytes:
     return buffer.getvalue()
 
 
+def encoded_image(image: Image.Image) -> bytes:
+    """Returns an image of Pillow as an upright PNG, which is then read as any other file is."""
+    image = ImageOps.exif_transpose(image)
+    buffer = io.BytesIO()
+    (image if image.mode in PNG_MODES else _eight_bits(image)).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
+
+
 def _eight_bits(image: Image.Image) -> Image.Image:
     """RGB of 8 bits; 16-bit grey is scaled as TensorFlow scales 16-bit PNG (its upper byte), where Pillow would clip."""
     if image.mode.startswith("I;16"):

@@ -29,7 +29,11 @@ CPU = "/cpu:0"
 EVEN = 0.01  # of 765, between two cells that are equally bright
 SMALL = 32  # pixels, below which a picture has no perceptual hash
 # What TensorFlow prints of a picture that it cannot decode; the exception says the same, and becomes an issue.
-DECODE_NOISE = re.compile(r"Local rendezvous is aborting with status|^\s*\[\[\{\{node|" + KNOWN_NOISE.pattern)
+# What TensorFlow logs of a damaged file, which is reported by its name anyway.
+DECODE_NOISE = re.compile(
+    r"Local rendezvous is aborting with status|^\s*\[\[\{\{(?:function_)?node|\b(?:png_io|jpeg_mem|jpeg_handle|gif_io)\.cc:|"
+    + KNOWN_NOISE.pattern
+)
 Progress = Callable[[int, int], None]
 
 
@@ -208,15 +212,18 @@ class Decoder:
         self._from_bytes = _on_cpu(lambda data: decode.decode_and_resize(data, size, resize, channels), scalar)
         self._from_array = _on_cpu(lambda image: decode.resize_image(image, size, resize), picture)
 
-    def read(self, example: Example, into: np.ndarray) -> Reading:
+    def read(self, example: Example, into: np.ndarray, content: bytes | None = None) -> Reading:
         """Decodes one example; a file that cannot be read gives an issue, never an exception.
 
         Args:
             example: a file or an array.
             into: uint8 (size, size, channels), filled with the picture.
+            content: of the file, where that is here already.
         """
         if example.array is not None:
             return self._read_array(example.array, into)
+        if content is not None:
+            return self._read_bytes(example, content, into)
         try:
             content = (example.path or Path(example.id)).read_bytes()
         except OSError as error:
@@ -266,7 +273,7 @@ def _short(error: tf.errors.OpError) -> str:
         line.strip() for line in str(error.message).splitlines() if line.strip() and not line.startswith(("Detected at", "Graph execution"))
     ]
     text = next((line for line in lines if "[[" not in line), "the picture is damaged")
-    return text.split(" [Op")[0][:160]
+    return re.sub(r"\{\{function_node [^}]*\}\} ?", "", text).split(" [Op")[0][:160]
 
 
 ENDINGS = {

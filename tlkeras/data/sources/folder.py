@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 
 from tlkeras.data.examples import Dataset, Example, Issue, make_dataset
@@ -13,10 +13,10 @@ from tlkeras.errors import DataError
 SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test", "testing": "test"}
 # What operating systems and tools leave in folders.
 JUNK = {"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "__pycache__"}
-PICTURES = {
+PICTURES = frozenset({
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif",
     ".heic", ".heif", ".avif", ".ppm", ".pgm", ".jp2", ".tga", ".ico", "",
-}  # fmt: skip
+})  # fmt: skip
 
 
 def open_folder(spec: str, *, labels: Sequence[str] | None = None, data_dir: str | None = None, columns: Columns | None = None) -> Dataset:
@@ -110,18 +110,31 @@ def _classes(folders: Sequence[Path], root: Path, split: str | None, notes: list
     return found
 
 
-def _pictures(folder: Path, root: Path, notes: list[Issue]) -> Iterator[Path]:
+def listed_files(folder: Path, endings: Set[str] = PICTURES) -> tuple[list[Path], list[Issue]]:
+    """Returns the files of a folder and of the folders inside, in a fixed order, and what was left out (hidden files are not told).
+
+    Args:
+        folder: where.
+        endings: of the files that are meant, in lower case.
+    """
+    notes: list[Issue] = []
+    return list(_pictures(folder, folder, notes, endings)), [note for note in notes if note.kind != "hidden"]
+
+
+def _pictures(folder: Path, root: Path, notes: list[Issue], endings: Set[str] = PICTURES) -> Iterator[Path]:
     for entry in _visible(folder, root, notes):
         if entry.is_dir() and entry.resolve() in (folder.resolve(), *folder.resolve().parents):
             notes.append(Issue(kind="stray-file", path=_id(entry, root), reason="a link to a folder that it lies in", action="ignored"))
         elif entry.is_dir():
-            yield from _pictures(entry, root, notes)
+            yield from _pictures(entry, root, notes, endings)
         elif entry.exists() and not entry.is_file():  # a pipe or a device: opening it could wait for ever
             notes.append(Issue(kind="not-an-image", path=_id(entry, root), reason="no regular file", action="ignored"))
-        elif entry.suffix.lower() in PICTURES:
+        elif entry.suffix.lower() in endings:
             yield entry
         else:
-            notes.append(Issue(kind="not-an-image", path=_id(entry, root), reason=f"{entry.suffix} is no picture format", action="ignored"))
+            kind = "picture format" if endings is PICTURES else f"{' or '.join(sorted(endings))} file"
+            reason = f"{entry.suffix or 'no ending'} is no {kind}"
+            notes.append(Issue(kind="not-an-image", path=_id(entry, root), reason=reason, action="ignored"))
 
 
 def _visible(folder: Path, root: Path, notes: list[Issue]) -> list[Path]:
