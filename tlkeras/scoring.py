@@ -202,7 +202,7 @@ def _examples(
     """
     config = told or RunConfig()
     spec = config.data.source if data is None else data
-    columns = Columns(text=config.data.text_column, label=config.data.label_column)
+    columns = Columns.from_config(config.data)
     if isinstance(spec, Dataset):
         dataset = spec
     else:

@@ -201,7 +201,7 @@ def _open(config: RunConfig, dataset: Dataset | None, reporter: Reporter) -> Dat
 
 def columns(config: RunConfig) -> Columns:
     """Returns which column of a table is what."""
-    return Columns(text=config.data.text_column, label=config.data.label_column)
+    return Columns.from_config(config.data)
 
 
 def _with_splits(config: RunConfig, dataset: Dataset) -> RunConfig:

@@ -60,7 +60,7 @@ def test_T11_a_test_folder_without_a_class_keeps_the_indices_of_training(tmp_pat
         picture(tmp_path / "later" / label / "x.png")
     trained = open_source(str(tmp_path / "train"))
     later = open_source(str(tmp_path / "later"), labels=trained.labels)
-    assert trained.labels == ("1", "10", "2") and later.labels == trained.labels
+    assert trained.labels == ("1", "2", "10") and later.labels == trained.labels
 
 
 def test_a_class_the_model_does_not_know_is_an_error_that_names_near_ones(tmp_path):

@@ -20,7 +20,7 @@ def flag(one: Key) -> inspect.Parameter:
     kind = _flag_type(one)
     name = "--" + one.key.replace("_", "-")
     declared = f"{name}/--no-{one.key.replace('_', '-')}" if kind is bool else name
-    text = f"{one.help} [default: {one.default_text if kind is not bool else 'off'}]"
+    text = f"{one.help} [default: {'off' if one.default is False else one.default_text}]"
     option = typer.Option(None, declared, help=text, show_default=False, metavar=None if kind is bool else one.metavar)
     return inspect.Parameter(one.key, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=kind | None)
 

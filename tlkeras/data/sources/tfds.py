@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from tlkeras.data.examples import Dataset, Example, make_dataset
-from tlkeras.data.sources.columns import PATH, Columns
-from tlkeras.data.sources.folder import SPLITS
+from tlkeras.data.sources.columns import Columns
+from tlkeras.data.split_names import split_of
 from tlkeras.errors import DataError
 
 PATIENCE = 10  # seconds until a host that does not answer is given up
@@ -31,11 +31,12 @@ def open_tfds(spec: str, *, labels: Sequence[str] | None = None, data_dir: str |
             raise DataError(f"{spec!r} has the features {', '.join(features)}; expected image or text, and label")
         label_name = "label"
     else:
-        content, label_name, _ = (columns or Columns()).found(spec, [name for name in features if name != PATH])
+        asked = columns or Columns()
+        content, label_name = asked.text_in(spec, list(features)), asked.label_in(spec, list(features))
     names = getattr(features[label_name], "names", None)
     examples = []
     for split in builder.info.splits:
-        known = SPLITS.get(split.lower().split("_")[0])
+        known = split_of(split) or split_of(split.split("_")[0])
         if known is None:
             continue
         for index, row in enumerate(builder.as_data_source(split=split) if _random_access(builder) else _stream(builder, split)):
