@@ -330,8 +330,8 @@ def _coerce(one: Key, value: Any) -> Any:
         value = _number(value)  # YAML 1.1 reads 1e-4 as a text
     if wanted is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if wanted is str and isinstance(value, Path):
-        return str(value)
+    if wanted is str and (isinstance(value, Path) or type(value) is int and one.key.endswith("_column")):
+        return str(value)  # columns may be numbers
     if type(value) is not wanted:
         raise ConfigError(f"config key {one.key!r} is {value!r} ({type(value).__name__}); expected {wanted.__name__}")
     return value

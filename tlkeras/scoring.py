@@ -16,7 +16,7 @@ from tlkeras.backbones.hub import TOKEN_IDS
 from tlkeras.backbones.scratch import SEQUENCE
 from tlkeras.backbones.weights import read_keras
 from tlkeras.config import RunConfig
-from tlkeras.data.examples import Dataset
+from tlkeras.data.examples import Dataset, make_dataset
 from tlkeras.data.sources.columns import Columns
 from tlkeras.data.sources.registry import open_source
 from tlkeras.data.split import SPLITS, split
@@ -204,7 +204,7 @@ def _examples(
     spec = config.data.source if data is None else data
     columns = Columns.from_config(config.data)
     if isinstance(spec, Dataset):
-        dataset = spec
+        dataset = make_dataset(spec.name, spec.examples, notes=spec.notes, labels=opened.labels)  # class ids are those of the model
     else:
         dataset = open_source(spec, labels=opened.labels, data_dir=data_dir or config.data.data_dir, columns=columns)
     own = told is not None and not isinstance(spec, Dataset) and _same_source(spec, config.data.source)

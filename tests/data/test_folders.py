@@ -130,6 +130,7 @@ def test_links_pipes_and_devices_among_texts_neither_hang_nor_stop(tmp_path):
         ("not-a-file", "a/zero.txt"),
         ("stray-file", "a/again"),
         ("not-a-file", "b/pipe.txt"),
+        ("lost-examples", tmp_path.name),
     }
 
 

@@ -161,7 +161,7 @@ def test_the_decoder_loads_in_a_process_with_plain_tensorflow_and_answers_the_sa
     module = tf.Module()
     module.f = tf.function(lambda data: decode.decode_and_resize(data, 24), input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
     tf.saved_model.save(module, str(tmp_path / "m"))
-    names = ["jpeg", "png_palette", "webp_alpha", "bmp_palette", "gif"]
+    names = ["jpeg", "png_palette", "png_alpha", "png_palette_transparent", "webp_alpha", "bmp_palette", "gif"]
     for name in names:
         (tmp_path / name).write_bytes(AS_PILLOW[name]())
     (tmp_path / "turned").write_bytes(with_exif(TIFFS["little"][0]))

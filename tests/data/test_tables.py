@@ -79,7 +79,7 @@ def test_a_row_with_too_many_or_too_few_cells_is_reported_by_its_line(table):
     dataset = table("text,label\nfine,pos\nbad,neg\ngood, but long,pos\nalone\n")
     assert rows(dataset) == [("fine", "pos"), ("bad", "neg")]
     assert [reason[:20] for reason in reasons(dataset, "bad-row")] == ["t.csv:4: 3 cells whe", "t.csv:5: 1 cells whe"]
-    assert reasons(dataset, "lost-rows") == ["t.csv: 2 of 4 rows are left out: 2 of unknown class"]
+    assert reasons(dataset, "lost-examples") == ["t.csv: 2 of 4 rows are left out: 2 of unknown class"]
 
 
 def test_a_table_of_ragged_rows_only_is_an_error_that_names_the_first(table):
@@ -148,7 +148,7 @@ def test_rows_lost_to_bad_bytes_are_counted_by_class(table):
     content = "text,label\n" + "ça va,ham\n" * 4 + "fine,spam\n" * 3
     dataset = table(content.encode() + b"\xa3100,spam\n" * 2 + b"caf\xe9,ham\n")
     assert len(dataset.examples) == 7
-    assert reasons(dataset, "lost-rows") == ["t.csv: 3 of 10 rows are left out: 'spam' 2 of 5, 'ham' 1 of 5"]
+    assert reasons(dataset, "lost-examples") == ["t.csv: 3 of 10 rows are left out: 'spam' 2 of 5, 'ham' 1 of 5"]
 
 
 def test_half_a_character_becomes_a_replacement_character(table):

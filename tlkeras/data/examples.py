@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -153,6 +153,24 @@ def _named(example: Example) -> Example:
             f"the label {label!r} of {example.id!r} is blank or has characters that cannot be printed; rename it (labels are stored one per line)"
         )
     return example if label == example.label else replace(example, label=label)
+
+
+def losses(name: str, what: str, totals: Mapping[str | None, int], lost: Mapping[str | None, int]) -> list[Issue]:
+    """Returns a note of how many examples of each class are left out: a fault that hits one class more than others biases the model.
+
+    Args:
+        name: the source.
+        what: the examples, for people: `"rows"`.
+        totals: label -> examples that there are; None: those of unknown class.
+        lost: label -> examples that are left out.
+    """
+    if not sum(lost.values()):
+        return []
+    known = sorted(((label, count) for label, count in lost.items() if label is not None and count), key=lambda pair: -pair[1])
+    parts = [f"{label!r} {count:,} of {totals[label]:,}" for label, count in known]
+    parts += [f"{lost[None]:,} of unknown class"] if lost.get(None) else []
+    reason = f"{sum(lost.values()):,} of {sum(totals.values()):,} {what} are left out: {', '.join(parts)}"
+    return [Issue(kind="lost-examples", path=name, reason=reason, action="reported")]
 
 
 # === Arrays ===

@@ -10,6 +10,7 @@ import shutil
 import stat
 import tempfile
 import weakref
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from tlkeras.data import decode
-from tlkeras.data.examples import Dataset, Example, Issue
+from tlkeras.data.examples import Dataset, Example, Issue, losses
 from tlkeras.errors import DataError, OutputError
 from tlkeras.startup import KNOWN_NOISE, filtered_stderr
 
@@ -160,6 +161,9 @@ def _store(dataset: Dataset, images: np.ndarray, kept: Sequence[int], results: S
     images = images[: len(kept)]
     examples = tuple(dataset.examples[index] for index in kept)
     ids = {label: index for index, label in enumerate(dataset.labels)}
+    totals: Counter[str | None] = Counter(example.label for example in dataset.examples)
+    lost = totals - Counter(example.label for example in examples)
+    notes = [note for note in dataset.notes if note.action != "skipped"]
     store = Store(
         inputs=images,
         y=np.array([ids[example.label] for example in examples], "int32"),
@@ -168,7 +172,7 @@ def _store(dataset: Dataset, images: np.ndarray, kept: Sequence[int], results: S
         dhash=np.array([results[index].dhash for index in kept], "uint64"),
         labels=dataset.labels,
         skipped=skipped,
-        notes=(*(note for note in dataset.notes if note.action != "skipped"), *(note for one in results for note in one.notes)),
+        notes=(*notes, *(note for one in results for note in one.notes), *losses(dataset.name, "files", totals, lost)),
     )
     _check_classes(dataset, store)
     return store

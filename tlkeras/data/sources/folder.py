@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tlkeras.data.examples import Dataset, Example, Issue, make_dataset
+from tlkeras.data.examples import Dataset, Example, Issue, losses, make_dataset
 from tlkeras.data.sources.columns import Columns
 from tlkeras.data.sources.encoding import Encoding, decode_text, detect_encoding, undecodable_line
 from tlkeras.data.split_names import TRAIN, split_of
@@ -144,6 +145,8 @@ def _images(members: Members, root: Path, notes: list[Issue]) -> Iterator[Exampl
 
 
 def _texts(members: Members, root: Path, notes: list[Issue], columns: Columns) -> Iterator[Example]:
+    totals: Counter[str | None] = Counter()
+    lost: Counter[str | None] = Counter()
     for folder, split, paths in members:
         for path in paths:
             if path.suffix.lower() != TEXT_ENDING or path.name.lower() == LABEL_MAP:
@@ -151,10 +154,13 @@ def _texts(members: Members, root: Path, notes: list[Issue], columns: Columns) -
                 notes.append(Issue(kind="not-a-text", path=_id(path, root), reason=reason, action="ignored"))
                 continue
             text = _read_text(path, root, columns.encoding, notes)
+            totals[folder.name] += 1
             if isinstance(text, Issue):
+                lost[folder.name] += 1
                 notes.append(text)
             else:
                 yield Example(id=_id(path, root), label=folder.name, text=text, split=split)
+    notes += losses(root.name, "files", totals, lost)
 
 
 def _read_text(path: Path, root: Path, asked: str | None, notes: list[Issue]) -> str | Issue:

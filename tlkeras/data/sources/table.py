@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tlkeras.data.examples import Dataset, Example, Issue, make_dataset
+from tlkeras.data.examples import Dataset, Example, Issue, losses, make_dataset
 from tlkeras.data.sources.columns import Columns, Roles, pixel_order
 from tlkeras.data.sources.delimited import read_delimited
 from tlkeras.data.sources.encoding import UNDECODABLE
@@ -23,8 +23,8 @@ from tlkeras.data.split_names import parse_split
 from tlkeras.data.targets import check_classes, clean, is_missing, label_texts
 from tlkeras.errors import DataError
 
+NOT_UTF8 = "the line is not UTF-8; pass --encoding NAME if it is another"
 Content = dict[str, Any] | Issue  # fields of an `Example`, or why there is none
-LOST = ("bad-row", "bad-utf8", "bad-encoding", "empty-text")
 
 
 def open_table(spec: str, *, labels: Sequence[str] | None = None, data_dir: str | None = None, columns: Columns | None = None) -> Dataset:
@@ -43,7 +43,7 @@ def open_table(spec: str, *, labels: Sequence[str] | None = None, data_dir: str 
     table = table.checked(roles.label)
     where = [f"{table.name}:{line}" for line in table.lines]
     cells = list(table.rows([roles.label, *([roles.split] if roles.split else [])]))
-    texts = _labels(table, roles, [row[0] for row in cells], where, labels)
+    texts, bad_labels = _labels(table, roles, [row[0] for row in cells], where, labels)
     check_classes(f"column {roles.label!r} of {spec!r}", texts, labels)
     splits = [parse_split(row[1], place) for row, place in zip(cells, where, strict=True)] if roles.split else [None] * len(cells)
     notes = list(table.notes)
@@ -52,19 +52,20 @@ def open_table(spec: str, *, labels: Sequence[str] | None = None, data_dir: str 
         return of_rows(spec, table, roles, texts, splits, labels=labels, notes=notes)
     examples: list[Example] = []
     lost: Counter[str | None] = Counter()
-    for place, text, split, content in zip(where, texts, splits, CONTENTS[roles.kind](table, roles, file, where, notes), strict=True):
-        if isinstance(content, Issue):
+    contents = CONTENTS[roles.kind](table, roles, file, where, notes)
+    for index, (place, text, split, content) in enumerate(zip(where, texts, splits, contents, strict=True)):
+        if index in bad_labels:
+            issue = Issue(kind="bad-utf8", path=place, reason=NOT_UTF8, action="skipped")
+        elif isinstance(content, Issue):
             issue = content if text is not None or content.kind != "empty-text" else _unlabelled(place, roles.label)
         elif text is None:
             issue = _unlabelled(place, roles.label)
-        elif UNDECODABLE.search(text):
-            issue, text = Issue(kind="bad-utf8", path=place, reason="the label is not UTF-8", action="skipped"), None
         else:
             examples.append(Example(label=text, split=split, **{"id": place, **content}))
             continue
         lost[text] += 1
         notes.append(issue)
-    notes += _losses(table, texts, lost, notes)
+    notes += _losses(table, texts, lost)
     if not examples and (bad := [note for note in notes if note.action == "skipped"]):
         raise DataError(f"{name} has no row that can be used; {len(bad):,} are left out, the first is {bad[0].path}: {bad[0].reason}")
     return make_dataset(name, _unique(examples), notes=notes, labels=labels)
@@ -85,30 +86,26 @@ def _read(file: Path, spec: str, columns: Columns) -> Table:
     return table
 
 
-def _labels(table: Table, roles: Roles, cells: Sequence[Any], where: Sequence[str], labels: Sequence[str] | None) -> list[str | None]:
-    marked = {index: cell for index, cell in enumerate(cells) if isinstance(cell, str) and UNDECODABLE.search(cell)}
-    values = [None if index in marked else cell for index, cell in enumerate(cells)] if marked else cells
-    texts = label_texts(values, where=where, names=table.classes(roles.label), known=labels or ())
-    for index, cell in marked.items():
-        texts[index] = cell
-    return texts
+def _labels(
+    table: Table, roles: Roles, cells: Sequence[Any], where: Sequence[str], labels: Sequence[str] | None
+) -> tuple[list[str | None], set[int]]:
+    """Returns the label of each row, None where there is none, and the rows whose labels are not of the encoding."""
+    bad = {index for index, cell in enumerate(cells) if isinstance(cell, str) and UNDECODABLE.search(cell)}
+    values = [None if index in bad else cell for index, cell in enumerate(cells)]
+    return label_texts(values, where=where, names=table.classes(roles.label), known=labels or ()), bad
 
 
 def _unlabelled(where: str, label: str) -> Issue:
     return Issue(kind="bad-row", path=where, reason=f"without a label (column {label!r} is empty)", action="skipped")
 
 
-def _losses(table: Table, texts: Sequence[str | None], lost: Counter[str | None], notes: Sequence[Issue]) -> Iterator[Issue]:
-    """Says how many rows of each class are lost: a fault that hits one class more than others biases the model."""
-    malformed = sum(note.kind in LOST for note in table.notes)
-    if not any(label is not None for label in lost) and not malformed:
-        return
-    totals = Counter(texts)
-    parts = [f"{label!r} {count:,} of {totals[label]:,}" for label, count in lost.most_common() if label is not None]
-    parts += [f"{lost[None]:,} without a label"] * bool(lost[None]) + [f"{malformed:,} of unknown class"] * bool(malformed)
-    count, total = sum(lost.values()) + malformed, len(texts) + malformed
-    reason = f"{count:,} of {total:,} rows are left out: {', '.join(parts)}"
-    yield Issue(kind="lost-rows", path=table.name, reason=reason, action="reported")
+def _losses(table: Table, texts: Sequence[str | None], lost: Counter[str | None]) -> list[Issue]:
+    malformed = sum(note.kind == "bad-row" for note in table.notes)
+    labelled = Counter({label: count for label, count in lost.items() if label is not None})
+    if not labelled and not malformed:
+        return []  # rows without a label are reported one by one, and no class loses them
+    unknown = {None: lost[None] + malformed}
+    return losses(table.name, "rows", Counter(texts) + Counter({None: malformed}), labelled + Counter(unknown))
 
 
 def _unique(examples: Sequence[Example]) -> Iterator[Example]:
@@ -132,9 +129,7 @@ def _texts(table: Table, roles: Roles, file: Path, where: Sequence[str], notes: 
             raise DataError(f"{place} has a {type(value).__name__} in column {roles.content[0]!r}; expected a text: choose --text-column")
         text = "" if value is None or isinstance(value, float) and math.isnan(value) else str(value)
         if UNDECODABLE.search(text):
-            yield Issue(
-                kind="bad-utf8", path=place, reason="the line is not UTF-8; pass --encoding NAME if it is another", action="skipped"
-            )
+            yield Issue(kind="bad-utf8", path=place, reason=NOT_UTF8, action="skipped")
         elif not text.strip():
             yield Issue(kind="empty-text", path=place, reason=f"no {roles.content[0]}", action="skipped")
         else:
@@ -147,9 +142,7 @@ def _paths(table: Table, roles: Roles, file: Path, where: Sequence[str], notes: 
     for place, (value,) in zip(where, table.rows([column]), strict=True):
         name = "" if is_missing(value) else str(value).strip()
         if UNDECODABLE.search(name):
-            yield Issue(
-                kind="bad-utf8", path=place, reason="the line is not UTF-8; pass --encoding NAME if it is another", action="skipped"
-            )
+            yield Issue(kind="bad-utf8", path=place, reason=NOT_UTF8, action="skipped")
         elif not name:
             yield Issue(kind="bad-row", path=place, reason=f"no {column}", action="skipped")
         else:
