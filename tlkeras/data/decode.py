@@ -113,10 +113,13 @@ def _png_has_alpha(raw: tf.Tensor) -> tf.Tensor:
 def _on_white(image: tf.Tensor) -> tf.Tensor:
     """Composites uint8 (height, width, 3 or 4) on white, in whole numbers so that every runtime gives the same pixels."""
 
+    eight = tf.constant(8, tf.uint16)
+
     def composited() -> tf.Tensor:
-        whole = tf.cast(image, tf.int32)
+        whole = tf.cast(image, tf.uint16)
         colour, alpha = whole[..., :3], whole[..., 3:]
-        return tf.cast((colour * alpha + 255 * (255 - alpha) + 127) // 255, tf.uint8)
+        mixed = colour * alpha + 255 * (255 - alpha) + 128  # at most 255 * 255 + 128
+        return tf.cast(tf.bitwise.right_shift(mixed + tf.bitwise.right_shift(mixed, eight), eight), tf.uint8)  # divided by 255, rounded
 
     return tf.cond(tf.equal(tf.shape(image)[-1], 4), composited, lambda: image[..., :3])
 

@@ -188,8 +188,8 @@ def _dialect(lines: Sequence[str], hint: str | None, expected: str, columns: Col
 def _without_quoting(lines: Sequence[str], start: int, dialect: Dialect, records: list[Record]) -> tuple[Dialect, list[Record]]:
     """Returns dialect and records, read without quoting where quotation marks are but characters: when more rows fit then."""
     width = records[0].width(dialect)
-    strange = sum(bool(one.problem) or one.last > one.line or one.width(dialect) != width for one in records)
-    tabs = dialect.separator == "\t"
+    tabs = dialect.separator == "\t"  # tables separated by tabs seldom have texts of several lines
+    strange = sum(bool(one.problem) or tabs and one.last > one.line or one.width(dialect) != width for one in records)
     if strange == 0 or strange < 3 and not tabs:
         return dialect, records
     plain = Dialect(separator=dialect.separator, quoting=False)
@@ -211,29 +211,47 @@ def _described(dialect: Dialect) -> str:
 # === Records ===
 
 
+class _Feed:
+    """Lines for a CSV reader, from any line on; a record that takes too many of them ends as if the file did."""
+
+    def __init__(self, lines: Sequence[str]):
+        self._lines = lines
+        self.index = self._start = 0
+
+    def at(self, index: int) -> None:
+        """Goes to a line, where a record begins."""
+        self.index = self._start = index
+
+    def __iter__(self) -> _Feed:
+        return self
+
+    def __next__(self) -> str:
+        if self.index >= len(self._lines) or self.index - self._start >= LONGEST_RECORD:
+            raise StopIteration
+        self.index += 1
+        return self._lines[self.index - 1]
+
+
 def _records(lines: Sequence[str], start: int, dialect: Dialect) -> Iterator[Record]:
+    feed = _Feed(lines)
+    reader = csv.reader(feed, delimiter=dialect.separator, skipinitialspace=dialect.spaced, strict=True)
     index = start
     while index < len(lines):
         line = lines[index]
-        if not line.strip():
-            if dialect.separator.strip() or dialect.separator not in line:
-                index += 1
-                continue
-        if not dialect.quoting or '"' not in line:
-            yield Record(index + 1, index + 1, line)
+        if not line.strip() and (dialect.separator.strip() or dialect.separator not in line):
             index += 1
-            continue
-        record = _alone(line, index + 1, dialect)
-        if record.problem:
-            feed = iter(lines[index : index + LONGEST_RECORD])
-            reader = csv.reader(feed, delimiter=dialect.separator, skipinitialspace=dialect.spaced, strict=True)
+        elif not dialect.quoting or '"' not in line:
+            index += 1
+            yield Record(index, index, line)
+        else:
+            feed.at(index)
             try:
                 cells = next(reader)
-                record = Record(index + 1, index + reader.line_num, cells)
-            except csv.Error:
-                pass  # stays the problem of its first line alone; the lines that it would swallow are read
-        yield record
-        index = record.last
+                yield Record(index + 1, feed.index, cells)
+                index = feed.index
+            except csv.Error:  # the problem of the first line alone: the lines that it would swallow are read
+                index += 1
+                yield _alone(line, index, dialect)
 
 
 def _alone(line: str, number: int, dialect: Dialect) -> Record:
