@@ -78,7 +78,7 @@ def test_quotation_marks_of_a_table_without_quoting_are_characters(table):
 def test_a_row_with_too_many_or_too_few_cells_is_reported_by_its_line(table):
     dataset = table("text,label\nfine,pos\nbad,neg\ngood, but long,pos\nalone\n")
     assert rows(dataset) == [("fine", "pos"), ("bad", "neg")]
-    assert [reason[:20] for reason in reasons(dataset, "bad-row")] == ["t.csv:4: 3 cells whe", "t.csv:5: 1 cells whe"]
+    assert [reason[:20] for reason in reasons(dataset, "bad-row")] == ["t.csv:4: 3 cells whe", "t.csv:5: 1 cell wher"]
     assert reasons(dataset, "lost-examples") == ["t.csv: 2 of 4 rows are left out: 2 of unknown class"]
 
 
@@ -106,6 +106,17 @@ def test_an_unclosed_quote_that_a_later_quote_closes_swallows_no_rows(table):
 def test_a_text_of_several_lines_is_one_row(table):
     dataset = table('text,label\n"Dear all,\n\nthanks, bye\n",pos\nbad,neg\n')
     assert rows(dataset) == [("Dear all,\n\nthanks, bye\n", "pos"), ("bad", "neg")] and dataset.notes == ()
+
+
+def test_a_row_of_very_many_lines_is_kept_and_reported(table):
+    dataset = table('text,label\n"' + "a line\n" * 60 + '",pos\nbad,neg\n')
+    assert len(dataset.examples) == 2
+    assert reasons(dataset, "long-row") == ["t.csv:2: the row spans 61 lines, to line 62; check its quotation marks"]
+
+
+def test_a_quote_that_is_never_closed_costs_one_line_of_thousands(table):
+    dataset = table('text,label\n"open,pos\n' + '"good, really",pos\nbad,neg\n' * 3000)
+    assert len(dataset.examples) == 6000 and len(reasons(dataset, "bad-row")) == 1
 
 
 def test_a_header_that_stands_twice_is_an_error(table):

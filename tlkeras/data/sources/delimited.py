@@ -19,6 +19,7 @@ TITLES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 TABS_FIRST, COMMAS_FIRST = "\t,;|", ",;\t|"
 BY_ENDING = {".csv": COMMAS_FIRST, ".tsv": TABS_FIRST, ".tab": TABS_FIRST}
 LONGEST_CELL = 2**31 - 1  # of one field; Python's own limit of 131,072 is shorter than many reviews
+MANY = 50  # lines of one row, from where it is reported
 LONGEST_RECORD = 2000  # lines; beyond them a quote counts as never closed
 SAMPLED = 300  # lines from which the separator is detected
 OPENED = "a quotation mark opens here and is not closed"
@@ -108,6 +109,9 @@ class Delimited(Table):
         for record in self._records:
             lines = self._lines[record.line - 1 : record.last]
             if record.last == record.line or not _swallowed(lines, dialect, place, width, labels):
+                if len(lines) >= MANY:
+                    reason = f"the row spans {len(lines)} lines, to line {record.last}; check its quotation marks"
+                    notes.append(Issue(kind="long-row", path=f"{self.name}:{record.line}", reason=reason, action="kept"))
                 records.append(record)
                 continue
             problem = Record(record.line, record.line, lines[0], f"{OPENED} before line {record.last}")
@@ -267,7 +271,8 @@ def _alone(line: str, number: int, dialect: Dialect) -> Record:
 
 
 def _swallowed(lines: Sequence[str], dialect: Dialect, place: int, width: int, labels: Collection[str]) -> bool:
-    candidates = [dialect.cells(lines[0]), *(_alone(line, 0, dialect).cells(dialect) for line in lines[1:-1])]
+    candidates = [dialect.cells(lines[0])]
+    candidates += [_alone(line, 0, dialect).cells(dialect) for line in lines[1:-1] if line.count(dialect.separator) >= width - 1]
     return any(len(cells) == width and cells[place] in labels for cells in candidates)
 
 
@@ -284,7 +289,7 @@ def _fitting(records: Sequence[Record], dialect: Dialect, width: int, name: str)
             if count > width and not any(record.cells(dialect)[width:]):  # separators at the end of the line
                 good.append(record)
                 continue
-            reason = f"{count} cells where {width} are expected"
+            reason = f"{count} cell{'' if count == 1 else 's'} where {width} are expected"
             reason += "; a text with separators in it needs quotation marks" if count > width else ""
         bad.append(Issue(kind="bad-row", path=f"{name}:{record.line}", reason=reason, action="skipped"))
     return good, bad
