@@ -7,6 +7,8 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from tlkeras.data.sources.columns import Columns
@@ -319,6 +321,19 @@ def test_texts_of_a_hugging_face_file_have_the_names_of_its_classes(tmp_path):
     assert rows(open_source(spec)) == [("a", "daisy"), ("b", "rose")]
 
 
+def test_texts_of_parquet_that_are_not_utf8_are_reported_by_row(tmp_path):
+    texts = pyarrow.array([b"fine", b"caf\xe9", b"good"]).view(pyarrow.string())
+    pyarrow.parquet.write_table(pyarrow.table({"text": texts, "label": ["a", "b", "b"]}), tmp_path / "t.parquet")
+    dataset = open_source(str(tmp_path / "t.parquet"))
+    assert rows(dataset) == [("fine", "a"), ("good", "b")] and "t.parquet:2" in reasons(dataset, "bad-utf8")[0]
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", b"no parquet"])
+def test_a_damaged_parquet_file_is_an_error(table, content):
+    with pytest.raises(DataError, match="cannot read .* as PARQUET"):
+        table(content, "t.parquet")
+
+
 # === Labels ===
 
 
@@ -391,6 +406,52 @@ def test_split_words_of_a_column_are_those_of_folders(table, words, splits):
 def test_an_unknown_split_word_is_an_error_that_lists_the_accepted_ones(table):
     with pytest.raises(DataError, match="t.csv:3 has split 'UNASSIGNED'.*training_set.*dev.*test"):
         table("text,label,split\na,x,TRAIN\nb,y,UNASSIGNED\n")
+
+
+# === Anything ===
+
+PIECES = [
+    "text",
+    "label",
+    "path",
+    "id",
+    "split",
+    '"',
+    '""',
+    ",",
+    ";",
+    "\t",
+    "\n",
+    "\r\n",
+    " ",
+    "a",
+    "1",
+    "2.0",
+    "nan",
+    "é",
+    "\0",
+    "\\",
+    "[1]",
+]
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.sampled_from(PIECES), max_size=40).map("".join),
+    st.sampled_from(["", "text,label\na,x\nb,y\n", "id,label,v\n1,x,1\n", '{"text": "a", "label": "b"}\n']),
+    st.sampled_from(["utf-8", "utf-16", "cp1252"]),
+    st.sampled_from(["t.csv", "t.tsv", "t.jsonl", "t.parquet", "t"]),
+    st.sampled_from([{}, {"header": False}, {"text": "2", "label": "1"}, {"encoding": "utf-8"}]),
+)
+def test_whatever_a_file_holds_it_is_a_dataset_or_an_error_of_one_line(table, tail, head, encoding, name, columns):
+    try:
+        dataset = table((head + tail).encode(encoding), name, **columns)
+    except DataError as error:
+        message = str(error)
+        assert "\n" not in message and message.encode()
+    else:
+        assert all((example.id + example.label + (example.text or "")).encode() for example in dataset.examples)
+        assert all((note.path + note.reason).encode() for note in dataset.notes)
 
 
 # === The command ===

@@ -179,7 +179,7 @@ def _dialect(lines: Sequence[str], hint: str | None, expected: str, columns: Col
             if len(sample) == SAMPLED:
                 records = records[:-1]  # the sample may cut it
             width = records[0].width(dialect) if records else 0
-            if width < 2 and not hint:
+            if not records or width < 2 and not hint:
                 continue
             names = records[0].cells(dialect)
             named = recognises(names) or any(asked in names for asked in (columns.text, columns.path, columns.label))

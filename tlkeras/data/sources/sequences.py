@@ -12,6 +12,7 @@ from tlkeras.data.examples import Dataset, Example, Issue, array_examples, array
 from tlkeras.data.sources.columns import Columns, Roles
 from tlkeras.data.sources.tabular import Table
 from tlkeras.data.split_names import parse_split
+from tlkeras.data.targets import clean
 from tlkeras.errors import DataError
 
 
@@ -79,7 +80,7 @@ def of_rows(
     for number, label, split, row in zip(table.lines, labels_of_rows, splits, table.rows([*head, *roles.content]), strict=True):
         if label is None:
             continue
-        name = str(row[0])
+        name = clean(str(row[0]))
         if known.setdefault(name, (label, split)) != (label, split):
             raise DataError(f"{table.name}:{number}: the sequence {name!r} has the label {label!r} here and {known[name][0]!r} before")
         try:

@@ -16,6 +16,11 @@ from tlkeras.errors import DataError
 SAMPLE = 50  # rows that are looked at to tell what a column holds
 
 
+def column_name(text: str) -> str:
+    """Returns the name of a column on one line, without bytes that are not of the encoding."""
+    return " ".join(clean(text).split())
+
+
 class Table:
     """Rows with named columns.
 
@@ -39,7 +44,7 @@ class Table:
         binary: Sequence[str] = (),
     ):
         self.name = name
-        self.names = list(names)
+        self.names = [column_name(name) for name in names]
         self.lines = list(lines)
         self.notes = list(notes)
         self.has_header = has_header
@@ -95,6 +100,7 @@ def read_json_lines(file: Path, encoding: str | None) -> JsonLines:
             raise DataError(f"{where} is no JSON: {error}") from error
         if not isinstance(row, dict):
             raise DataError(f"{where} is no JSON object; expected one object with text and label in each line")
+        row = {column_name(key): value for key, value in row.items()}
         if not UNDECODABLE.search(line):  # else the cells stay marked, so that the row is left out and counted with its class
             whole = {key: clean(value) if isinstance(value, str) else value for key, value in row.items()}
             halves += whole != row
@@ -110,20 +116,18 @@ class Parquet(Table):
     """A Parquet file; Hugging Face writes the names of classes into its metadata."""
 
     def __init__(self, name: str, table: Any):
-        import pyarrow
-
-        binary = [field.name for field in table.schema if pyarrow.types.is_binary(field.type) or _is_image_struct(field.type)]
+        binary = [field.name for field in table.schema if _is_image(field.type)]
         super().__init__(name, table.column_names, range(1, table.num_rows + 1), binary=binary)
         self._table = table
         self._features = _features(table.schema.metadata or {})
 
     def rows(self, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
         """See `Table.rows`."""
-        return zip(*(self._column(name).to_pylist() for name in names), strict=True)
+        return zip(*(_values(self._column(name)) for name in names), strict=True)
 
     def sample(self, name: str, count: int = SAMPLE) -> list[Any]:
         """See `Table.sample`; only these rows become Python objects."""
-        return [value for value in self._column(name).slice(0, count).to_pylist() if value is not None and value != ""]
+        return [value for value in _values(self._column(name).slice(0, count)) if value is not None and value != ""]
 
     def classes(self, name: str) -> Sequence[str] | None:
         """See `Table.classes`."""
@@ -142,10 +146,21 @@ def read_parquet(file: Path) -> Parquet:
     return Parquet(file.name, pyarrow.parquet.read_table(file))
 
 
-def _is_image_struct(type_: Any) -> bool:
-    import pyarrow
+def _values(column: Any) -> list[Any]:
+    """Returns the cells of a column; bytes that are not UTF-8 stay marked, as in other tables."""
+    try:
+        return column.to_pylist()
+    except UnicodeDecodeError:
+        cells = column.cast("binary").to_pylist()
+        return [None if cell is None else cell.decode("utf-8", "surrogateescape") for cell in cells]
 
-    return pyarrow.types.is_struct(type_) and {"bytes", "path"} >= {field.name for field in type_}
+
+def _is_image(type_: Any) -> bool:
+    from pyarrow import types
+
+    if types.is_struct(type_):
+        return {"bytes", "path"} >= {field.name for field in type_}
+    return types.is_binary(type_) or types.is_large_binary(type_)
 
 
 def _features(metadata: Mapping[bytes, bytes]) -> Mapping[str, Any]:
