@@ -158,6 +158,7 @@ def prepared(tmp_path_factory):
         def _make(self, n):
             for i in range(n):
                 yield i, {"image": np.full((8, 8, 3), 10 * i, "uint8"), "label": i % 2}
+            yield n, {"image": np.zeros((8, 8, 3), "uint8"), "label": -1}  # tensorflow-datasets' way to say that there is no label
 
         def _generate_examples(self):
             yield from ()
@@ -176,6 +177,7 @@ def test_tfds_reads_what_is_prepared_locally_without_a_socket(prepared, monkeypa
     dataset = open_source("tfds:tiny_shapes", data_dir=str(prepared))
     assert dataset.labels == ("disc", "square")
     assert [sum(e.split == s for e in dataset.examples) for s in ("train", "test")] == [6, 4]
+    assert [note.reason for note in dataset.notes] == ["without a label"] * 2
 
 
 @pytest.mark.filterwarnings("ignore")
