@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 from PIL import Image
 
@@ -189,8 +190,9 @@ def test_opening_a_source_loads_no_tensorflow(tmp_path):
     write(tmp_path, texts__a__1="x", texts__b__1="y")
     (tmp_path / "t.csv").write_text("path,label\nimages/a/1.png,a\nimages/b/1.png,b\n")
     (tmp_path / "t.jsonl").write_text('{"text": "x", "label": 0}\n{"text": "y", "label": 1}\n')
+    pyarrow.parquet.write_table(pyarrow.table({"text": ["a", "b"], "label": [0, 1]}), tmp_path / "t.parquet")
     np.savez(tmp_path / "x.npz", x=np.zeros((2, 4, 4, 3), "uint8"), y=np.array(["a", "b"]))
-    specs = [*(str(tmp_path / name) for name in ("images", "texts", "t.csv", "t.jsonl", "x.npz")), "digits"]
+    specs = [*(str(tmp_path / name) for name in ("images", "texts", "t.csv", "t.jsonl", "t.parquet", "x.npz")), "digits"]
     done = subprocess.run([sys.executable, "-c", CODE, *specs], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 

@@ -237,10 +237,20 @@ def test_backslashes_are_read_as_separators_and_reported(table, tmp_path):
 
 @pytest.mark.parametrize("column", ["id", "image_id"])
 def test_ids_without_ending_are_those_of_files_in_a_folder_beside_the_table(table, tmp_path, column):
-    put(tmp_path, "train/0a1.png", "train/0b2.jpg", "train/0c3.png")
-    dataset = table(f"{column},label\n0a1,cat\n0b2,dog\n")
+    put(tmp_path, "elsewhere/0a1.png", "elsewhere/0b2.jpg", "elsewhere/0c3.png")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "train").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "data" / "again").symlink_to(tmp_path / "data")
+    dataset = table(f"{column},label\n0a1,cat\n0b2,dog\n", "data/t.csv")
     assert [example.path.name for example in dataset.examples] == ["0a1.png", "0b2.jpg"] and dataset.modality == "image"
     assert reasons(dataset, "matched-files") == [f"t.csv: 2 names in column '{column}' are those of files in 'train'"]
+
+
+@pytest.mark.parametrize("fact", ["{0}", "a note", "http://x/{0}"])
+def test_facts_about_images_beside_an_id_make_no_sequences(table, tmp_path, fact):
+    put(tmp_path, "train/a1.png", "train/b2.png")
+    dataset = table("id,label,fact\n" + "".join(f"{name},{label},{fact.format(7)}\n" for name, label in (("a1", "x"), ("b2", "y"))))
+    assert [example.path.name for example in dataset.examples] == ["a1.png", "b2.png"]
 
 
 def test_ids_without_files_and_features_are_an_error_that_names_the_flags(table):

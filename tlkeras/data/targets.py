@@ -18,8 +18,8 @@ MISSING_TYPES = ("NAType", "NaTType")  # of pandas, which is not imported here
 SURROGATES = re.compile("[\ud800-\udfff]")
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 WHOLE = re.compile(r"([+-]?\d+)\.0*")
-FEW_NUMBERS = 10  # distinct numbers that are classes, whatever they are
-FEW_FRACTIONS = 5
+FEW_NUMBERS = 20  # distinct whole numbers that are classes even where each stands once
+FEW_FRACTIONS, FEWEST_FRACTIONS = 10, 5  # distinct fractions that are classes; where most stand once
 ADVICE = "multi-label targets and regression are not supported yet"
 
 
@@ -94,7 +94,7 @@ def check_classes(name: str, labels: Collection[str | None], known: Sequence[str
     total, distinct = sum(counts.values()), len(counts)
     fractions = any(float(label) % 1 for label in counts)
     unique = distinct > total / 2
-    if (fractions and distinct > FEW_NUMBERS) or (unique and distinct > (FEW_FRACTIONS if fractions else FEW_NUMBERS)):
+    if (fractions and distinct > FEW_FRACTIONS) or (unique and distinct > (FEWEST_FRACTIONS if fractions else FEW_NUMBERS)):
         numbers = sorted(map(float, counts))
         raise DataError(
             f"{name} has {distinct:,} distinct numbers in {total:,} examples, from {numbers[0]:g} to {numbers[-1]:g}; expected classes, "

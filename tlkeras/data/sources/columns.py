@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tlkeras.config import DataConfig
 from tlkeras.data.sources.tabular import Table
-from tlkeras.data.targets import ADVICE, is_missing
+from tlkeras.data.targets import ADVICE, NUMBER, is_missing
 from tlkeras.errors import DataError, near
 
 TEXTS = ("text", "sentence", "review", "content", "message", "body", "comment", "document")
@@ -23,6 +23,7 @@ IDS = ("id", "sequence", "series")
 ORDER = ("time", "step", "t", "timestamp")
 PIXEL = re.compile(r"(?:pixel|px|pix)_?(\d+)|(\d+)x(\d+)")
 FEWEST_PIXELS = 16
+FEW = 3  # ids that are looked for among the images beside a table
 IMAGE_ENDING = re.compile(r".*\.(jpe?g|jpe|jfif|png|webp|bmp|dib|tiff?|gif|heic|heif|avif|ppm|pgm|jp2|tga|ico)", re.IGNORECASE | re.DOTALL)
 BINARY = ("0", "1", "0.0", "1.0", "True", "False")
 
@@ -71,8 +72,13 @@ class Columns:
         """Returns what a config says about tables."""
         return cls(text=data.text_column, path=data.path_column, label=data.label_column, encoding=data.encoding, header=data.header)
 
-    def roles(self, spec: str, table: Table) -> Roles:
+    def roles(self, spec: str, table: Table, is_image: Callable[[str], bool]) -> Roles:
         """Returns what each column of a table holds.
+
+        Args:
+            spec: the table, for errors.
+            table: its rows.
+            is_image: whether an image beside the table has a name.
 
         Raises:
             DataError: when a column is missing, stands twice, or the table has no single label for each example.
@@ -92,7 +98,7 @@ class Columns:
             pixels = _pixels(rest) or (not table.has_header and _unnamed_pixels(table, rest))
             if pixels:
                 kind, content = "pixels", pixels
-            elif key is not None and features:
+            elif key is not None and _are_steps(table, key, features, is_image):
                 return Roles(kind="sequence", content=features, label=label, split=split, id=key, order=order)
             elif key is not None:
                 kind, content = "path", (key,)
@@ -218,6 +224,14 @@ def _unnamed_pixels(table: Table, names: Sequence[str]) -> tuple[str, ...]:
         return ()
     values = [str(value) for name in names for value in table.sample(name, 3)]
     return tuple(names) if all(value.isdecimal() and int(value) <= 255 for value in values) else ()
+
+
+def _are_steps(table: Table, key: str, features: Sequence[str], is_image: Callable[[str], bool]) -> bool:
+    """Whether rows are steps of sequences: of numbers in all columns, and not facts about images that ids name."""
+    if not features or not all(any(NUMBER.fullmatch(str(value).strip()) for value in table.sample(name)) for name in features):
+        return False
+    ids = [str(value) for value in table.sample(key)]
+    return len(set(ids)) < len(ids) or not any(is_image(name) for name in ids[:FEW])
 
 
 def _holds_images(table: Table, name: str) -> bool:

@@ -51,6 +51,10 @@ class FileIndex:
             return self._root / files[0], []
         return path, [file.as_posix() for file in files]
 
+    def has(self, name: str) -> bool:
+        """Whether an image in a folder beside the table has this name, with or without ending."""
+        return bool(self._by_name.get(PurePosixPath(name).name)) if name.strip() else False
+
     def id_of(self, name: str) -> str:
         """Returns the name of an example: the path that a row names, the same on all systems."""
         return name.replace("\\", "/") if self._backslashes and not os.path.exists(self._root / name) else name
@@ -69,8 +73,13 @@ class FileIndex:
     def _by_name(self) -> dict[str, list[PurePosixPath]]:
         """Image files below the table, by their names with and without ending."""
         index: dict[str, list[PurePosixPath]] = {}
-        for folder, folders, names in os.walk(self._root):
+        seen: set[str] = set()
+        for folder, folders, names in os.walk(self._root, followlinks=True):
             inside = Path(folder).relative_to(self._root)
+            if (real := os.path.realpath(folder)) in seen:  # a link to a folder that was searched
+                folders[:] = []
+                continue
+            seen.add(real)
             hidden = {name for name in folders if name.startswith(".") or name.lower() in JUNK}
             folders[:] = sorted(set(folders) - hidden) if len(inside.parts) < DEPTH else []
             for name in sorted(names):

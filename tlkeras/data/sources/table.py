@@ -39,7 +39,7 @@ def open_table(spec: str, *, labels: Sequence[str] | None = None, data_dir: str 
     table = _read(file, spec, columns)
     if not table.names:
         return make_dataset(name, [], labels=labels)
-    roles = columns.roles(spec, table)
+    roles = columns.roles(spec, table, FileIndex(file.parent).has)
     table = table.checked(roles.label)
     where = [f"{table.name}:{line}" for line in table.lines]
     cells = list(table.rows([roles.label, *([roles.split] if roles.split else [])]))
