@@ -382,6 +382,18 @@ def test_lists_of_labels_are_refused(tmp_path, label, kind):
         open_source(str(path))
 
 
+@pytest.mark.parametrize(
+    "labels", [("joy", "anger", "joy|anger"), ("joy", "anger", '"joy, anger"'), ("['joy']", "[]", "\"['joy', 'anger']\"")]
+)
+def test_lists_of_labels_in_a_text_are_refused(table, labels):
+    with pytest.raises(DataError, match=r"column 'labels' .* has lists of labels, for example .*multi-label"):
+        table("text,labels\n" + "".join(f"t{i},{label}\n" for i, label in enumerate(labels)))
+
+
+def test_a_class_whose_name_has_a_separator_is_a_class(table):
+    assert table('text,label\na,"ham, cheese"\nb,eggs|ham\n').labels == ("eggs|ham", "ham, cheese")
+
+
 def test_several_columns_of_0_and_1_are_refused(table):
     with pytest.raises(DataError, match=r"2 columns of 0 and 1 \(toxic, insult\).*multi-label"):
         table("id,text,toxic,insult\n1,a,0,1\n2,b,1,1\n")

@@ -20,6 +20,7 @@ NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 WHOLE = re.compile(r"([+-]?\d+)\.0*")
 FEW_NUMBERS = 20  # distinct whole numbers that are classes even where each stands once
 FEW_FRACTIONS, FEWEST_FRACTIONS = 10, 5  # distinct fractions that are classes; where most stand once
+SEPARATORS = "|;,"  # between labels of one cell
 ADVICE = "multi-label targets and regression are not supported yet"
 
 
@@ -78,7 +79,7 @@ def clean(text: str) -> str:
 
 
 def check_classes(name: str, labels: Collection[str | None], known: Sequence[str] | None = None) -> None:
-    """Refuses numbers to be predicted, which would become as many classes.
+    """Refuses lists of labels in one text, and numbers to be predicted, which would become as many classes.
 
     Args:
         name: the source or column, for the error.
@@ -86,10 +87,14 @@ def check_classes(name: str, labels: Collection[str | None], known: Sequence[str
         known: a label map that exists already; then nothing is refused here.
 
     Raises:
-        DataError: for many distinct numbers, fractions or mostly unique.
+        DataError: for lists, or many distinct numbers, fractions or mostly unique.
     """
     counts = Counter(label for label in labels if label is not None)
-    if known is not None or not counts or not all(NUMBER.fullmatch(label) for label in counts):
+    if known is not None or not counts:
+        return
+    if (several := _list_among(counts)) is not None:
+        raise DataError(f"{name} has lists of labels, for example {several!r}; expected one label for each example ({ADVICE})")
+    if not all(NUMBER.fullmatch(label) for label in counts):
         return
     total, distinct = sum(counts.values()), len(counts)
     fractions = any(float(label) % 1 for label in counts)
@@ -100,3 +105,14 @@ def check_classes(name: str, labels: Collection[str | None], known: Sequence[str
             f"{name} has {distinct:,} distinct numbers in {total:,} examples, from {numbers[0]:g} to {numbers[-1]:g}; expected classes, "
             f"one label for each example ({ADVICE}): choose another label column, or put the numbers into a few named ranges"
         )
+
+
+def _list_among(labels: Collection[str]) -> str | None:
+    """Returns a label that is a list of others: "a|b" beside "a" and "b", or all of them as Python or JSON write lists."""
+    if all(label.startswith("[") and label.endswith("]") for label in labels):
+        return next(iter(labels))
+    for separator in SEPARATORS:
+        joined = [label for label in labels if separator in label]
+        if joined and all(part.strip() in labels for label in joined for part in label.split(separator)):
+            return joined[0]
+    return None

@@ -13,7 +13,7 @@ from tlkeras.data.targets import ADVICE, NUMBER, is_missing
 from tlkeras.errors import DataError, near
 
 TEXTS = ("text", "sentence", "review", "content", "message", "body", "comment", "document")
-LABELS = ("label", "class", "category", "target", "sentiment", "stars")
+LABELS = ("label", "class", "category", "target", "sentiment", "stars", "labels")
 PATHS = (
     "path", "filepath", "file_path", "file", "filename", "file_name", "image", "img",
     "image_path", "img_path", "image_file", "image_name", "image_id",
