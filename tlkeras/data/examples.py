@@ -206,7 +206,9 @@ def array_examples(
     x = _array("x", x)
     if len(x) != _length(y):
         raise DataError(f"x has {len(x)} examples and y has {_length(y)} labels; expected as many")
-    is_text = x.ndim == 1 and (x.dtype.kind == "U" or x.dtype.kind == "O" and all(isinstance(one, str) or is_missing(one) for one in x))
+    is_text = x.ndim == 1 and (
+        x.dtype.kind == "U" or x.dtype.kind == "O" and all(isinstance(entry, str) or is_missing(entry) for entry in x)
+    )
     if not is_text:
         _check_images(x)
     texts, notes = array_labels(y, name, labels)
@@ -257,7 +259,7 @@ def _length(values: Any) -> int:
 def _array(name: str, values: Any) -> np.ndarray:
     """Returns an array of a list, an array, or a pandas Series or DataFrame of one column; pandas is not needed for it."""
     array = values.to_numpy() if hasattr(values, "to_numpy") else values
-    if isinstance(array, (list, tuple)) and any(isinstance(one, str) or is_missing(one) for one in array):
+    if isinstance(array, (list, tuple)) and any(isinstance(entry, str) or is_missing(entry) for entry in array):
         array = np.array(array, dtype=object)  # so that None and NaN beside texts stay what they are
     try:
         array = np.asarray(array)

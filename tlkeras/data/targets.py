@@ -47,7 +47,7 @@ def label_texts(
     Raises:
         DataError: for a value that is no single label.
     """
-    texts = [_text(value, place, names) for value, place in zip(values, where, strict=True)]
+    texts = [_text(value, row_id, names) for value, row_id in zip(values, where, strict=True)]
     whole = {text: WHOLE.fullmatch(text) for text in set(texts) if text is not None}
     numbers = all(match or NUMBER.fullmatch(text) and "." not in text for text, match in whole.items())
     if numbers:  # 0.0 and 1.0: ints that became floats where others are missing

@@ -93,30 +93,30 @@ class Delimited(Table):
 
     def rows(self, names: Sequence[str]) -> Iterator[tuple[str, ...]]:
         """See `Table.rows`."""
-        places = [self.names.index(name) for name in names]
+        indices = [self.names.index(name) for name in names]
         for record in self._records:
             cells = record.cells(self._dialect)
-            yield tuple(cells[place] if place < len(cells) else "" for place in places)
+            yield tuple(cells[index] if index < len(cells) else "" for index in indices)
 
     def checked(self, label: str) -> Delimited:
         """A record of several lines of which some are rows themselves, with a label that others have, swallowed them: they come back."""
-        place, dialect, width = self.names.index(label), self._dialect, len(self.names)
+        column, dialect, width = self.names.index(label), self._dialect, len(self.names)
         several = [record for record in self._records if record.last > record.line]
         if not several:
             return self
-        labels = {cells[place] for record in self._records if record.last == record.line and len(cells := record.cells(dialect)) > place}
+        labels = {cells[column] for record in self._records if record.last == record.line and len(cells := record.cells(dialect)) > column}
         records, notes = [], list(self.notes)
         for record in self._records:
             lines = self._lines[record.line - 1 : record.last]
-            if record.last == record.line or not _swallowed(lines, dialect, place, width, labels):
+            if record.last == record.line or not _swallowed(lines, dialect, column, width, labels):
                 if len(lines) >= MANY:
                     reason = f"the row spans {len(lines)} lines, to line {record.last}; check its quotation marks"
                     notes.append(Issue(kind="long-row", path=f"{self.name}:{record.line}", reason=reason, action="kept"))
                 records.append(record)
                 continue
             problem = Record(record.line, record.line, lines[0], f"{OPENED} before line {record.last}")
-            found = [problem, *(_alone(lines[i], record.line + i, dialect) for i in range(1, len(lines)))]
-            good, bad = _fitting(found, dialect, width, self.name)
+            recovered = [problem, *(_alone(lines[i], record.line + i, dialect) for i in range(1, len(lines)))]
+            good, bad = _fitting(recovered, dialect, width, self.name)
             records += good
             notes += bad
         return Delimited(self.name, self.names, records, notes, dialect, self._lines, has_header=self.has_header)
@@ -183,7 +183,7 @@ def _dialect(lines: Sequence[str], hint: str | None, expected: str, columns: Col
                 continue
             names = records[0].cells(dialect)
             named = recognises(names) or any(asked in names for asked in (columns.text, columns.path, columns.label))
-            score = (named, sum(not one.problem and one.width(dialect) == width for one in records) / max(1, len(records)))
+            score = (named, sum(not record.problem and record.width(dialect) == width for record in records) / max(1, len(records)))
             if best is None or score > best[0]:
                 best = score, dialect
     return best[1] if best else None
@@ -193,13 +193,15 @@ def _without_quoting(lines: Sequence[str], start: int, dialect: Dialect, records
     """Returns dialect and records, read without quoting where quotation marks are but characters: when more rows fit then."""
     width = records[0].width(dialect)
     tabs = dialect.separator == "\t"  # tables separated by tabs seldom have texts of several lines
-    strange = sum(bool(one.problem) or tabs and one.last > one.line or one.width(dialect) != width for one in records)
+    strange = sum(bool(record.problem) or tabs and record.last > record.line or record.width(dialect) != width for record in records)
     if strange == 0 or strange < 3 and not tabs:
         return dialect, records
     plain = Dialect(separator=dialect.separator, quoting=False)
     others = list(_records(lines, start, plain))
-    wrapped = sum(len(cell) > 1 and cell[0] == cell[-1] == '"' for one in others if '"' in one.content for cell in one.cells(plain))
-    ragged = sum(one.width(plain) != width for one in others)
+    wrapped = sum(
+        len(cell) > 1 and cell[0] == cell[-1] == '"' for record in others if '"' in record.content for cell in record.cells(plain)
+    )
+    ragged = sum(record.width(plain) != width for record in others)
     return (plain, others) if ragged < strange and wrapped <= strange else (dialect, records)
 
 
@@ -270,10 +272,10 @@ def _alone(line: str, number: int, dialect: Dialect) -> Record:
         return Record(number, number, dialect.quoted([line], strict=False))  # "a" b: closed, and more behind it
 
 
-def _swallowed(lines: Sequence[str], dialect: Dialect, place: int, width: int, labels: Collection[str]) -> bool:
+def _swallowed(lines: Sequence[str], dialect: Dialect, column: int, width: int, labels: Collection[str]) -> bool:
     candidates = [dialect.cells(lines[0])]
     candidates += [_alone(line, 0, dialect).cells(dialect) for line in lines[1:-1] if line.count(dialect.separator) >= width - 1]
-    return any(len(cells) == width and cells[place] in labels for cells in candidates)
+    return any(len(cells) == width and cells[column] in labels for cells in candidates)
 
 
 def _fitting(records: Sequence[Record], dialect: Dialect, width: int, name: str) -> tuple[list[Record], list[Issue]]:
@@ -326,6 +328,6 @@ def _looks_like_data(first: Sequence[str], records: Sequence[Record], dialect: D
         return True
     for record in records[:SAMPLED]:
         cells = record.cells(dialect)
-        if len(cells) == len(first) and any(one and one == other.strip() for one, other in zip(first, cells, strict=True)):
+        if len(cells) == len(first) and any(cell and cell == other.strip() for cell, other in zip(first, cells, strict=True)):
             return True
     return False

@@ -43,9 +43,9 @@ class FileIndex:
             if os.path.exists(path):
                 self.direct += 1
                 return path, []
-        wanted = PurePosixPath(name)
-        tail = wanted.parts
-        files = [file for file in self._by_name.get(wanted.name, ()) if file.parts[-len(tail) : -1] == tail[:-1]]
+        target = PurePosixPath(name)
+        tail = target.parts
+        files = [file for file in self._by_name.get(target.name, ()) if file.parts[-len(tail) : -1] == tail[:-1]]
         if len(files) == 1:
             self.matched[files[0].parent.as_posix()] += 1
             return self._root / files[0], []

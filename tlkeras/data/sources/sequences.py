@@ -84,8 +84,8 @@ def of_rows(
         if known.setdefault(name, (label, split)) != (label, split):
             raise DataError(f"{table.name}:{number}: the sequence {name!r} has the label {label!r} here and {known[name][0]!r} before")
         try:
-            place = float(row[1]) if roles.order else float(number)
-            steps.setdefault(name, []).append((place, [float(value) for value in row[len(head) :]]))
+            position = float(row[1]) if roles.order else float(number)
+            steps.setdefault(name, []).append((position, [float(value) for value in row[len(head) :]]))
         except (TypeError, ValueError) as error:
             raise DataError(f"{table.name}:{number}: {error}; expected numbers in {', '.join(roles.content)}") from error
     examples = [

@@ -45,23 +45,23 @@ def open_table(spec: str, *, labels: Sequence[str] | None = None, data_dir: str 
     cells = list(table.rows([roles.label, *([roles.split] if roles.split else [])]))
     texts, bad_labels = _labels(table, roles, [row[0] for row in cells], where, labels)
     check_classes(f"column {roles.label!r} of {spec!r}", texts, labels)
-    splits = [parse_split(row[1], place) for row, place in zip(cells, where, strict=True)] if roles.split else [None] * len(cells)
+    splits = [parse_split(row[1], row_id) for row, row_id in zip(cells, where, strict=True)] if roles.split else [None] * len(cells)
     notes = list(table.notes)
     if roles.kind == "sequence":
-        notes += [_unlabelled(place, roles.label) for place, text in zip(where, texts, strict=True) if text is None]
+        notes += [_unlabelled(row_id, roles.label) for row_id, text in zip(where, texts, strict=True) if text is None]
         return of_rows(spec, table, roles, texts, splits, labels=labels, notes=notes)
     examples: list[Example] = []
     lost: Counter[str | None] = Counter()
     contents = CONTENTS[roles.kind](table, roles, file, where, notes)
-    for index, (place, text, split, content) in enumerate(zip(where, texts, splits, contents, strict=True)):
+    for index, (row_id, text, split, content) in enumerate(zip(where, texts, splits, contents, strict=True)):
         if index in bad_labels:
-            issue = Issue(kind="bad-utf8", path=place, reason=NOT_UTF8, action="skipped")
+            issue = Issue(kind="bad-utf8", path=row_id, reason=NOT_UTF8, action="skipped")
         elif isinstance(content, Issue):
-            issue = content if text is not None or content.kind != "empty-text" else _unlabelled(place, roles.label)
+            issue = content if text is not None or content.kind != "empty-text" else _unlabelled(row_id, roles.label)
         elif text is None:
-            issue = _unlabelled(place, roles.label)
+            issue = _unlabelled(row_id, roles.label)
         else:
-            examples.append(Example(label=text, split=split, **{"id": place, **content}))
+            examples.append(Example(label=text, split=split, **{"id": row_id, **content}))
             continue
         lost[text] += 1
         notes.append(issue)
@@ -124,14 +124,14 @@ def _unique(examples: Sequence[Example]) -> Iterator[Example]:
 
 
 def _texts(table: Table, roles: Roles, file: Path, where: Sequence[str], notes: list[Issue]) -> Iterator[Content]:
-    for place, (value,) in zip(where, table.rows(roles.content), strict=True):
+    for row_id, (value,) in zip(where, table.rows(roles.content), strict=True):
         if isinstance(value, (list, dict)):
-            raise DataError(f"{place} has a {type(value).__name__} in column {roles.content[0]!r}; expected a text: choose --text-column")
+            raise DataError(f"{row_id} has a {type(value).__name__} in column {roles.content[0]!r}; expected a text: choose --text-column")
         text = "" if value is None or isinstance(value, float) and math.isnan(value) else str(value)
         if UNDECODABLE.search(text):
-            yield Issue(kind="bad-utf8", path=place, reason=NOT_UTF8, action="skipped")
+            yield Issue(kind="bad-utf8", path=row_id, reason=NOT_UTF8, action="skipped")
         elif not text.strip():
-            yield Issue(kind="empty-text", path=place, reason=f"no {roles.content[0]}", action="skipped")
+            yield Issue(kind="empty-text", path=row_id, reason=f"no {roles.content[0]}", action="skipped")
         else:
             yield {"text": clean(text)}
 
@@ -139,19 +139,19 @@ def _texts(table: Table, roles: Roles, file: Path, where: Sequence[str], notes: 
 def _paths(table: Table, roles: Roles, file: Path, where: Sequence[str], notes: list[Issue]) -> Iterator[Content]:
     index = FileIndex(file.parent)
     (column,) = roles.content
-    for place, (value,) in zip(where, table.rows([column]), strict=True):
+    for row_id, (value,) in zip(where, table.rows([column]), strict=True):
         name = "" if is_missing(value) else str(value).strip()
         if UNDECODABLE.search(name):
-            yield Issue(kind="bad-utf8", path=place, reason=NOT_UTF8, action="skipped")
+            yield Issue(kind="bad-utf8", path=row_id, reason=NOT_UTF8, action="skipped")
         elif not name:
-            yield Issue(kind="bad-row", path=place, reason=f"no {column}", action="skipped")
+            yield Issue(kind="bad-row", path=row_id, reason=f"no {column}", action="skipped")
         else:
             path, several = index.find(name)
             if several:
                 shown = " and ".join(several[:2])
-                yield Issue(kind="bad-row", path=place, reason=f"{len(several)} files match {name!r}: {shown}", action="skipped")
+                yield Issue(kind="bad-row", path=row_id, reason=f"{len(several)} files match {name!r}: {shown}", action="skipped")
             else:
-                yield {"id": f"{index.id_of(name)}#{place.rpartition(':')[2]}", "path": path}
+                yield {"id": f"{index.id_of(name)}#{row_id.rpartition(':')[2]}", "path": path}
     if table.lines and not index.direct and not index.matched and _are_ids(table, column):
         raise DataError(
             f"no image file beside {str(file)!r} is named after the column {column!r}; name the column of paths with --path-column, "
@@ -165,15 +165,15 @@ def _are_ids(table: Table, column: str) -> bool:
 
 
 def _encoded(table: Table, roles: Roles, file: Path, where: Sequence[str], notes: list[Issue]) -> Iterator[Content]:
-    for place, (value,) in zip(where, table.rows(roles.content), strict=True):
+    for row_id, (value,) in zip(where, table.rows(roles.content), strict=True):
         content = value.get("bytes") if isinstance(value, dict) else value
         path = value.get("path") if isinstance(value, dict) else None
         if isinstance(content, bytes) and content:
             yield {"content": content}
         elif path:
-            yield {"id": f"{path}#{place.rpartition(':')[2]}", "path": file.parent / path}
+            yield {"id": f"{path}#{row_id.rpartition(':')[2]}", "path": file.parent / path}
         else:
-            yield Issue(kind="bad-row", path=place, reason=f"no {roles.content[0]}", action="skipped")
+            yield Issue(kind="bad-row", path=row_id, reason=f"no {roles.content[0]}", action="skipped")
 
 
 def _pixels(table: Table, roles: Roles, file: Path, where: Sequence[str], notes: list[Issue]) -> Iterator[Content]:
@@ -185,15 +185,15 @@ def _pixels(table: Table, roles: Roles, file: Path, where: Sequence[str], notes:
             f"{table.name} has {len(columns)} columns of pixels, which is no square; expected side x side of them (784 for 28 x 28), or an .npz "
             "with x uint8 (n, height, width, channels) and y"
         )
-    for place, row in zip(where, table.rows(columns), strict=True):
+    for row_id, row in zip(where, table.rows(columns), strict=True):
         try:
             values = np.array([float(value) for value in row])
         except (TypeError, ValueError):
-            yield Issue(kind="bad-row", path=place, reason="a pixel is no number", action="skipped")
+            yield Issue(kind="bad-row", path=row_id, reason="a pixel is no number", action="skipped")
             continue
         if not (values % 1 == 0).all() or values.min() < 0 or values.max() > 255:
             reason = f"pixels from {values.min():g} to {values.max():g}; expected whole numbers from 0 to 255"
-            yield Issue(kind="bad-row", path=place, reason=reason, action="skipped")
+            yield Issue(kind="bad-row", path=row_id, reason=reason, action="skipped")
             continue
         yield {"array": values.astype("uint8").reshape(side, side)}
 
