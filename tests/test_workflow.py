@@ -1,6 +1,7 @@
 """The whole job on small data: the run folder, the artifacts, the same answers everywhere, the same numbers twice."""
 
 import csv
+import dataclasses
 import json
 import subprocess
 import sys
@@ -221,7 +222,10 @@ def test_arrays_can_be_given_from_python(tmp_path):
     dataset = tlkeras.from_arrays(x, ["ab"[i % 2] for i in range(60)])
     result = tlkeras.finetune(RunConfig.from_dict({**SMALL, "out": str(tmp_path / "run"), "export": "onnx"}), dataset=dataset)
     assert set(result.metrics["exports"]) == {"onnx"}
-    assert tlkeras.evaluate(result.run.root, dataset, part="all").score.n == 60
+    scored = tlkeras.evaluate(result.run.root, dataset, part="all").score
+    assert scored.n == 60
+    other_order = dataclasses.replace(dataset, labels=("b", "a"))  # class ids are those of the model, whatever a dataset says
+    assert np.array_equal(tlkeras.evaluate(result.run.root, other_order, part="all").score.confusion, scored.confusion)
 
 
 def test_mixed_precision_trains_and_exports_float32(tmp_path):

@@ -38,8 +38,22 @@ class DataConfig:
         metavar="SOURCE",
     )
     data_dir: str | None = key(None, "Folder where tensorflow-datasets keeps prepared data.", unset="its own", metavar="DIR")
-    text_column: str | None = key(None, "Column of a table that holds the texts.", unset="text, sentence, review, …", metavar="NAME")
-    label_column: str | None = key(None, "Column of a table that holds the labels.", unset="label, class, category, …", metavar="NAME")
+    text_column: str | None = key(
+        None, "Column of a table that holds the texts, by name or number from 1.", unset="text, sentence, review, …", metavar="NAME"
+    )
+    path_column: str | None = key(
+        None,
+        "Column of a table that holds the paths of images, by name or number from 1.",
+        unset="path, file, filename, image, …",
+        metavar="NAME",
+    )
+    label_column: str | None = key(
+        None, "Column of a table that holds the labels, by name or number from 1.", unset="label, class, category, …", metavar="NAME"
+    )
+    header: bool | None = key(None, "Whether the first line of a CSV or TSV names the columns.", unset="detected")
+    encoding: str | None = key(
+        None, "Encoding of tables and text files, for example cp1252 or utf-16.", unset="detected: UTF-8, UTF-16 or cp1252", metavar="NAME"
+    )
     val_split: float | None = key(None, "Fraction of the examples held out for validation.", unset="0.15, or the source's own split")
     test_split: float | None = key(None, "Fraction of the examples held out for the test.", unset="0.15, or the source's own split")
     limit: int | None = key(None, "Use at most this many examples, stratified by class.", unset="all", metavar="N")
@@ -340,8 +354,8 @@ def _coerce(one: Key, value: Any) -> Any:
         value = _number(value)  # YAML 1.1 reads 1e-4 as a text
     if wanted is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if wanted is str and isinstance(value, Path):
-        return str(value)
+    if wanted is str and (isinstance(value, Path) or type(value) is int and one.key.endswith("_column")):
+        return str(value)  # columns may be numbers
     if wanted is str and isinstance(value, str) and not value.strip():
         raise _empty(one, value)
     if type(value) is not wanted:

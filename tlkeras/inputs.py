@@ -168,6 +168,8 @@ class Pictures:
         return np.concatenate(inputs)
 
     def encoded(self, example: Example) -> bytes:
+        if example.content is not None:
+            return decode.decodable(example.content)
         return decode.encode_png(example.array) if example.array is not None else decode.read_image_bytes(example.path or example.id)
 
     def metadata(self) -> dict[str, str]:

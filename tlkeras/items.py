@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from tlkeras.data.formats import sniff
-from tlkeras.data.sources.columns import TEXTS
+from tlkeras.data.sources.columns import TEXTS, Columns
 from tlkeras.data.sources.folder import listed_files
-from tlkeras.data.sources.table import READERS
+from tlkeras.data.sources.table import read_table
 from tlkeras.errors import DataError
 from tlkeras.inputs import Inputs
 
@@ -164,11 +164,11 @@ def _lines(content: bytes, name: str) -> list[str]:
 
 def _column(path: Path) -> list[str]:
     """Returns the texts of a table: its text column, or its only column."""
-    names, rows = READERS[path.suffix.lower()](path)
-    usual = [name for name in names if name.lower().strip() in TEXTS] or (list(names) if len(names) == 1 else [])
+    table = read_table(path, str(path), Columns())
+    usual = [name for name in table.names if name.lower().strip() in TEXTS] or (list(table.names) if len(table.names) == 1 else [])
     if not usual:
-        raise DataError(f"{path} has the columns {', '.join(map(str, names))}; expected one that is called text")
-    return [str(row[usual[0]]) for _, row in rows if row.get(usual[0]) not in (None, "")]
+        raise DataError(f"{path} has the columns {', '.join(map(str, table.names))}; expected one that is called text")
+    return [str(text) for (text,) in table.rows(usual[:1]) if text not in (None, "")]
 
 
 KINDS: dict[str, Callable[[Any, int, Inputs, Tell], Iterator[Item]]] = {"image": _files, "sequence": _files, "text": _texts}

@@ -65,7 +65,7 @@ def settings(
 
 def columns(config: RunConfig) -> Columns:
     """Returns which column of a table is what."""
-    return Columns(text=config.data.text_column, label=config.data.label_column)
+    return Columns.from_config(config.data)
 
 
 # === Examples to train on ===

@@ -2,8 +2,9 @@
 
 Everything in `decode_and_resize` is core TensorFlow, so that the exported graph runs in TF Serving as it stands.
 Formats that TensorFlow cannot read (TIFF, AVIF, …) are turned into PNG of the same pixels by `read_image_bytes`.
-Transparency is dropped, as Pillow's `convert("RGB")` does; 16 bits are scaled to 8, not clipped; JPEG is decoded with
-the accurate DCT, so that its pixels are those of Pillow (TensorFlow's default differs by up to 6 of 255).
+Transparent images are composited on white, whatever colour is hidden below (GIF excepted: TensorFlow makes those parts
+black); 16 bits are scaled to 8, not clipped; JPEG is decoded with the accurate DCT, so that
+its pixels are those of Pillow (TensorFlow's default differs by up to 6 of 255).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from tlkeras.data import orientation as exif
-from tlkeras.data.formats import NATIVE, decodable, read_image_bytes, sniff
+from tlkeras.data.formats import NATIVE, decodable, has_gif_transparency, read_image_bytes, sniff
 
 __all__ = [
     "NATIVE",
@@ -21,6 +22,7 @@ __all__ = [
     "decode_and_resize",
     "encode_png",
     "fits",
+    "has_gif_transparency",
     "orientation",
     "read_image_bytes",
     "resize_image",
@@ -71,14 +73,16 @@ def _decode(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         return tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE"), exif.in_jpeg(raw)
 
     def png() -> tuple[tf.Tensor, tf.Tensor]:
-        return tf.io.decode_image(data, channels=3, expand_animations=False), exif.in_png(raw)
+        # Asked for 4 channels without need, TensorFlow 2.21 gives pictures of 1, 2 and 4 bits a wrong alpha.
+        opaque = lambda: tf.io.decode_image(data, channels=3, expand_animations=False)  # noqa: E731
+        return tf.cond(_png_has_alpha(raw), lambda: _on_white(tf.io.decode_png(data, channels=4)), opaque), exif.in_png(raw)
 
     def webp() -> tuple[tf.Tensor, tf.Tensor]:
         # A still with alpha refuses to be asked for 3 channels; an animation must be asked for 3 and so be refused,
         # because decoding it corrupts the heap of TensorFlow 2.21 (`read_image_bytes` takes its first frame itself).
         animated = tf.logical_and(_begins(raw, b"VP8X", 12), tf.not_equal(tf.bitwise.bitwise_and(raw[20], 2), 0))
         refused = lambda: tf.io.decode_image(data, channels=3, expand_animations=False)  # noqa: E731
-        return tf.cond(animated, refused, lambda: tf.io.decode_image(data, expand_animations=False)[..., :3]), exif.in_webp(raw)
+        return tf.cond(animated, refused, lambda: _on_white(tf.io.decode_image(data, expand_animations=False))), exif.in_webp(raw)
 
     def palette_bmp() -> tuple[tf.Tensor, tf.Tensor]:
         return _palette_bmp(data, raw), tf.constant(-1)
@@ -98,6 +102,26 @@ def _kind(raw: tf.Tensor) -> tf.Tensor:
 def _begins(raw: tf.Tensor, text: bytes, at: int) -> tf.Tensor:
     """Whether `text` stands at a place among the first 32 bytes, which `padded` makes sure of."""
     return tf.reduce_all(tf.equal(raw[at : at + len(text)], tf.constant(list(text), tf.uint8)))
+
+
+def _png_has_alpha(raw: tf.Tensor) -> tf.Tensor:
+    """Whether a PNG has an alpha channel (bit 2 of the colour type, byte 25), or a chunk that makes colours transparent."""
+    channel = tf.not_equal(tf.bitwise.bitwise_and(raw[25], 4), 0)
+    return tf.logical_or(channel, tf.greater_equal(exif.chunk_in_png(raw, b"tRNS", until=b"IDAT"), 0))
+
+
+def _on_white(image: tf.Tensor) -> tf.Tensor:
+    """Composites uint8 (height, width, 3 or 4) on white, in whole numbers so that every runtime gives the same pixels."""
+
+    eight = tf.constant(8, tf.uint16)
+
+    def composited() -> tf.Tensor:
+        whole = tf.cast(image, tf.uint16)
+        colour, alpha = whole[..., :3], whole[..., 3:]
+        mixed = colour * alpha + 255 * (255 - alpha) + 128  # at most 255 * 255 + 128
+        return tf.cast(tf.bitwise.right_shift(mixed + tf.bitwise.right_shift(mixed, eight), eight), tf.uint8)  # divided by 255, rounded
+
+    return tf.cond(tf.equal(tf.shape(image)[-1], 4), composited, lambda: image[..., :3])
 
 
 def _palette_bmp(data: tf.Tensor, raw: tf.Tensor) -> tf.Tensor:
@@ -146,6 +170,14 @@ def encode_png(array: np.ndarray) -> bytes:
     return bytes(tf.io.encode_png(array).numpy())
 
 
+def on_white(array: np.ndarray) -> np.ndarray:
+    """Returns uint8 (height, width, 3) of RGB or RGBA, with the pixels that `decode_and_resize` gives its PNG."""
+    if array.shape[-1] != 4:
+        return array
+    colour, alpha = array[..., :3].astype("int32"), array[..., 3:].astype("int32")
+    return ((colour * alpha + 255 * (255 - alpha) + 127) // 255).astype("uint8")
+
+
 def fits(array: np.ndarray, channels: int) -> bool:
     """Whether an array can be a picture of so many channels: 1 and 3 stand for each other and for RGBA; others are as they are."""
     return (array.shape[-1] if array.ndim == 3 else 1) in ((1, 3, 4) if channels in (1, 3) else (channels,))
@@ -156,11 +188,11 @@ def as_channels(array: np.ndarray, channels: int) -> np.ndarray:
 
     Args:
         array: uint8 (height, width) or (height, width, channels); see `fits`.
-        channels: 3: grey is repeated, alpha dropped; 1: the luminance; others: as many as the array has.
+        channels: 3: grey is repeated, RGBA composited on white; 1: the luminance; others: as many as the array has.
     """
     array = array if array.ndim == 3 else array[..., None]
     if channels == 3:
-        return np.repeat(array, 3, axis=-1) if array.shape[-1] == 1 else array[..., :3]
+        return np.repeat(array, 3, axis=-1) if array.shape[-1] == 1 else on_white(array)
     if channels == 1 and array.shape[-1] > 1:
-        return np.rint(array[..., :3] @ np.array(LUMINANCE))[..., None].astype("uint8")
+        return np.rint(on_white(array) @ np.array(LUMINANCE))[..., None].astype("uint8")
     return array

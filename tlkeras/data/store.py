@@ -7,8 +7,10 @@ import math
 import os
 import re
 import shutil
+import stat
 import tempfile
 import weakref
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,13 +21,14 @@ import numpy as np
 import tensorflow as tf
 
 from tlkeras.data import decode
-from tlkeras.data.examples import Dataset, Example, Issue
+from tlkeras.data.examples import Dataset, Example, Issue, losses
 from tlkeras.errors import DataError, OutputError
 from tlkeras.startup import KNOWN_NOISE, filtered_stderr
 
 MEMORY_LIMIT = 2 * 1024**3  # bytes of decoded pictures kept in memory
 THREADS = max(2, min(8, os.cpu_count() or 2))  # reading and decoding overlap; TensorFlow releases Python's lock
 CPU = "/cpu:0"
+LARGEST_FILE = 1024**3  # bytes of one image file
 EVEN = 0.01  # of 765, between two cells that are equally bright
 SMALL = 32  # pixels, below which a picture has no perceptual hash
 # What TensorFlow prints of a picture that it cannot decode; the exception says the same, and becomes an issue.
@@ -106,7 +109,7 @@ class Reading:
     sha256: str = ""
     dhash: int = 0
     bad: Issue | None = None
-    note: Issue | None = None
+    notes: tuple[Issue, ...] = ()
 
 
 def materialise(
@@ -144,7 +147,9 @@ def materialise(
             results.append(one)
             if progress and (index % 16 == 15 or index == count - 1):
                 progress(index + 1, count)
-    skipped = tuple(one.bad for one in results if one.bad)
+    listed = [note for note in dataset.notes if note.action == "skipped"]  # rows of a table that could not be used
+    skipped = (*listed, *(one.bad for one in results if one.bad))
+    count += len(listed)
     if strict and skipped:
         told = "; ".join(f"{one.path!r}: {one.reason}" for one in skipped[:3]) + (
             f"; and {len(skipped) - 3} more" if len(skipped) > 3 else ""
@@ -161,6 +166,9 @@ def _store(dataset: Dataset, images: np.ndarray, kept: Sequence[int], results: S
     images = images[: len(kept)]
     examples = tuple(dataset.examples[index] for index in kept)
     ids = {label: index for index, label in enumerate(dataset.labels)}
+    totals: Counter[str | None] = Counter(example.label for example in dataset.examples)
+    lost = totals - Counter(example.label for example in examples)
+    notes = [note for note in dataset.notes if note.action != "skipped"]
     store = Store(
         inputs=images,
         y=np.array([ids[example.label] for example in examples], "int32"),
@@ -169,7 +177,7 @@ def _store(dataset: Dataset, images: np.ndarray, kept: Sequence[int], results: S
         dhash=np.array([results[index].dhash for index in kept], "uint64"),
         labels=dataset.labels,
         skipped=skipped,
-        notes=(*dataset.notes, *(one.note for one in results if one.note)),
+        notes=(*notes, *(note for one in results for note in one.notes), *losses(dataset.name, "files", totals, lost)),
     )
     _check_classes(dataset, store)
     return store
@@ -224,10 +232,20 @@ class Decoder:
             return self._read_array(example.array, into)
         if content is not None:
             return self._read_bytes(example, content, into)
+        if example.content is not None:
+            return self._read_bytes(example, example.content, into)
+        path = example.path or Path(example.id)
         try:
-            content = (example.path or Path(example.id)).read_bytes()
-        except OSError as error:
-            return Reading(bad=Issue(kind="unreadable", path=example.id, reason=error.strerror or str(error), action="skipped"))
+            status = path.stat()
+            if not stat.S_ISREG(status.st_mode):  # a pipe or a device: reading it could wait for ever
+                return Reading(bad=Issue(kind="unreadable", path=example.id, reason="no regular file", action="skipped"))
+            if status.st_size > LARGEST_FILE:
+                reason = f"{status.st_size:,} bytes; expected at most {LARGEST_FILE:,}"
+                return Reading(bad=Issue(kind="unreadable", path=example.id, reason=reason, action="skipped"))
+            content = path.read_bytes()
+        except (OSError, ValueError) as error:  # ValueError: a name with a zero character
+            reason = getattr(error, "strerror", None) or str(error)
+            return Reading(bad=Issue(kind="unreadable", path=example.id, reason=reason, action="skipped"))
         return self._read_bytes(example, content, into)
 
     def _read_array(self, array: np.ndarray, into: np.ndarray) -> Reading:
@@ -246,8 +264,8 @@ class Decoder:
         except tf.errors.OpError as error:
             reason = f"the {(decode.sniff(content) or '').upper()} picture cannot be decoded: {_short(error)}"
             return Reading(bad=Issue(kind="truncated", path=example.id, reason=reason, action="skipped"))
-        note = _extension_note(example, example.path, content) if example.path else None
-        return Reading(sha256=hashlib.sha256(content).hexdigest(), dhash=difference_hash(into), note=note)
+        notes = (_extension_note(example, example.path, content) if example.path else None, _transparency_note(example, content))
+        return Reading(sha256=hashlib.sha256(content).hexdigest(), dhash=difference_hash(into), notes=tuple(filter(None, notes)))
 
 
 def _on_cpu(function: Callable[[tf.Tensor], tf.Tensor], signature: tf.TensorSpec) -> tf.types.experimental.ConcreteFunction:
@@ -295,6 +313,13 @@ def _extension_note(example: Example, path: Path, content: bytes) -> Issue | Non
     if path.suffix.lower() in ENDINGS.get(kind, {path.suffix.lower()}):
         return None
     return Issue(kind="wrong-extension", path=example.id, reason=f"the content is {kind.upper()}", action="kept")
+
+
+def _transparency_note(example: Example, content: bytes) -> Issue | None:
+    """Says of a GIF what its decoder does: unlike PNG and WebP, it cannot be asked which pixels are transparent."""
+    if not decode.has_gif_transparency(content):
+        return None
+    return Issue(kind="transparency-dropped", path=example.id, reason="transparent parts of a GIF become black", action="kept")
 
 
 def difference_hash(image: np.ndarray) -> int:

@@ -33,7 +33,7 @@ class Source:
     licence: str | None = None
 
 
-TABLES = (".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".parquet")
+TABLES = (".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".parquet", ".txt", ".data", "")
 
 SOURCES: Registry[Source] = Registry(
     "source",
@@ -70,7 +70,8 @@ SOURCES: Registry[Source] = Registry(
             name="table",
             takes=lambda spec: Path(spec).is_file() and Path(spec).suffix.lower() in TABLES,
             open="tlkeras.data.sources.table:open_table",
-            help="a CSV, TSV, JSONL or Parquet file with path,label or text,label columns, or id,label and features (sequences)",
+            help="a CSV, TSV, JSONL or Parquet file with path,label or text,label columns, image,label (bytes, as Hugging Face stores them), "
+            "label and pixel1, pixel2, …, or id,label and features (sequences)",
         ),
     ],
 )
@@ -103,7 +104,7 @@ def open_source(
         spec: a `--data` value; None means `DEFAULT`, the built-in digits.
         labels: a label map from training to keep to.
         data_dir: where tensorflow-datasets keeps prepared data.
-        columns: which column of a table is what.
+        columns: how a table is read, and which of its columns is what.
 
     Raises:
         DataError: when there is no such source or it holds nothing to learn from.
