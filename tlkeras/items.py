@@ -14,12 +14,14 @@ import numpy as np
 from tlkeras.data.formats import sniff
 from tlkeras.data.sources.columns import TEXTS, Columns
 from tlkeras.data.sources.folder import listed_files
+from tlkeras.data.sources.registry import TABLES
 from tlkeras.data.sources.table import read_table
 from tlkeras.errors import DataError
 from tlkeras.inputs import Inputs
 
 Tell = Callable[[str], None]
 SHOWN = 5  # skipped files that are named; the others are counted
+LINES = (".txt", "")  # endings of files that hold one text per line
 NPY = b"\x93NUMPY"  # how .npy files begin
 
 
@@ -135,7 +137,7 @@ def _text_file(path: Path, tell: Tell) -> Iterator[Item]:
         yield from (_whole(file) for file in files)
         return
     try:
-        values = _column(path) if path.suffix.lower() in READERS else _lines(path.read_bytes(), str(path))
+        values = _column(path) if path.suffix.lower() in set(TABLES) - set(LINES) else _lines(path.read_bytes(), str(path))
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else " ".join(str(error).split())[:200]
         yield Item(name=str(path), error=str(error) if isinstance(error, DataError) else f"{path}: {reason}")
