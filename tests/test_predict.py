@@ -138,7 +138,7 @@ def test_a_folder_is_every_image_in_it_in_order_and_the_rest_is_told(model, phot
     answers = list(model.predict_each(photos, tell=told.append))
     assert [answer.file for answer in answers] == [str(photos / name) for name in ("a.png", "b.jpg", "c/d.png", "e.png")]
     assert [answer.error is None for answer in answers] == [True, True, True, False]
-    assert told == [f"skipped {photos / 'notes.txt'}: .txt is no picture format"]
+    assert told == [f"skipped {photos / 'notes.txt'}: .txt is no image format"]
 
 
 def test_many_skipped_files_are_counted(model, photos):

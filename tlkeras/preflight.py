@@ -24,6 +24,7 @@ from tlkeras.lookup import find as find_target
 from tlkeras.zoo.store import Zoo, default_root
 
 USES_DIGITS = "no data named: using scikit-learn's 1,797 handwritten digits"
+ARTIFACTS = (".tflite", ".onnx")  # endings of files that stand beside a manifest
 NO_CLASSIFIER = "the model is no classifier"
 NAMED = 4  # backbones that an error names
 NOUNS = {"image": "images", "text": "texts", "sequence": "sequences"}
@@ -277,7 +278,8 @@ def _trained_with(located: Located) -> tuple[RunConfig | None, tuple[str, ...]]:
     if run:
         return runs.read_config(run), runs.read_labels(run)
     folder = located.path if (located.path / NAME).is_file() else located.path.parent
-    if located.path.suffix == ".keras" and not (folder / NAME).is_file():
+    is_artifact = located.path.suffix in ARTIFACTS or (located.path / "saved_model.pb").is_file()
+    if not (folder / NAME).is_file() and not is_artifact:
         raise DataError(not_a_target(located.path))
     manifest = read_manifest(folder)
     config = manifest.get("config")  # of an entry
