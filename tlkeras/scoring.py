@@ -47,6 +47,7 @@ class Target:
     inputs: Inputs
     labels: tuple[str, ...]
     run: Run | None
+    model: keras.Model | None = None  # of a `.keras` file
 
 
 def open_target(target: str | Path) -> Target:
@@ -88,6 +89,7 @@ def _open_keras(path: Path, run: Run | None) -> Target:
         inputs=_inputs_of_keras(model, config, run),
         labels=runs.read_labels(run),
         run=run,
+        model=model,
     )
 
 
@@ -201,20 +203,30 @@ def _examples(
         reporter: hears of progress.
     """
     config = told or RunConfig()
-    spec = config.data.source if data is None else data
-    columns = Columns(text=config.data.text_column, label=config.data.label_column)
-    if isinstance(spec, Dataset):
-        dataset = spec
-    else:
-        dataset = open_source(spec, labels=opened.labels, data_dir=data_dir or config.data.data_dir, columns=columns)
-    own = told is not None and not isinstance(spec, Dataset) and _same_source(spec, config.data.source)
-    if own and config.data.limit:
-        dataset = subset(dataset, config.data.limit, config.seed)
+    dataset, same = open_dataset(opened, config, config.data.source if data is None else data, data_dir)
+    own = told is not None and same
     store = opened.inputs.materialise(dataset, progress=partial(reporter.progress, "decode"))
     index, part = _chosen(store, dataset, config if own else None, part)
     if not len(index):
         raise DataError(f"{dataset.name} has no examples in its {part} split; choose another with --split")
     return _Examples(store=store, index=index, part=part, name=dataset.name)
+
+
+def open_dataset(opened: Target, config: RunConfig, spec: str | Dataset | None, data_dir: str | None = None) -> tuple[Dataset, bool]:
+    """Lists the examples of a source under the labels of a model, and tells whether it is the source of the config itself.
+
+    Args:
+        opened: the model.
+        config: columns, limit and seed.
+        spec: a source, or None for the built-in digits.
+        data_dir: where tensorflow-datasets keeps prepared data.
+    """
+    if isinstance(spec, Dataset):
+        return spec, False
+    columns = Columns(text=config.data.text_column, label=config.data.label_column)
+    dataset = open_source(spec, labels=opened.labels, data_dir=data_dir or config.data.data_dir, columns=columns)
+    own = _same_source(spec, config.data.source)
+    return subset(dataset, config.data.limit, config.seed) if own and config.data.limit else dataset, own
 
 
 def held_out(
