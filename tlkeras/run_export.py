@@ -156,13 +156,6 @@ def fingerprint(store: Store, splits: Splits) -> str:
 # === Later, from the run folder ===
 
 
-def run_of(target: str | Path) -> Run | None:
-    """Returns the run that a path is the folder or the model of; None for everything else, artifacts of a run among it."""
-    path = Path(target).expanduser()
-    run = runs.of(path) if path.exists() else None
-    return run if run and path.resolve() in (run.root, run.model.resolve()) else None
-
-
 def export_run(
     target: str | Path,
     formats: Sequence[str],
@@ -192,7 +185,7 @@ def export_run(
         ConfigError: when the backbone cannot be exported to a format.
         ExportError: see `tlkeras.export.export`.
     """
-    run = run_of(target)
+    run = runs.run_of(target)
     if run is None:
         raise DataError(f"{str(target)!r} is no run; expected the folder that `tlkeras finetune` left, or its model.keras")
     if not run.model.is_file():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -94,6 +94,39 @@ def artifacts_table(exports: Mapping[str, Mapping[str, Any]]) -> Table:
             figure(row["accuracy"]),
         )
     return table
+
+
+def ladder_lines(exports: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Returns, for each artifact that was chosen among several, which attempt was taken and why.
+
+    Args:
+        exports: format -> `Artifact.to_dict()`, as in `metrics.json` and the manifest.
+    """
+    return [_ladder_line(name, record["tried"]) for name, record in exports.items() if record.get("tried")]
+
+
+def _ladder_line(name: str, tried: Sequence[Mapping[str, Any]]) -> str:
+    from tlkeras.export.formats import RUNGS
+
+    chosen, refused = tried[-1], tried[:-1]
+    text = f"{name}: {chosen['attempt']}, {chosen['bytes'] / 1e6:.1f} MB"
+    if chosen.get("accuracy") is not None:
+        text += f", accuracy {chosen['accuracy']:.3f} (float {chosen['accuracy'] + chosen['drop']:.3f})"
+    elif chosen.get("agreement") is not None:
+        text += f", agreement with the model {chosen['agreement']:.3f}"
+    rung = "int8 with some layers in float" if chosen["attempt"].startswith("int8, ") else chosen["attempt"]
+    later = RUNGS[RUNGS.index(rung) + 1 :] if rung in RUNGS else ()
+    if refused:
+        text += f"; refused before: {'; '.join(_refusal(attempt) for attempt in refused)}"
+    return text + (f"; safer rungs not needed ({', '.join(later)})" if later else "")
+
+
+def _refusal(attempt: Mapping[str, Any]) -> str:
+    """Returns an attempt that was not taken, with the shortest reason."""
+    if attempt.get("drop") is not None:
+        lost = "accuracy" if attempt.get("accuracy") is not None else "agreement"
+        return f"{attempt['attempt']} (lost {attempt['drop']:.3f} {lost})"
+    return f"{attempt['attempt']} ({attempt['refused']})"
 
 
 WIDTH = 124  # characters of the widest table; narrower terminals wrap
