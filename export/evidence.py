@@ -15,7 +15,7 @@ import numpy as np
 from tlkeras.errors import ExportError
 from tlkeras.export.artifact import Artifact
 from tlkeras.export.parity import Reference, Samples
-from tlkeras.export.spec import Interface
+from tlkeras.export.spec import Interface, as_array
 
 NAME = "verification.npz"
 PICTURES = 3  # encoded pictures that are kept: enough to try a batch, few enough to be small
@@ -48,7 +48,7 @@ def write(
         artifacts: those that are new.
         formats: all that stand in the folder; of those that are not new, the answers to the same samples are kept.
     """
-    arrays = {f"inputs/{one.name}": _small(np.asarray(samples.inputs[one.name], one.dtype)) for one in interface.inputs}
+    arrays = {f"inputs/{one.name}": _small(as_array(samples.inputs[one.name], one.dtype)) for one in interface.inputs}
     arrays |= {f"pictures/{i}": np.frombuffer(content, "uint8") for i, content in enumerate(samples.encoded[:PICTURES])}
     arrays |= {f"expected/{name}": value for name, value in expected.outputs.items()}
     if (folder / NAME).exists():
@@ -66,7 +66,7 @@ def _answers_kept(folder: Path, interface: Interface, samples: Samples, formats:
     """Returns what earlier artifacts answered, where they were asked the same; of others, the model's answers count."""
     before = read(folder, interface)
     if not all(
-        np.array_equal(before.samples.inputs[one.name], np.asarray(samples.inputs[one.name], one.dtype)) for one in interface.inputs
+        np.array_equal(before.samples.inputs[one.name], as_array(samples.inputs[one.name], one.dtype)) for one in interface.inputs
     ):
         return {}
     return {f"answers/{name}/{output}": value for name in formats for output, value in before.answers.get(name, {}).items()}
@@ -96,7 +96,7 @@ def read(folder: str | Path, interface: Interface) -> Evidence:
     missing = [one.name for one in interface.inputs if f"inputs/{one.name}" not in held]
     if missing:
         raise ExportError(f"{str(path)!r} has no samples of {', '.join(missing)}; export again")
-    inputs = {one.name: held[f"inputs/{one.name}"].astype(one.dtype) for one in interface.inputs}
+    inputs = {one.name: as_array(held[f"inputs/{one.name}"], one.dtype) for one in interface.inputs}
     answers: dict[str, dict[str, np.ndarray]] = {}
     for key, value in _under(held, "answers").items():
         name, output = key.split("/", 1)

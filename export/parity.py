@@ -18,7 +18,7 @@ import numpy as np
 from tlkeras.errors import ExportError, ExportMismatch
 from tlkeras.export.formats import RUNTIMES, Format
 from tlkeras.export.graph import FEATURES, SCORES, Graph
-from tlkeras.export.spec import Interface
+from tlkeras.export.spec import Interface, as_array
 from tlkeras.startup import user_environment
 
 BATCHES = (1, 2, 3)
@@ -219,7 +219,7 @@ def run(row: Format, path: Path, samples: Samples, interface: Interface) -> tupl
 
 
 def _job(row: Format, path: Path, samples: Samples, interface: Interface, folder: Path) -> dict[str, Any]:
-    arrays = {one.name: np.asarray(samples.inputs[one.name], one.dtype) for one in interface.inputs}
+    arrays = {one.name: as_array(samples.inputs[one.name], one.dtype) for one in interface.inputs}
     np.savez(folder / "samples.npz", **arrays)  # type: ignore[arg-type]
     encoded = []
     for index, content in enumerate(samples.encoded if row.reader in ENCODED else ()):

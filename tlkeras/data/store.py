@@ -199,7 +199,7 @@ def _allocate(shape: tuple[int, ...], cache_dir: Path | None, memory_limit: int)
 class Decoder:
     """Decodes examples into rows of an array, in several threads at once."""
 
-    def __init__(self, size: int, resize: str, channels: int = 3):
+    def __init__(self, size: decode.Size, resize: str, channels: int = 3):
         self._channels = channels
         scalar = tf.TensorSpec((), tf.string)
         picture = tf.TensorSpec((None, None, channels), tf.uint8)
