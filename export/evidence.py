@@ -65,9 +65,7 @@ def write(
 def _answers_kept(folder: Path, interface: Interface, samples: Samples, formats: set[str]) -> dict[str, np.ndarray]:
     """Returns what earlier artifacts answered, where they were asked the same; of others, the model's answers count."""
     before = read(folder, interface)
-    if not all(
-        np.array_equal(before.samples.inputs[one.name], as_array(samples.inputs[one.name], one.dtype)) for one in interface.inputs
-    ):
+    if not all(np.array_equal(before.samples.inputs[one.name], as_array(samples.inputs[one.name], one.dtype)) for one in interface.inputs):
         return {}
     return {f"answers/{name}/{output}": value for name in formats for output, value in before.answers.get(name, {}).items()}
 

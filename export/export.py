@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tlkeras.errors import ExportError
+from tlkeras.errors import ExportError, UnsupportedOps
 from tlkeras.export import clients, evidence, manifest, parity
 from tlkeras.export.artifact import Artifact, measure
 from tlkeras.export.budget import Budget, check_within, figures
@@ -65,8 +65,10 @@ def export(
     if budget.calibration and any(row.calibrated or row.attempts for row in rows):
         budget.calibration.check(samples.inputs)
     out = Path(out_dir)
-    out.mkdir(parents=True, exist_ok=True)
     graph = model if isinstance(model, Graph) else Graph(model, spec)
+    for row in rows:
+        _check_texts(row, graph)
+    out.mkdir(parents=True, exist_ok=True)
     kept = manifest.kept(out, graph.interface) if keep else {}
     expected = parity.reference(graph, samples, None if isinstance(model, Graph) or is_mixed(model) else score)
     done: list[Artifact] = []
@@ -81,6 +83,15 @@ def export(
     if progress:
         progress(len(rows), len(rows), "")
     return done
+
+
+def _check_texts(row: Format, graph: Graph) -> None:
+    """Refuses models of texts for runtimes without texts, before anything is written."""
+    if row.name != "saved_model" and graph.text_operations:
+        raise UnsupportedOps(
+            f"{row.name}: the model works on texts ({', '.join(graph.text_operations[:3])}), which only TensorFlow can; export saved_model alone, "
+            "or cut the model behind its TextVectorization layer, so that it takes token ids"
+        )
 
 
 def _describe(

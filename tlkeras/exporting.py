@@ -118,7 +118,9 @@ def export_model(model: str | Path | keras.Model, out: str | Path, options: Opti
     samples, calibration = _parted(graph, examples, options)
     budget = Budget(max_drop=options.max_drop, calibration=calibration, io=options.tflite_io, opset=options.opset)
     try:
-        return export(graph, graph.spec, folder, samples, formats=options.formats, budget=budget, progress=partial(reporter.progress, "export"))
+        return export(
+            graph, graph.spec, folder, samples, formats=options.formats, budget=budget, progress=partial(reporter.progress, "export")
+        )
     finally:
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
@@ -140,7 +142,7 @@ def default_folder(model: str | Path) -> Path:
 
 def _with_free_batch(model: keras.Model) -> keras.Model:
     """Returns the model with a free batch size, where it was built for batches of one size."""
-    if not getattr(model, "inputs", None):  # told of where it is traced
+    if not getattr(model, "inputs", None):  # refused when it is traced
         return model
     inputs = keras.tree.flatten(model.inputs)
     if all(one.shape[0] is None for one in inputs):
@@ -183,9 +185,13 @@ def _as_classifier(model: keras.Model, options: Options, reporter: Reporter) -> 
     activation = _activation(model, options, reporter)
     if activation == "none" and outputs[0].shape[-1] == count:
         return model
-    scores = keras.layers.Activation(activation, name="to_probabilities", dtype="float32")(outputs[0]) if activation != "none" else outputs[0]
+    scores = (
+        keras.layers.Activation(activation, name="to_probabilities", dtype="float32")(outputs[0]) if activation != "none" else outputs[0]
+    )
     if outputs[0].shape[-1] != count:
-        scores = keras.layers.Concatenate(name="two_classes")([keras.layers.Rescaling(-1.0, offset=1.0, name="first_class")(scores), scores])
+        scores = keras.layers.Concatenate(name="two_classes")(
+            [keras.layers.Rescaling(-1.0, offset=1.0, name="first_class")(scores), scores]
+        )
         first, second = options.labels
         reporter.say(f"one output for two labels: its value p is the score of {second!r}, 1 - p that of {first!r}")
     return keras.Model(_functional(model)._inputs_struct, scores, name=model.name)
@@ -197,9 +203,7 @@ def _check_labels(outputs: Sequence[Any], count: int) -> None:
     if len(outputs) != 1 or len(outputs[0].shape) != 2:
         raise ConfigError(f"{count} labels for outputs of shape {shapes}; expected one output of shape (None, {count})")
     if outputs[0].shape[-1] == 1 and count != 2:
-        raise ConfigError(
-            f"{count} labels for one output of shape {shapes}: it is the probability of the second of two labels; give two"
-        )
+        raise ConfigError(f"{count} labels for one output of shape {shapes}: it is the probability of the second of two labels; give two")
     if outputs[0].shape[-1] not in (1, count):
         raise ConfigError(f"{count} labels for outputs of shape {shapes}; expected one for each class")
 
@@ -254,9 +258,12 @@ def _ends_linear(output: Any) -> bool | None:
 
 def _spec(model: keras.Model, options: Options) -> ExportSpec:
     labels = None if options.labels is None else tuple(options.labels)
-    size = _size(model)
+    size, channels = _size(model), _channels(model)
     metadata = {"name": model.name, "resize": options.resize} | ({"image_size": decode.size_text(size)} if size else {})
-    decoder = partial(decode.decode_and_resize, size=size, resize=options.resize) if size and labels is not None else None
+    metadata |= {"channels": str(channels)} if size and channels != 3 else {}
+    decoder = (
+        partial(decode.decode_and_resize, size=size, resize=options.resize, channels=channels) if size and labels is not None else None
+    )
     return ExportSpec(labels=labels, decode=decoder, tracked=_resources(model), metadata=metadata)
 
 
@@ -267,12 +274,16 @@ def _resources(model: keras.Model) -> list[Any]:
 
 
 def _size(model: keras.Model) -> int | tuple[int, int] | None:
-    """Returns side, or height and width, of the RGB images that a model takes; None for models of other things, or of any size."""
+    """Returns side, or height and width, of the RGB or grey images that a model takes; None for other inputs, or free sides."""
     inputs = keras.tree.flatten(getattr(model, "inputs", None) or [])
-    if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].shape[3] != 3 or None in inputs[0].shape[1:3]:
+    if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].shape[3] not in (1, 3) or None in inputs[0].shape[1:3]:
         return None
     height, width = (int(side) for side in inputs[0].shape[1:3])
     return height if height == width else (height, width)
+
+
+def _channels(model: keras.Model) -> int:
+    return int(keras.tree.flatten(model.inputs)[0].shape[-1] or 3) if _size(model) else 3
 
 
 # === Examples ===
@@ -289,6 +300,8 @@ class _Given:
 
 
 def _examples(graph: Graph, options: Options, reporter: Reporter) -> _Given:
+    if options.calibration is None and graph.spec.decode is not None:
+        return _random_images(graph, options)
     if options.calibration is None:
         return _Given(inputs={one.name: _random(one, graph.model) for one in graph.inputs}, random=True)
     path = Path(options.calibration).expanduser()
@@ -297,6 +310,17 @@ def _examples(graph: Graph, options: Options, reporter: Reporter) -> _Given:
     if path.suffix == ".npz" and path.is_file():
         return _arrays(path, graph)
     raise DataError(f"no calibration examples in {str(path)!r}; expected a folder of pictures, or an .npz of arrays by input name")
+
+
+def _random_images(graph: Graph, options: Options) -> _Given:
+    """Returns random pixels as encoded images, and decoded as the SavedModel decodes them."""
+    size, channels = _size(graph.model) or 0, _channels(graph.model)
+    pixels = np.random.default_rng(0).integers(0, 256, (SAMPLES, *decode.sides(size), channels)).astype("uint8")
+    decoder, images = Decoder(size, options.resize, channels), np.zeros_like(pixels)
+    for index, image in enumerate(pixels):
+        decoder.read(Example(id=str(index), label="", array=image), images[index])
+    encoded = [decode.encode_png(image) for image in pixels]
+    return _Given(inputs={graph.inputs[0].name: images.astype(graph.inputs[0].dtype)}, encoded=lambda index: encoded[index], random=True)
 
 
 WORDS = ("the", "a", "good", "bad", "film", "very", "not", "and", "was", "it")
@@ -346,13 +370,15 @@ def _arrays(path: Path, graph: Graph) -> _Given:
 def _pictures(folder: Path, graph: Graph, options: Options, reporter: Reporter) -> _Given:
     size = _size(graph.model)
     if size is None:
-        raise DataError(f"the model does not take one RGB image of fixed size but {graph.inputs[0].shape}; give its examples as .npz")
-    height, width = decode.sides(size)
+        raise DataError(
+            f"the model does not take one RGB or grey image of fixed size but {graph.inputs[0].shape}; give its examples as .npz"
+        )
+    channels = _channels(graph.model)
     paths = sorted(
         path for path in folder.rglob("*") if path.is_file() and path.suffix.lower() in PICTURES and not path.name.startswith(".")
     )
     order = np.random.default_rng(options.seed).permutation(len(paths))[: options.calibration_examples + HELD_OUT]
-    decoder, images = Decoder(size, options.resize), np.zeros((len(order), height, width, 3), "uint8")
+    decoder, images = Decoder(size, options.resize, channels), np.zeros((len(order), *decode.sides(size), channels), "uint8")
     kept: list[Path] = []
     for done, index in enumerate(order):
         with filtered_stderr(DECODE_NOISE):
@@ -366,7 +392,9 @@ def _pictures(folder: Path, graph: Graph, options: Options, reporter: Reporter) 
     places = {label: i for i, label in enumerate(options.labels or ())}
     known = bool(places) and all(path.parent.name in places for path in kept)
     y = np.array([places[path.parent.name] for path in kept]) if known else None
-    return _Given(inputs={name: images[: len(kept)].astype(graph.inputs[0].dtype)}, y=y, encoded=lambda index: decode.read_image_bytes(kept[index]))
+    return _Given(
+        inputs={name: images[: len(kept)].astype(graph.inputs[0].dtype)}, y=y, encoded=lambda index: decode.read_image_bytes(kept[index])
+    )
 
 
 def _parted(graph: Graph, given: _Given, options: Options) -> tuple[Samples, Calibration | None]:

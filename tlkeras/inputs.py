@@ -49,9 +49,9 @@ class Inputs(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Pictures:
-    """Square pictures of `size` pixels: RGB, grey, or of as many channels as arrays have."""
+    """Pictures of `size` pixels, square or (height, width): RGB, grey, or of as many channels as arrays have."""
 
-    size: int
+    size: decode.Size
     resize: str
     channels: int = 3
     modality: str = "image"
@@ -88,7 +88,7 @@ class Pictures:
                 )
 
     def read(self, given: str) -> np.ndarray:
-        picture = np.zeros((1, self.size, self.size, self.channels), "uint8")
+        picture = np.zeros((1, *decode.sides(self.size), self.channels), "uint8")
         example = Example(id=given, label="", path=Path(given)) if self.encodable else self._array(given)
         with filtered_stderr(DECODE_NOISE):
             reading = self._decoder.read(example, picture[0])
@@ -109,7 +109,7 @@ class Pictures:
         return decode.encode_png(example.array) if example.array is not None else decode.read_image_bytes(example.path or example.id)
 
     def metadata(self) -> dict[str, str]:
-        told = {"resize": self.resize, "image_size": str(self.size)}
+        told = {"resize": self.resize, "image_size": decode.size_text(self.size)}
         return told if self.channels == 3 else {**told, "channels": str(self.channels)}
 
     @property

@@ -411,5 +411,3 @@ def _attributed(graph: Any) -> Iterator[Any]:
     for function in graph.library.function:
         yield function
         yield from function.node_def
-
-

@@ -15,6 +15,7 @@ import numpy as np
 
 from tlkeras import models, plan, runs, scoring
 from tlkeras.config import RunConfig
+from tlkeras.data import decode
 from tlkeras.data import split as splitting
 from tlkeras.data.examples import Dataset, Example
 from tlkeras.data.split import SPLITS, Splits
@@ -267,7 +268,7 @@ def _synthetic(inputs: Inputs, labels: Sequence[str]) -> Dataset:
         shape = (inputs.time, inputs.features)
         made = [Example(id=f"synthetic/{i}", label=label, array=rng.normal(size=shape).astype("float32")) for i in count]
     elif isinstance(inputs, Pictures):
-        size = (inputs.size, inputs.size, inputs.channels)
+        size = (*decode.sides(inputs.size), inputs.channels)
         made = [Example(id=f"synthetic/{i}", label=label, array=rng.integers(0, 256, size).astype("uint8")) for i in count]
     else:
         raise DataError(f"no synthetic examples for {inputs.modality} inputs; pass --data SOURCE")

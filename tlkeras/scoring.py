@@ -16,6 +16,7 @@ from tlkeras.backbones.hub import TOKEN_IDS
 from tlkeras.backbones.scratch import SEQUENCE
 from tlkeras.backbones.weights import read_keras
 from tlkeras.config import RunConfig
+from tlkeras.data.decode import size_from_text
 from tlkeras.data.examples import Dataset
 from tlkeras.data.sources.columns import Columns
 from tlkeras.data.sources.registry import open_source
@@ -113,7 +114,9 @@ def inputs_of(metadata: Mapping[str, str], folder: Path) -> Inputs:
         return texts_of(folder)
     if metadata.get("modality") == "sequence":
         return Sequences(time=int(metadata["time"]), features=int(metadata["features"]))
-    return Pictures(size=int(metadata["image_size"]), resize=metadata["resize"], channels=int(metadata.get("channels", 3)))
+    if "image_size" not in metadata:
+        raise DataError(f"the artifacts in {str(folder)!r} do not take one image of a fixed size, one text or one sequence")
+    return Pictures(size=size_from_text(metadata["image_size"]), resize=metadata["resize"], channels=int(metadata.get("channels", 3)))
 
 
 def keras_scores(

@@ -69,7 +69,9 @@ def command(
         help="Tensors of full-integer TFLite files: float32, int8 or uint8. [default: float32, or the run's]",
         show_default=False,
     ),
-    opset: int | None = typer.Option(None, "--opset", help="Opset of ONNX files, 13 to 18. [default: 18, or the run's]", show_default=False),
+    opset: int | None = typer.Option(
+        None, "--opset", help="Opset of ONNX files, 13 to 18. [default: 18, or the run's]", show_default=False
+    ),
     trust: bool = typer.Option(False, "--trust", help="Run Python code inside the file (Lambda layers), and file access of a SavedModel."),
     modules: list[str] = typer.Option([], "--import", help="Module that registers layers of the model's own.", metavar="MODULE"),
     quiet: bool = typer.Option(False, "--quiet", help="Show only warnings and the result."),

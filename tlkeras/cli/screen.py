@@ -69,6 +69,11 @@ def figure(value: float | None, digits: int = 3) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
 
+def size(count: int) -> str:
+    """Returns a number of bytes as text."""
+    return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
+
+
 def scores_table(title: str, rows: Mapping[str, Mapping[str, Any]]) -> Table:
     """Returns the table of split -> accuracy, macro-F1, loss, n."""
     table = Table(title=title, title_justify="left")
@@ -87,7 +92,7 @@ def artifacts_table(exports: Mapping[str, Mapping[str, Any]]) -> Table:
     for name, row in exports.items():
         table.add_row(
             name,
-            f"{row['bytes'] / 1e6:.1f} MB",
+            size(row["bytes"]),
             f"{figure(row['latency_ms'], 1)} ms",
             f"{row['max_abs_diff']:.1e}",
             figure(row["agreement"]),
@@ -109,7 +114,7 @@ def _ladder_line(name: str, tried: Sequence[Mapping[str, Any]]) -> str:
     from tlkeras.export.formats import RUNGS
 
     chosen, refused = tried[-1], tried[:-1]
-    text = f"{name}: {chosen['attempt']}, {chosen['bytes'] / 1e6:.1f} MB"
+    text = f"{name}: {chosen['attempt']}, {size(chosen['bytes'])}"
     if chosen.get("accuracy") is not None:
         text += f", accuracy {chosen['accuracy']:.3f} (float {chosen['accuracy'] + chosen['drop']:.3f})"
     elif chosen.get("agreement") is not None:

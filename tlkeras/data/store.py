@@ -107,7 +107,7 @@ class Reading:
 def materialise(
     dataset: Dataset,
     *,
-    size: int,
+    size: decode.Size,
     resize: str = "stretch",
     channels: int = 3,
     cache_dir: Path | None = None,
@@ -119,7 +119,7 @@ def materialise(
 
     Args:
         dataset: what a source gave.
-        size: side of the pictures in pixels.
+        size: side of the pictures in pixels, or (height, width).
         resize: `stretch`, `crop` or `pad`.
         channels: of the pictures as they are wanted.
         cache_dir: where the memory map goes when the pictures exceed `memory_limit` bytes.
@@ -131,7 +131,7 @@ def materialise(
         OutputError: when `cache_dir` has no room for the memory map.
     """
     count = len(dataset.examples)
-    images = _allocate((count, size, size, channels), cache_dir, memory_limit)
+    images = _allocate((count, *decode.sides(size), channels), cache_dir, memory_limit)
     decoder = Decoder(size, resize, channels)
     results = []
     with filtered_stderr(DECODE_NOISE), ThreadPoolExecutor(THREADS) as pool:
