@@ -99,7 +99,13 @@ def _explained(path: Path, error: Exception) -> Exception:
             f"{str(path)!r} holds a Lambda layer, which is Python code that would run here; replace it by a layer, "
             "or pass --trust if you know who wrote the file"
         )
+    if "OpLambda" in why:  # TFOpLambda, SlicingOpLambda
+        return ExportError(
+            f"{str(path)!r} calls TensorFlow functions between its layers, which only Keras 2 reads from such files; "
+            "save it there as a SavedModel, model.save(FOLDER), and export that"
+        )
     if "Could not locate class" in text or "not registered" in text or "Unknown layer" in text:
+        why = re.split(r"\.? (?:Please ensure|Make sure)", why)[0]
         return ExportError(f"{str(path)!r} has layers of its own: {why}; name the module that registers them with --import MODULE")
     return ExportError(f"cannot read {str(path)!r}: {why}")
 
@@ -174,7 +180,7 @@ class Argument:
 
     Args:
         layers: pattern of the class names.
-        name: of the argument.
+        name: pattern of the argument's name.
         inert: whether a value changes nothing at inference.
     """
 
@@ -197,7 +203,12 @@ ARGUMENTS = (
     Argument(layers=r"(Depthwise|Separable)Conv\dD(Transpose)?|Conv\dDTranspose", name="groups", inert=lambda value: value in (None, 1)),
     # Augmentation passes images through at inference.
     Argument(layers=r"Random\w+|AutoContrast|CutMix|MixUp|RandAugment|AugMix", name="value_range", inert=_always),
+    Argument(layers=r"Random\w+", name="rng_type", inert=_always),
     Argument(layers=r"Random\w+", name="data_format", inert=lambda value: value in (None, "channels_last")),
+    # For training: where weights begin, and what holds them back.
+    Argument(layers=r"\w+", name=r"\w+_(initializer|regularizer|constraint)", inert=_always),
+    # Said by the input layer too.
+    Argument(layers=r"(?!InputLayer)\w+", name="batch_input_shape", inert=_always),
     # How it is computed, not what.
     Argument(layers=RECURRENT, name="implementation", inert=_always),
     Argument(layers=RECURRENT, name="time_major", inert=_off),
@@ -232,6 +243,8 @@ def accepted(config: Any, version: str, path: Path) -> bool:
         changed |= _without_arguments(layer, path)
         if not version.startswith("3"):
             changed |= _lone_tensors(layer["config"])
+            changed |= _moved(layer)
+            changed |= _lone_axis(layer)
     return changed
 
 
@@ -250,16 +263,16 @@ def _layers(config: Any) -> Iterator[dict[str, Any]]:
 def _without_arguments(layer: dict[str, Any], path: Path) -> bool:
     name, config = layer["class_name"], layer["config"]
     dropped = False
-    for argument in ARGUMENTS:
-        if argument.name not in config or not re.fullmatch(argument.layers, name) or _accepts(name, argument.name):
+    for argument, key in [(argument, key) for key in config for argument in ARGUMENTS if re.fullmatch(argument.name, key)]:
+        if key not in config or not re.fullmatch(argument.layers, name) or _accepts(name, key):
             continue
-        if not argument.inert(config[argument.name]):
+        if not argument.inert(config[key]):
             raise ExportError(
-                f"cannot read {str(path)!r}: layer {config.get('name', '')!r} ({name}) has {argument.name}={config[argument.name]!r}, which "
+                f"cannot read {str(path)!r}: layer {config.get('name', '')!r} ({name}) has {key}={config[key]!r}, which "
                 f"Keras {keras.__version__} does not accept and which changes what it computes; save the model with the Keras that wrote it, "
                 "as a SavedModel: model.export(FOLDER), in Keras 2 model.save(FOLDER)"
             )
-        del config[argument.name]
+        del config[key]
         dropped = True
     return dropped
 
@@ -281,6 +294,23 @@ def _lone_tensors(config: dict[str, Any]) -> bool:
             config[key] = value[0]
             changed = True
     return changed
+
+
+def _moved(layer: dict[str, Any]) -> bool:
+    """Names the module of functional models as Keras 3 does: Keras 2 wrote its own, `keras.src.engine.functional`."""
+    if not re.fullmatch(r"(tf_)?keras\..*\bengine\.(functional|training)", str(layer.get("module"))):
+        return False
+    layer.update(module="keras.src.models.functional", class_name="Functional", registered_name=None)
+    return True
+
+
+def _lone_axis(layer: dict[str, Any]) -> bool:
+    """Makes the axis of a BatchNormalization a number: Keras 2 wrote a list of one."""
+    axis = layer["config"].get("axis")
+    if "BatchNormalization" not in layer["class_name"] or not isinstance(axis, list) or len(axis) != 1:
+        return False
+    layer["config"]["axis"] = axis[0]
+    return True
 
 
 # === SavedModels ===
@@ -321,7 +351,9 @@ def _from_saved_model(path: Path, *, trust: bool) -> keras.Model:
         safety.check_saved_model(path)
     try:
         with quiet_converters(), _without_xla(path, proto) as folder:
-            loaded = tf.saved_model.load(str(folder))
+            loaded = tf.saved_model.load(str(folder), tags=_tags(path, proto))
+    except ExportError:
+        raise
     except Exception as error:  # TensorFlow raises many kinds
         raise ExportError(f"cannot read {str(path)!r}: {reason(error)}") from error
     signature = _chosen(path, list(loaded.signatures))
@@ -332,6 +364,14 @@ def _from_saved_model(path: Path, *, trust: bool) -> keras.Model:
         return keras.Model(inputs, _Signature(loaded, signature)(inputs), name=re.sub(r"\W", "_", path.resolve().name))
     except (TypeError, ValueError, tf.errors.OpError) as error:
         raise ExportError(f"cannot use the signature {signature} of {str(path)!r}: {reason(error)}") from error
+
+
+def _tags(path: Path, proto: Any) -> list[str]:
+    """Returns the tags of the graph for serving; a SavedModel of TensorFlow 1 may hold one for training too."""
+    graphs = [list(meta.meta_info_def.tags) for meta in proto.meta_graphs]
+    if not graphs:
+        raise ExportError(f"cannot read {str(path)!r}: its saved_model.pb holds no graph; it is damaged or empty")
+    return next((tags for tags in graphs if "serve" in tags), graphs[0])
 
 
 def _chosen(path: Path, signatures: list[str]) -> str:
