@@ -75,7 +75,7 @@ def open_artifact(path: str | Path) -> Predictor:
             name, shape, takes = INPUTS[kind](path)
             call, runtime = runner.READERS[kind](str(path), [name])
             if len(shape) in (2, 3, 4):  # the first call prints too
-                call({name: np.ones((1, *(side if isinstance(side, int) and side > 1 else 4 for side in shape[1:])), takes)})
+                call({name: np.ones((1, *(side if isinstance(side, int) else 4 for side in shape[1:])), takes)})
     except Exception as error:  # three runtimes, each with errors of its own
         raise ExportError(f"cannot open {str(path)!r}: {reason(error)}") from error
     if len(shape) not in (2, 3) and (len(shape) != 4 or not isinstance(shape[3], int)):
@@ -100,7 +100,8 @@ def _tflite_input(path: Path) -> Input:
     interpreter = Interpreter(model_path=str(path))
     name = interpreter.get_signature_list()["serving_default"]["inputs"][0]
     told = interpreter.get_input_details()[0]
-    return name, tuple(int(side) for side in told["shape"]), "float32" if told["quantization"][0] else np.dtype(told["dtype"]).name
+    sides = tuple(None if side < 0 else int(side) for side in told["shape_signature"])
+    return name, sides, "float32" if told["quantization"][0] else np.dtype(told["dtype"]).name
 
 
 ONNX_TYPES = {f"tensor({name})": name for name in ("int32", "int64", "uint8", "int8")}

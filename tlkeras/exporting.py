@@ -149,7 +149,12 @@ def _with_free_batch(model: keras.Model) -> keras.Model:
         return model
     free = [keras.Input(one.shape[1:], dtype=one.dtype, name=one.name) for one in inputs]
     try:
-        return keras.Model(free, model(keras.tree.pack_sequence_as(_functional(model)._inputs_struct, free)), name=model.name)
+        freed = keras.Model(free, model(keras.tree.pack_sequence_as(_functional(model)._inputs_struct, free)), name=model.name)
+        for count in (1, 3):  # layers that hold the size fail, or give another number of answers
+            answers = keras.tree.flatten(freed([_random(one, model)[:count] for one in free], training=False))
+            if any(len(answer) != count for answer in answers):
+                raise ValueError(f"{count} examples got {len(answers[0])} answers")
+        return freed
     except Exception as error:  # layers raise many kinds
         raise ExportError(
             f"the model is built for batches of exactly {inputs[0].shape[0]}, and not all its layers take others ({reason(error)}); "
