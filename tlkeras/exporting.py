@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -48,7 +48,7 @@ class Options:
         labels: the label map, in class order; None for models that are no classifiers.
         calibration: folder of pictures (in class folders or not), or `.npz` of arrays by input name: real examples, on
             which the artifacts are compared, calibrated and judged.
-        input_range: what pixel values the model was trained on; the artifacts take 0-255 and scale inside.
+        input_range: what pixel values the model was trained on, 0-255 when None; the artifacts take 0-255 and scale inside.
         resize: `stretch`, `crop` or `pad`, for pictures.
         activation: what is added after the last layer: `softmax`, `sigmoid` or `none`; `auto` adds one to a classifier whose scores
             are logits. A sigmoid over one output becomes the scores of two labels.
@@ -64,7 +64,7 @@ class Options:
     formats: Sequence[str] = ("saved_model", "tflite", "onnx")
     labels: Sequence[str] | None = None
     calibration: str | Path | None = None
-    input_range: str = "0-255"
+    input_range: str | None = None
     resize: str = "stretch"
     activation: str = "auto"
     max_drop: float = MAX_DROP
@@ -78,7 +78,7 @@ class Options:
     def __post_init__(self) -> None:
         for name in self.formats:
             FORMATS.get(name)
-        if self.input_range not in RANGES:
+        if self.input_range is not None and self.input_range not in RANGES:
             raise ConfigError(f"input_range is {self.input_range!r}; expected {', '.join(RANGES)}")
         if self.resize not in ("stretch", "crop", "pad"):
             raise ConfigError(f"resize is {self.resize!r}; expected stretch, crop or pad")
@@ -108,7 +108,10 @@ def export_model(model: str | Path | keras.Model, out: str | Path, options: Opti
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OutputError(f"--out {str(out)!r} is not an empty folder, and nothing is overwritten; choose another")
     network = model if isinstance(model, keras.Model) else read(model, trust=options.trust, modules=options.modules)
-    network = _with_contract(_with_free_batch(network), options.input_range)
+    network = _with_free_batch(network)
+    if options.input_range is None and _takes_raw_images(network):
+        reporter.say("no layer scales the pixels: exported for values 0-255; --input-range 0-1 or -1-1 for a model trained on those")
+    network = _with_contract(network, options.input_range or "0-255")
     network = _as_classifier(network, options, reporter)
     graph = Graph(network, _spec(network, options))
     graph.module.saved_models = saved_models(network)
@@ -166,6 +169,32 @@ def _functional(model: keras.Model) -> Any:
     return getattr(model, "_functional", None) or model
 
 
+# A first operation of these makes of pixels what the others take.
+SCALING = ("Rescaling", "Normalization", "BatchNormalization", "TrueDivide", "Divide", "Multiply", "Subtract", "Lambda")
+
+
+def _takes_raw_images(model: keras.Model) -> bool:
+    """Whether a model takes images of floats and no layer before its first weights scales them."""
+    inputs = keras.tree.flatten(getattr(model, "inputs", None) or [])
+    if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].shape[3] not in (1, 3) or not inputs[0].dtype.startswith("float"):
+        return False
+    for operation in _operations(model):
+        if type(operation).__name__ in SCALING:
+            return False
+        if getattr(operation, "weights", []):
+            return not saved_models(model)
+    return False
+
+
+def _operations(model: keras.Model) -> Iterator[Any]:
+    """Yields layers and operations in the order of the graph, those of inner models among them."""
+    for operation in getattr(_functional(model), "operations", model.layers):
+        if isinstance(operation, keras.Model):
+            yield from _operations(operation)
+        else:
+            yield operation
+
+
 def _with_contract(model: keras.Model, input_range: str) -> keras.Model:
     """Puts the scaling of pixels into the model, where it expects another range than 0-255."""
     scaling = RANGES[input_range]
@@ -205,7 +234,7 @@ def _as_classifier(model: keras.Model, options: Options, reporter: Reporter) -> 
 def _check_labels(outputs: Sequence[Any], count: int) -> None:
     """Refuses labels that do not fit the outputs; one output stands for two labels."""
     shapes = ", ".join(str(one.shape) for one in outputs)
-    if len(outputs) != 1 or len(outputs[0].shape) != 2:
+    if len(outputs) != 1:
         raise ConfigError(f"{count} labels for outputs of shape {shapes}; expected one output of shape (None, {count})")
     if outputs[0].shape[-1] == 1 and count != 2:
         raise ConfigError(f"{count} labels for one output of shape {shapes}: it is the probability of the second of two labels; give two")

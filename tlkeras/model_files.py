@@ -28,7 +28,7 @@ from tlkeras.export import safety
 from tlkeras.export.quiet import quiet_converters
 
 ZIP, HDF5 = b"PK\x03\x04", b"\x89HDF\r\n\x1a\n"
-EXPECTED = "expected a .keras or .h5 file of a whole model, or a SavedModel folder"
+EXPECTED = "expected the folder of a run, a .keras or .h5 file of a whole model, or a SavedModel folder"
 CONFIG, METADATA = "config.json", "metadata.json"
 
 

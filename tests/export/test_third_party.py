@@ -133,6 +133,25 @@ def test_one_output_is_judged_by_its_numbers_and_not_by_its_largest():
     assert _score(FORMATS.get("mobile"), got, expected, np.array([0, 0]), 1.0) == (None, None, None)
 
 
+def raw():
+    return keras.Sequential([keras.Input((8, 8, 3)), layers.RandomFlip(), layers.Conv2D(2, 3), layers.Flatten(), layers.Dense(2)])
+
+
+def divided():
+    inputs = keras.Input((8, 8, 3))
+    return keras.Model(inputs, layers.Dense(2)(layers.Flatten()(inputs / 255)))
+
+
+@pytest.mark.parametrize(
+    ("build", "options", "expected"),
+    [(raw, {}, True), (raw, {"input_range": "0-255"}, False), (divided, {}, False), (lambda: inside(network(2)), {}, False)],
+    ids=["nothing scales", "said", "an operation scales", "a layer inside scales"],
+)
+def test_a_model_that_scales_no_pixels_is_reported_where_no_range_is_said(tmp_path, build, options, expected):
+    said = answers(build(), tmp_path / "out", None, **options)[1]
+    assert any("--input-range 0-1 or -1-1" in line for line in said) == expected
+
+
 # === Texts ===
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -134,7 +135,11 @@ def _export_run(
 def _export_model(model: str, out: str | None, names: list[str], described: dict[str, Any], changes: dict[str, Any], screen: Any) -> None:
     from tlkeras.cli.screen import start_tensorflow
     from tlkeras.data.labels import read_labels
+    from tlkeras.errors import DataError
 
+    for path in (model, described["calibration"]):
+        if path is not None and not Path(path).expanduser().exists():
+            raise DataError(f"no file or folder {path!r}; {'see tlkeras export --help' if path == model else 'expected real examples'}")
     labels, note = read_labels(described["labels"]) if described["labels"] is not None else (None, None)
     if note:
         screen.warn(note)
