@@ -12,7 +12,6 @@ from rich.console import Console
 import tlkeras
 from tests.conftest import ROOT
 from tlkeras import reporting
-from tlkeras.cli.screen import chosen
 from tlkeras.errors import ConfigError
 from tlkeras.evaluation.metrics import score
 from tlkeras.progress import Lines, Screen
@@ -166,21 +165,3 @@ def test_a_terminal_shows_the_scores_with_the_baseline():
     y = np.array([0, 0, 1])
     screen.scores({"test": score(y, np.eye(2)[y], ("ham", "spam")).to_dict()})
     assert "│ test │" in out.getvalue() and "always 'ham' would have 0.667" in out.getvalue()
-
-
-# === Which file was chosen ===
-
-
-def test_the_rung_that_won_is_named_with_its_figures_and_why_others_did_not():
-    exports = {
-        "tflite": {"bytes": 13_500_000, "tried": []},
-        "mobile": {
-            "bytes": 4_000_000,
-            "tried": [
-                {"attempt": "int8", "bytes": 3_900_000, "accuracy": 0.5, "drop": 0.441, "refused": "a drop"},
-                {"attempt": "int16", "refused": "no calibration"},
-                {"attempt": "dynamic", "bytes": 4_000_000, "accuracy": 0.941, "drop": 0.0, "refused": None},
-            ],
-        },
-    }
-    assert chosen(exports) == ["mobile: dynamic (4.0 MB, accuracy 0.941, float 0.941); not int8 (drop 0.441); not int16 (no calibration)"]

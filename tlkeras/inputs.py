@@ -75,9 +75,9 @@ class Inputs(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Pictures:
-    """Square pictures of `size` pixels: RGB, grey, or of as many channels as arrays have."""
+    """Pictures of `size` pixels, square or (height, width): RGB, grey, or of as many channels as arrays have."""
 
-    size: int
+    size: decode.Size
     resize: str
     channels: int = 3
     modality: str = "image"
@@ -128,7 +128,7 @@ class Pictures:
 
     def read(self, value: Any, name: str | None = None) -> np.ndarray:
         name = name or (str(value) if isinstance(value, str | Path) else "the input")
-        picture = np.zeros((1, self.size, self.size, self.channels), "uint8")
+        picture = np.zeros((1, *decode.sides(self.size), self.channels), "uint8")
         example, content = self._example(value, name)
         with filtered_stderr(DECODE_NOISE):
             reading = self._decoder.read(example, picture[0], content)
@@ -173,7 +173,7 @@ class Pictures:
         return decode.encode_png(example.array) if example.array is not None else decode.read_image_bytes(example.path or example.id)
 
     def metadata(self) -> dict[str, str]:
-        told = {"resize": self.resize, "image_size": str(self.size)}
+        told = {"resize": self.resize, "image_size": decode.size_text(self.size)}
         return told if self.channels == 3 else {**told, "channels": str(self.channels)}
 
     @property
@@ -284,7 +284,11 @@ def of_metadata(metadata: Mapping[str, str], folder: Path) -> Inputs:
         return texts_of(folder)
     if metadata.get("modality") == "sequence":
         return Sequences(time=int(metadata["time"]), features=int(metadata["features"]))
-    return Pictures(size=int(metadata["image_size"]), resize=metadata["resize"], channels=int(metadata.get("channels", 3)))
+    if "image_size" not in metadata:
+        raise DataError(f"the artifacts in {str(folder)!r} do not take one image of a fixed size, one text or one sequence")
+    return Pictures(
+        size=decode.size_from_text(metadata["image_size"]), resize=metadata["resize"], channels=int(metadata.get("channels", 3))
+    )
 
 
 def _load_array(path: str | Path, name: str, expected: str) -> np.ndarray:

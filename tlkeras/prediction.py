@@ -63,6 +63,7 @@ class Model:
         inputs: what it takes.
         labels: the label map.
         run: the run it belongs to, if any.
+        model: of a `.keras` file.
     """
 
     scores: Scorer
@@ -70,6 +71,7 @@ class Model:
     inputs: Inputs
     labels: tuple[str, ...]
     run: Run | None = None
+    model: keras.Model | None = None
 
     def predict(self, inputs: Any, *, top_k: int | None = None) -> list[Prediction]:
         """Predicts images, texts or sequences.

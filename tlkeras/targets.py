@@ -127,6 +127,7 @@ def _keras(path: Path, run: Run | None) -> Model:
         inputs=_inputs_of_keras(model, config, run),
         labels=runs.read_labels(run),
         run=run,
+        model=model,
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from tlkeras import config as configs
-from tlkeras import freezing, models, plan, preflight, runs
+from tlkeras import freezing, models, plan, preflight, run_export, runs
 from tlkeras.config import RunConfig
 from tlkeras.data import sequences
 from tlkeras.data.audit import Audit, audit
@@ -29,14 +28,8 @@ from tlkeras.data.store import Store, rows
 from tlkeras.evaluation import metrics, report
 from tlkeras.evaluation.metrics import Score
 from tlkeras.export.artifact import Artifact
-from tlkeras.export.budget import Budget
-from tlkeras.export.calibration import Calibration, stratified
-from tlkeras.export.export import export
-from tlkeras.export.formats import FORMATS
 from tlkeras.export.graph import precision_gap
-from tlkeras.export.parity import Samples
-from tlkeras.export.spec import ExportSpec
-from tlkeras.inputs import TOKENIZER, Inputs, Pictures, Sequences, Texts, bert_vocabulary
+from tlkeras.inputs import TOKENIZER, Inputs, Pictures, Sequences, Texts
 from tlkeras.models import TaskModel
 from tlkeras.prediction import keras_scores
 from tlkeras.reporting import AUTO, Reporter, resolve
@@ -48,8 +41,6 @@ from tlkeras.training import run as training
 from tlkeras.training.placement import Placement, open_placement
 
 __all__ = ["Result", "build", "dry_run", "evaluate", "finetune", "keras_scores", "open_target", "predict", "seed_everything"]
-
-PARITY_SAMPLES = 8  # pictures on which every artifact is compared with the Keras model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +136,7 @@ def _finetune(config: RunConfig, placement: Placement, run: Run, dataset: Datase
     runs.write_json(run.environment, {**runs.environment(), **numbers})
     runs.write_labels(run, dataset.labels)
 
-    placement.agree("data", lambda: _fingerprint(data))
+    placement.agree("data", lambda: run_export.fingerprint(data.store, data.splits))
     placement.agree("weights", lambda: freezing.digest(task.model))
     with clock.phase("train"):
         trained = _train(config, placement, task, data, run, reporter)
@@ -158,8 +149,8 @@ def _finetune(config: RunConfig, placement: Placement, run: Run, dataset: Datase
     if placement.chief:
         reporter.scores({name: scored[name].figures.to_dict() for name in ("val", "test")})
     with clock.phase("export"):
-        artifacts = _export(config, task, data, scored, dataset, run, reporter) if placement.chief else []
-        gap = precision_gap(task.model, np.asarray(data.store.inputs[:PARITY_SAMPLES], task.model.inputs[0].dtype))
+        artifacts = _export(config, task, data, scored, run, reporter) if placement.chief else []
+        gap = precision_gap(task.model, np.asarray(data.store.inputs[: run_export.PARITY_SAMPLES], task.model.inputs[0].dtype))
     clock.seconds["total"] = round(time.monotonic() - started, 3)
     summary = _summary(config, placement, data, scored, trained, artifacts, gap, clock) | {"precision": numbers}
     summary["data"] |= _provenance(dataset)
@@ -330,61 +321,10 @@ def _prediction_rows(data: _Data, scored: dict[str, Scored], labels: Sequence[st
 # === Export ===
 
 
-def _export(
-    config: RunConfig, task: TaskModel, data: _Data, scored: dict[str, Scored], dataset: Dataset, run: Run, reporter: Reporter
-) -> list[Artifact]:
-    """Writes and verifies the artifacts; each is re-scored on the held-out split in its own runtime."""
-    if not config.export.formats:
-        return []
-    held_out = scored["test"] if len(scored["test"].index) else scored["val"]
-    sample_index = (held_out.index if len(held_out.index) else data.splits.train)[:PARITY_SAMPLES]
-    inputs = data.inputs
-    (given,) = task.model.inputs
-    spec = ExportSpec(
-        labels=dataset.labels,
-        decode=inputs.decode if isinstance(inputs, Pictures) else None,
-        tokenise=inputs.tokens.encode if isinstance(inputs, Texts) else None,
-        tracked=inputs.tokens.tracked if isinstance(inputs, Texts) else (),
-        vocabulary=bert_vocabulary(inputs),
-        assets=inputs.tokens.save if isinstance(inputs, Texts) else None,
-        features_layer=models.FEATURES,
-        metadata={"backbone": config.model.backbone, **inputs.metadata()},
-    )
-    samples = Samples(
-        inputs={given.name: np.asarray(data.store.inputs[sample_index], given.dtype)},
-        encoded=[]
-        if spec.decode is None and spec.tokenise is None
-        else [inputs.encoded(data.store.examples[index]) for index in sample_index],
-        lengths=[] if data.store.lengths is None else data.store.lengths[sample_index].tolist(),
-        score_inputs=data.store.inputs[held_out.index],
-        score_labels=data.store.y[held_out.index],
-    )
-    budget = Budget(
-        max_drop=config.export.max_drop,
-        calibration=_calibration(config, data, given),
-        io=config.export.tflite_io,
-        opset=config.export.opset,
-    )
-    return export(
-        task.model,
-        spec,
-        run.exports,
-        samples,
-        formats=config.export.formats,
-        budget=budget,
-        score=held_out.scores,
-        progress=reporter.pieces("export"),
-    )
-
-
-def _calibration(config: RunConfig, data: _Data, given: keras.KerasTensor) -> Calibration | None:
-    """Chooses training examples, evenly over the classes, where a format asks for any."""
-    if not any(FORMATS.get(name).calibrated or FORMATS.get(name).attempts for name in config.export.formats):
-        return None
-    train = data.splits.train
-    chosen = train[stratified(data.store.y[train], config.export.calibration_examples, config.seed)]
-    told = {"of": "the training split", "stratified": True, "seed": config.seed}
-    return Calibration(inputs={given.name: np.asarray(data.store.inputs[chosen], given.dtype)}, chosen=told)
+def _export(config: RunConfig, task: TaskModel, data: _Data, scored: dict[str, Scored], run: Run, reporter: Reporter) -> list[Artifact]:
+    """Writes and verifies the artifacts; see `run_export.export_task`."""
+    examples = run_export.Examples(store=data.store, splits=data.splits, scores={name: part.scores for name, part in scored.items()})
+    return run_export.export_task(task.model, data.inputs, examples, config, run.exports, reporter=reporter)
 
 
 def _summary(
@@ -407,7 +347,7 @@ def _summary(
             "val": len(data.splits.val),
             "test": len(data.splits.test),
             "classes": len(data.store.labels),
-            "fingerprint": _fingerprint(data),
+            "fingerprint": run_export.fingerprint(data.store, data.splits),
             "skipped": found["skipped"],
             "issues": found["counts"],
         },
@@ -423,16 +363,6 @@ def _provenance(dataset: Dataset) -> dict[str, Any]:
     """Returns where the examples came from: the source as it was named and its kind, or the name of arrays that were passed."""
     kind = kind_of(dataset.source) if dataset.source else None
     return {"source": recorded(dataset), "kind": kind.name if kind else "arrays", "modality": dataset.modality}
-
-
-def _fingerprint(data: _Data) -> str:
-    """Returns one hash over the content, the label and the split of every example, whatever their order."""
-    part = {index: name for name in SPLITS for index in getattr(data.splits, name).tolist()}
-    lines = sorted(
-        f"{sha}\t{data.store.labels[y]}\t{part.get(index, '-')}"
-        for index, (sha, y) in enumerate(zip(data.store.sha256, data.store.y, strict=True))
-    )
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 # === Dry run ===

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from tests.texts.conftest import VOCABULARIES, check_raw_strings, reviews, sentences
 from tests.texts.test_tokens import ROWS
-from tlkeras import publishing, workflow
+from tlkeras import publishing, run_export, workflow
 from tlkeras.backbones.registry import BACKBONES
 from tlkeras.cli.main import app as command
 from tlkeras.config import RunConfig
@@ -227,3 +227,10 @@ def test_every_text_row_names_its_class_tokenizer_and_licence():
             for source in row.weights:
                 if source.kind == "hub":
                     assert presets[source.preset]["metadata"]["params"] == row.params
+
+
+def test_a_run_of_texts_is_exported_again_with_its_vocabulary(bert, tmp_path):
+    (artifact,) = run_export.export_run(bert.run.root, ["tflite"], tmp_path / "out")
+    assert artifact.verdict.accuracy == pytest.approx(bert.metrics["exports"]["tflite"]["accuracy"])
+    for name in ("tokenizer/tokenizer.json", "client/classify.py"):
+        assert (tmp_path / "out" / name).read_bytes() == (bert.run.exports / name).read_bytes().replace(b"model_mobile", b"model")

@@ -67,7 +67,7 @@ app.command("finetune", help=finetune.HELP, cls=usage.Command)(guarded(finetune.
 app.command("launch", help=launch.HELP, context_settings=launch.SETTINGS, cls=usage.Command)(guarded(launch.command))
 app.command("evaluate", cls=usage.Command)(guarded(evaluate.command))
 app.command("predict", help=predict.HELP, cls=usage.Command)(guarded(predict.command))
-app.command("export", cls=usage.Command)(guarded(export.command))
+app.command("export", help=export.HELP, cls=usage.Command)(guarded(export.command))
 app.command("benchmark", cls=usage.Command)(guarded(benchmark.command))
 app.command("pretrain", cls=usage.Command)(guarded(pretrain.command))
 app.command("sample", cls=usage.Command)(guarded(pretrain.sample))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -11,7 +11,12 @@ from rich.table import Table
 
 from tlkeras.progress import Screen, figure, scores_table
 
-__all__ = ["Screen", "artifacts_table", "benchmark_tables", "chosen", "figure", "scores_table", "start_tensorflow", "wide"]
+__all__ = ["Screen", "artifacts_table", "benchmark_tables", "figure", "ladder_lines", "scores_table", "size", "start_tensorflow", "wide"]
+
+
+def size(count: int) -> str:
+    """Returns a number of bytes as text."""
+    return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
 
 
 def artifacts_table(exports: Mapping[str, Mapping[str, Any]]) -> Table:
@@ -22,7 +27,7 @@ def artifacts_table(exports: Mapping[str, Mapping[str, Any]]) -> Table:
     for name, row in exports.items():
         table.add_row(
             name,
-            f"{row['bytes'] / 1e6:.1f} MB",
+            size(row["bytes"]),
             f"{figure(row['latency_ms'], 1)} ms",
             f"{row['max_abs_diff']:.1e}",
             figure(row["agreement"]),
@@ -31,31 +36,37 @@ def artifacts_table(exports: Mapping[str, Mapping[str, Any]]) -> Table:
     return table
 
 
-def chosen(exports: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Returns a line for each artifact that was chosen among several attempts: which one, its figures, and why not the others."""
-    lines = []
-    for name, artifact in exports.items():
-        tried = artifact.get("tried") or ()
-        passed = [attempt for attempt in tried if not attempt.get("refused")]
-        if not passed:
-            continue
-        taken = next((attempt for attempt in passed if attempt["bytes"] == artifact["bytes"]), passed[-1])
-        refused = [attempt for attempt in tried if attempt.get("refused")]
-        accuracy, drop = taken.get("accuracy"), taken.get("drop")
-        figures = [f"{taken['bytes'] / 1e6:.1f} MB"]
-        if accuracy is not None:
-            figures += [f"accuracy {accuracy:.3f}", *([] if drop is None else [f"float {accuracy + drop:.3f}"])]
-        elif taken.get("agreement") is not None:
-            figures.append(f"agreement {taken['agreement']:.3f}")
-        lines.append(f"{name}: {taken['attempt']} ({', '.join(figures)})" + "".join(f"; not {_refused(attempt)}" for attempt in refused))
-    return lines
+def ladder_lines(exports: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Returns, for each artifact that was chosen among several, which attempt was taken and why.
+
+    Args:
+        exports: format -> `Artifact.to_dict()`, as in `metrics.json` and the manifest.
+    """
+    return [_ladder_line(name, record["tried"]) for name, record in exports.items() if record.get("tried")]
 
 
-def _refused(attempt: Mapping[str, Any]) -> str:
-    """Returns which attempt was refused and why: the accuracy it lost, or the reason in words."""
+def _ladder_line(name: str, tried: Sequence[Mapping[str, Any]]) -> str:
+    from tlkeras.export.formats import RUNGS
+
+    chosen, refused = tried[-1], tried[:-1]
+    text = f"{name}: {chosen['attempt']}, {size(chosen['bytes'])}"
+    if chosen.get("accuracy") is not None:
+        text += f", accuracy {chosen['accuracy']:.3f} (float {chosen['accuracy'] + chosen['drop']:.3f})"
+    elif chosen.get("agreement") is not None:
+        text += f", agreement with the model {chosen['agreement']:.3f}"
+    rung = "int8 with some layers in float" if chosen["attempt"].startswith("int8, ") else chosen["attempt"]
+    later = RUNGS[RUNGS.index(rung) + 1 :] if rung in RUNGS else ()
+    if refused:
+        text += f"; refused before: {'; '.join(_refusal(attempt) for attempt in refused)}"
+    return text + (f"; safer rungs not needed ({', '.join(later)})" if later else "")
+
+
+def _refusal(attempt: Mapping[str, Any]) -> str:
+    """Returns an attempt that was not taken, with the shortest reason."""
     if attempt.get("drop") is not None:
-        return f"{attempt['attempt']} (drop {attempt['drop']:.3f})"
-    return f"{attempt['attempt']} ({' '.join(str(attempt.get('refused')).split())[:80]})"
+        lost = "accuracy" if attempt.get("accuracy") is not None else "agreement"
+        return f"{attempt['attempt']} (lost {attempt['drop']:.3f} {lost})"
+    return f"{attempt['attempt']} ({attempt['refused']})"
 
 
 WIDTH = 124  # characters of the widest table; narrower terminals wrap

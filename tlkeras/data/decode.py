@@ -1,4 +1,4 @@
-"""The one way from an encoded picture to an upright square, RGB or grey: in training, in `predict` and inside the SavedModel.
+"""The one way from an encoded picture to an upright one of the model's size, RGB or grey: in training, in `predict` and inside the SavedModel.
 
 Everything in `decode_and_resize` is core TensorFlow, so that the exported graph runs in TF Serving as it stands.
 Formats that TensorFlow cannot read (TIFF, AVIF, …) are turned into PNG of the same pixels by `read_image_bytes`.
@@ -26,6 +26,9 @@ __all__ = [
     "orientation",
     "read_image_bytes",
     "resize_image",
+    "sides",
+    "size_from_text",
+    "size_text",
     "sniff",
 ]
 
@@ -33,25 +36,48 @@ LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in JPEG and in Pillow's `c
 CROP = 224 / 256  # side of the centre crop relative to the short side; the evaluation of ImageNet networks since AlexNet
 
 
+Size = int | tuple[int, int]  # side of a square, or (height, width)
+
+
+def sides(size: Size) -> tuple[int, int]:
+    """Returns (height, width)."""
+    return (size, size) if isinstance(size, int) else size
+
+
+def size_text(size: Size) -> str:
+    """Returns a size as metadata have it: `224`, or `40x60` for height and width."""
+    return str(size) if isinstance(size, int) else "x".join(map(str, size))
+
+
+def size_from_text(text: str) -> Size:
+    """Returns the size of `size_text`."""
+    height, _, width = text.partition("x")
+    return (int(height), int(width)) if width else int(height)
+
+
 # === Decode ===
 
 
-def decode_and_resize(data: tf.Tensor, size: int, resize: str = "stretch", channels: int = 3) -> tf.Tensor:
+def decode_and_resize(data: tf.Tensor, size: Size, resize: str = "stretch", channels: int = 3) -> tf.Tensor:
     """Decodes one picture.
 
     Args:
         data: scalar string: JPEG, PNG, GIF (first frame), WebP (not animated), BMP (no palette, or one of 8 bits).
-        size: side of the result in pixels.
+        size: side of the result in pixels, or (height, width).
         resize: `stretch`, `crop` (centre) or `pad` (black).
         channels: 3, or 1 for grey: the luminance of RGB, whatever the format stores.
 
     Returns:
-        uint8 (size, size, channels), upright.
+        uint8 (size, size, channels), or (height, width, channels), upright.
     """
     image, start, raw = _decode(data)
-    # Turned when small: the result is square, so that turning and resizing can be swapped.
-    square = exif.upright(_square(image, size, resize), exif.orientation(raw, start))
-    return _rounded(_luminance(square) if channels == 1 else square)
+    turned = exif.orientation(raw, start)
+    if isinstance(size, int):
+        # Turned when small: the result is square, so that turning and resizing can be swapped.
+        resized = exif.upright(_square(image, size, resize), turned)
+    else:
+        resized = tf.ensure_shape(_resized(exif.upright(image, turned), size, resize), (*size, 3))
+    return _rounded(_luminance(resized) if channels == 1 else resized)
 
 
 def orientation(data: tf.Tensor) -> tf.Tensor:
@@ -136,9 +162,10 @@ def _palette_bmp(data: tf.Tensor, raw: tf.Tensor) -> tf.Tensor:
 # === Resize ===
 
 
-def resize_image(image: tf.Tensor, size: int, resize: str = "stretch") -> tf.Tensor:
-    """Resizes uint8 (height, width, channels) to uint8 (size, size, channels): bilinear, with antialiasing."""
-    return _rounded(tf.ensure_shape(_square(image, size, resize), (size, size, image.shape[-1])))
+def resize_image(image: tf.Tensor, size: Size, resize: str = "stretch") -> tf.Tensor:
+    """Resizes uint8 (height, width, channels) to the sides of `size`: bilinear, with antialiasing."""
+    resized = _square(image, size, resize) if isinstance(size, int) else _resized(image, size, resize)
+    return _rounded(tf.ensure_shape(resized, (*sides(size), image.shape[-1])))
 
 
 def _luminance(image: tf.Tensor) -> tf.Tensor:
@@ -159,6 +186,18 @@ def _square(image: tf.Tensor, size: int, resize: str) -> tf.Tensor:
     if resize == "pad":
         return tf.image.resize_with_pad(image, size, size, antialias=True)
     return tf.image.resize(image, (size, size), antialias=True)
+
+
+def _resized(image: tf.Tensor, size: tuple[int, int], resize: str) -> tf.Tensor:
+    """Returns float32 (height, width, channels); a crop has the sides' ratio."""
+    if resize == "pad":
+        return tf.image.resize_with_pad(image, *size, antialias=True)
+    if resize == "crop":
+        shape = tf.shape(image)
+        ratio = CROP * tf.reduce_min(tf.cast(shape[:2], tf.float32) / tf.constant(size, tf.float32))
+        crop = tf.maximum(1, tf.cast(tf.round(ratio * tf.constant(size, tf.float32)), tf.int32))
+        image = tf.slice(image, tf.concat([(shape[:2] - crop) // 2, [0]], 0), tf.concat([crop, shape[2:]], 0))
+    return tf.image.resize(image, size, antialias=True)
 
 
 # === Arrays ===

@@ -115,7 +115,7 @@ class Reading:
 def materialise(
     dataset: Dataset,
     *,
-    size: int,
+    size: decode.Size,
     resize: str = "stretch",
     channels: int = 3,
     cache_dir: Path | None = None,
@@ -127,7 +127,7 @@ def materialise(
 
     Args:
         dataset: what a source gave.
-        size: side of the pictures in pixels.
+        size: side of the pictures in pixels, or (height, width).
         resize: `stretch`, `crop` or `pad`.
         channels: of the pictures as they are wanted.
         cache_dir: where the memory map goes when the pictures exceed `memory_limit` bytes.
@@ -139,7 +139,7 @@ def materialise(
         OutputError: when `cache_dir` has no room for the memory map.
     """
     count = len(dataset.examples)
-    images = _allocate((count, size, size, channels), cache_dir, memory_limit)
+    images = _allocate((count, *decode.sides(size), channels), cache_dir, memory_limit)
     decoder = Decoder(size, resize, channels)
     results = []
     with filtered_stderr(DECODE_NOISE), ThreadPoolExecutor(THREADS) as pool:
@@ -212,7 +212,7 @@ def _allocate(shape: tuple[int, ...], cache_dir: Path | None, memory_limit: int)
 class Decoder:
     """Decodes examples into rows of an array, in several threads at once, on the CPU: its operations are too small for a GPU."""
 
-    def __init__(self, size: int, resize: str, channels: int = 3):
+    def __init__(self, size: decode.Size, resize: str, channels: int = 3):
         self._channels = channels
         scalar = tf.TensorSpec((), tf.string)
         picture = tf.TensorSpec((None, None, channels), tf.uint8)
