@@ -242,7 +242,8 @@ def _fit(
     """Fits the suffix and leaves the best epoch's weights in it; returns the history and the best epoch."""
     placement = options.placement
     twin = None if placement.strategy is None else replicas.twin(suffix, placement, task.head.loss)
-    fitted = suffix if twin is None else twin.model
+    # Another model of the same layers is compiled, so that what is saved needs no optimizer and no class of tlkeras to be read.
+    fitted = keras.Model(suffix.inputs, suffix.outputs[0], name=suffix.name) if twin is None else twin.model
     steps = math.ceil(len(train[1]) / options.batch_size)
     with placement.scope():
         fitted.compile(
