@@ -277,12 +277,21 @@ def of_metadata(metadata: Mapping[str, str], folder: Path) -> Inputs:
     Args:
         metadata: of its manifest.
         folder: where the manifest stands, and the vocabulary of a model of texts.
+
+    Raises:
+        DataError: when the metadata does not say, as for a model of anything but square images, texts or sequences.
     """
-    if metadata.get("modality") == "text":
-        return texts_of(folder)
-    if metadata.get("modality") == "sequence":
-        return Sequences(time=int(metadata["time"]), features=int(metadata["features"]))
-    return Pictures(size=int(metadata["image_size"]), resize=metadata["resize"], channels=int(metadata.get("channels", 3)))
+    try:
+        if metadata.get("modality") == "text":
+            return texts_of(folder)
+        if metadata.get("modality") == "sequence":
+            return Sequences(time=int(metadata["time"]), features=int(metadata["features"]))
+        return Pictures(size=int(metadata["image_size"]), resize=metadata["resize"], channels=int(metadata.get("channels", 3)))
+    except (KeyError, TypeError) as error:
+        raise DataError(
+            f"the manifest in {str(folder)!r} has no {error.args[0]!r}: its model takes something else than square images, texts or "
+            "sequences; call the artifact in its own runtime"
+        ) from error
 
 
 def _load_array(path: str | Path, name: str, expected: str) -> np.ndarray:
