@@ -243,6 +243,19 @@ def test_a_run_without_artifacts_says_so(run, tmp_path):
         tlkeras.load(tmp_path, runtime="onnx")
 
 
+def test_an_artifact_of_other_inputs_says_that_it_cannot_be_asked(run, tmp_path):
+    shutil.copytree(run / "exports", tmp_path / "exports")
+    path = tmp_path / "exports" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    del manifest["metadata"]["image_size"]
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(DataError, match="has no 'image_size'.*call the artifact in its own runtime"):
+        tlkeras.load(tmp_path / "exports" / "model.onnx")
+    path.write_text(json.dumps({**manifest, "labels": None, "metadata": {"image_size": "32", "resize": "stretch"}}))
+    with pytest.raises(DataError, match="has no labels"):
+        tlkeras.load(tmp_path / "exports" / "model.onnx")
+
+
 # === What is no target ===
 
 

@@ -279,16 +279,22 @@ def of_metadata(metadata: Mapping[str, str], folder: Path) -> Inputs:
     Args:
         metadata: of its manifest.
         folder: where the manifest stands, and the vocabulary of a model of texts.
+
+    Raises:
+        DataError: when the metadata does not say, as for a model of anything but images of a fixed size, texts or sequences.
     """
-    if metadata.get("modality") == "text":
-        return texts_of(folder)
-    if metadata.get("modality") == "sequence":
-        return Sequences(time=int(metadata["time"]), features=int(metadata["features"]))
-    if "image_size" not in metadata:
-        raise DataError(f"the artifacts in {str(folder)!r} do not take one image of a fixed size, one text or one sequence")
-    return Pictures(
-        size=decode.size_from_text(metadata["image_size"]), resize=metadata["resize"], channels=int(metadata.get("channels", 3))
-    )
+    try:
+        if metadata.get("modality") == "text":
+            return texts_of(folder)
+        if metadata.get("modality") == "sequence":
+            return Sequences(time=int(metadata["time"]), features=int(metadata["features"]))
+        size = decode.size_from_text(metadata["image_size"])
+        return Pictures(size=size, resize=metadata["resize"], channels=int(metadata.get("channels", 3)))
+    except (KeyError, TypeError) as error:
+        raise DataError(
+            f"the manifest in {str(folder)!r} has no {error.args[0]!r}: its model takes something else than images of a fixed size, texts or "
+            "sequences; call the artifact in its own runtime"
+        ) from error
 
 
 def _load_array(path: str | Path, name: str, expected: str) -> np.ndarray:

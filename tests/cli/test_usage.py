@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from tests.conftest import ROOT
-from tlkeras.cli import main, zoo
+from tlkeras.cli import main, usage, zoo
 from tlkeras.errors import DataError
 from tlkeras.zoo.store import Zoo
 
@@ -103,7 +103,8 @@ def test_launch_with_another_command_is_one_line(capsys, monkeypatch):
 
 
 @pytest.mark.parametrize(("path", "command"), list(commands(main.app)), ids=lambda one: " ".join(one) if isinstance(one, tuple) else "")
-def test_every_command_has_debug(path, command):
+def test_every_command_has_debug_and_explains_mistyped_arguments(path, command):
+    assert isinstance(command, usage.Command), f"register {' '.join(path)} with cls=usage.Command"
     assert "--debug" in [flag for parameter in command.params for flag in parameter.opts], path
 
 
