@@ -206,11 +206,13 @@ def _compared(row: Row, worker: _Process, task: Task, score: str, folder: Path) 
         row = replace(
             row, max_abs_diff=float(np.abs(got.astype("float64") - task.score_expected).max()), agreement=_same(got, task.score_expected)
         )
-    accuracy = None if task.score_labels is None else float((got.argmax(-1) == task.score_labels).mean())
+    accuracy = None if task.score_labels is None or got.shape[-1] == 1 else float((got.argmax(-1) == task.score_labels).mean())
     return replace(row, accuracy=accuracy)
 
 
-def _same(got: np.ndarray, expected: np.ndarray) -> float:
+def _same(got: np.ndarray, expected: np.ndarray) -> float | None:
+    if got.shape[-1] == 1:  # the largest of one output is always the first
+        return None
     return float((got.argmax(-1) == expected.argmax(-1)).mean())
 
 

@@ -213,7 +213,8 @@ def _tensor(value: Any, code: int) -> Pointer:
     for place, text in enumerate(array.ravel()):
         one = Pointer(data + place * STRING_BYTES)
         c.TF_StringInit(one)
-        c.TF_StringCopy(one, bytes(text), ctypes.c_size_t(len(text)))
+        content = text.encode() if isinstance(text, str) else bytes(text)
+        c.TF_StringCopy(one, content, ctypes.c_size_t(len(content)))
     return tensor
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from string import Template
+from typing import Any
 
-from tlkeras.export.artifact import Artifact
 from tlkeras.export.graph import Graph
 from tlkeras.export.manifest import write_text
 
@@ -65,18 +65,24 @@ def takes_texts(graph: Graph) -> bool:
     return graph.spec.labels is not None and graph.spec.tokenise is not None
 
 
-def write(out: Path, graph: Graph, artifacts: Sequence[Artifact]) -> None:
-    """Writes `client/classify.py`, `.kt` and `.swift` for the best `.tflite` among the artifacts, where there is one."""
-    chosen = {one.format: one for one in artifacts if one.format in BEST and one.verdict}
+def write(out: Path, graph: Graph, records: Mapping[str, Mapping[str, Any]]) -> None:
+    """Writes `client/classify.py`, `.kt` and `.swift` for the best `.tflite` among the artifacts, where there is one.
+
+    Args:
+        out: folder of the artifacts.
+        graph: what they were made from.
+        records: format -> `Artifact.to_dict()`.
+    """
+    chosen = {name: record for name, record in records.items() if name in BEST and record["verified"]}
     if not chosen or not (takes_pictures(graph) or takes_texts(graph)):
         return
     artifact = next(chosen[name] for name in BEST if name in chosen)
     told = graph.spec.metadata
     resize = told.get("resize", "stretch")
-    io = str(artifact.options.get("io", "float32"))
+    io = str(artifact["options"].get("io", "float32"))
     filled = {
-        "model": artifact.path.name,
-        "stem": artifact.path.stem,
+        "model": artifact["path"],
+        "stem": Path(artifact["path"]).stem,
         "input": graph.inputs[0].name,
         "output": graph.output_names[0],
         "channels": graph.inputs[0].shape[-1],

@@ -6,7 +6,7 @@ With it an artifact can be verified again anywhere, next year too, without the d
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import numpy as np
 from tlkeras.errors import ExportError
 from tlkeras.export.artifact import Artifact
 from tlkeras.export.parity import Reference, Samples
-from tlkeras.export.spec import Interface
+from tlkeras.export.spec import Interface, as_array
 
 NAME = "verification.npz"
 PICTURES = 3  # encoded pictures that are kept: enough to try a batch, few enough to be small
@@ -36,11 +36,23 @@ class Evidence:
     answers: Mapping[str, Mapping[str, np.ndarray]]
 
 
-def write(folder: Path, interface: Interface, samples: Samples, expected: Reference, artifacts: Sequence[Artifact]) -> None:
-    """Writes the evidence beside the artifacts, whole or not at all."""
-    arrays = {f"inputs/{one.name}": _small(np.asarray(samples.inputs[one.name], one.dtype)) for one in interface.inputs}
+def write(
+    folder: Path, interface: Interface, samples: Samples, expected: Reference, artifacts: Sequence[Artifact], formats: Iterable[str] = ()
+) -> None:
+    """Writes the evidence beside the artifacts, whole or not at all.
+
+    Args:
+        folder: of the artifacts.
+        interface: of their model.
+        samples, expected: what they were compared on.
+        artifacts: those that are new.
+        formats: all that stand in the folder; of those that are not new, the answers to the same samples are kept.
+    """
+    arrays = {f"inputs/{one.name}": _small(as_array(samples.inputs[one.name], one.dtype)) for one in interface.inputs}
     arrays |= {f"pictures/{i}": np.frombuffer(content, "uint8") for i, content in enumerate(samples.encoded[:PICTURES])}
     arrays |= {f"expected/{name}": value for name, value in expected.outputs.items()}
+    if (folder / NAME).exists():
+        arrays |= _answers_kept(folder, interface, samples, set(formats) - {one.format for one in artifacts})
     for one in artifacts:
         if one.verdict:
             arrays |= {f"answers/{one.format}/{name}": value for name, value in one.verdict.answers.items()}
@@ -48,6 +60,14 @@ def write(folder: Path, interface: Interface, samples: Samples, expected: Refere
     with aside.open("wb") as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
     os.replace(aside, folder / NAME)
+
+
+def _answers_kept(folder: Path, interface: Interface, samples: Samples, formats: set[str]) -> dict[str, np.ndarray]:
+    """Returns what earlier artifacts answered, where they were asked the same; of others, the model's answers count."""
+    before = read(folder, interface)
+    if not all(np.array_equal(before.samples.inputs[one.name], as_array(samples.inputs[one.name], one.dtype)) for one in interface.inputs):
+        return {}
+    return {f"answers/{name}/{output}": value for name in formats for output, value in before.answers.get(name, {}).items()}
 
 
 def _small(array: np.ndarray) -> np.ndarray:
@@ -74,7 +94,7 @@ def read(folder: str | Path, interface: Interface) -> Evidence:
     missing = [one.name for one in interface.inputs if f"inputs/{one.name}" not in held]
     if missing:
         raise ExportError(f"{str(path)!r} has no samples of {', '.join(missing)}; export again")
-    inputs = {one.name: held[f"inputs/{one.name}"].astype(one.dtype) for one in interface.inputs}
+    inputs = {one.name: as_array(held[f"inputs/{one.name}"], one.dtype) for one in interface.inputs}
     answers: dict[str, dict[str, np.ndarray]] = {}
     for key, value in _under(held, "answers").items():
         name, output = key.split("/", 1)

@@ -6,14 +6,14 @@ import dataclasses
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
-from tlkeras.errors import ExportError
+from tlkeras.errors import ExportError, UnsupportedOps
 from tlkeras.export import clients, evidence, manifest, parity
 from tlkeras.export.artifact import Artifact, measure
 from tlkeras.export.budget import Budget, check_within, figures
@@ -36,6 +36,7 @@ def export(
     formats: Sequence[str] = ("saved_model", "tflite", "onnx"),
     budget: Budget | None = None,
     score: np.ndarray | None = None,
+    keep: bool = False,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> list[Artifact]:
     """Exports a model to several formats, with manifest, labels, vocabulary, evidence and client programs beside them.
@@ -48,6 +49,7 @@ def export(
         formats: names in `FORMATS`.
         budget: calibration, allowed loss and options of the quantised formats.
         score: the Keras model's scores of `samples.score_inputs`, where they are known already.
+        keep: whether artifacts of other formats in the folder stay in its manifest; they must be of a model with the same interface.
         progress: called with (done, all, what is being done).
 
     Returns:
@@ -63,22 +65,45 @@ def export(
     if budget.calibration and any(row.calibrated or row.attempts for row in rows):
         budget.calibration.check(samples.inputs)
     out = Path(out_dir)
-    out.mkdir(parents=True, exist_ok=True)
     graph = model if isinstance(model, Graph) else Graph(model, spec)
+    for row in rows:
+        _check_texts(row, graph)
+    out.mkdir(parents=True, exist_ok=True)
+    kept = manifest.kept(out, graph.interface) if keep else {}
     expected = parity.reference(graph, samples, None if isinstance(model, Graph) or is_mixed(model) else score)
-    done = []
-    for index, row in enumerate(rows):
-        if progress:
-            progress(index, len(rows), row.name)
-        done.append(_one(row, graph, out, samples, expected, budget))
-    if spec.assets:
-        spec.assets(out / ASSETS)
-    evidence.write(out, graph.interface, samples, expected, done)
-    manifest.write_manifest(out, graph, done)
-    clients.write(out, graph, done)
+    done: list[Artifact] = []
+    try:
+        for index, row in enumerate(rows):
+            if progress:
+                progress(index, len(rows), row.name)
+            done.append(_one(row, graph, out, samples, expected, budget))
+    finally:
+        if done:  # those that were written stay, with their records, when a later one fails
+            _describe(out, graph, samples, expected, done, kept)
     if progress:
         progress(len(rows), len(rows), "")
     return done
+
+
+def _check_texts(row: Format, graph: Graph) -> None:
+    """Refuses models of texts for runtimes without texts, before anything is written."""
+    if row.name != "saved_model" and graph.text_operations:
+        raise UnsupportedOps(
+            f"{row.name}: the model works on texts ({', '.join(graph.text_operations[:3])}), which only TensorFlow can; export saved_model alone, "
+            "or cut the model behind its TextVectorization layer, so that it takes token ids"
+        )
+
+
+def _describe(
+    out: Path, graph: Graph, samples: Samples, expected: parity.Reference, done: Sequence[Artifact], kept: Mapping[str, Any]
+) -> None:
+    """Writes what stands beside the artifacts."""
+    records = {**kept, **{artifact.format: artifact.to_dict() for artifact in done}}
+    if graph.spec.assets:
+        graph.spec.assets(out / ASSETS)
+    evidence.write(out, graph.interface, samples, expected, done, records)
+    manifest.write_manifest(out, graph, records)
+    clients.write(out, graph, records)
 
 
 def _one(row: Format, graph: Graph, out: Path, samples: Samples, expected: parity.Reference, budget: Budget) -> Artifact:

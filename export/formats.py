@@ -58,6 +58,9 @@ FLOAT = 1e-3
 # Used only where there are no classes to compare: half precision keeps 11 bits, 8-bit activations add up over layers.
 HALF, EIGHT_BIT = 2e-2, 0.3
 
+# The rungs of `mobile`, from the cheapest on a phone to the safest; `ladder.py` walks down them.
+RUNGS = ("int8", "int8 with some layers in float", "int16x8", "dynamic", "fp16", "float32")
+
 WRITE_TFLITE = "tlkeras.export.tflite:write"
 WRITE_ONNX = "tlkeras.export.onnx_graph:write"
 
@@ -164,4 +167,12 @@ FORMATS: Registry[Format] = Registry(
             help="For ONNX Runtime and OpenVINO: QDQ, 8-bit weights and activations, calibrated on training examples.",
         ),
     ],
+    aliases={
+        "savedmodel": "saved_model",
+        "saved-model": "saved_model",
+        "lite": "tflite",
+        "tflite-float32": "tflite",
+        "tflite-float16": "tflite-fp16",
+        "onnx-float16": "onnx-fp16",
+    },
 )

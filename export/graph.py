@@ -15,10 +15,11 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from tlkeras.errors import ExportError, UnsupportedOps
+from tlkeras.errors import ExportError, UnsupportedOps, reason
 from tlkeras.export.spec import ExportSpec, Interface, Tensor
 
 RANDOM = re.compile(r"Random(?!Dataset)|Multinomial|TruncatedNormal|StatelessDropout|RngReadAndSkip")
+TEXTS = re.compile(r"\w*LookupTable\w*|String(Split|Lower|Upper|Strip|Join|ToHash|ToNumber|Format|Length)\w*|(Static)?Regex\w+|Unicode\w+")
 AUTOMATIC = re.compile(r"(keras_tensor|input_layer)(_\d+)?")  # Keras counts these up: another name in every process
 SCORES, FEATURES = "scores", "features"
 
@@ -88,6 +89,15 @@ class Graph:
         named = sorted(structure) if isinstance(structure, dict) else list(self.model.output_names)
         named = [_clean(name) for name in named]
         return named if len(set(named)) == len(outputs) else [f"output_{i}" for i in range(len(outputs))]
+
+    @cached_property
+    def text_operations(self) -> list[str]:
+        """The operations that work on texts or look words up, which only TensorFlow has."""
+        proto = self.network.graph.as_graph_def()
+        nodes = [*proto.node, *(node for function in proto.library.function for node in function.node_def)]
+        return sorted(
+            {node.op for node in nodes if TEXTS.fullmatch(node.op)} | {"string input" for one in self.inputs if one.dtype == "string"}
+        )
 
     @cached_property
     def predict_tensor(self) -> tf.types.experimental.ConcreteFunction:
@@ -193,8 +203,7 @@ def float32_twin(model: keras.Model) -> keras.Model:
         keras.config.set_dtype_policy("float32")
         twin = keras.models.model_from_json(config)
     except (TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ExportError(f"cannot rebuild {model.name!r} in float32; register its custom layers with Keras: {reason}") from error
+        raise ExportError(f"cannot rebuild {model.name!r} in float32; register its custom layers with Keras: {reason(error)}") from error
     finally:
         keras.config.set_dtype_policy(policy)
     for ours, theirs in zip(twin.weights, model.weights, strict=True):

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tlkeras import __version__
 from tlkeras.errors import ExportError
-from tlkeras.export.artifact import Artifact
 from tlkeras.export.spec import Interface, Tensor
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # both load TensorFlow
     from tlkeras.export.graph import Graph
 
 NAME, LABELS = "manifest.json", "labels.txt"
 
 
-def write_manifest(folder: str | Path, graph: Graph, artifacts: Sequence[Artifact]) -> None:
-    """Writes `manifest.json`, and `labels.txt` for a classifier, each whole or not at all."""
+def write_manifest(folder: str | Path, graph: Graph, records: Mapping[str, Mapping[str, Any]]) -> None:
+    """Writes `manifest.json`, and `labels.txt` for a classifier, each whole or not at all.
+
+    Args:
+        folder: of the artifacts.
+        graph: what they were made from.
+        records: format -> `Artifact.to_dict()`.
+    """
     labels = graph.spec.labels
     content = {
         "tlkeras": __version__,
@@ -28,7 +33,7 @@ def write_manifest(folder: str | Path, graph: Graph, artifacts: Sequence[Artifac
         "inputs": [one.to_dict() for one in graph.inputs],
         "outputs": list(graph.output_names),
         "metadata": dict(graph.spec.metadata),
-        "artifacts": {one.format: one.to_dict() for one in artifacts},
+        "artifacts": {name: dict(record) for name, record in records.items()},
     }
     if labels is not None:
         write_text(Path(folder) / LABELS, "".join(f"{label}\n" for label in labels))
@@ -54,6 +59,22 @@ def interface_of(content: Mapping[str, Any]) -> Interface:
         return Interface(inputs=inputs, output_names=tuple(content["outputs"]), labels=None if labels is None else tuple(labels))
     except (KeyError, TypeError) as error:
         raise ExportError(f"the manifest does not say what the model takes and gives ({error!r}); export again") from None
+
+
+def kept(folder: Path, interface: Interface) -> dict[str, Any]:
+    """Returns the records of the artifacts that stand in a folder already: format -> record.
+
+    Raises:
+        ExportError: when they were made from a model with other inputs, outputs or labels.
+    """
+    if not (folder / NAME).exists():
+        return {}
+    content = read_manifest(folder)
+    if interface_of(content) != interface:
+        raise ExportError(
+            f"{str(folder)!r} holds artifacts of a model with other inputs, outputs or labels; remove them, or choose another folder with --out"
+        )
+    return {name: record for name, record in content["artifacts"].items() if (folder / record["path"]).exists()}
 
 
 def read_manifest(folder: str | Path) -> dict[str, Any]:

@@ -14,7 +14,9 @@ CHATTER = re.compile(
     KNOWN_NOISE.pattern + r"|MLIR V1 optimization pass|tf_tfl_flatbuffer_helpers|Ignored (output_format|drop_control_dependency)"
     r"|Reading SavedModel|reader\.cc|loader\.cc|SavedModel load for tags|Restoring SavedModel|Running initialization op"
     r"|flatbuffer_export\.cc|Estimated count of arithmetic ops|Created TensorFlow Lite XNNPACK|grappler|single_machine|devices\.cc|W0000|I0000"
-    r"|mlir_graph_optimization_pass|fingerprint|fully_quantize: ",
+    r"|mlir_graph_optimization_pass|fingerprint|fully_quantize: "
+    # What the converter prints of an error, which comes as an exception too.
+    r"|^loc\(|^error: |failed to legalize|Lowering tensor list ops",
 )
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tlkeras.errors import ExportError
-from tlkeras.export import runner
+from tlkeras.errors import ExportError, reason
+from tlkeras.export import runner, safety
 from tlkeras.export.graph import SCORES
 from tlkeras.startup import KNOWN_NOISE, filtered_stderr
 
@@ -60,39 +60,42 @@ def kind_of(path: Path) -> str:
     raise ExportError(f"{str(path)!r} is no artifact; expected a SavedModel folder, a .tflite or an .onnx file")
 
 
-def open_artifact(path: str | Path) -> Predictor:
+def open_artifact(path: str | Path, reader: str | None = None) -> Predictor:
     """Opens a classifier that tlkeras exported.
 
+    Args:
+        path: of the artifact.
+        reader: name in `runner.READERS`; that of its kind when None.
+
     Raises:
-        ExportError: when it is no artifact, is damaged, or takes something else than one square picture, token ids or a sequence.
+        ExportError: when it is no artifact, is damaged, or takes something else than one image, token ids or a sequence.
     """
     path = Path(path)
     kind = kind_of(path)
+    if kind == "saved_model":
+        safety.check_saved_model(path)
     try:
         with filtered_stderr(re.compile(r"Created TensorFlow Lite XNNPACK delegate|" + KNOWN_NOISE.pattern)):
-            name, shape, integers = INPUTS[kind](path)
-            call, runtime = runner.READERS[kind](str(path), [name])
-            takes = "int32" if integers else "float32"
+            name, shape, takes = INPUTS[kind](path)
+            call, runtime = runner.READERS[reader or kind](str(path), [name])
             if len(shape) in (2, 3, 4):  # the first call prints too
-                call({name: np.ones((1, *(side if isinstance(side, int) and side > 1 else 4 for side in shape[1:])), takes)})
+                call({name: np.ones((1, *(side if isinstance(side, int) else 4 for side in shape[1:])), takes)})
     except Exception as error:  # three runtimes, each with errors of its own
-        raise ExportError(f"cannot open {str(path)!r}: {' '.join(str(error).split())[:300]}") from error
-    if len(shape) not in (2, 3) and (len(shape) != 4 or shape[1] != shape[2] or not isinstance(shape[3], int)):
-        raise ExportError(f"{str(path)!r} takes an input of shape {shape}; expected square pictures, token ids or sequences")
+        raise ExportError(f"cannot open {str(path)!r}: {reason(error)}") from error
+    if len(shape) not in (2, 3) and (len(shape) != 4 or not isinstance(shape[3], int)):
+        raise ExportError(f"{str(path)!r} takes an input of shape {shape}; expected images, token ids or sequences")
     return Predictor(runtime=runtime, input_name=name, dtype=takes, call=call)
 
 
 Shape = tuple[int | None | str, ...]
 
 
-Input = tuple[str, Shape, bool]  # name, shape, and whether it is token ids: int32; 8 bits are converted by their scale
+Input = tuple[str, Shape, str]  # name, shape and dtype; float32 where 8 bits are converted by their scale
 
 
 def _saved_model_input(path: Path) -> Input:
-    import tensorflow as tf
-
     (name, spec), *_ = runner.load_saved_model(str(path)).signatures["predict_tensor"].structured_input_signature[1].items()
-    return name, tuple(spec.shape), spec.dtype == tf.int32
+    return name, tuple(spec.shape), spec.dtype.name
 
 
 def _tflite_input(path: Path) -> Input:
@@ -101,14 +104,18 @@ def _tflite_input(path: Path) -> Input:
     interpreter = Interpreter(model_path=str(path))
     name = interpreter.get_signature_list()["serving_default"]["inputs"][0]
     told = interpreter.get_input_details()[0]
-    return name, tuple(int(side) for side in told["shape"]), told["dtype"] == np.int32
+    sides = tuple(None if side < 0 else int(side) for side in told["shape_signature"])
+    return name, sides, "float32" if told["quantization"][0] else np.dtype(told["dtype"]).name
+
+
+ONNX_TYPES = {f"tensor({name})": name for name in ("int32", "int64", "uint8", "int8")}
 
 
 def _onnx_input(path: Path) -> Input:
     import onnxruntime
 
     (value,) = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"]).get_inputs()
-    return value.name, tuple(value.shape), value.type == "tensor(int32)"
+    return value.name, tuple(value.shape), ONNX_TYPES.get(value.type, "float32")
 
 
 INPUTS: dict[str, Callable[[Path], Input]] = {

@@ -6,6 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
+
+def as_array(values: Any, dtype: str) -> np.ndarray:
+    """Returns values as an array of a tensor's type; strings are Unicode arrays, which `.npz` files hold without pickle."""
+    return np.asarray(values, str if dtype == "string" else dtype)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Tensor:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tlkeras.errors import ExportError, UnsupportedOps
+from tlkeras.errors import ExportError, UnsupportedOps, reason
 from tlkeras.export import metadata, quantize, repair
 from tlkeras.export.graph import Graph
 from tlkeras.export.options import TFLiteOptions
@@ -161,7 +161,7 @@ def _explained(error: Exception) -> ExportError:
         set(re.findall(r"tf\.(\w+)\(", text)) | set(re.findall(r"Flex ops: ([\w, ]+)", text)) | set(re.findall(r"'tf\.(\w+)' op", text))
     )
     if not names:
-        return ExportError(f"TFLite conversion failed: {' '.join(text.split())[:300]}")
+        return ExportError(f"TFLite conversion failed: {reason(error)}")
     advice = [told for pattern, told in REMEDIES.items() if any(re.search(pattern, name) for name in names)]
     todo = "; ".join(advice) or "replace the layer that uses them"
     return UnsupportedOps(f"TFLite has no built-in operation for {', '.join(names)}; {todo}, or export another format")

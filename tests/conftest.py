@@ -25,6 +25,10 @@ from tlkeras.startup import load_tensorflow  # noqa: E402
 
 load_tensorflow()
 
+from tlkeras import reporting  # noqa: E402
+
+reporting.automatic = lambda: reporting.SILENT  # Python calls report progress by default; tests that look at it pass a reporter
+
 import tensorflow as tf  # noqa: E402
 
 # Three parts of the CPU act as devices in the tests of placements; other tests use the first one.

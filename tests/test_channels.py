@@ -109,7 +109,8 @@ def test_grey_is_the_luminance_whatever_the_file_stores_as_pillow_has_it(tmp_pat
     shape = (24, 24) if mode == "L" else (24, 24, len(mode))
     Image.fromarray(rng.integers(0, 256, shape).astype("uint8"), mode).save(tmp_path / f"p.{ending}")
     got = decode.decode_and_resize(tf.constant((tmp_path / f"p.{ending}").read_bytes()), 24, "stretch", 1).numpy()
-    expected = np.asarray(Image.open(tmp_path / f"p.{ending}").convert("RGB").convert("L"), int)
+    opened = Image.open(tmp_path / f"p.{ending}").convert("RGBA")
+    expected = np.asarray(Image.alpha_composite(Image.new("RGBA", opened.size, "white"), opened).convert("L"), int)
     assert got.shape == (24, 24, 1) and np.abs(got[..., 0].astype(int) - expected).max() <= 1
 
 

@@ -1,6 +1,7 @@
 """The whole job on small data: the run folder, the artifacts, the same answers everywhere, the same numbers twice."""
 
 import csv
+import dataclasses
 import json
 import subprocess
 import sys
@@ -81,7 +82,7 @@ def test_metrics_have_the_keys_of_the_design(run):
     stored = json.loads(result.run.metrics.read_text())
     assert stored == json.loads(json.dumps(result.metrics))
     for split in ("val", "test"):
-        assert set(stored[split]) == {"accuracy", "loss", "macro_f1", "n"} and stored[split]["n"] > 0
+        assert set(stored[split]) == {"accuracy", "loss", "macro_f1", "n", "majority", "never_predicted"} and stored[split]["n"] > 0
     assert stored["timing"]["total"] > 0 and stored["data"]["skipped"] == 1
     for name in result.config.export.formats:
         one = stored["exports"][name]
@@ -163,6 +164,39 @@ def test_a_bad_file_in_predict_is_an_answer_and_the_others_go_on(run, tmp_path):
     assert "no picture" in said[0].error and "No such file" in said[1].error and said[2].label in ("red", "green")
 
 
+def test_predictions_have_the_score_of_every_class(run):
+    result, _ = run
+    with result.run.predictions.open() as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        scores = {label: float(row[f"score:{label}"]) for label in ("green", "red")}
+        assert sum(scores.values()) == pytest.approx(1, abs=1e-5) and max(scores, key=scores.get) == row["predicted"]
+        assert float(row["score"]) == max(scores.values())
+
+
+def test_the_report_is_titled_by_the_run_and_holds_no_local_path(run):
+    result, data = run
+    page = result.run.report.read_text()
+    assert f"<title>{result.run.root.name}</title>" in page
+    for path in (result.run.root, data, data.parent, ROOT):
+        assert str(path) not in page
+    assert f"<td>data</td><td>{data.name}</td>" in page
+
+
+def test_the_report_and_the_metrics_show_the_majority_baseline(run):
+    result, _ = run
+    test = result.metrics["test"]
+    assert test["majority"]["accuracy"] >= 0.5
+    assert f"always &#x27;{test['majority']['label']}&#x27; would have {test['majority']['accuracy']:.3f}" in result.run.report.read_text()
+
+
+def test_the_metrics_record_where_the_data_came_from(run):
+    result, data = run
+    assert {name: result.metrics["data"][name] for name in ("source", "kind", "modality")} == {
+        "source": str(data), "kind": "folder", "modality": "image",
+    }  # fmt: skip
+
+
 def test_the_report_stands_alone(run):
     result, _ = run
     page = result.run.report.read_text()
@@ -188,7 +222,10 @@ def test_arrays_can_be_given_from_python(tmp_path):
     dataset = tlkeras.from_arrays(x, ["ab"[i % 2] for i in range(60)])
     result = tlkeras.finetune(RunConfig.from_dict({**SMALL, "out": str(tmp_path / "run"), "export": "onnx"}), dataset=dataset)
     assert set(result.metrics["exports"]) == {"onnx"}
-    assert tlkeras.evaluate(result.run.root, dataset, part="all").score.n == 60
+    scored = tlkeras.evaluate(result.run.root, dataset, part="all").score
+    assert scored.n == 60
+    other_order = dataclasses.replace(dataset, labels=("b", "a"))  # class ids are those of the model, whatever a dataset says
+    assert np.array_equal(tlkeras.evaluate(result.run.root, other_order, part="all").score.confusion, scored.confusion)
 
 
 def test_mixed_precision_trains_and_exports_float32(tmp_path):
@@ -232,6 +269,7 @@ def test_an_out_folder_that_holds_a_run_is_left_alone(run):
 
 
 def test_an_out_folder_below_a_file_cannot_be_written(tmp_path):
+    photos(tmp_path / "p")
     (tmp_path / "file").write_text("x")
     with pytest.raises(OutputError, match="cannot write to --out"):
         workflow.finetune(told(tmp_path, out=str(tmp_path / "file" / "run")))
@@ -284,7 +322,7 @@ def test_an_artifact_without_its_manifest_says_what_is_missing(run, tmp_path):
 
 
 def test_a_target_that_is_not_there_is_an_error(tmp_path):
-    with pytest.raises(DataError, match="no run or artifact"):
+    with pytest.raises(DataError, match="no run, artifact or entry"):
         workflow.evaluate(tmp_path / "nothing")
 
 

@@ -13,12 +13,15 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "BACKBONES": "tlkeras.backbones.registry",
     "RECIPES": "tlkeras.recipes.registry",
+    "Reporter": "tlkeras.reporting",
     "RunConfig": "tlkeras.config",
+    "SILENT": "tlkeras.reporting",
     "TlkerasError": "tlkeras.errors",
-    "evaluate": "tlkeras.workflow",
+    "evaluate": "tlkeras.api",
     "export_model": "tlkeras.exporting",
-    "finetune": "tlkeras.workflow",
+    "finetune": "tlkeras.api",
     "from_arrays": "tlkeras.data.examples",
+    "load": "tlkeras.targets",
     "open_source": "tlkeras.data.sources.registry",
     "predict": "tlkeras.workflow",
 }
@@ -29,8 +32,12 @@ __all__ = sorted([*_PUBLIC, "__version__"])
 def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if _PUBLIC[name] in ("tlkeras.workflow", "tlkeras.exporting"):
+    if _PUBLIC[name] in ("tlkeras.workflow", "tlkeras.exporting", "tlkeras.targets"):
         from tlkeras.startup import load_tensorflow
 
         load_tensorflow()
     return getattr(importlib.import_module(_PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

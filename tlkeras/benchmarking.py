@@ -11,50 +11,55 @@ from typing import Any
 import keras
 import numpy as np
 
-from tlkeras import runs, scoring
+from tlkeras import inputs, preflight, runs, scoring
 from tlkeras.backbones.weights import read_keras
-from tlkeras.config import RunConfig
+from tlkeras.data.examples import Dataset
 from tlkeras.errors import DataError, ExportError
 from tlkeras.export import evidence
 from tlkeras.export.benchmark import Candidate, Row, Task
 from tlkeras.export.benchmark import benchmark as measured
 from tlkeras.export.formats import FORMATS
 from tlkeras.export.manifest import interface_of, read_manifest
-from tlkeras.reporting import SILENT, Reporter
+from tlkeras.export.runtimes import KERAS
+from tlkeras.lookup import find_whole
+from tlkeras.prediction import Model, keras_scores, label_map
+from tlkeras.preflight import Chosen
+from tlkeras.reporting import AUTO, Reporter, resolve
 from tlkeras.zoo.store import Zoo, default_root, verify_files
-
-KERAS = "keras"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """The rows, and on what the accuracy was measured (None: not measured)."""
+    """The rows, and on what the accuracy was measured; where it was not (None), why."""
 
     rows: tuple[Row, ...]
     data: str | None
+    unmeasured: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        return {"data": self.data, "rows": [row.to_dict() for row in self.rows]}
+        return {"data": self.data, "unmeasured": self.unmeasured, "rows": [row.to_dict() for row in self.rows]}
 
 
 def benchmark(
     target: str | Path,
     *,
-    data: str | None = None,
+    data: str | Path | Dataset | Chosen | None = None,
+    dataset: Dataset | None = None,
     zoo: Zoo | None = None,
     formats: Sequence[str] = (),
     threads: Sequence[int] = (1, 2),
-    reporter: Reporter = SILENT,
+    reporter: Reporter | str | None = AUTO,
 ) -> Report:
     """Measures every artifact of a run or an entry, side by side.
 
     Args:
-        target: folder of a run, or NAME or NAME/VERSION of an entry.
+        target: folder of a run, or NAME or NAME/VERSION of an entry (also `zoo:NAME`).
         data: source whose held-out examples give the accuracy; the model's own, where that is here, when None.
+        dataset: examples that give the accuracy, for example `from_arrays(x, y)`.
         zoo: where entries are looked for; `TLKERAS_ZOO`, else `zoo/models`, when None.
         formats: only these; all when empty.
         threads: numbers of threads to try.
-        reporter: hears of progress.
+        reporter: receives progress; None for silence.
 
     Returns:
         The rows.
@@ -62,8 +67,11 @@ def benchmark(
     Raises:
         DataError, ZooError, ExportError: when there is no such thing, or it has no artifacts.
     """
-    run = runs.of(Path(target)) if Path(target).is_dir() else None
-    folder, keras_model, manifest = _of_run(run) if run else _of_entry(str(target), zoo or Zoo(default_root()))
+    reporter = resolve(reporter)
+    located = find_whole(target, zoo.root if zoo else None)
+    chosen, unmeasured = preflight.to_benchmark(located, data if dataset is None else dataset)
+    run = None if located.entry else runs.of(located.path)
+    folder, keras_model, manifest = _of_run(run) if run else _of_entry(str(located.entry), Zoo(located.root or default_root()))
     interface = interface_of(manifest)
     kept = evidence.read(folder, interface)
     candidates = list(_candidates(folder, keras_model, manifest, formats))
@@ -72,12 +80,12 @@ def benchmark(
         output=interface.output_names[0],
         expected=kept.expected.outputs[interface.output_names[0]],
     )
-    told = None
-    config = runs.read_config(run) if run else RunConfig.from_dict(manifest["config"])
-    if data is not None or _here(config.data.source):
-        task, told = _scored(task, config, data, manifest, folder, keras_model, reporter)
-    rows = measured(candidates, task, threads=threads, progress=partial(reporter.progress, "benchmark"))
-    return Report(rows=tuple(rows), data=told)
+    measured_on = None
+    with reporter.live():
+        if chosen is not None:
+            task, measured_on = _scored(task, chosen, manifest, folder, keras_model, reporter)
+        rows = measured(candidates, task, threads=threads, progress=partial(reporter.progress, "benchmark"))
+    return Report(rows=tuple(rows), data=measured_on, unmeasured=unmeasured)
 
 
 def _of_run(run: runs.Run) -> tuple[Path, Path, dict[str, Any]]:
@@ -110,22 +118,17 @@ def _candidates(folder: Path, keras_model: Path, manifest: Mapping[str, Any], fo
     return found
 
 
-def _here(source: str | None) -> bool:
-    """Whether the examples of a source are on this computer."""
-    return source in (None, "digits") or Path(str(source)).exists()
-
-
 def _scored(
-    task: Task, config: RunConfig, data: str | None, manifest: Mapping[str, Any], folder: Path, keras_model: Path, reporter: Reporter
+    task: Task, chosen: Chosen, manifest: Mapping[str, Any], folder: Path, keras_model: Path, reporter: Reporter
 ) -> tuple[Task, str]:
     """Adds held-out examples, and what the Keras model says of them."""
     model = read_keras(keras_model)
-    scores = partial(scoring.keras_scores, model)
-    inputs = scoring.inputs_of(manifest["metadata"], folder)
-    opened = scoring.Target(scores=scores, runtime=KERAS, inputs=inputs, labels=tuple(manifest["labels"]), run=None)
-    images, y, told = scoring.held_out(opened, config, data, reporter=reporter)
-    expected = scores(images, progress=partial(reporter.progress, "score"))
-    return replace(task, score_inputs=images, score_expected=expected, score_labels=y), told
+    scores = partial(keras_scores, model)
+    accepted = inputs.of_metadata(manifest["metadata"], folder)
+    opened = Model(scores=scores, runtime=KERAS, inputs=accepted, labels=label_map(manifest["labels"], folder))
+    held_out, y, measured_on = scoring.held_out(opened, chosen, reporter=reporter)
+    expected = scores(held_out, progress=partial(reporter.progress, "score"))
+    return replace(task, score_inputs=held_out, score_expected=expected, score_labels=y), measured_on
 
 
 def keras_reader(path: str, names: list[str], threads: int | None = None) -> tuple[Callable[..., dict[str, np.ndarray]], str]:

@@ -38,8 +38,22 @@ class DataConfig:
         metavar="SOURCE",
     )
     data_dir: str | None = key(None, "Folder where tensorflow-datasets keeps prepared data.", unset="its own", metavar="DIR")
-    text_column: str | None = key(None, "Column of a table that holds the texts.", unset="text, sentence, review, …", metavar="NAME")
-    label_column: str | None = key(None, "Column of a table that holds the labels.", unset="label, class, category, …", metavar="NAME")
+    text_column: str | None = key(
+        None, "Column of a table that holds the texts, by name or number from 1.", unset="text, sentence, review, …", metavar="NAME"
+    )
+    path_column: str | None = key(
+        None,
+        "Column of a table that holds the paths of images, by name or number from 1.",
+        unset="path, file, filename, image, …",
+        metavar="NAME",
+    )
+    label_column: str | None = key(
+        None, "Column of a table that holds the labels, by name or number from 1.", unset="label, class, category, …", metavar="NAME"
+    )
+    header: bool | None = key(None, "Whether the first line of a CSV or TSV names the columns.", unset="detected")
+    encoding: str | None = key(
+        None, "Encoding of tables and text files, for example cp1252 or utf-16.", unset="detected: UTF-8, UTF-16 or cp1252", metavar="NAME"
+    )
     val_split: float | None = key(None, "Fraction of the examples held out for validation.", unset="0.15, or the source's own split")
     test_split: float | None = key(None, "Fraction of the examples held out for the test.", unset="0.15, or the source's own split")
     limit: int | None = key(None, "Use at most this many examples, stratified by class.", unset="all", metavar="N")
@@ -173,12 +187,18 @@ class ExportConfig:
         _within("opset", self.opset, 13, 18)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, init=False)
 class RunConfig:
     """Everything that one fine-tuning is told.
 
+    Args:
+        values: flat keys, as in config files, or whole parts such as `train=TrainConfig(epochs=3)`.
+
+    Raises:
+        ConfigError: naming the key that is unknown or whose value is wrong.
+
     Example:
-        >>> RunConfig.from_dict({"backbone": "resnet50", "epochs": 3}).train.epochs
+        >>> RunConfig(data="photos/", backbone="resnet50", epochs=3).train.epochs
         3
     """
 
@@ -188,6 +208,16 @@ class RunConfig:
     export: ExportConfig = field(default_factory=ExportConfig)
     out: str | None = key(None, "Folder of the run; must not hold one already.", unset="runs/BACKBONE-DATA-N", metavar="DIR")
     seed: int = key(0, "Seed of splits, initial weights, order and augmentation.", metavar="N")
+
+    def __init__(self, /, **values: Any):
+        parts = {name: values.pop(name) for name, cls in CONCERNS.items() if isinstance(values.get(name), cls)}
+        flat = _by_concern(values)
+        for name, cls in CONCERNS.items():
+            fields = flat.pop(name, {})
+            object.__setattr__(self, name, dataclasses.replace(parts[name], **fields) if name in parts else cls(**fields))
+        top = flat.pop("", {})
+        for name in ("out", "seed"):
+            object.__setattr__(self, name, top.get(name, getattr(RunConfig, name)))
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> RunConfig:
@@ -199,17 +229,7 @@ class RunConfig:
         Raises:
             ConfigError: naming the key.
         """
-        table = {one.key: one for one in keys()}
-        sorted_out: dict[str, dict[str, Any]] = {}
-        for raw, value in values.items():
-            name = str(raw).replace("-", "_")
-            if name not in table:
-                raise ConfigError(f"unknown config key {raw!r}; {near(name, table)}")
-            one = table[name]
-            sorted_out.setdefault(one.concern, {})[one.field] = _coerce(one, value)
-        top = sorted_out.pop("", {})
-        parts = {name: CONCERNS[name](**given) for name, given in sorted_out.items()}
-        return cls(**parts, **top)
+        return cls(**{str(name): value for name, value in values.items()})
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the flat keys with their values, as stored in a run's `config.yaml`."""
@@ -303,6 +323,19 @@ def to_yaml(values: Mapping[str, Any], *, comments: bool = False) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _by_concern(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Sorts flat keys by the part of the config they belong to, each value as its type."""
+    table = {key.key: key for key in keys()}
+    parts: dict[str, dict[str, Any]] = {}
+    for raw, value in values.items():
+        name = raw.replace("-", "_")
+        if name not in table:
+            raise ConfigError(f"unknown config key {raw!r}; {near(name, table)}")
+        key = table[name]
+        parts.setdefault(key.concern, {})[key.field] = _coerce(key, value)
+    return parts
+
+
 def _plain(value: Any) -> Any:
     return [_plain(one) for one in value] if isinstance(value, tuple) else value
 
@@ -321,11 +354,19 @@ def _coerce(one: Key, value: Any) -> Any:
         value = _number(value)  # YAML 1.1 reads 1e-4 as a text
     if wanted is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if wanted is str and isinstance(value, Path):
-        return str(value)
+    if wanted is str and (isinstance(value, Path) or type(value) is int and one.key.endswith("_column")):
+        return str(value)  # columns may be numbers
+    if wanted is str and isinstance(value, str) and not value.strip():
+        raise _empty(one, value)
     if type(value) is not wanted:
         raise ConfigError(f"config key {one.key!r} is {value!r} ({type(value).__name__}); expected {wanted.__name__}")
     return value
+
+
+def _empty(one: Key, value: Any) -> ConfigError:
+    return ConfigError(
+        f"config key {one.key!r} is {value!r}, which is empty; expected {one.metavar or 'a name'}, or leave it out (default: {one.default_text})"
+    )
 
 
 def _number(text: str) -> float | str:
@@ -337,7 +378,11 @@ def _number(text: str) -> float | str:
 
 def _names(one: Key, value: Any) -> tuple[str, ...]:
     if isinstance(value, str):
+        if not value.strip(" ,"):
+            raise _empty(one, value)
         value = [part.strip() for part in value.split(",")]
+    elif isinstance(value, (list, tuple)) and any(isinstance(part, str) and not part.strip() for part in value):
+        raise _empty(one, value)
     if not isinstance(value, (list, tuple)) or not all(isinstance(part, str) for part in value):
         raise ConfigError(f"config key {one.key!r} is {value!r}; expected names, comma-separated or as a list")
     return tuple(dict.fromkeys(part for part in value if part and part != "none"))

@@ -25,6 +25,7 @@ lists what differs below it.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -101,10 +102,15 @@ class MissingPackage(TlkerasError, ImportError):
     """An optional package is not installed."""
 
 
+def close_names(name: str, known: Iterable[str]) -> list[str]:
+    """Returns the known names that a name was probably meant to be, the closest first; at most three."""
+    return difflib.get_close_matches(name, sorted(known), n=3, cutoff=0.6)
+
+
 def near(name: str, known: Iterable[str]) -> str:
     """Returns the end of a message about `name`: the names close to it, or the known ones when few."""
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
+    close = close_names(name, names)
     if close:
         return "did you mean " + " or ".join(repr(one) for one in close) + "?"
     shown = ", ".join(names[:12])
@@ -114,3 +120,21 @@ def near(name: str, known: Iterable[str]) -> str:
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownName:
     """Returns the error for a `name` that no row of the registry of `kind` has."""
     return UnknownName(f"no {kind} {name!r}; {near(name, known)}")
+
+
+REASON = 300  # characters of the reason of another library's error
+
+
+def reason(error: BaseException) -> str:
+    """Returns the reason in another library's error, on one line.
+
+    Keras puts it last, behind the whole config of the layer, or between the layer's name and its arguments; TensorFlow repeats it.
+    """
+    text = " ".join(re.sub(r"\x1b\[\d*m", "", str(error)).split()) or type(error).__name__
+    text = text.rpartition("Exception encountered: ")[2]
+    called = re.search(r"Exception encountered when calling (.+?)\.? (?!Could not automatically)(.+?) Arguments received by", text)
+    if called:
+        text = f"{called[1]}: {called[2]}"
+    if len(text) <= REASON:
+        return text
+    return f"{text[: REASON // 3]} … {text[-2 * REASON // 3 :]}"

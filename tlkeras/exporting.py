@@ -1,14 +1,8 @@
-"""Somebody else's model: a `.keras` file or a SavedModel that tlkeras never saw, to verified artifacts."""
+"""Third-party models: a Keras file or a SavedModel that tlkeras did not write, to verified artifacts."""
 
 from __future__ import annotations
 
-import importlib
-import re
-import shutil
-import sys
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,15 +10,13 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
-from google.protobuf.message import DecodeError
+from tensorflow.saved_model.experimental import TrackableResource
 
-from tlkeras.backbones.weights import read_keras
 from tlkeras.data import decode
 from tlkeras.data.examples import Example
 from tlkeras.data.sources.folder import PICTURES
 from tlkeras.data.store import DECODE_NOISE, Decoder
-from tlkeras.errors import ConfigError, DataError, ExportError, OutputError
+from tlkeras.errors import ConfigError, DataError, ExportError, OutputError, reason
 from tlkeras.export.artifact import Artifact
 from tlkeras.export.budget import MAX_DROP, Budget
 from tlkeras.export.calibration import FEWEST, Calibration
@@ -33,33 +25,38 @@ from tlkeras.export.formats import FORMATS
 from tlkeras.export.graph import Graph
 from tlkeras.export.options import HIGHEST_OPSET
 from tlkeras.export.parity import Samples
-from tlkeras.export.quiet import quiet_converters
-from tlkeras.export.spec import ExportSpec
-from tlkeras.reporting import SILENT, Reporter
+from tlkeras.export.spec import ExportSpec, as_array
+from tlkeras.model_files import read, saved_models
+from tlkeras.reporting import AUTO, Reporter, resolve
 from tlkeras.startup import filtered_stderr
+
+__all__ = ["Options", "default_folder", "export_model", "read"]
 
 SAMPLES = 8  # examples on which every artifact is compared with the model
 HELD_OUT = 200  # examples, at most, on which quantised formats are judged
 FREE = 16  # length of a free axis of random examples
+ACTIVATIONS = ("auto", "softmax", "sigmoid", "none")
 RANGES = {"0-255": None, "0-1": (1 / 255, 0.0), "-1-1": (1 / 127.5, -1.0)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How a foreign model is exported.
+    """How a third-party model is exported.
 
     Args:
         formats: names of formats.
         labels: the label map, in class order; None for models that are no classifiers.
         calibration: folder of pictures (in class folders or not), or `.npz` of arrays by input name: real examples, on
             which the artifacts are compared, calibrated and judged.
-        input_range: what pixel values the model was trained on; the artifacts take 0-255 and scale inside.
+        input_range: what pixel values the model was trained on, 0-255 when None; the artifacts take 0-255 and scale inside.
         resize: `stretch`, `crop` or `pad`, for pictures.
+        activation: what is added after the last layer: `softmax`, `sigmoid` or `none`; `auto` adds one to a classifier whose scores
+            are logits. A sigmoid over one output becomes the scores of two labels.
         max_drop: accuracy, or agreement where the classes of the examples are not known, that quantised files may lose.
         calibration_examples: how many examples full-integer formats are calibrated on.
         tflite_io: input and output type of full-integer TFLite files.
         opset: of ONNX files.
-        trust: whether Python code inside the file (Lambda layers) may run.
+        trust: whether code inside the file (Lambda layers) may run, and a SavedModel may touch files.
         modules: modules to import first: those that register the model's own layers.
         seed: of the choice of examples.
     """
@@ -67,8 +64,9 @@ class Options:
     formats: Sequence[str] = ("saved_model", "tflite", "onnx")
     labels: Sequence[str] | None = None
     calibration: str | Path | None = None
-    input_range: str = "0-255"
+    input_range: str | None = None
     resize: str = "stretch"
+    activation: str = "auto"
     max_drop: float = MAX_DROP
     calibration_examples: int = 100
     tflite_io: str = "float32"
@@ -80,20 +78,26 @@ class Options:
     def __post_init__(self) -> None:
         for name in self.formats:
             FORMATS.get(name)
-        if self.input_range not in RANGES:
+        if self.input_range is not None and self.input_range not in RANGES:
             raise ConfigError(f"input_range is {self.input_range!r}; expected {', '.join(RANGES)}")
         if self.resize not in ("stretch", "crop", "pad"):
             raise ConfigError(f"resize is {self.resize!r}; expected stretch, crop or pad")
+        if self.activation not in ACTIVATIONS:
+            raise ConfigError(f"activation is {self.activation!r}; expected {', '.join(ACTIVATIONS)}")
+        if self.activation in ("softmax", "sigmoid") and self.labels is None:
+            raise ConfigError(f"activation {self.activation} makes scores of classes; give their --labels")
 
 
-def export_model(model: str | Path | keras.Model, out: str | Path, options: Options, *, reporter: Reporter = SILENT) -> list[Artifact]:
+def export_model(
+    model: str | Path | keras.Model, out: str | Path, options: Options, *, reporter: Reporter | str | None = AUTO
+) -> list[Artifact]:
     """Exports a plain Keras model, or a SavedModel, to verified artifacts.
 
     Args:
         model: a `.keras` or `.h5` file, a SavedModel folder, or a built `keras.Model`.
         out: new or empty folder.
         options: how.
-        reporter: hears of progress.
+        reporter: receives progress; None for silence.
 
     Returns:
         The artifacts.
@@ -102,174 +106,94 @@ def export_model(model: str | Path | keras.Model, out: str | Path, options: Opti
         ConfigError: when the file holds code that is not trusted, or labels do not fit.
         ExportError: when it cannot be read, or an artifact cannot be written; see `tlkeras.export.export`.
     """
+    reporter = resolve(reporter)
     folder = Path(out).expanduser()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OutputError(f"--out {str(out)!r} is not an empty folder, and nothing is overwritten; choose another")
-    given = model if isinstance(model, keras.Model) else read(model, trust=options.trust, modules=options.modules)
-    given = _with_contract(given, options.input_range)
-    spec = _spec(given, options)
-    graph = Graph(given, spec)
-    # Its variables must be stored with what is traced from it.
-    graph.module.saved_models = [layer.loaded[0] for layer in given._flatten_layers() if isinstance(layer, _Signature)]
+    network = model if isinstance(model, keras.Model) else read(model, trust=options.trust, modules=options.modules)
+    network = _with_free_batch(network)
+    if options.input_range is None and _takes_raw_images(network):
+        reporter.say("no layer scales the pixels: exported for values 0-255; --input-range 0-1 or -1-1 for a model trained on those")
+    network = _with_contract(network, options.input_range or "0-255")
+    network = _as_classifier(network, options, reporter)
+    graph = Graph(network, _spec(network, options))
+    graph.module.saved_models = saved_models(network)
     examples = _examples(graph, options, reporter)
     if examples.random:
         reporter.warn("no --calibration: verified on random inputs; figures on real examples tell more")
     samples, calibration = _parted(graph, examples, options)
     budget = Budget(max_drop=options.max_drop, calibration=calibration, io=options.tflite_io, opset=options.opset)
     try:
-        return export(graph, spec, folder, samples, formats=options.formats, budget=budget, progress=partial(reporter.progress, "export"))
+        return export(graph, graph.spec, folder, samples, formats=options.formats, budget=budget, progress=reporter.pieces("export"))
     finally:
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
 
 
-# === Read ===
+def default_folder(model: str | Path) -> Path:
+    """Returns where the artifacts of a model go when nothing else is said: NAME-export in the working folder, or NAME-export-2, …"""
+    path = Path(model).expanduser().resolve()
+    name = f"{path.name if path.is_dir() else path.stem}-export"
+    folder, number = Path(name), 1
+    while folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        number += 1
+        folder = Path(f"{name}-{number}")
+    return folder
 
 
-def read(path: str | Path, *, trust: bool = False, modules: Sequence[str] = ()) -> keras.Model:
-    """Reads a `.keras` or `.h5` file or a SavedModel.
+# === Around the model ===
 
-    Args:
-        path: of the file or folder.
-        trust: whether Python code inside it may run.
-        modules: modules to import first.
 
-    Raises:
-        ConfigError: when the file holds code and is not trusted, or a module cannot be imported.
-        ExportError: when it cannot be read.
-    """
-    path = Path(path).expanduser()
-    if not path.exists():
-        raise ExportError(f"no model {str(path)!r}; expected a .keras or .h5 file or a SavedModel folder")
-    _import(modules)
-    if path.is_dir():
-        return _from_saved_model(path)
-    from tlkeras.backbones import contracts, elmo_layers, language_model, variational  # noqa: F401 - our own layers
-
+def _with_free_batch(model: keras.Model) -> keras.Model:
+    """Returns the model with a free batch size, where it was built for batches of one size."""
+    if not getattr(model, "inputs", None):  # refused when it is traced
+        return model
+    inputs = keras.tree.flatten(model.inputs)
+    if all(one.shape[0] is None for one in inputs):
+        return model
+    free = [keras.Input(one.shape[1:], dtype=one.dtype, name=one.name) for one in inputs]
     try:
-        return keras.saving.load_model(path, compile=False, safe_mode=False) if trust else _safely(path)
-    except (ConfigError, ExportError):
-        raise
-    except Exception as error:  # Keras raises many kinds
-        raise _explained(path, error) from error
-
-
-def _safely(path: Path) -> keras.Model:
-    return read_keras(path) if path.suffix == ".keras" else keras.saving.load_model(path, compile=False, safe_mode=True)
-
-
-def _import(modules: Sequence[str]) -> None:
-    for name in modules:
-        if "" not in sys.path:
-            sys.path.insert(0, "")
-        try:
-            importlib.import_module(name)
-        except ImportError as error:
-            raise ConfigError(f"cannot import {name!r}: {error}") from error
-
-
-def _explained(path: Path, error: Exception) -> Exception:
-    text = " ".join(str(error).split())
-    if "ambda" in text and ("unsafe" in text or "safe_mode" in text):
-        return ConfigError(
-            f"{str(path)!r} holds a Lambda layer, which is Python code that would run here; replace it by a layer, "
-            "or pass --trust if you know who wrote the file"
-        )
-    if "Could not locate class" in text or "not registered" in text or "Unknown layer" in text:
-        return ExportError(f"{str(path)!r} has layers of its own: {text[:200]}; name the module that registers them with --import MODULE")
-    return ExportError(f"cannot read {str(path)!r}: {text[:300]}")
-
-
-class _Signature(keras.layers.Layer):
-    """One signature of a SavedModel as a layer, for inference; its variables stay those of the SavedModel."""
-
-    def __init__(self, loaded: Any, name: str):
-        super().__init__(name="saved_model", trainable=False)
-        self.signature = loaded.signatures[name]
-        self.loaded = [loaded, loaded]  # Keras would take a lone trackable object apart
-
-    def call(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        return self.signature(**inputs)
-
-    def compute_output_spec(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        made = self.signature.structured_outputs
-        return {name: keras.KerasTensor(tuple(one.shape), dtype=one.dtype.name, name=name) for name, one in made.items()}
-
-
-def _from_saved_model(path: Path) -> keras.Model:
-    """Returns a SavedModel's signature of tensors as a functional model."""
-    try:
-        with quiet_converters(), _without_xla(path) as folder:
-            loaded = tf.saved_model.load(str(folder))
-    except (OSError, ValueError, DecodeError, tf.errors.OpError) as error:
-        raise ExportError(f"cannot read {str(path)!r}: {' '.join(str(error).split())[:300]}") from error
-    names = [name for name in ("predict_tensor", "serving_default") if name in loaded.signatures]
-    if not names:
+        freed = keras.Model(free, model(keras.tree.pack_sequence_as(_functional(model)._inputs_struct, free)), name=model.name)
+        for count in (1, 3):  # layers that hold the size fail, or give another number of answers
+            answers = keras.tree.flatten(freed([_random(one, model)[:count] for one in free], training=False))
+            if any(len(answer) != count for answer in answers):
+                raise ValueError(f"{count} examples got {len(answers[0])} answers")
+        return freed
+    except Exception as error:  # layers raise many kinds
         raise ExportError(
-            f"{str(path)!r} has no signature predict_tensor or serving_default; it has {', '.join(loaded.signatures) or 'none'}"
-        )
-    given = loaded.signatures[names[0]].structured_input_signature[1]
-    texts = [name for name, one in given.items() if one.dtype == tf.string]
-    if texts:
-        raise ExportError(f"the signature {names[0]} of {str(path)!r} takes texts or encoded pictures ({texts[0]}); expected numbers")
-    inputs = {name: keras.Input(tuple(one.shape[1:]), dtype=one.dtype.name, name=name) for name, one in given.items()}
-    return keras.Model(inputs, _Signature(loaded, names[0])(inputs), name=re.sub(r"\W", "_", path.resolve().name))
+            f"the model is built for batches of exactly {inputs[0].shape[0]}, and not all its layers take others ({reason(error)}); "
+            "build it with a free batch size"
+        ) from error
 
 
-@contextmanager
-def _without_xla(path: Path) -> Iterator[Path]:
-    """Yields the SavedModel, or a copy without the attributes that make converters leave calls no runtime has.
-
-    What Keras compiles so are grouped convolutions; their bias is then added, not fused: see `export.graph.no_xla`.
-    """
-    from tensorflow.core.protobuf import saved_model_pb2
-
-    file = path / "saved_model.pb"
-    proto = saved_model_pb2.SavedModel.FromString(file.read_bytes())
-    marked = [(holder, name) for meta in proto.meta_graphs for holder in _attributed(meta.graph_def) for name in XLA if name in holder.attr]
-    if not marked:
-        yield path
-        return
-    for meta in proto.meta_graphs:
-        _unfuse(meta.graph_def.node)
-        for function in meta.graph_def.library.function:
-            renamed = _unfuse(function.node_def)
-            for key, value in function.ret.items():
-                function.ret[key] = renamed.get(value, value)
-    for holder, name in marked:
-        del holder.attr[name]
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(shutil.copytree(path, Path(folder) / "model"))
-        (copy / file.name).write_bytes(proto.SerializeToString())
-        yield copy
+def _functional(model: keras.Model) -> Any:
+    return getattr(model, "_functional", None) or model
 
 
-XLA = ("_XlaMustCompile", "_noinline")
+# A first operation of these makes of pixels what the others take.
+SCALING = ("Rescaling", "Normalization", "BatchNormalization", "TrueDivide", "Divide", "Multiply", "Subtract", "Lambda")
 
 
-def _unfuse(nodes: Any) -> dict[str, str]:
-    """Makes `BiasAdd` of what XLA was to compile an addition; returns old name of an output -> new one, in functions."""
-    compiled = {node.name for node in nodes if XLA[0] in node.attr}
-    added = [node for node in nodes if node.op == "BiasAdd" and node.input[0].partition(":")[0] in compiled]
-    renamed = {f"{node.name}:output:0": f"{node.name}:z:0" for node in added}
-    for node in added:
-        node.op = "AddV2"  # channels stand last: TensorFlow's CPU has no other convolutions
-        if "data_format" in node.attr:
-            del node.attr["data_format"]
-    for node in nodes:
-        node.input[:] = [renamed.get(one, one) for one in node.input]
-    return renamed
+def _takes_raw_images(model: keras.Model) -> bool:
+    """Whether a model takes images of floats and no layer before its first weights scales them."""
+    inputs = keras.tree.flatten(getattr(model, "inputs", None) or [])
+    if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].shape[3] not in (1, 3) or not inputs[0].dtype.startswith("float"):
+        return False
+    for operation in _operations(model):
+        if type(operation).__name__ in SCALING:
+            return False
+        if getattr(operation, "weights", []):
+            return not saved_models(model)
+    return False
 
 
-def _attributed(graph: Any) -> Iterator[Any]:
-    """Yields what can have attributes: the nodes, the functions, and the nodes of the functions."""
-    yield from graph.node
-    for function in graph.library.function:
-        yield function
-        yield from function.node_def
-
-
-# === What is known beside the model ===
+def _operations(model: keras.Model) -> Iterator[Any]:
+    """Yields layers and operations in the order of the graph, those of inner models among them."""
+    for operation in getattr(_functional(model), "operations", model.layers):
+        if isinstance(operation, keras.Model):
+            yield from _operations(operation)
+        else:
+            yield operation
 
 
 def _with_contract(model: keras.Model, input_range: str) -> keras.Model:
@@ -287,25 +211,114 @@ def _with_contract(model: keras.Model, input_range: str) -> keras.Model:
     return keras.Model(image, model(scaled), name=model.name)
 
 
+def _as_classifier(model: keras.Model, options: Options, reporter: Reporter) -> keras.Model:
+    """Makes the scores of a model with labels probabilities, one for each label."""
+    if options.labels is None or not getattr(model, "outputs", None):
+        return model
+    outputs, count = keras.tree.flatten(model.outputs), len(options.labels)
+    _check_labels(outputs, count)
+    activation = _activation(model, options, reporter)
+    if activation == "none" and outputs[0].shape[-1] == count:
+        return model
+    scores = (
+        keras.layers.Activation(activation, name="to_probabilities", dtype="float32")(outputs[0]) if activation != "none" else outputs[0]
+    )
+    if outputs[0].shape[-1] != count:
+        scores = keras.layers.Concatenate(name="two_classes")(
+            [keras.layers.Rescaling(-1.0, offset=1.0, name="first_class")(scores), scores]
+        )
+        first, second = options.labels
+        reporter.say(f"one output for two labels: its value p is the score of {second!r}, 1 - p that of {first!r}")
+    return keras.Model(_functional(model)._inputs_struct, scores, name=model.name)
+
+
+def _check_labels(outputs: Sequence[Any], count: int) -> None:
+    """Refuses labels that do not fit the outputs; one output stands for two labels."""
+    shapes = ", ".join(str(one.shape) for one in outputs)
+    if len(outputs) != 1:
+        raise ConfigError(f"{count} labels for outputs of shape {shapes}; expected one output of shape (None, {count})")
+    if outputs[0].shape[-1] == 1 and count != 2:
+        raise ConfigError(f"{count} labels for one output of shape {shapes}: it is the probability of the second of two labels; give two")
+    if outputs[0].shape[-1] not in (1, count):
+        raise ConfigError(f"{count} labels for outputs of shape {shapes}; expected one for each class")
+
+
+def _activation(model: keras.Model, options: Options, reporter: Reporter) -> str:
+    """Returns which activation to add: the one asked for, or what makes logits probabilities."""
+    width = keras.tree.flatten(model.outputs)[0].shape[-1]
+    if options.activation == "softmax" and width == 1:
+        raise ConfigError("activation softmax over one output is always 1; expected sigmoid")
+    if options.activation != "auto":
+        return options.activation
+    if not _gives_logits(model):
+        return "none"
+    added = "sigmoid" if width == 1 else "softmax"
+    reporter.say(f"the model gives logits: {added} is added, so that its scores are probabilities (--activation none leaves it out)")
+    return added
+
+
+PASSING = ("Flatten", "Reshape", "Identity", "Dropout", "Activation", "Rescaling", "Cast")  # what may stand behind the last layer
+
+
+def _gives_logits(model: keras.Model) -> bool:
+    """Whether the scores of a model are no probabilities: by its last layer, or, where that does not tell, by its answers."""
+    linear = _ends_linear(keras.tree.flatten(model.outputs)[0])
+    if linear is not None:
+        return linear
+    graph = Graph(model, ExportSpec())
+    graph.module.saved_models = saved_models(model)
+    feeds = [keras.ops.convert_to_tensor(_random(one, model)) for one in graph.inputs]
+    scores = next(iter(graph.network(*feeds).values())).numpy()
+    return bool(scores.min() < -1e-3 or scores.max() > 1 + 1e-3)
+
+
+def _ends_linear(output: Any) -> bool | None:
+    """Whether the last layer that computes is linear; None where it does not tell."""
+    while True:
+        operation = output._keras_history.operation
+        name, activation = type(operation).__name__, getattr(operation, "activation", None)
+        inner = _functional(operation) if isinstance(operation, keras.Model) else None
+        if inner is not None and hasattr(inner, "_outputs_struct"):
+            output = keras.tree.flatten(inner._outputs_struct)[0]
+        elif name in ("Softmax", "Sigmoid"):
+            return False
+        elif activation is not None and activation is not keras.activations.linear:
+            return False if activation in (keras.activations.softmax, keras.activations.sigmoid) else None
+        elif name in PASSING and name != "Rescaling":
+            inputs = operation._inbound_nodes[output._keras_history.node_index].input_tensors
+            output = inputs[0]
+        else:
+            return True if isinstance(operation, keras.layers.Dense | keras.layers.Conv2D | keras.layers.Conv1D) else None
+
+
 def _spec(model: keras.Model, options: Options) -> ExportSpec:
     labels = None if options.labels is None else tuple(options.labels)
-    outputs = keras.tree.flatten(model.outputs)
-    if labels is not None and (len(outputs) != 1 or outputs[0].shape[-1] != len(labels)):
-        raise ConfigError(
-            f"{len(labels)} labels for outputs of shape {', '.join(str(one.shape) for one in outputs)}; expected one for each class"
-        )
-    side = _side(model)
-    metadata = {"name": model.name, "resize": options.resize} | ({"image_size": str(side)} if side else {})
-    decoder = partial(decode.decode_and_resize, size=side, resize=options.resize) if side and labels is not None else None
-    return ExportSpec(labels=labels, decode=decoder, metadata=metadata)
+    size, channels = _size(model), _channels(model)
+    metadata = {"name": model.name, "resize": options.resize} | ({"image_size": decode.size_text(size)} if size else {})
+    metadata |= {"channels": str(channels)} if size and channels != 3 else {}
+    decoder = (
+        partial(decode.decode_and_resize, size=size, resize=options.resize, channels=channels) if size and labels is not None else None
+    )
+    return ExportSpec(labels=labels, decode=decoder, tracked=_resources(model), metadata=metadata)
 
 
-def _side(model: keras.Model) -> int | None:
-    """Returns the side of the square RGB pictures that a model takes, or None for models of other things."""
-    inputs = keras.tree.flatten(model.inputs)
-    shape = inputs[0].shape
-    square = len(inputs) == 1 and len(shape) == 4 and shape[3] == 3 and shape[1] == shape[2]
-    return int(shape[1]) if square and shape[1] else None
+def _resources(model: keras.Model) -> list[Any]:
+    """Returns the lookup tables of a model's layers, which a SavedModel must hold."""
+    held = [value for layer in getattr(model, "_flatten_layers", list)() for value in vars(layer).values()]
+    return [value for value in held if isinstance(value, TrackableResource)]
+
+
+def _size(model: keras.Model) -> int | tuple[int, int] | None:
+    """Returns side, or height and width, of the RGB or grey images that a model takes; None for other inputs, or free sides."""
+    inputs = keras.tree.flatten(getattr(model, "inputs", None) or [])
+    if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].shape[3] not in (1, 3) or None in inputs[0].shape[1:3]:
+        return None
+    height, width = (int(side) for side in inputs[0].shape[1:3])
+    return height if height == width else (height, width)
+
+
+def _channels(model: keras.Model) -> int:
+    return int(keras.tree.flatten(model.inputs)[0].shape[-1] or 3) if _size(model) else 3
 
 
 # === Examples ===
@@ -322,8 +335,10 @@ class _Given:
 
 
 def _examples(graph: Graph, options: Options, reporter: Reporter) -> _Given:
+    if options.calibration is None and graph.spec.decode is not None:
+        return _random_images(graph, options)
     if options.calibration is None:
-        return _Given(inputs={one.name: _random(one) for one in graph.inputs}, random=True)
+        return _Given(inputs={one.name: _random(one, graph.model) for one in graph.inputs}, random=True)
     path = Path(options.calibration).expanduser()
     if path.is_dir():
         return _pictures(path, graph, options, reporter)
@@ -332,15 +347,38 @@ def _examples(graph: Graph, options: Options, reporter: Reporter) -> _Given:
     raise DataError(f"no calibration examples in {str(path)!r}; expected a folder of pictures, or an .npz of arrays by input name")
 
 
-def _random(tensor: Any) -> np.ndarray:
-    """Returns inputs where nothing is known: pixels, token ids or normal numbers, by their type and shape."""
+def _random_images(graph: Graph, options: Options) -> _Given:
+    """Returns random pixels as encoded images, and decoded as the SavedModel decodes them."""
+    size, channels = _size(graph.model) or 0, _channels(graph.model)
+    pixels = np.random.default_rng(0).integers(0, 256, (SAMPLES, *decode.sides(size), channels)).astype("uint8")
+    decoder, images = Decoder(size, options.resize, channels), np.zeros_like(pixels)
+    for index, image in enumerate(pixels):
+        decoder.read(Example(id=str(index), label="", array=image), images[index])
+    encoded = [decode.encode_png(image) for image in pixels]
+    return _Given(inputs={graph.inputs[0].name: images.astype(graph.inputs[0].dtype)}, encoded=lambda index: encoded[index], random=True)
+
+
+WORDS = ("the", "a", "good", "bad", "film", "very", "not", "and", "was", "it")
+
+
+def _random(tensor: Any, model: keras.Model) -> np.ndarray:
+    """Returns inputs where nothing is known: texts, pixels, token ids or normal numbers, by their type and shape."""
     rng = np.random.default_rng(0)
     shape = (SAMPLES, *(FREE if side is None else side for side in tensor.shape[1:]))
+    if tensor.dtype == "string":
+        return np.array([" ".join(rng.choice(_words(model), 6)) for _ in range(int(np.prod(shape)))]).reshape(shape)
+    pixels = len(shape) == 4 and shape[-1] in (1, 3)
+    if pixels or tensor.dtype == "uint8":
+        return rng.integers(0, 256, shape).astype(tensor.dtype)
     if tensor.dtype.startswith(("int", "uint", "bool")):
         return rng.integers(0, 2, shape).astype(tensor.dtype)
-    if len(shape) == 4 and shape[-1] in (1, 3):
-        return rng.integers(0, 256, shape).astype(tensor.dtype)
     return rng.normal(size=shape).astype(tensor.dtype)
+
+
+def _words(model: keras.Model) -> list[str]:
+    """Returns words to make texts of: known ones of the model, and others."""
+    known = [word for layer in model._flatten_layers() if hasattr(layer, "get_vocabulary") for word in layer.get_vocabulary()[2:200]]
+    return [str(word) for word in known] + list(WORDS)
 
 
 def _arrays(path: Path, graph: Graph) -> _Given:
@@ -354,7 +392,7 @@ def _arrays(path: Path, graph: Graph) -> _Given:
         raise DataError(
             f"{str(path)!r} has the arrays {', '.join(arrays)}; the model's inputs are {', '.join(one.name for one in graph.inputs)}"
         )
-    inputs = {one.name: arrays[one.name].astype(one.dtype) for one in graph.inputs}
+    inputs = {one.name: as_array(arrays[one.name], one.dtype) for one in graph.inputs}
     for one in graph.inputs:
         got = inputs[one.name].shape
         if len(got) != len(one.shape) or any(side not in (None, there) for side, there in zip(one.shape[1:], got[1:], strict=True)):
@@ -365,14 +403,17 @@ def _arrays(path: Path, graph: Graph) -> _Given:
 
 
 def _pictures(folder: Path, graph: Graph, options: Options, reporter: Reporter) -> _Given:
-    side = _side(graph.model)
-    if side is None:
-        raise DataError(f"the model does not take one square RGB picture but {graph.inputs[0].shape}; give its examples as .npz")
+    size = _size(graph.model)
+    if size is None:
+        raise DataError(
+            f"the model does not take one RGB or grey image of fixed size but {graph.inputs[0].shape}; give its examples as .npz"
+        )
+    channels = _channels(graph.model)
     paths = sorted(
         path for path in folder.rglob("*") if path.is_file() and path.suffix.lower() in PICTURES and not path.name.startswith(".")
     )
     order = np.random.default_rng(options.seed).permutation(len(paths))[: options.calibration_examples + HELD_OUT]
-    decoder, images = Decoder(side, options.resize), np.zeros((len(order), side, side, 3), "uint8")
+    decoder, images = Decoder(size, options.resize, channels), np.zeros((len(order), *decode.sides(size), channels), "uint8")
     kept: list[Path] = []
     for done, index in enumerate(order):
         with filtered_stderr(DECODE_NOISE):
@@ -386,7 +427,9 @@ def _pictures(folder: Path, graph: Graph, options: Options, reporter: Reporter) 
     places = {label: i for i, label in enumerate(options.labels or ())}
     known = bool(places) and all(path.parent.name in places for path in kept)
     y = np.array([places[path.parent.name] for path in kept]) if known else None
-    return _Given(inputs={name: images[: len(kept)].astype("float32")}, y=y, encoded=lambda index: decode.read_image_bytes(kept[index]))
+    return _Given(
+        inputs={name: images[: len(kept)].astype(graph.inputs[0].dtype)}, y=y, encoded=lambda index: decode.read_image_bytes(kept[index])
+    )
 
 
 def _parted(graph: Graph, given: _Given, options: Options) -> tuple[Samples, Calibration | None]:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from PIL import Image
 
-from tlkeras.backbones.tokens import Tokens
+from tlkeras.backbones.tokens import Tokens, padded
 from tlkeras.backbones.tokens import load as load_tokens
 from tlkeras.data import decode, sequences, texts
 from tlkeras.data.examples import Dataset, Example
+from tlkeras.data.formats import encoded_image
+from tlkeras.data.sources.folder import PICTURES
 from tlkeras.data.store import DECODE_NOISE, Decoder, Progress, Store, materialise
 from tlkeras.errors import DataError
 from tlkeras.startup import filtered_stderr
 
+MOST_CHANNELS = 16  # an array whose last side is longer is no single image
 TOKENIZER = "tokenizer"  # folder of the vocabulary, in a run and beside artifacts
 
 
@@ -33,12 +37,34 @@ class Inputs(Protocol):
     ) -> Store:
         """Turns every example of a source into what the model takes."""
 
-    def read(self, given: str) -> np.ndarray:
-        """Returns one input, (1, …), of what a user gave: a file, or a text.
+    @property
+    def noun(self) -> str:
+        """What people call one input."""
+
+    @property
+    def endings(self) -> frozenset[str]:
+        """Endings of the files that may be such inputs, in lower case."""
+
+    @property
+    def examples(self) -> tuple[str, ...]:
+        """The endings to name in a message."""
+
+    def is_batch(self, array: np.ndarray) -> bool:
+        """Whether an array holds several inputs."""
+
+    def read(self, value: Any, name: str | None = None) -> np.ndarray:
+        """Returns one input, (1, …), of what a user gave.
+
+        Args:
+            value: a path; the content of a file; an array; for images a PIL image; for texts the text.
+            name: what to call it in an error.
 
         Raises:
             DataError: when it cannot be read.
         """
+
+    def stack(self, inputs: Sequence[np.ndarray]) -> np.ndarray:
+        """Returns several inputs, each (1, …), as one array (n, …)."""
 
     def encoded(self, example: Example) -> bytes:
         """Returns an example as clients send it: an encoded picture, or a text in UTF-8."""
@@ -49,12 +75,13 @@ class Inputs(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Pictures:
-    """Square pictures of `size` pixels: RGB, grey, or of as many channels as arrays have."""
+    """Pictures of `size` pixels, square or (height, width): RGB, grey, or of as many channels as arrays have."""
 
-    size: int
+    size: decode.Size
     resize: str
     channels: int = 3
     modality: str = "image"
+    noun: str = "image"
 
     def materialise(
         self, dataset: Dataset, *, cache_dir: Path | None = None, strict: bool = False, progress: Progress | None = None
@@ -87,29 +114,66 @@ class Pictures:
                     f"{one.id} has {has} channels, of shape {one.array.shape}; the model takes {self.channels}: set channels to {has}"
                 )
 
-    def read(self, given: str) -> np.ndarray:
-        picture = np.zeros((1, self.size, self.size, self.channels), "uint8")
-        example = Example(id=given, label="", path=Path(given)) if self.encodable else self._array(given)
+    @property
+    def endings(self) -> frozenset[str]:
+        return PICTURES if self.encodable else frozenset({".npy"})
+
+    @property
+    def examples(self) -> tuple[str, ...]:
+        return (".jpg", ".png", ".webp") if self.encodable else (".npy",)
+
+    def is_batch(self, array: np.ndarray) -> bool:
+        # (n, height, width) is grey images; (height, width, channels) has few channels in the last place, right or wrong.
+        return array.ndim == 4 or (array.ndim == 3 and self.encodable and array.shape[-1] > MOST_CHANNELS)
+
+    def read(self, value: Any, name: str | None = None) -> np.ndarray:
+        name = name or (str(value) if isinstance(value, str | Path) else "the input")
+        picture = np.zeros((1, *decode.sides(self.size), self.channels), "uint8")
+        example, content = self._example(value, name)
         with filtered_stderr(DECODE_NOISE):
-            reading = self._decoder.read(example, picture[0])
+            reading = self._decoder.read(example, picture[0], content)
         if reading.bad:
-            raise DataError(f"{given}: {reading.bad.reason}")
+            raise DataError(f"{name}: {reading.bad.reason}")
         return picture
 
-    def _array(self, given: str) -> Example:
-        try:
-            array = np.load(given, allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise DataError(f"{given}: {error}; expected an .npy file of uint8 (height, width, {self.channels})") from error
-        if array.dtype != np.uint8 or array.ndim != 3 or array.shape[-1] != self.channels:
-            raise DataError(f"{given} is {array.dtype} of shape {array.shape}; expected uint8 (height, width, {self.channels})")
-        return Example(id=given, label="", array=array)
+    def _example(self, value: Any, name: str) -> tuple[Example, bytes | None]:
+        """Returns a value as an example, and its content where it is encoded already."""
+        if isinstance(value, Image.Image):
+            value = encoded_image(value)
+        if isinstance(value, str | Path) and not self.encodable:
+            return self._array(_load_array(value, name, f"an .npy file of uint8 (height, width, {self.channels})"), name), None
+        if isinstance(value, str | Path):
+            return Example(id=name, label="", path=Path(value)), None
+        if isinstance(value, bytes) and not self.encodable:
+            raise DataError(f"{name} is an image file; expected an array, uint8 (height, width, {self.channels})")
+        if isinstance(value, bytes):
+            return Example(id=name, label=""), value
+        if not hasattr(value, "__array__"):
+            raise DataError(
+                f"{name} is {type(value).__name__}; expected a path, an image, or an array uint8 (height, width, {self.channels})"
+            )
+        return self._array(np.asarray(value), name), None
+
+    def _array(self, array: np.ndarray, name: str) -> Example:
+        shape = f"(height, width, {self.channels})"
+        if array.dtype.kind in "fiu" and array.dtype != np.uint8 and array.size and 0 <= array.min() and array.max() <= 255:
+            unit = array.dtype.kind == "f" and array.max() <= 1
+            call = "(x * 255).round().astype('uint8')" if unit else "x.round().astype('uint8')"
+            raise DataError(f"{name} is {array.dtype} from {array.min():g} to {array.max():g}; expected uint8 {shape}: pass {call}")
+        if array.dtype != np.uint8 or array.ndim not in (2, 3) or not array.size or not decode.fits(array, self.channels):
+            raise DataError(f"{name} is {array.dtype} of shape {array.shape}; expected uint8 {shape}")
+        return Example(id=name, label="", array=array)
+
+    def stack(self, inputs: Sequence[np.ndarray]) -> np.ndarray:
+        return np.concatenate(inputs)
 
     def encoded(self, example: Example) -> bytes:
+        if example.content is not None:
+            return decode.decodable(example.content)
         return decode.encode_png(example.array) if example.array is not None else decode.read_image_bytes(example.path or example.id)
 
     def metadata(self) -> dict[str, str]:
-        told = {"resize": self.resize, "image_size": str(self.size)}
+        told = {"resize": self.resize, "image_size": decode.size_text(self.size)}
         return told if self.channels == 3 else {**told, "channels": str(self.channels)}
 
     @property
@@ -126,6 +190,9 @@ class Texts:
 
     tokens: Tokens
     modality: str = "text"
+    noun: str = "text"
+    endings: frozenset[str] = frozenset({".txt"})
+    examples: tuple[str, ...] = (".txt",)
 
     def materialise(
         self, dataset: Dataset, *, cache_dir: Path | None = None, strict: bool = False, progress: Progress | None = None
@@ -145,8 +212,18 @@ class Texts:
         length = min(asked or texts.fitting(lengths, self.tokens.length), self.tokens.length)
         return Texts(tokens=self.tokens.limited(length)), texts.length_note(lengths, length)
 
-    def read(self, given: str) -> np.ndarray:
-        return self.tokens([given])
+    def is_batch(self, array: np.ndarray) -> bool:
+        return array.ndim > 0
+
+    def read(self, value: Any, name: str | None = None) -> np.ndarray:
+        if isinstance(value, bytes):
+            value = value.decode("utf-8", "replace")
+        if not isinstance(value, str):
+            raise DataError(f"{name or 'the input'} is {type(value).__name__}; expected a text")
+        return self.tokens([value])
+
+    def stack(self, inputs: Sequence[np.ndarray]) -> np.ndarray:
+        return padded(inputs, self.tokens.pad)
 
     def encoded(self, example: Example) -> bytes:
         return (example.text or "").encode("utf-8", "replace")
@@ -162,6 +239,9 @@ class Sequences:
     time: int
     features: int
     modality: str = "sequence"
+    noun: str = "sequence"
+    endings: frozenset[str] = frozenset({".npy", ".csv"})
+    examples: tuple[str, ...] = (".npy", ".csv")
 
     def materialise(
         self, dataset: Dataset, *, cache_dir: Path | None = None, strict: bool = False, progress: Progress | None = None
@@ -169,20 +249,64 @@ class Sequences:
         _check(dataset, self.modality)
         return sequences.materialise(dataset, time=self.time, features=self.features)
 
-    def read(self, given: str) -> np.ndarray:
-        try:
-            array = np.load(given, allow_pickle=False) if given.endswith(".npy") else np.loadtxt(given, delimiter=",", ndmin=2)
-        except (OSError, ValueError) as error:
-            raise DataError(f"{given}: {error}; expected an .npy file, or a CSV of numbers, (time, {self.features})") from error
-        if array.ndim != 2 or array.shape[1] != self.features:
-            raise DataError(f"{given} has the shape {array.shape}; expected (time, {self.features})")
+    def is_batch(self, array: np.ndarray) -> bool:
+        return array.ndim == 3
+
+    def read(self, value: Any, name: str | None = None) -> np.ndarray:
+        name = name or (str(value) if isinstance(value, str | Path) else "the input")
+        if isinstance(value, str | Path):
+            value = _load_array(value, name, f"an .npy file, or a CSV of numbers, (time, {self.features})")
+        if not hasattr(value, "__array__"):
+            raise DataError(f"{name} is {type(value).__name__}; expected a path, or an array (time, {self.features})")
+        array = np.asarray(value)
+        if array.dtype.kind not in "fiu" or array.ndim != 2 or array.shape[1] != self.features or not len(array):
+            raise DataError(f"{name} has the shape {array.shape}, {array.dtype}; expected numbers (time, {self.features})")
         return sequences.fitted(array.astype("float32"), self.time)[None]
+
+    def stack(self, inputs: Sequence[np.ndarray]) -> np.ndarray:
+        return np.concatenate(inputs)
 
     def encoded(self, example: Example) -> bytes:
         return b""
 
     def metadata(self) -> dict[str, str]:
         return {"modality": "sequence", "time": str(self.time), "features": str(self.features)}
+
+
+def of_metadata(metadata: Mapping[str, str], folder: Path) -> Inputs:
+    """Returns what an artifact takes.
+
+    Args:
+        metadata: of its manifest.
+        folder: where the manifest stands, and the vocabulary of a model of texts.
+
+    Raises:
+        DataError: when the metadata does not say, as for a model of anything but images of a fixed size, texts or sequences.
+    """
+    try:
+        if metadata.get("modality") == "text":
+            return texts_of(folder)
+        if metadata.get("modality") == "sequence":
+            return Sequences(time=int(metadata["time"]), features=int(metadata["features"]))
+        size = decode.size_from_text(metadata["image_size"])
+        return Pictures(size=size, resize=metadata["resize"], channels=int(metadata.get("channels", 3)))
+    except (KeyError, TypeError) as error:
+        raise DataError(
+            f"the manifest in {str(folder)!r} has no {error.args[0]!r}: its model takes something else than images of a fixed size, texts or "
+            "sequences; call the artifact in its own runtime"
+        ) from error
+
+
+def _load_array(path: str | Path, name: str, expected: str) -> np.ndarray:
+    """Reads an .npy file, or numbers separated by commas."""
+    path = Path(path)
+    try:
+        if path.suffix.lower() == ".csv":
+            return np.loadtxt(path, delimiter=",", ndmin=2)
+        return np.asarray(np.load(path, allow_pickle=False))
+    except (OSError, ValueError, EOFError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else " ".join(str(error).split())[:160]
+        raise DataError(f"{name}: {reason}; expected {expected}") from error
 
 
 def bert_vocabulary(inputs: Inputs) -> tuple[str, ...] | None:

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tlkeras import publishing, runs, workflow
+from tlkeras import preflight, publishing, runs, workflow
 from tlkeras.backbones import language_model, variational
 from tlkeras.backbones.load import Base, load
 from tlkeras.backbones.pooling import FEATURES, POOLINGS
@@ -26,13 +26,13 @@ from tlkeras.data import sequences
 from tlkeras.data.examples import Dataset
 from tlkeras.data.sources.registry import open_source
 from tlkeras.data.subset import subset
-from tlkeras.errors import ConfigError, DataError, ZooError
+from tlkeras.errors import ConfigError, ZooError
 from tlkeras.export.export import export
 from tlkeras.export.graph import Graph
 from tlkeras.export.parity import Samples
 from tlkeras.export.spec import ExportSpec
 from tlkeras.inputs import Inputs, Pictures, Sequences, Texts
-from tlkeras.reporting import SILENT, Reporter
+from tlkeras.reporting import AUTO, Reporter, resolve
 from tlkeras.training.run import History
 from tlkeras.zoo.store import MANIFEST, Entry, Zoo
 
@@ -65,11 +65,11 @@ class Options:
     batch_size: int = 128
     image_size: int | None = None
     limit: int | None = None
-    data_licence: str = publishing.UNKNOWN
+    data_licence: str | None = None
     seed: int = 0
 
 
-def pretrain(options: Options, data: str | Dataset | None, name: str, zoo: Zoo, *, reporter: Reporter = SILENT) -> Entry:
+def pretrain(options: Options, data: str | Dataset | None, name: str, zoo: Zoo, *, reporter: Reporter | str | None = AUTO) -> Entry:
     """Trains a network from random weights and publishes it, to be used as `--backbone zoo:NAME`.
 
     Args:
@@ -77,7 +77,7 @@ def pretrain(options: Options, data: str | Dataset | None, name: str, zoo: Zoo, 
         data: a source, or examples.
         name: of the entry.
         zoo: where.
-        reporter: hears of progress.
+        reporter: receives progress; None for silence.
 
     Returns:
         The entry.
@@ -85,18 +85,24 @@ def pretrain(options: Options, data: str | Dataset | None, name: str, zoo: Zoo, 
     Raises:
         ConfigError, DataError, ZooError: see `errors`.
     """
+    reporter = resolve(reporter)
+    if data is None:
+        reporter.say(preflight.USES_DIGITS)
+    dataset = data if isinstance(data, Dataset) else open_source(data)
     row = find(options.backbone)
     objective = options.objective or row.objective or CLASSIFICATION
     if objective == CLASSIFICATION:
-        return _classification(options, data, name, zoo, reporter)
+        return _classification(options, dataset, name, zoo, reporter)
     if objective != row.objective:
         raise ConfigError(f"objective is {objective!r}; {row.name} takes {' or '.join(filter(None, (CLASSIFICATION, row.objective)))}")
     workflow.seed_everything(options.seed)
-    dataset = _to_learn_from(data if isinstance(data, Dataset) else open_source(data), options)
-    made = OBJECTIVES[objective](row, options, dataset)
-    store = made.inputs.materialise(dataset, progress=partial(reporter.progress, "decode"))
-    x = np.asarray(store.inputs, made.model.inputs[0].dtype)
-    history = _fit(made, x, options, reporter)
+    preflight.check_modality(options.backbone, dataset)
+    dataset = _to_learn_from(dataset, options)
+    with reporter.live():
+        made = OBJECTIVES[objective](row, options, dataset)
+        store = made.inputs.materialise(dataset, progress=partial(reporter.progress, "decode"))
+        x = np.asarray(store.inputs, made.model.inputs[0].dtype)
+        history = _fit(made, x, options, reporter)
     with tempfile.TemporaryDirectory() as folder:
         fill = partial(
             _fill, work=Path(folder), made=made, x=x, row=row, options=options, objective=objective, dataset=dataset, history=history
@@ -116,7 +122,7 @@ def _to_learn_from(dataset: Dataset, options: Options) -> Dataset:
     return dataset
 
 
-def _classification(options: Options, data: str | Dataset | None, name: str, zoo: Zoo, reporter: Reporter) -> Entry:
+def _classification(options: Options, dataset: Dataset, name: str, zoo: Zoo, reporter: Reporter) -> Entry:
     values = {
         "backbone": options.backbone,
         "backbone_options": list(options.options),
@@ -130,10 +136,9 @@ def _classification(options: Options, data: str | Dataset | None, name: str, zoo
         "limit": options.limit,
     }
     with tempfile.TemporaryDirectory() as folder:
-        source = {} if isinstance(data, Dataset) else {"data": data}
-        config = RunConfig.from_dict({**values, **source, "out": str(Path(folder) / "run")})
-        result = workflow.finetune(config, dataset=data if isinstance(data, Dataset) else None, reporter=reporter)
-        return publishing.publish(result.run.root, name, zoo, data_licence=options.data_licence)
+        config = RunConfig.from_dict({**values, "data": dataset.source, "out": str(Path(folder) / "run")})
+        result = workflow.finetune(config, dataset=dataset, reporter=reporter)
+        return publishing.publish(result.run.root, name, zoo, data_licence=options.data_licence, reporter=reporter)
 
 
 # === Without labels ===
@@ -184,8 +189,6 @@ def _elbo(row: Backbone, options: Options, dataset: Dataset) -> _Made:
 
 
 def _next_step(row: Backbone, options: Options, dataset: Dataset) -> _Made:
-    if dataset.modality != "sequence":
-        raise DataError(f"{dataset.name} holds {dataset.modality} examples; {row.name} takes sequences")
     told = sequences.described(dataset, None)
     base, features = _base(row, options, data=told)
     predicted = keras.layers.Dense(told["features"], name="next_step")(base.model.output)
@@ -210,8 +213,6 @@ def _next_step(row: Backbone, options: Options, dataset: Dataset) -> _Made:
 
 def _language_model(row: Backbone, options: Options, dataset: Dataset) -> _Made:
     """Each direction predicts the word that it sees next; Peters et al. 2018, https://arxiv.org/abs/1802.05365, section 3.1."""
-    if dataset.modality != "text":
-        raise DataError(f"{dataset.name} holds {dataset.modality} examples; {row.name} takes texts")
     base, features = _base(row, options)
     if base.tokens is None:
         raise ConfigError(f"{row.name} splits no texts, so that it can be no language model")
@@ -293,7 +294,10 @@ def _fill(
         "data": {"source": dataset.name, "train": len(x)},
         "licences": {
             "backbone weights": {"licence": row.license, "source": row.source},
-            "data": {"licence": options.data_licence, "source": dataset.name},
+            "data": {
+                "licence": options.data_licence or publishing.licence_of(dataset.source) or publishing.UNKNOWN,
+                "source": dataset.name,
+            },
         },
         "config": {
             "backbone": row.name,
@@ -375,10 +379,10 @@ def _plane(rows: int, columns: int, latent: int) -> np.ndarray:
     return np.array([(x, y) for y in down for x in across])
 
 
-def pictures_like(name: str, zoo: Zoo, data: str, count: int) -> np.ndarray:
+def pictures_like(name: str, zoo: Zoo, data: str | Dataset, count: int) -> np.ndarray:
     """Returns pictures of a source as an entry takes them, at most `count`."""
     size = int(zoo.get(name).manifest["metadata"]["image_size"])
-    dataset = open_source(data)
+    dataset = data if isinstance(data, Dataset) else open_source(data)
     few = replace(dataset, examples=dataset.examples[:count], labels=dataset.labels)
     store = Pictures(size=size, resize="stretch").materialise(few)
     return np.asarray(store.inputs)

@@ -17,32 +17,42 @@ import numpy as np
 
 from tlkeras import runs, workflow
 from tlkeras.backbones.registry import find
+from tlkeras.data.sources.registry import PASSED, is_passed, kind_of
 from tlkeras.errors import DataError, ZooError
 from tlkeras.evaluation import metrics
 from tlkeras.export import evidence
 from tlkeras.export.manifest import interface_of, read_manifest
 from tlkeras.export.parity import Samples
-from tlkeras.reporting import SILENT, Reporter
+from tlkeras.reporting import AUTO, Reporter, resolve
 from tlkeras.runs import Run
 from tlkeras.zoo import serving
-from tlkeras.zoo.card import card, given_name
+from tlkeras.zoo.card import card, encoded_input
 from tlkeras.zoo.recipe import EntryRecipe
 from tlkeras.zoo.store import MANIFEST, Entry, Zoo
 
 WORST, CONFUSED = 3, 3  # rows told as known weaknesses
-UNKNOWN = "not told"
+UNKNOWN = "not stated"
 NOT_COPIED = (MANIFEST,)
 
 
-def publish(target: str | Path, name: str, zoo: Zoo, *, data_licence: str = UNKNOWN, data_source: str | None = None) -> Entry:
+def publish(
+    target: str | Path,
+    name: str,
+    zoo: Zoo,
+    *,
+    data_licence: str | None = None,
+    data_source: str | None = None,
+    reporter: Reporter | str | None = AUTO,
+) -> Entry:
     """Publishes a run as the next version of an entry.
 
     Args:
         target: folder of a run with a SavedModel among its artifacts.
         name: of the entry.
         zoo: where.
-        data_licence: licence of the examples, for the card.
+        data_licence: licence of the examples, for the card; what is known of the run's own source when None.
         data_source: where the examples come from, for the card; the run's own source when None.
+        reporter: receives warnings; None for silence.
 
     Returns:
         The entry; `models.config` and `compose.yaml` of the zoo are renewed.
@@ -60,6 +70,11 @@ def publish(target: str | Path, name: str, zoo: Zoo, *, data_licence: str = UNKN
         raise ZooError(f"{', '.join(missing)} of the run are gone; export again")
     if "saved_model" not in exported["artifacts"]:
         raise ZooError("the run has no saved_model, which is what an entry is; fine-tune with --export saved_model,…")
+    if not (data_licence and data_source) and is_passed(runs.read_config(run).data.source or ""):
+        resolve(reporter).warn(
+            "this run was trained on arrays, so its card does not state the source and the licence of the data by itself; "
+            "pass --data-source and --data-licence (data_source= and data_licence=)"
+        )
     content = _content(run, exported, data_licence, data_source)
     entry = zoo.publish(name, partial(_fill, run=run, exported=exported, name=name, content=content))
     renew(zoo)
@@ -84,32 +99,33 @@ def _fill(folder: Path, *, run: Run, exported: Mapping[str, Any], name: str, con
             shutil.copy2(path, folder / path.name)
     shutil.copy2(run.model, folder / run.model.name)
     kept = evidence.read(run.exports, interface_of(exported))
-    serving.write_warmup(folder, warmup_requests(kept.samples, given_name(content)))
+    serving.write_warmup(folder, warmup_requests(kept.samples, encoded_input(content)))
     (folder / "README.md").write_text(card(name, content), encoding="utf-8")
     return content
 
 
-def warmup_requests(samples: Samples, given: str) -> list[serving.Request]:
+def warmup_requests(samples: Samples, encoded: str | None) -> list[serving.Request]:
     """Returns requests made from real examples: one and several, encoded and as tensors.
 
     Args:
         samples: the examples.
-        given: what the signatures call encoded examples.
+        encoded: what the signatures call encoded examples; None where they take tensors only.
     """
-    several = len(samples.encoded)
-    requests: list[serving.Request] = [("predict_tensor", {name: array[:n] for name, array in samples.inputs.items()}) for n in (1, 3)]
-    for count in sorted({1, several} - {0}):
-        requests += [(signature, {given: list(samples.encoded[:count])}) for signature in ("serving_default", "embed")]
+    tensors = ["predict_tensor"] if encoded else ["predict_tensor", "serving_default"]
+    parts = [{name: array[:n] for name, array in samples.inputs.items()} for n in (1, 3)]
+    requests: list[serving.Request] = [(signature, part) for signature in tensors for part in parts]
+    for count in sorted({1, len(samples.encoded)} - {0}) if encoded and samples.encoded else ():
+        requests += [(signature, {encoded: list(samples.encoded[:count])}) for signature in ("serving_default", "embed")]
     return requests
 
 
-def build(recipe: EntryRecipe, zoo: Zoo, *, reporter: Reporter = SILENT) -> Entry | None:
+def build(recipe: EntryRecipe, zoo: Zoo, *, reporter: Reporter | str | None = AUTO) -> Entry | None:
     """Fine-tunes and publishes the entry of a recipe, as its new stable version.
 
     Args:
         recipe: how.
         zoo: where.
-        reporter: hears of progress.
+        reporter: receives progress; None for silence.
 
     Returns:
         The entry, or None where the examples are not here.
@@ -128,14 +144,14 @@ def build(recipe: EntryRecipe, zoo: Zoo, *, reporter: Reporter = SILENT) -> Entr
 # === What the manifest and the card say ===
 
 
-def _content(run: Run, exported: Mapping[str, Any], data_licence: str, data_source: str | None) -> dict[str, Any]:
+def _content(run: Run, exported: Mapping[str, Any], data_licence: str | None, data_source: str | None) -> dict[str, Any]:
     config = runs.read_config(run)
     labels = tuple(exported["labels"])
     summary, environment = (json.loads(path.read_text(encoding="utf-8")) for path in (run.metrics, run.environment))
     held_out = "test" if summary["test"]["n"] else "val"
     truth, predicted = _predictions(run, held_out, labels)
     row = find(config.model.backbone)
-    source = config.data.source or "digits"
+    source, licence = _source_and_licence(config.data.source)
     return {
         **{key: exported[key] for key in ("tlkeras", "labels", "inputs", "outputs", "metadata")},
         "task": f"{row.modality} classification",
@@ -148,7 +164,7 @@ def _content(run: Run, exported: Mapping[str, Any], data_licence: str, data_sour
         "examples": len(evidence.read(run.exports, interface_of(exported)).samples.inputs[exported["inputs"][0]["name"]]),
         "licences": {
             "backbone weights": {"licence": row.license, "source": row.source},
-            "data": {"licence": _licence(source) if data_licence == UNKNOWN else data_licence, "source": data_source or source},
+            "data": {"licence": data_licence or licence, "source": data_source or source},
         },
         "config": config.to_dict(),
         "environment": environment,
@@ -156,8 +172,19 @@ def _content(run: Run, exported: Mapping[str, Any], data_licence: str, data_sour
     }
 
 
-def _licence(source: str) -> str:
-    return "BSD-3-Clause (scikit-learn's copy of the UCI digits, CC BY 4.0)" if source == "digits" else UNKNOWN
+def _source_and_licence(recorded: str | None) -> tuple[str, str]:
+    """Returns what a card says of the data that a run records, as far as that is known."""
+    if recorded is None:
+        return UNKNOWN, UNKNOWN
+    if is_passed(recorded):
+        return f"{UNKNOWN} (arrays passed from Python, called {recorded.removeprefix(PASSED)!r})", UNKNOWN
+    return recorded, licence_of(recorded) or UNKNOWN
+
+
+def licence_of(source: str | None) -> str | None:
+    """Returns the licence of a source's examples, where all sources of its kind have the same."""
+    kind = kind_of(source) if source else None
+    return kind.licence if kind else None
 
 
 def _record(one: Mapping[str, Any]) -> dict[str, Any]:

@@ -157,6 +157,13 @@ def of(path: Path) -> Run | None:
     return None
 
 
+def run_of(target: str | Path) -> Run | None:
+    """Returns the run whose folder or model a path is; None for everything else, the artifacts of a run among it."""
+    path = Path(target).expanduser()
+    run = of(path) if path.exists() else None
+    return run if run and path.resolve() in (run.root, run.model.resolve()) else None
+
+
 def read_config(run: Run) -> RunConfig:
     """Reads the effective config that a run stored."""
     return RunConfig.from_dict(configs.read_yaml(run.config))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -17,38 +17,30 @@ import numpy as np
 import tensorflow as tf
 
 from tlkeras import config as configs
-from tlkeras import freezing, models, plan, runs
+from tlkeras import freezing, models, plan, preflight, run_export, runs
 from tlkeras.config import RunConfig
 from tlkeras.data import sequences
 from tlkeras.data.audit import Audit, audit
 from tlkeras.data.examples import Dataset, Issue
-from tlkeras.data.sources.columns import Columns
-from tlkeras.data.sources.registry import open_source
+from tlkeras.data.sources.registry import DEFAULT, kind_of, recorded
 from tlkeras.data.split import SPLITS, Splits, split
 from tlkeras.data.store import Store, rows
-from tlkeras.data.subset import subset
 from tlkeras.evaluation import metrics, report
 from tlkeras.evaluation.metrics import Score
 from tlkeras.export.artifact import Artifact
-from tlkeras.export.budget import Budget
-from tlkeras.export.calibration import Calibration, stratified
-from tlkeras.export.export import export
-from tlkeras.export.formats import FORMATS
 from tlkeras.export.graph import precision_gap
-from tlkeras.export.parity import Samples
-from tlkeras.export.spec import ExportSpec
-from tlkeras.inputs import TOKENIZER, Inputs, Pictures, Sequences, Texts, bert_vocabulary
+from tlkeras.inputs import TOKENIZER, Inputs, Pictures, Sequences, Texts
 from tlkeras.models import TaskModel
-from tlkeras.reporting import SILENT, Reporter
+from tlkeras.prediction import keras_scores
+from tlkeras.reporting import AUTO, Reporter, resolve
 from tlkeras.runs import Run
-from tlkeras.scoring import evaluate, keras_scores, open_target, predict
+from tlkeras.scoring import evaluate, predict
+from tlkeras.targets import open_target
 from tlkeras.training import precision
 from tlkeras.training import run as training
 from tlkeras.training.placement import Placement, open_placement
 
 __all__ = ["Result", "build", "dry_run", "evaluate", "finetune", "keras_scores", "open_target", "predict", "seed_everything"]
-
-PARITY_SAMPLES = 8  # pictures on which every artifact is compared with the Keras model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,48 +85,42 @@ class _Data:
 # === Fine-tune ===
 
 
-def finetune(config: RunConfig, *, dataset: Dataset | None = None, reporter: Reporter = SILENT) -> Result:
-    """Fine-tunes a backbone on examples and leaves a run folder with verified artifacts.
-
-    Args:
-        config: what to do; see `RunConfig`.
-        dataset: examples to use in place of `config.data.source`, for example `from_arrays(x, y)`.
-        reporter: hears of progress.
-
-    Returns:
-        The run, its metrics and the effective config.
-
-    Raises:
-        TlkerasError: with what to do next; see `tlkeras.errors`.
-
-    Example:
-        ```python
-        result = tlkeras.finetune(tlkeras.RunConfig.from_dict({"data": "photos/", "out": "runs/photos"}))
-        result.metrics["test"]["accuracy"]
-        ```
-    """
-    config = plan.effective(config)
+def finetune(
+    config: RunConfig | Dataset | Mapping[str, Any] | str | Path | None = None,
+    *,
+    dataset: Dataset | None = None,
+    reporter: Reporter | str | None = AUTO,
+    **settings: Any,
+) -> Result:
+    """Fine-tunes a backbone; arguments, result and errors are those of `tlkeras.finetune`."""
+    reporter = resolve(reporter)
+    config, dataset = preflight.settings(config, dataset, settings)
+    dataset = preflight.open_examples(config, dataset)
+    if config.data.source is None and dataset.source == DEFAULT:
+        reporter.say(f"{preflight.USES_DIGITS}; for your own images, name a folder with one folder per class (--data FOLDER)")
+    config = plan.effective(config).updated(data=recorded(dataset))
     placement = open_placement(config.train.placement)
     run = _run(config, placement, dataset)
-    with _tidied(run, keep=placement.chief), placement.watched():
+    with _tidied(run, keep=placement.chief), placement.watched(), reporter.live():
         result = _finetune(config.updated(out=str(run.root)), placement, run, dataset, reporter)
         placement.wait()
         return result
 
 
-def _run(config: RunConfig, placement: Placement, dataset: Dataset | None) -> Run:
+def _run(config: RunConfig, placement: Placement, dataset: Dataset) -> Run:
     """Makes the run folder; workers other than the chief write into one that is thrown away, and export nothing."""
     if placement.chief:
-        return runs.create(config.out, backbone=config.model.backbone, data=config.data.source if dataset is None else dataset.name)
+        return runs.create(config.out, backbone=config.model.backbone, data=dataset.source or dataset.name)
     return runs.scratch()
 
 
-def _finetune(config: RunConfig, placement: Placement, run: Run, dataset: Dataset | None, reporter: Reporter) -> Result:
+def _finetune(config: RunConfig, placement: Placement, run: Run, dataset: Dataset, reporter: Reporter) -> Result:
     clock = _Clock(reporter)
     started = time.monotonic()
     seed_everything(config.seed)
-    dataset = _open(config, dataset, reporter)
-    config = _with_splits(config, dataset)
+    dataset = preflight.limited(config, dataset)
+    reporter.say(f"{len(dataset.examples):,} examples of {len(dataset.labels)} classes from {dataset.name}")
+    config = preflight.with_splits(config, dataset)
     with clock.phase("build"):
         task = build(config, len(dataset.labels), dataset)
         for _, rules in plan.stages(config, task.stage_names):  # rules that do not fit are found before the pictures are read
@@ -150,7 +136,7 @@ def _finetune(config: RunConfig, placement: Placement, run: Run, dataset: Datase
     runs.write_json(run.environment, {**runs.environment(), **numbers})
     runs.write_labels(run, dataset.labels)
 
-    placement.agree("data", lambda: _fingerprint(data))
+    placement.agree("data", lambda: run_export.fingerprint(data.store, data.splits))
     placement.agree("weights", lambda: freezing.digest(task.model))
     with clock.phase("train"):
         trained = _train(config, placement, task, data, run, reporter)
@@ -160,11 +146,14 @@ def _finetune(config: RunConfig, placement: Placement, run: Run, dataset: Datase
 
     scored = _score(trained, data, dataset.labels)
     runs.write_rows(run.predictions, _prediction_rows(data, scored, dataset.labels))
+    if placement.chief:
+        reporter.scores({name: scored[name].figures.to_dict() for name in ("val", "test")})
     with clock.phase("export"):
-        artifacts = _export(config, task, data, scored, dataset, run, reporter) if placement.chief else []
-        gap = precision_gap(task.model, np.asarray(data.store.inputs[:PARITY_SAMPLES], task.model.inputs[0].dtype))
+        artifacts = _export(config, task, data, scored, run, reporter) if placement.chief else []
+        gap = precision_gap(task.model, np.asarray(data.store.inputs[: run_export.PARITY_SAMPLES], task.model.inputs[0].dtype))
     clock.seconds["total"] = round(time.monotonic() - started, 3)
     summary = _summary(config, placement, data, scored, trained, artifacts, gap, clock) | {"precision": numbers}
+    summary["data"] |= _provenance(dataset)
     figures = {name: part.figures for name, part in scored.items()}
     report.write(run.report, summary, config.to_dict(), figures, dataset.labels, data.audit.to_dict(), history)
     runs.write_json(run.metrics, summary)
@@ -190,28 +179,6 @@ def seed_everything(seed: int) -> None:
     """Makes what follows repeatable on a CPU: seeds Python, NumPy, Keras, and asks TensorFlow for deterministic kernels."""
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
-
-
-def _open(config: RunConfig, dataset: Dataset | None, reporter: Reporter) -> Dataset:
-    if dataset is None:
-        dataset = open_source(config.data.source, data_dir=config.data.data_dir, columns=columns(config))
-    if config.data.limit:
-        dataset = subset(dataset, config.data.limit, config.seed)
-    reporter.say(f"{len(dataset.examples):,} examples of {len(dataset.labels)} classes from {dataset.name}")
-    return dataset
-
-
-def columns(config: RunConfig) -> Columns:
-    """Returns which column of a table is what."""
-    return Columns(text=config.data.text_column, label=config.data.label_column)
-
-
-def _with_splits(config: RunConfig, dataset: Dataset) -> RunConfig:
-    """Fills the split fractions where the source has no split of its own."""
-    if dataset.has_splits:
-        return config
-    val, test = config.data.val_split, config.data.test_split
-    return config.updated(val_split=plan.SPLIT if val is None else val, test_split=plan.SPLIT if test is None else test)
 
 
 def build(config: RunConfig, classes: int, dataset: Dataset | None = None) -> TaskModel:
@@ -343,6 +310,8 @@ def _prediction_rows(data: _Data, scored: dict[str, Scored], labels: Sequence[st
             "label": labels[data.store.y[index]],
             "predicted": labels[int(scores.argmax())],
             "score": f"{scores.max():.6f}",
+            # A prefix keeps a class called `split` apart from the column of that name.
+            **{f"score:{label}": f"{score:.6f}" for label, score in zip(labels, scores, strict=True)},
         }
         for name, part in scored.items()
         for index, scores in zip(part.index, part.scores, strict=True)
@@ -352,55 +321,10 @@ def _prediction_rows(data: _Data, scored: dict[str, Scored], labels: Sequence[st
 # === Export ===
 
 
-def _export(
-    config: RunConfig, task: TaskModel, data: _Data, scored: dict[str, Scored], dataset: Dataset, run: Run, reporter: Reporter
-) -> list[Artifact]:
-    """Writes and verifies the artifacts; each is re-scored on the held-out split in its own runtime."""
-    if not config.export.formats:
-        return []
-    held_out = scored["test"] if len(scored["test"].index) else scored["val"]
-    sample_index = (held_out.index if len(held_out.index) else data.splits.train)[:PARITY_SAMPLES]
-    inputs = data.inputs
-    (given,) = task.model.inputs
-    spec = ExportSpec(
-        labels=dataset.labels,
-        decode=inputs.decode if isinstance(inputs, Pictures) else None,
-        tokenise=inputs.tokens.encode if isinstance(inputs, Texts) else None,
-        tracked=inputs.tokens.tracked if isinstance(inputs, Texts) else (),
-        vocabulary=bert_vocabulary(inputs),
-        assets=inputs.tokens.save if isinstance(inputs, Texts) else None,
-        features_layer=models.FEATURES,
-        metadata={"backbone": config.model.backbone, **inputs.metadata()},
-    )
-    samples = Samples(
-        inputs={given.name: np.asarray(data.store.inputs[sample_index], given.dtype)},
-        encoded=[]
-        if spec.decode is None and spec.tokenise is None
-        else [inputs.encoded(data.store.examples[index]) for index in sample_index],
-        lengths=[] if data.store.lengths is None else data.store.lengths[sample_index].tolist(),
-        score_inputs=data.store.inputs[held_out.index],
-        score_labels=data.store.y[held_out.index],
-    )
-    tell = partial(reporter.progress, "export")
-    budget = Budget(
-        max_drop=config.export.max_drop,
-        calibration=_calibration(config, data, given),
-        io=config.export.tflite_io,
-        opset=config.export.opset,
-    )
-    return export(
-        task.model, spec, run.exports, samples, formats=config.export.formats, budget=budget, score=held_out.scores, progress=tell
-    )
-
-
-def _calibration(config: RunConfig, data: _Data, given: keras.KerasTensor) -> Calibration | None:
-    """Chooses training examples, evenly over the classes, where a format asks for any."""
-    if not any(FORMATS.get(name).calibrated or FORMATS.get(name).attempts for name in config.export.formats):
-        return None
-    train = data.splits.train
-    chosen = train[stratified(data.store.y[train], config.export.calibration_examples, config.seed)]
-    told = {"of": "the training split", "stratified": True, "seed": config.seed}
-    return Calibration(inputs={given.name: np.asarray(data.store.inputs[chosen], given.dtype)}, chosen=told)
+def _export(config: RunConfig, task: TaskModel, data: _Data, scored: dict[str, Scored], run: Run, reporter: Reporter) -> list[Artifact]:
+    """Writes and verifies the artifacts; see `run_export.export_task`."""
+    examples = run_export.Examples(store=data.store, splits=data.splits, scores={name: part.scores for name, part in scored.items()})
+    return run_export.export_task(task.model, data.inputs, examples, config, run.exports, reporter=reporter)
 
 
 def _summary(
@@ -423,7 +347,7 @@ def _summary(
             "val": len(data.splits.val),
             "test": len(data.splits.test),
             "classes": len(data.store.labels),
-            "fingerprint": _fingerprint(data),
+            "fingerprint": run_export.fingerprint(data.store, data.splits),
             "skipped": found["skipped"],
             "issues": found["counts"],
         },
@@ -435,25 +359,21 @@ def _summary(
     }
 
 
-def _fingerprint(data: _Data) -> str:
-    """Returns one hash over the content, the label and the split of every example, whatever their order."""
-    part = {index: name for name in SPLITS for index in getattr(data.splits, name).tolist()}
-    lines = sorted(
-        f"{sha}\t{data.store.labels[y]}\t{part.get(index, '-')}"
-        for index, (sha, y) in enumerate(zip(data.store.sha256, data.store.y, strict=True))
-    )
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+def _provenance(dataset: Dataset) -> dict[str, Any]:
+    """Returns where the examples came from: the source as it was named and its kind, or the name of arrays that were passed."""
+    kind = kind_of(dataset.source) if dataset.source else None
+    return {"source": recorded(dataset), "kind": kind.name if kind else "arrays", "modality": dataset.modality}
 
 
 # === Dry run ===
 
 
-def dry_run(config: RunConfig) -> str:
-    """Returns, for each stage of the recipe, the table of layers: rule, parameters, flag, BatchNorm mode."""
+def dry_run(config: RunConfig, dataset: Dataset | None = None) -> str:
+    """Returns what the data are, and for each stage of the recipe the table of layers: rule, parameters, flag, BatchNorm mode."""
+    dataset = preflight.limited(config, preflight.open_examples(config, dataset))
     config = plan.effective(config)
-    dataset = _open(config, None, SILENT)
     task = build(config, len(dataset.labels), dataset)
-    tables = []
+    tables = [preflight.describe(config, dataset)]
     for stage, rules in plan.stages(config, task.stage_names):
         flags = freezing.apply(task.model, rules, stages=task.stages, batch_norm=config.train.batch_norm or "frozen")
         tables.append(f"stage {stage.name}: at most {stage.epochs} epochs, learning rate {stage.learning_rate:g}\n{flags}")

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from tlkeras.export.runtimes import KERAS, RUNTIMES
 from tlkeras.zoo.serving import curl_call, grpc_call
 
 SHOWN = 30  # rows of the per-class table; the rest stands in the manifest
@@ -37,14 +38,15 @@ def _intro(content: Mapping[str, Any]) -> str:
     config, labels = content["config"], content["labels"]
     first = ", ".join(f"`{label}`" for label in labels[:8]) + (f" and {len(labels) - 8} more" if len(labels) > 8 else "")
     told = content["metadata"]
-    if is_text(content):
+    kind = modality(content)
+    if kind == "text":
         takes = f"takes texts, as at most {told['max_length']} tokens (`tokenizer/` has the vocabulary); the SavedModel takes raw strings."
-    elif told.get("modality") == "sequence":
+    elif kind == "sequence":
         takes = f"takes sequences, float32 ({told['time']} steps, {told['features']} features), shorter ones with zeros before them."
     else:
         side = told["image_size"]
         how = f"{side} x {side} pixels, values 0-255 (resized by `{config['resize']}`)"
-        takes = f"takes {colours(told)} pictures, {how}; the normalisation is inside the model."
+        takes = f"takes {colours(told)} images, {how}; the normalisation is inside the model."
     return f"{content['task']}: {len(labels)} classes ({first}). Backbone `{config['backbone']}`, recipe `{config['recipe']}`; {takes}"
 
 
@@ -54,19 +56,22 @@ def colours(told: Mapping[str, str]) -> str:
     return {"1": "grey", "3": "RGB"}.get(channels, f"{channels}-channel")
 
 
-def is_text(content: Mapping[str, Any]) -> bool:
-    """Whether an entry takes texts."""
-    return bool(content["metadata"].get("modality") == "text")
+def modality(content: Mapping[str, Any]) -> str:
+    """Returns what an entry takes: `image`, `text` or `sequence`."""
+    return str(content["metadata"].get("modality", "image"))
 
 
-def given_name(content: Mapping[str, Any]) -> str:
-    """Returns what the signatures call encoded examples."""
-    return "text" if is_text(content) else "image_bytes"
+def encoded_input(content: Mapping[str, Any]) -> str | None:
+    """Returns what the signatures call encoded examples; None where they take tensors only."""
+    if modality(content) == "image":
+        return "image_bytes" if content["metadata"].get("channels", "3") in ("1", "3") else None
+    return "text" if modality(content) == "text" else None
 
 
-def _noun(content: Mapping[str, Any]) -> str:
-    kind = content["metadata"].get("modality", "picture")
-    return str(kind)
+def example_file(content: Mapping[str, Any]) -> str:
+    """Returns the name of a file that an entry takes, for the examples on its card."""
+    name = "picture" if modality(content) == "image" else modality(content)
+    return f"{name}.jpg" if encoded_input(content) else f"{name}.npy"
 
 
 def _results(content: Mapping[str, Any]) -> str:
@@ -78,7 +83,7 @@ def _results(content: Mapping[str, Any]) -> str:
                 (split, f"{one['accuracy']:.3f}", f"{low:.3f} - {high:.3f}", f"{one['macro_f1']:.3f}", f"{one['loss']:.3f}", one["n"])
             )
     return _table(("split", "accuracy", "95 % interval", "macro-F1", "loss", "n"), rows) + (
-        f"\n\nThe interval is Wilson's, for {_noun(content)}s drawn like these; others may do worse."
+        f"\n\nThe interval is Wilson's, for {modality(content)}s drawn like these; others may do worse."
     )
 
 
@@ -92,7 +97,7 @@ def _classes(content: Mapping[str, Any]) -> str:
 def _weaknesses(content: Mapping[str, Any]) -> str:
     lines = [f"- `{r['label']}`: recall {r['recall']:.3f}, precision {r['precision']:.3f}" for r in content["weaknesses"]["worst"]]
     lines += [f"- `{r['label']}` taken for `{r['predicted']}`: {r['n']} of {r['of']}" for r in content["weaknesses"]["confused"]]
-    lines.append(f"- It knows its classes only, and gives one of them to any {_noun(content)}.")
+    lines.append(f"- It knows its classes only, and gives one of them to any {modality(content)}.")
     return "\n".join(lines)
 
 
@@ -128,10 +133,10 @@ def _data(content: Mapping[str, Any]) -> str:
     issues = ", ".join(f"{kind}: {n}" for kind, n in data["issues"].items()) or "none"
     return "\n".join(
         [
-            f"- source: `{data['source']}`; {data['train']} {_noun(content)}s to train on, {data['val']} to validate, {data['test']} to test",
+            f"- source: `{data['source']}`; {data['train']} {modality(content)}s to train on, {data['val']} to validate, {data['test']} to test",
             f"- fingerprint (sha256 over content, label and split of every example): `{data['fingerprint']}`",
             f"- audit: {data['skipped']} skipped; issues: {issues}",
-            f"- `verification.npz` and the warm-up records hold {content['examples']} {_noun(content)}s of it",
+            f"- `verification.npz` and the warm-up records hold {content['examples']} {modality(content)}s of it",
         ]
     )
 
@@ -141,24 +146,30 @@ def _use(name: str, content: Mapping[str, Any]) -> str:
     if "saved_model" in content["artifacts"]:
         parts.append(
             "By TensorFlow Serving, started with `docker compose up` in the zoo:\n\n```sh\n"
-            + curl_call(name, text=is_text(content))
+            + curl_call(name, encoded=encoded_input(content), file=example_file(content))
             + "\n```"
         )
-        parts.append("By gRPC:\n\n```python\n" + grpc_call(name, text=is_text(content)) + "```")
+        tensor = content["inputs"][0]["name"]
+        program = grpc_call(name, encoded=encoded_input(content), file=example_file(content), tensor=tensor)
+        parts.append(f"By gRPC:\n\n```python\n{program}```")
     mobile = [one["path"] for one in content["artifacts"].values() if one["path"].endswith(".tflite")]
-    if mobile:
-        holds = "vocabulary (MediaPipe Tasks `TextClassifier`" if is_text(content) else "normalisation (MediaPipe Tasks `ImageClassifier`"
+    if mobile and encoded_input(content):
+        is_text = modality(content) == "text"
+        holds = "vocabulary (MediaPipe Tasks `TextClassifier`" if is_text else "normalisation (MediaPipe Tasks `ImageClassifier`"
         parts.append(
             f"On phones: `{mobile[0]}` holds its labels and its {holds} needs nothing else); "
             "`client/` has short programs for LiteRT in Python, and for MediaPipe Tasks in Kotlin and Swift."
         )
+    elif mobile:
+        given = content["inputs"][0]
+        shape = ", ".join(str(side) for side in given["shape"][1:])
+        parts.append(f"On phones: `{mobile[0]}` takes {given['dtype']} (1, {shape}); `labels.txt` names its scores.")
     onnx = [one["path"] for one in content["artifacts"].values() if one["path"].endswith(".onnx")]
     if onnx:
         given = content["inputs"][0]
         shape = ", ".join(["n", *(str(side or "tokens") for side in given["shape"][1:])])
-        takes = f"{given['dtype']} ({shape})" + (
-            ", as `tokenizer/` says" if is_text(content) else f", {colours(content['metadata'])} 0-255"
-        )
+        values = {"text": ", as `tokenizer/` says", "image": f", {colours(content['metadata'])} 0-255", "sequence": ""}
+        takes = f"{given['dtype']} ({shape})" + values[modality(content)]
         session = f'onnxruntime.InferenceSession("{onnx[0]}", providers=["CPUExecutionProvider"])'
         parts.append(
             f"By ONNX Runtime:\n\n```python\nimport onnxruntime\n\nsession = {session}\n"
@@ -168,17 +179,9 @@ def _use(name: str, content: Mapping[str, Any]) -> str:
 
 
 def _load(name: str, content: Mapping[str, Any]) -> str:
-    runtimes = [one for one, kinds in RUNTIMES.items() if set(kinds) & set(content["artifacts"])]
-    given = "a text" if is_text(content) else "picture.jpg"
-    return f'model = tlkeras.zoo.load("{name}", runtime="{(runtimes or ["keras"])[0]}")\nmodel.predict(["{given}"])[0].label'
-
-
-# Runtime -> formats it can open, the best first.
-RUNTIMES: dict[str, Sequence[str]] = {
-    "savedmodel": ("saved_model",),
-    "tflite": ("tflite", "mobile", "tflite-fp16", "tflite-dynamic", "tflite-int8"),
-    "onnx": ("onnx", "onnx-fp16", "onnx-int8"),
-}
+    runtimes = [row.name for row in RUNTIMES if row.formats(content["artifacts"])]
+    given = "a text" if modality(content) == "text" else example_file(content)
+    return f'model = tlkeras.zoo.load("{name}", runtime="{(runtimes or [KERAS])[0]}")\nmodel.predict("{given}")[0].label'
 
 
 def _reproduce(content: Mapping[str, Any]) -> str:

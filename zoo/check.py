@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from tlkeras.errors import ExportError
+from tlkeras.errors import ExportError, TlkerasError
 from tlkeras.export import evidence, parity
 from tlkeras.export.formats import FORMATS
 from tlkeras.export.manifest import interface_of
 from tlkeras.export.parity import Reference
+from tlkeras.export.safety import check_saved_model
 from tlkeras.zoo.store import Entry, verify_files
 
 # Other processors multiply 8-bit numbers in another order: a step of the quantisation in the scores.
@@ -57,6 +58,11 @@ def _artifact(entry: Entry, name: str) -> list[Check]:
         kept = evidence.read(entry.path, interface)
     except ExportError as error:
         return [Check(what=name, problem=str(error))]
+    if row.reader == "saved_model":
+        try:
+            check_saved_model(path)
+        except TlkerasError as error:
+            return [Check(what=name, problem=str(error))]
     expected = Reference(outputs={**kept.expected.outputs, **kept.answers.get(name, {})}, score=None)
     checks = []
     for one in [replace(row, tolerance=min(row.tolerance, QUANTISED)), *parity.also(row)]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tlkeras.config import RunConfig, read_yaml
+from tlkeras.data.sources.registry import kind_of
 from tlkeras.errors import ConfigError, near
 from tlkeras.zoo.names import check_name
 
@@ -32,14 +33,14 @@ class EntryRecipe:
     name: str
     config: RunConfig = field(repr=False)
     data: str | None
-    data_licence: str
-    data_source: str
+    data_licence: str | None
+    data_source: str | None
     path: Path
 
     @property
     def available(self) -> bool:
         """Whether its examples are here; those without a folder come with a package."""
-        return self.data is None or self.data.startswith("tfds:") or Path(str(self.config.data.source)).exists()
+        return self.data is None or kind_of(str(self.config.data.source)) is not None
 
 
 def read_recipes(folder: str | Path | None = None, name: str | None = None) -> list[EntryRecipe]:
@@ -71,7 +72,7 @@ def _read(path: Path) -> EntryRecipe:
         name=check_name(str(content["name"])),
         config=RunConfig.from_dict(given),
         data=None if data is None else str(data),
-        data_licence=str(content.get("data_licence", "not told")),
-        data_source=str(content.get("data_source", "not told")),
+        data_licence=content.get("data_licence"),
+        data_source=content.get("data_source"),
         path=path,
     )

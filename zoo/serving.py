@@ -144,26 +144,49 @@ def rest_body(pictures: Sequence[bytes]) -> str:
     return json.dumps({"instances": [{"image_bytes": {"b64": base64.b64encode(one).decode()}} for one in pictures]})
 
 
-def curl_call(name: str, version: int | None = None, *, text: bool = False) -> str:
-    """Returns the shell line that sends `picture.jpg`, or a text, to a model."""
+def curl_call(name: str, version: int | None = None, *, encoded: str | None = "image_bytes", file: str = "picture.jpg") -> str:
+    """Returns the shell line that sends an example to a model.
+
+    Args:
+        name: of the model.
+        version: of it; the one that is served when None.
+        encoded: input of the signature that takes encoded examples, `image_bytes` or `text`; None for a model of tensors.
+        file: to send, where it is no text.
+    """
     place = f"{name}/versions/{version}" if version else name
-    if text:
-        return f"""curl -s -d '{{"instances": [{{"text": "a text"}}]}}' http://localhost:8501/v1/models/{place}:predict"""
-    body = """'{"instances": [{"image_bytes": {"b64": "'"$(base64 < picture.jpg | tr -d '\\n')"'"}}]}'"""
-    return f"printf '%s' {body} |\n  curl -s -d @- http://localhost:8501/v1/models/{place}:predict"
+    url = f"http://localhost:8501/v1/models/{place}:predict"
+    if encoded is None:
+        program = f'import json, numpy; print(json.dumps({{"instances": numpy.load("{file}")[None].tolist()}}))'
+        return f"python -c '{program}' |\n  curl -s -d @- {url}"
+    if encoded == "text":
+        return f"""curl -s -d '{{"instances": [{{"text": "a text"}}]}}' {url}"""
+    body = f"""'{{"instances": [{{"{encoded}": {{"b64": "'"$(base64 < {file} | tr -d '\\n')"'"}}}}]}}'"""
+    return f"printf '%s' {body} |\n  curl -s -d @- {url}"
 
 
-def grpc_call(name: str, *, text: bool = False) -> str:
-    """Returns a Python program that sends `picture.jpg`, or a text, to a model by gRPC."""
-    given, content = ("text", '"a text"') if text else ("image_bytes", 'open("picture.jpg", "rb").read()')
+def grpc_call(name: str, *, encoded: str | None = "image_bytes", file: str = "picture.jpg", tensor: str = "image") -> str:
+    """Returns a Python program that sends an example to a model by gRPC.
+
+    Args:
+        name: of the model.
+        encoded, file: see `curl_call`.
+        tensor: input of a model of tensors.
+    """
+    content = '"a text"' if encoded == "text" else f'open("{file}", "rb").read()'
+    value = f"[{content}]" if encoded else f'np.load("{file}")[None].astype("float32")'
+    answer = (
+        'print(tf.make_ndarray(answer.outputs["label"])[0].decode(), tf.make_ndarray(answer.outputs["scores"])[0].max())'
+        if encoded
+        else 'print(tf.make_ndarray(answer.outputs["scores"])[0])  # in the order of labels.txt'
+    )
     return f"""import grpc
-import tensorflow as tf
+{"" if encoded else "import numpy as np" + chr(10)}import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 request = predict_pb2.PredictRequest()
 request.model_spec.name = "{name}"
-request.inputs["{given}"].CopyFrom(tf.make_tensor_proto([{content}]))
+request.inputs["{encoded or tensor}"].CopyFrom(tf.make_tensor_proto({value}))
 stub = prediction_service_pb2_grpc.PredictionServiceStub(grpc.insecure_channel("localhost:8500"))
 answer = stub.Predict(request, timeout=10)
-print(tf.make_ndarray(answer.outputs["label"])[0].decode(), tf.make_ndarray(answer.outputs["scores"])[0].max())
+{answer}
 """

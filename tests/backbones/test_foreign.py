@@ -196,6 +196,40 @@ def test_an_archive_that_lies_is_refused(tmp_path, given, message):
         torch_pickle.read(archive(tmp_path, given["data"], members=members))
 
 
+def built(state_of, state):
+    """The pickle of {"w": tensor} in which something has its state set: BUILD, as a `__reduce__` with a state writes it."""
+    whole = tensor((2,), (1,))
+    return whole.replace(state_of, state_of + state + b"b", 1)
+
+
+STATES = [
+    b"(J\x03\x00\x00\x00X\x01\x00\x00\x00<NNNJ\x04\x00\x00\x00J\x40\x00\x00\x00J\x40\x00\x00\x00t",  # of a NumPy data type: another item size and flags
+    b"}X\x01\x00\x00\x00aJ\x01\x00\x00\x00s",  # attributes
+    b"(N}X\x0c\x00\x00\x00__defaults__Nst",  # slots
+]
+
+
+@pytest.mark.parametrize("state", STATES, ids=["of a data type", "attributes", "slots"])
+@pytest.mark.parametrize(
+    "state_of",
+    [b"ctorch\nFloatStorage\n", b"ctorch._utils\n_rebuild_tensor_v2\n", b"tQ", b"\x89}tR"],
+    ids=["a data type", "a function", "a storage", "a tensor"],
+)
+def test_a_checkpoint_that_sets_the_state_of_something_is_refused_and_changes_nothing(tmp_path, state_of, state):
+    members = {"x/data/0": np.arange(4, dtype="<f4").tobytes(), "x/byteorder": "little"}
+    before = [(one.itemsize, one.flags, one.alignment) for one in torch_pickle.STORAGES.values()]
+    with pytest.raises(WeightsMismatch, match="not a whole PyTorch checkpoint"):
+        torch_pickle.read(archive(tmp_path, built(state_of, state), members=members))
+    assert [(one.itemsize, one.flags, one.alignment) for one in torch_pickle.STORAGES.values()] == before
+
+
+def test_a_state_dict_with_metadata_is_read(tmp_path):
+    ordered = b"\x80\x02ccollections\nOrderedDict\n)R" + tensor((2,), (1,))[3:-1]
+    data = ordered + b"}X\x09\x00\x00\x00_metadata}sX\x03\x00\x00\x00getNsb."
+    members = {"x/data/0": np.arange(4, dtype="<f4").tobytes(), "x/byteorder": "little"}
+    np.testing.assert_array_equal(torch_pickle.read(archive(tmp_path, data, members=members))["w"], [0, 1])
+
+
 def test_a_compressed_archive_is_refused_before_it_is_unpacked(tmp_path):
     path = archive(tmp_path, tensor((2,), (1,)), members={"x/data/0": bytes(10_000_000)}, compress=zipfile.ZIP_DEFLATED)
     with pytest.raises(WeightsMismatch, match="overlap or are compressed"):

@@ -128,3 +128,72 @@ def test_crop_keeps_the_aspect_ratio_and_pad_keeps_the_whole_picture():
 def test_one_pixel_is_a_picture():
     got = decode_12(encode(Image.new("RGB", (1, 1), (9, 8, 7)), "PNG")).numpy()
     assert (got == [9, 8, 7]).all()
+
+
+# === Transparency ===
+
+
+def seen(hidden, kind="PNG", **options):
+    """A red square on a transparent ground, whose hidden colour nobody sees."""
+    pixels = np.zeros((SIDE, SIDE, 4), "uint8")
+    pixels[..., :3] = hidden
+    pixels[3:9, 3:9] = (200, 0, 0, 255)
+    return encode(Image.fromarray(pixels), kind, **options)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"), [("PNG", {}), ("WEBP", {"lossless": True, "exact": True}), ("TIFF", {}), ("ICO", {"sizes": [(SIDE, SIDE)]})]
+)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_images_that_look_the_same_on_white_are_the_same(kind, options, channels):
+    decoded = [
+        decode.decode_and_resize(tf.constant(decode.decodable(seen(hidden, kind, **options))), SIDE, channels=channels).numpy()
+        for hidden in (0, 255, 97)
+    ]
+    assert (decoded[0] == decoded[1]).all() and (decoded[0] == decoded[2]).all()
+    assert decoded[0][0, 0, 0] == 255 and decoded[0][5, 5, 0] == (200 if channels == 3 else 60)
+
+
+def test_half_transparent_pixels_are_mixed_with_white():
+    pixels = np.array([[(0, 100, 200, alpha) for alpha in (0, 1, 127, 128, 254, 255)]], "uint8")
+    got = decode._decode(tf.constant(encode(Image.fromarray(pixels), "PNG")))[0].numpy()[0]
+    assert got.tolist() == [[round(c * a / 255 + 255 - a) for c in (0, 100, 200)] for a in (0, 1, 127, 128, 254, 255)]
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+@pytest.mark.parametrize("transparent", [False, True])
+def test_palettes_and_grey_of_few_bits_have_the_pixels_of_pillow_on_white(bits, transparent):
+    colours = np.random.default_rng(bits).integers(0, 256, (1 << min(bits, 4), 3)).astype("uint8")
+    index = np.arange(SIDE * SIDE).reshape(SIDE, SIDE) % len(colours)
+    palette = Image.fromarray(index.astype("uint8")).convert("P")
+    palette.putdata(index.ravel().tolist())
+    palette.putpalette(colours.tobytes())
+    images = [(palette, {"bits": bits, **({"transparency": 0} if transparent else {})})]
+    if bits in (1, 8):
+        grey = Image.fromarray((index * 255 // (len(colours) - 1)).astype("uint8")).convert("1" if bits == 1 else "L")
+        images.append((grey, {"transparency": 0} if transparent else {}))
+    for image, options in images:
+        data = encode(image, "PNG", **options)
+        opened = Image.open(io.BytesIO(data)).convert("RGBA")
+        expected = Image.alpha_composite(Image.new("RGBA", opened.size, "white"), opened).convert("RGB")
+        assert np.array_equal(decode._decode(tf.constant(data))[0].numpy(), np.asarray(expected))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_transparent_array_and_its_png_give_the_same_picture(channels):
+    array = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 4)).astype("uint8")
+    from_array = decode.resize_image(tf.constant(decode.as_channels(array, channels)), SIDE).numpy()
+    from_bytes = decode.decode_and_resize(tf.constant(decode.encode_png(array)), SIDE, channels=channels).numpy()
+    assert np.abs(from_array.astype(int) - from_bytes).max() <= (channels == 1)
+
+
+def test_the_audit_says_that_transparency_of_a_gif_is_dropped(tmp_path):
+    from tlkeras.data.sources.registry import open_source
+    from tlkeras.data.store import materialise
+
+    for label, options in (("a", {"transparency": 0}), ("b", {})):
+        (tmp_path / label).mkdir()
+        image = quarters().quantize(8)
+        image.save(tmp_path / label / "1.gif", **options)
+    store = materialise(open_source(str(tmp_path)), size=SIDE)
+    assert [(note.kind, note.path) for note in store.notes] == [("transparency-dropped", "a/1.gif")]

@@ -43,6 +43,20 @@ def test_one_part_alone_is_split_by_the_run(tmp_path):
     assert not open_source(str(tmp_path)).has_splits
 
 
+@pytest.mark.parametrize(("part", "split"), [("t10k", "test"), ("dev", "val"), ("Test_Set", "test"), ("emnist-letters-test", "test")])
+def test_parts_are_the_splits_that_their_names_say(tmp_path, part, split):
+    write(tmp_path)
+    write(tmp_path, part)
+    assert {one.split for one in open_source(str(tmp_path)).examples} == {"train", split}
+
+
+def test_a_part_of_unknown_name_is_an_error_that_lists_the_accepted_words(tmp_path):
+    write(tmp_path)
+    write(tmp_path, "extra")
+    with pytest.raises(DataError, match="has split 'extra'.*validation"):
+        open_source(str(tmp_path))
+
+
 def test_a_file_beside_its_own_archive_is_read_once(tmp_path):
     write(tmp_path, packed=True)
     write(tmp_path, packed=False)

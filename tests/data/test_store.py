@@ -1,6 +1,7 @@
 """Every file is read once; bad ones are skipped and told; splits stay put; the audit names what is odd."""
 
 import io
+import os
 
 import numpy as np
 import pytest
@@ -275,3 +276,28 @@ def test_arrays_become_the_pictures_their_files_would_be(tmp_path):
     from_files = stored(tmp_path)
     from_memory = materialise(from_arrays(arrays[[0, 2, 1, 3]], ["a", "a", "b", "b"]), size=16)
     assert np.array_equal(from_files.inputs, from_memory.inputs)
+
+
+def test_a_pipe_or_a_device_that_a_table_names_is_skipped_without_waiting(tmp_path):
+    folder(tmp_path)
+    os.mkfifo(tmp_path / "a" / "pipe.png")
+    rows = "".join(f"{label}/{i}.jpg,{label}\n" for label in "ab" for i in range(4))
+    (tmp_path / "t.csv").write_text(f"path,label\n{rows}a/pipe.png,a\n/dev/zero,b\n")
+    store = stored(tmp_path / "t.csv")
+    assert len(store) == 8 and {issue.reason for issue in store.skipped} == {"no regular file"}
+
+
+def test_files_that_cannot_be_read_are_counted_by_class(tmp_path):
+    folder(tmp_path)
+    for name in ("a/0.jpg", "a/1.jpg", "b/0.jpg"):
+        (tmp_path / name).write_bytes(b"")
+    (note,) = stored(tmp_path).notes
+    assert note.kind == "lost-examples" and note.reason == "3 of 8 files are left out: 'a' 2 of 4, 'b' 1 of 4"
+
+
+def test_strict_counts_the_rows_of_a_table_that_cannot_be_used(tmp_path):
+    folder(tmp_path)
+    rows = "".join(f"{label}/{i}.jpg,{label}\n" for label in "ab" for i in range(4))
+    (tmp_path / "t.csv").write_text(f"path,label\n{rows}a/0.jpg,\n")
+    with pytest.raises(DataError, match="1 of 9 files.*t.csv:10.*without a label"):
+        stored(tmp_path / "t.csv", strict=True)

@@ -58,10 +58,14 @@ def test_a_column_that_is_not_there_is_told_with_near_names(tmp_path, columns, m
 
 
 def test_empty_texts_and_bad_utf8_are_left_out_with_their_lines(tmp_path):
-    (tmp_path / "t.csv").write_bytes(b"text,label\ngood,a\n  ,a\nb\xe4d,b\nfine,b\n,\n")
+    (tmp_path / "t.csv").write_bytes(b"text,label\ngood,a\n  ,a\nb\xe4d,b\nfine \xc3\xa4,b\n,\n")
     dataset = open_source(str(tmp_path / "t.csv"))
-    assert [one.text for one in dataset.examples] == ["good", "fine"]
-    assert {(one.kind, one.path) for one in dataset.notes} == {("empty-text", "t.csv:3"), ("bad-utf8", "t.csv:4"), ("bad-row", "t.csv:6")}
+    assert [one.text for one in dataset.examples] == ["good", "fine ä"]
+    assert {(one.kind, one.path) for one in dataset.notes if one.action == "skipped"} == {
+        ("empty-text", "t.csv:3"),
+        ("bad-utf8", "t.csv:4"),
+        ("bad-row", "t.csv:6"),
+    }
 
 
 def test_a_line_that_is_no_json_is_told(tmp_path):

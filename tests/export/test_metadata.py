@@ -139,6 +139,9 @@ def test_the_python_client_prints_the_label_and_score_that_we_predict(tmp_path, 
     for index, picture in enumerate(x):
         files.append(tmp_path / f"{index}.png")
         Image.fromarray(picture[:, :30]).save(files[-1])
+    files.append(tmp_path / "transparent.png")
+    alpha = np.repeat(np.arange(40, dtype="uint8")[:, None, None] * 6, 30, axis=1)
+    Image.fromarray(np.concatenate([x[0][:, :30], alpha], axis=-1)).save(files[-1])
     code = (tmp_path / "client" / "classify.py").read_text(encoding="utf-8")
     compile(code, "classify.py", "exec")
     command = [sys.executable, "-I", str(tmp_path / "client" / "classify.py"), *map(str, files)]

@@ -25,7 +25,7 @@ from tlkeras.backbones.tokens import load as load_tokens
 from tlkeras.backbones.weights import read_keras
 from tlkeras.config import RunConfig
 from tlkeras.data.examples import Example, make_dataset
-from tlkeras.errors import ConfigError, DataError, WeightsMismatch, WeightsUnavailable
+from tlkeras.errors import ConfigError, WeightsMismatch, WeightsUnavailable
 from tlkeras.pretraining import Options, pretrain
 from tlkeras.zoo import check
 from tlkeras.zoo.store import Zoo
@@ -581,7 +581,7 @@ def test_a_pretrained_elmo_is_a_backbone_like_any_other(zoo, monkeypatch, tmp_pa
 
 def test_a_language_model_of_pictures_or_another_objective_is_an_error(tmp_path):
     zoo, options = Zoo(tmp_path / "zoo"), tuple(TINY.split(","))
-    with pytest.raises(DataError, match="takes texts"):
+    with pytest.raises(ConfigError, match="accepts texts"):
         pretrain(Options(backbone="elmo", options=options), "digits", "x", zoo)
     with pytest.raises(ConfigError, match="classification or language-model"):
         pretrain(Options(backbone="elmo", options=options, objective="elbo"), reviews(20), "x", zoo)

@@ -11,11 +11,11 @@ from typer.testing import CliRunner
 
 from tests.texts.conftest import VOCABULARIES, check_raw_strings, reviews, sentences
 from tests.texts.test_tokens import ROWS
-from tlkeras import publishing, workflow
+from tlkeras import publishing, run_export, workflow
 from tlkeras.backbones.registry import BACKBONES
 from tlkeras.cli.main import app as command
 from tlkeras.config import RunConfig
-from tlkeras.errors import ConfigError, DataError
+from tlkeras.errors import ConfigError
 from tlkeras.zoo import load
 from tlkeras.zoo.store import Zoo
 
@@ -198,7 +198,7 @@ def test_options_of_the_other_modality_are_errors(values, message):
 
 def test_texts_for_a_backbone_of_pictures_are_an_error(tmp_path):
     values = {"backbone": "mobilenet_v3_small", "weights": "none", "image_size": 32, "out": str(tmp_path / "run")}
-    with pytest.raises(DataError, match="--backbone bert"):
+    with pytest.raises(ConfigError, match="backbones for texts: bert"):
         workflow.finetune(RunConfig.from_dict(values), dataset=reviews(20))
     assert not (tmp_path / "run").exists()
 
@@ -227,3 +227,10 @@ def test_every_text_row_names_its_class_tokenizer_and_licence():
             for source in row.weights:
                 if source.kind == "hub":
                     assert presets[source.preset]["metadata"]["params"] == row.params
+
+
+def test_a_run_of_texts_is_exported_again_with_its_vocabulary(bert, tmp_path):
+    (artifact,) = run_export.export_run(bert.run.root, ["tflite"], tmp_path / "out")
+    assert artifact.verdict.accuracy == pytest.approx(bert.metrics["exports"]["tflite"]["accuracy"])
+    for name in ("tokenizer/tokenizer.json", "client/classify.py"):
+        assert (tmp_path / "out" / name).read_bytes() == (bert.run.exports / name).read_bytes().replace(b"model_mobile", b"model")

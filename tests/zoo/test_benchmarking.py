@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from tlkeras import benchmarking
 from tlkeras.cli.main import app
+from tlkeras.cli.screen import benchmark_tables
 from tlkeras.errors import ConfigError, DataError
 from tlkeras.export.benchmark import Candidate, Row, Task, below, benchmark, parse_floor, plot
 from tlkeras.zoo.store import Zoo
@@ -40,6 +41,14 @@ def test_every_figure_is_there_and_makes_sense(published, folder_of_pictures):
     assert len({row.accuracy for row in report.rows}) == 1 and report.rows[0].accuracy is not None
     small, large = (next(row.peak_bytes for row in report.rows if row.format == name) for name in ("tflite", "keras"))
     assert small < large / 2  # the memory of a process is its own
+
+
+def test_the_accuracy_of_an_entry_from_arrays_is_not_measured_on_other_data(published):
+    report = benchmarking.benchmark("colours", zoo=published[0], threads=(1,), formats=("tflite",))
+    assert report.data is None and report.unmeasured.startswith("this run was trained on arrays")
+    assert report.unmeasured.endswith("pass --data or dataset=") and report.rows[0].accuracy is None
+    (table,) = benchmark_tables(report)
+    assert "accuracy not measured: this run was trained on arrays" in table.title
 
 
 def test_an_artifact_that_fails_has_the_reason_and_the_others_go_on(published, tmp_path):

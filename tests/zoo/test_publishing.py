@@ -11,6 +11,7 @@ from tests.helpers import pictures
 from tlkeras import publishing
 from tlkeras.data import decode
 from tlkeras.errors import DataError, OutputError, ZooError
+from tlkeras.reporting import Reporter
 from tlkeras.zoo import load, serving
 from tlkeras.zoo.check import verify
 from tlkeras.zoo.recipe import read_recipes
@@ -83,7 +84,9 @@ def test_what_is_no_picture_is_named(published, given):
 
 def test_a_runtime_that_an_entry_lacks_is_told_with_those_it_has(published):
     zoo, _ = published
-    with pytest.raises(ZooError, match="'tflite-fp16'; it has keras, savedmodel, tflite, onnx"):
+    with pytest.raises(
+        ZooError, match=r"'tflite-fp16'; it has keras, tensorflow \(saved_model\), litert \(tflite, tflite-int8\), onnxruntime \(onnx\)$"
+    ):
         load("colours", runtime="tflite-fp16", root=zoo.root)
 
 
@@ -125,6 +128,21 @@ def test_the_card_tells_what_people_must_know(published):
     for part in ("95 % interval", "macro-F1", "Known weaknesses", "fingerprint", "Apache-2.0", "CC0", "curl", "grpc", "onnxruntime"):
         assert part in text
     assert "grün" in text and "recipe: " in text and "`model_int8.tflite`" in text
+
+
+def test_the_card_of_a_run_from_arrays_claims_neither_source_nor_licence(small_run, tmp_path):
+    warned = []
+
+    class Listener(Reporter):
+        def warn(self, text):
+            warned.append(text)
+
+    entry = publishing.publish(small_run.run.root, "arrays", Zoo(tmp_path), reporter=Listener())
+    text = (entry.path / "README.md").read_text(encoding="utf-8")
+    assert "digits" not in text and "UCI" not in text
+    assert "| data | not stated | not stated (arrays passed from Python, called 'arrays') |" in text
+    (line,) = warned
+    assert line.startswith("this run was trained on arrays") and "--data-source and --data-licence" in line
 
 
 @pytest.mark.parametrize(

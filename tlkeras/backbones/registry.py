@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from tlkeras.backbones import handles
 from tlkeras.backbones.row import LAST, Backbone, KerasDownload, Stages, Wheel
 from tlkeras.backbones.scratch_rows import SCRATCH
 from tlkeras.backbones.text_rows import TEXT
 from tlkeras.backbones.vision_rows import VISION
+from tlkeras.errors import UnknownName
 from tlkeras.loading import load_function
 from tlkeras.registry import Registry
 
@@ -504,10 +506,14 @@ def find(name: str) -> Backbone:
     """Returns the row of a name or alias, or of `zoo:NAME[/VERSION]`: a network that somebody published.
 
     Raises:
-        UnknownName: listing near names.
+        UnknownName: listing near names; for an id of a hub, the backbone that is meant.
         ZooError: when there is no such entry.
     """
     if name.startswith(ZOO):
         row: Backbone = load_function("tlkeras.zoo.backbone:row")(name.removeprefix(ZOO))
         return row
+    if name not in BACKBONES:
+        message = handles.hint(name, BACKBONES)
+        if message:
+            raise UnknownName(message)
     return BACKBONES.get(name)

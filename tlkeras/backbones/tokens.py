@@ -93,8 +93,7 @@ class Tokens:
             for start in range(0, max(1, len(texts)), BATCH):
                 batch = [one.encode("utf-8", "replace") for one in texts[start : start + BATCH]]
                 parts.append(self._encoded(tf.constant(batch, tf.string)).numpy())
-        width = max(part.shape[1] for part in parts)
-        return np.concatenate([_widened(part, width, self.pad) for part in parts])
+        return padded(parts, self.pad)
 
     def lengths(self, ids: np.ndarray) -> np.ndarray:
         """Returns how many positions of each row are no filling, int (n,)."""
@@ -136,8 +135,11 @@ def _repeated(token: Token, count: tf.Tensor) -> tf.RaggedTensor:
     return tf.RaggedTensor.from_tensor(tf.broadcast_to(point, tf.concat([[count, 1], tf.shape(point)], axis=0)))
 
 
-def _widened(ids: np.ndarray, width: int, pad: int) -> np.ndarray:
-    return np.pad(ids, ((0, 0), (0, width - ids.shape[1]), *[(0, 0)] * (ids.ndim - 2)), constant_values=pad)
+def padded(parts: Sequence[np.ndarray], pad: int) -> np.ndarray:
+    """Returns token ids (n, tokens, …) of several lengths as one array, the shorter ones filled up with `pad`."""
+    width = max(part.shape[1] for part in parts)
+    filling = [((0, 0), (0, width - part.shape[1]), *[(0, 0)] * (part.ndim - 2)) for part in parts]
+    return np.concatenate([np.pad(part, sides, constant_values=pad) for part, sides in zip(parts, filling, strict=True)])
 
 
 def load(folder: str | Path) -> Tokens:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import typer
 
+from tlkeras.cli import complete
+
 
 def command(
-    target: str = typer.Argument(help="Folder of a run, or NAME or NAME/VERSION of an entry of the zoo.", metavar="ENTRY_OR_RUN"),
+    target: str = typer.Argument(
+        help="Folder of a run, or NAME or NAME/VERSION of an entry of the zoo.", metavar="ENTRY_OR_RUN", autocompletion=complete.run_folders
+    ),
     data: str | None = typer.Option(
         None,
         "--data",
@@ -27,12 +31,15 @@ def command(
     import json
     from pathlib import Path
 
+    from tlkeras import preflight
     from tlkeras.cli.screen import Screen, benchmark_tables, start_tensorflow, wide
     from tlkeras.errors import ConfigError
+    from tlkeras.lookup import find_whole
 
     counts = [int(one) for one in threads.split(",") if one.strip().isdigit() and int(one) > 0]
     if not counts or len(counts) < len(threads.split(",")):
         raise ConfigError(f"threads is {threads!r}; expected numbers such as 1,2")
+    chosen, _ = preflight.to_benchmark(find_whole(target, root), data)
     start_tensorflow()
     from tlkeras import benchmarking
     from tlkeras.export.benchmark import below, parse_floor
@@ -44,7 +51,7 @@ def command(
     with screen.live():
         report = benchmarking.benchmark(
             target,
-            data=data,
+            data=chosen,
             zoo=Zoo(root) if root else None,
             formats=[one.strip() for one in formats.split(",") if one.strip()],
             threads=counts,

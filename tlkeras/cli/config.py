@@ -32,10 +32,11 @@ def init(
     **given: Any,
 ) -> None:
     from tlkeras import plan
+    from tlkeras.data.sources.columns import Columns
     from tlkeras.data.sources.registry import open_source
 
     settings = RunConfig.from_dict(given)
-    dataset = open_source(settings.data.source, data_dir=settings.data.data_dir)
+    dataset = open_source(settings.data.source, data_dir=settings.data.data_dir, columns=Columns.from_config(settings.data))
     text = configs.to_yaml(plan.effective(settings).to_dict(), comments=True)
     summary = f"# {len(dataset.examples):,} examples of {len(dataset.labels)} classes: {', '.join(dataset.labels[:10])}"
     summary += ", …\n" if len(dataset.labels) > 10 else "\n"

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import typer
 
+from tlkeras.cli import complete
+
 
 def command(
     target: str = typer.Argument(
-        help="Folder of a run, a .keras model, or an artifact (SavedModel folder, .tflite, .onnx).", metavar="RUN_OR_ARTIFACT"
+        help="Folder of a run, a .keras model, or an artifact (SavedModel folder, .tflite, .onnx).",
+        metavar="RUN_OR_ARTIFACT",
+        autocompletion=complete.run_folders,
     ),
     data: str | None = typer.Option(
         None, "--data", help="Source of the examples. [default: the run's own]", show_default=False, metavar="SOURCE"
@@ -21,18 +25,24 @@ def command(
     """Score a run, or any artifact in its own runtime, on a source."""
     import json
 
+    from tlkeras import preflight
     from tlkeras.cli.screen import Screen, scores_table, start_tensorflow
+    from tlkeras.reporting import headline
 
+    chosen = preflight.to_evaluate(target, data, part=part, data_dir=data_dir)
     start_tensorflow()
     from tlkeras import workflow
 
     screen = Screen(quiet or json_out)
     with screen.live():
-        result = workflow.evaluate(target, data, part=part, data_dir=data_dir, reporter=screen)
+        result = workflow.evaluate(target, chosen, part=part, reporter=screen)
     if json_out:
         typer.echo(json.dumps(result.to_dict(), indent=2, ensure_ascii=False))
         return
     screen.console.print(scores_table(f"{target} in {result.runtime} on {result.data}", {result.part: result.score.to_dict()}))
+    line = headline(result.part, result.score.to_dict())
+    if line:
+        screen.console.print(line, markup=False)
     for row in result.score.per_class:
         screen.console.print(
             f"  {row.label:<24} precision {row.precision:.3f}  recall {row.recall:.3f}  f1 {row.f1:.3f}  n {row.n}", markup=False

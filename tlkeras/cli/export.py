@@ -1,59 +1,168 @@
-"""`tlkeras export`: somebody else's Keras model or SavedModel to verified artifacts."""
+"""`tlkeras export`: a run, or any Keras model or SavedModel, to verified artifacts."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
 import typer
+
+if TYPE_CHECKING:
+    from tlkeras.export.artifact import Artifact
+    from tlkeras.runs import Run
+
+HELP = """Export a run again, or convert any Keras model; each file is proven to answer as the model does.
+
+A run keeps its labels, its resize mode and its data: `tlkeras export runs/RUN --formats mobile`.
+
+Any other model is described by the flags: `tlkeras export model.h5 --labels labels.txt --calibration photos/`.
+"""
+
+FORMATS = ("saved_model", "tflite", "onnx")
+# Flags that describe a model, which a run describes itself.
+ONLY_MODELS = ("labels", "calibration", "input_range", "resize", "activation", "trust", "modules")
+ONLY_RUNS = ("data", "data_dir")
+FLAGS = {"modules": "--import"}
 
 
 def command(
-    model: str = typer.Argument(help="A .keras or .h5 file, or a SavedModel folder.", metavar="MODEL"),
-    out: str = typer.Option(..., "--out", help="New or empty folder for the artifacts.", metavar="DIR"),
-    labels: str | None = typer.Option(None, "--labels", help="File with one label per line, in class order.", metavar="FILE"),
-    formats: str = typer.Option("saved_model,tflite,onnx", "--formats", help="Comma-separated; an unknown name lists them."),
-    calibration: str | None = typer.Option(
-        None, "--calibration", help="Real examples: a folder of pictures, or an .npz of arrays by input name.", metavar="FOLDER"
+    model: str = typer.Argument(help="The folder of a run, a .keras or .h5 file, or a SavedModel folder.", metavar="MODEL"),
+    out: str | None = typer.Option(
+        None,
+        "--out",
+        help="New or empty folder for the artifacts. [default: of a run, its exports; else NAME-export here]",
+        metavar="DIR",
+        show_default=False,
     ),
-    input_range: str = typer.Option("0-255", "--input-range", help="Pixel values the model was trained on: 0-255, 0-1 or -1-1."),
-    resize: str = typer.Option("stretch", "--resize", help="How pictures become square: stretch, crop or pad."),
-    max_drop: float = typer.Option(0.02, "--max-drop", help="Accuracy (or agreement) a quantised file may lose."),
-    calibration_examples: int = typer.Option(100, "--calibration-examples", help="Examples that int8 formats are calibrated on, at most."),
-    tflite_io: str = typer.Option("float32", "--tflite-io", help="Tensors of full-integer TFLite files: float32, int8 or uint8."),
-    opset: int = typer.Option(18, "--opset", help="Opset of ONNX files, 13 to 18."),
-    trust: bool = typer.Option(False, "--trust", help="Run Python code that is inside the file (Lambda layers)."),
+    formats: str = typer.Option(",".join(FORMATS), "--formats", help="Comma-separated; an unknown name lists them."),
+    labels: str | None = typer.Option(None, "--labels", help="File with one label per line, in class order.", metavar="FILE"),
+    calibration: str | None = typer.Option(
+        None, "--calibration", help="Real examples: a folder of images, or an .npz of arrays by input name.", metavar="FOLDER"
+    ),
+    data: str | None = typer.Option(
+        None, "--data", help="For a run: source to calibrate and judge on, in place of its own.", metavar="SOURCE"
+    ),
+    data_dir: str | None = typer.Option(None, "--data-dir", help="For a run: where tensorflow-datasets keeps data.", metavar="DIR"),
+    input_range: str | None = typer.Option(
+        None, "--input-range", help="Pixel values the model was trained on: 0-255, 0-1 or -1-1. [default: 0-255]", show_default=False
+    ),
+    activation: str | None = typer.Option(
+        None,
+        "--activation",
+        help="Added after the last layer: softmax, sigmoid or none; auto adds one where a classifier gives logits. [default: auto]",
+        show_default=False,
+    ),
+    resize: str | None = typer.Option(
+        None, "--resize", help="How images get the model's size: stretch, crop or pad. [default: stretch]", show_default=False
+    ),
+    max_drop: float | None = typer.Option(
+        None, "--max-drop", help="Accuracy (or agreement) a quantised file may lose. [default: 0.02, or the run's]", show_default=False
+    ),
+    calibration_examples: int | None = typer.Option(
+        None,
+        "--calibration-examples",
+        help="Examples that int8 formats are calibrated on, at most. [default: 100, or the run's]",
+        show_default=False,
+    ),
+    tflite_io: str | None = typer.Option(
+        None,
+        "--tflite-io",
+        help="Tensors of full-integer TFLite files: float32, int8 or uint8. [default: float32, or the run's]",
+        show_default=False,
+    ),
+    opset: int | None = typer.Option(
+        None, "--opset", help="Opset of ONNX files, 13 to 18. [default: 18, or the run's]", show_default=False
+    ),
+    trust: bool = typer.Option(False, "--trust", help="Run Python code inside the file (Lambda layers), and file access of a SavedModel."),
     modules: list[str] = typer.Option([], "--import", help="Module that registers layers of the model's own.", metavar="MODULE"),
     quiet: bool = typer.Option(False, "--quiet", help="Show only warnings and the result."),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
 ) -> None:
-    """Convert any Keras model, and prove that each file answers as the model does."""
-    from pathlib import Path
+    from tlkeras.cli.screen import Screen
+    from tlkeras.errors import ConfigError
+    from tlkeras.export.formats import FORMATS as REGISTRY
+    from tlkeras.runs import run_of
 
-    from tlkeras.cli.screen import Screen, artifacts_table, start_tensorflow
+    names = list(dict.fromkeys(REGISTRY.get(name.strip()).name for name in formats.split(",") if name.strip()))
+    if not names:
+        raise ConfigError(f"--formats {formats!r} names no format; choose from {', '.join(REGISTRY.names())}")
+    described = {
+        "labels": labels,
+        "calibration": calibration,
+        "input_range": input_range,
+        "resize": resize,
+        "activation": activation,
+        "trust": trust,
+        "modules": modules,
+        "data": data,
+        "data_dir": data_dir,
+    }
+    changes = {"max_drop": max_drop, "calibration_examples": calibration_examples, "tflite_io": tflite_io, "opset": opset}
+    changes = {name: value for name, value in changes.items() if value is not None}
+    run = run_of(model)
+    _check_flags(described, ONLY_MODELS if run else ONLY_RUNS, is_run=run is not None)
+    screen = Screen(quiet)
+    if run is None:
+        _export_model(model, out, names, described, changes, screen)
+    else:
+        _export_run(run, out, names, data, data_dir, changes, screen)
+
+
+def _check_flags(described: dict[str, Any], refused: tuple[str, ...], *, is_run: bool) -> None:
+    """Refuses flags that mean nothing for what was given."""
     from tlkeras.errors import ConfigError
 
-    named = None
-    if labels is not None:
-        try:
-            named = [line for line in Path(labels).expanduser().read_text(encoding="utf-8").split("\n") if line.strip()]
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"cannot read --labels {labels!r}: {error}") from error
+    for name in refused:
+        if described[name]:
+            flag = FLAGS.get(name, "--" + name.replace("_", "-"))
+            why = "for other models; a run has its own" if is_run else "for runs; other models take their examples from --calibration"
+            raise ConfigError(f"{flag} is {why}" + (", and --data SOURCE gives other examples" if is_run else ""))
+
+
+def _export_run(
+    run: Run, out: str | None, names: list[str], data: str | None, data_dir: str | None, changes: dict[str, Any], screen: Any
+) -> None:
+    from tlkeras.cli.screen import start_tensorflow
+    from tlkeras.preflight import to_evaluate
+
+    chosen = None if data is None else to_evaluate(run.root, data, data_dir=data_dir)
+    start_tensorflow()
+    from tlkeras import run_export
+
+    with screen.live():
+        artifacts = run_export.export_run(run.root, names, out, data=chosen, data_dir=data_dir, changes=changes, reporter=screen)
+    _show(artifacts, str(out or run.exports), screen)
+
+
+def _export_model(model: str, out: str | None, names: list[str], described: dict[str, Any], changes: dict[str, Any], screen: Any) -> None:
+    from tlkeras.cli.screen import start_tensorflow
+    from tlkeras.data.labels import read_labels
+    from tlkeras.errors import DataError
+    from tlkeras.preflight import check_calibration
+
+    for path in (model, described["calibration"]):
+        if path is not None and not Path(path).expanduser().exists():
+            raise DataError(f"no file or folder {path!r}; {'see tlkeras export --help' if path == model else 'expected real examples'}")
+    labels, note = read_labels(described["labels"]) if described["labels"] is not None else (None, None)
+    if note:
+        screen.warn(note)
+    check_calibration(described["calibration"])
     start_tensorflow()
     from tlkeras import exporting
 
-    options = exporting.Options(
-        formats=[one.strip() for one in formats.split(",") if one.strip()],
-        labels=named,
-        calibration=calibration,
-        input_range=input_range,
-        resize=resize,
-        max_drop=max_drop,
-        calibration_examples=calibration_examples,
-        tflite_io=tflite_io,
-        opset=opset,
-        trust=trust,
-        modules=modules,
-    )
-    screen = Screen(quiet)
+    given = {name: described[name] for name in ONLY_MODELS if name != "labels" and described[name]}
+    options = exporting.Options(formats=names, labels=labels, **given, **changes)
+    folder = out or str(exporting.default_folder(model))
     with screen.live():
-        artifacts = exporting.export_model(model, out, options, reporter=screen)
-    screen.console.print(artifacts_table({one.format: one.to_dict() for one in artifacts}))
-    screen.console.print(f"artifacts: {out}", markup=False)
+        artifacts = exporting.export_model(model, folder, options, reporter=screen)
+    _show(artifacts, folder, screen)
+
+
+def _show(artifacts: list[Artifact], folder: str, screen: Any) -> None:
+    from tlkeras.cli.screen import artifacts_table, ladder_lines
+
+    records = {artifact.format: artifact.to_dict() for artifact in artifacts}
+    screen.console.print(artifacts_table(records))
+    for line in ladder_lines(records):
+        screen.console.print(line, markup=False)
+    screen.console.print(f"artifacts: {folder}", markup=False)

@@ -12,6 +12,7 @@ from tlkeras.cli.options import with_config_flags
 from tlkeras.config import RunConfig, read_yaml
 
 if TYPE_CHECKING:
+    from tlkeras.data.examples import Dataset
     from tlkeras.workflow import Result
 
 HELP = """Fine-tune a backbone on your data, export it, prove that each artifact works.
@@ -34,13 +35,12 @@ def command(
     if list_backbones:
         return _list_backbones()
     settings = RunConfig.from_dict({**(read_yaml(config) if config else {}), **given})
-    from tlkeras import plan
-
-    plan.effective(settings)  # names and contradictions are found before TensorFlow loads
+    from tlkeras import preflight
     from tlkeras.cli.screen import start_tensorflow
 
+    dataset = preflight.open_examples(settings)  # what is wrong with settings or data is reported before TensorFlow loads
     start_tensorflow()
-    _dry_run(settings) if dry_run else _finetune(settings, quiet)
+    _dry_run(settings, dataset) if dry_run else _finetune(settings, dataset, quiet)
 
 
 def _list_backbones() -> None:
@@ -81,23 +81,18 @@ def _list_backbones() -> None:
         typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def _dry_run(settings: RunConfig) -> None:
+def _dry_run(settings: RunConfig, dataset: Dataset) -> None:
     from tlkeras import workflow
 
-    typer.echo(workflow.dry_run(settings))
+    typer.echo(workflow.dry_run(settings, dataset))
 
 
-def _finetune(settings: RunConfig, quiet: bool) -> None:
+def _finetune(settings: RunConfig, dataset: Dataset, quiet: bool) -> None:
     from tlkeras import workflow
     from tlkeras.cli.screen import Screen
 
     screen = Screen(quiet)
-    if settings.data.source is None:
-        screen.say(
-            "no --data given: using scikit-learn's 1,797 handwritten digits; for your own pictures, --data FOLDER with one folder per class"
-        )
-    with screen.live():
-        result = workflow.finetune(settings, reporter=screen)
+    result = workflow.finetune(settings, dataset=dataset, reporter=screen)
     worker = result.metrics["placement"]["worker"]
     if worker:
         screen.say(f"worker {worker} is done; worker 0 wrote the run")
@@ -106,29 +101,45 @@ def _finetune(settings: RunConfig, quiet: bool) -> None:
 
 
 def show(result: Result, screen: Any) -> None:
-    """Prints the closing tables and the exact next commands."""
-    from tlkeras.cli.screen import artifacts_table, scores_table
+    """Prints the table of artifacts and the exact next commands; the scores were printed before the export."""
+    from tlkeras.cli.screen import artifacts_table, ladder_lines
 
-    screen.console.print(scores_table("Result", {name: result.metrics[name] for name in ("val", "test")}))
     if result.metrics["exports"]:
         screen.console.print(artifacts_table(result.metrics["exports"]))
+    for line in ladder_lines(result.metrics["exports"]):
+        screen.console.print(line, markup=False)
     screen.console.print(f"run: {result.run.root}   report: {result.run.report}   {result.metrics['timing']['total']:.0f} s")
     for title, line in next_commands(result):
         screen.console.print(f"  {title:<9} {line}", markup=False)
 
 
+# What `tlkeras predict` is given, by kind of input.
+SAMPLES = {"image": "IMAGE.jpg", "text": shlex.quote("a text"), "sequence": "SEQUENCE.csv"}
+
+
 def next_commands(result: Result) -> list[tuple[str, str]]:
     """Returns (what for, exact command) pairs for the run just made."""
-    root = shlex.quote(str(result.run.root))
-    source = result.config.data.source
-    lines = [("evaluate", f"tlkeras evaluate {root}" + (f" --data {shlex.quote(source)}" if source else " --data digits"))]
-    given = "PICTURE.jpg" if result.config.model.max_length is None else shlex.quote("a text")
-    lines.append(("predict", f"tlkeras predict {root} {given}"))
-    if result.metrics["exports"]:
+    from tlkeras.backbones.registry import find
+    from tlkeras.data.sources.registry import is_passed
+
+    root, config, exports = shlex.quote(str(result.run.root)), result.config, result.metrics["exports"]
+    source = config.data.source
+    named = "SOURCE" if source is None or is_passed(source) else shlex.quote(source)
+    row = find(config.model.backbone)
+    files = row.modality != "image" or config.model.channels in (1, 3)  # images of other channels are arrays
+    lines = [
+        ("evaluate", f"tlkeras evaluate {root} --data {named}"),
+        ("predict", f"tlkeras predict {root} {SAMPLES[row.modality] if files else 'ARRAY.npy'}"),
+    ]
+    if row.modality == "image" and files:
+        lines.append(("", f"tlkeras predict {root} FOLDER/"))
+    if "mobile" not in exports and "mobile" not in row.refuses and "tflite" not in row.refuses:
+        lines.append(("export", f"tlkeras export {root} --formats mobile"))
+    if exports:
         lines.append(("compare", f"tlkeras benchmark {root}"))
-    if "saved_model" in result.metrics["exports"]:
+    if "saved_model" in exports:
         name = result.run.root.resolve().name
-        place = shlex.quote(str((Path(result.run.exports) / "saved_model").resolve()))
+        folder = shlex.quote(str((Path(result.run.exports) / "saved_model").resolve()))
         lines.append(("publish", f"tlkeras zoo publish {root} --name NAME"))
-        lines.append(("serve", f"docker run -p 8501:8501 -v {place}:/models/{name}/1 -e MODEL_NAME={name} tensorflow/serving"))
+        lines.append(("serve", f"docker run -p 8501:8501 -v {folder}:/models/{name}/1 -e MODEL_NAME={name} tensorflow/serving"))
     return lines

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import typer
 
 HELP = """Start workers that train together, on this machine or on several.
 
-Everything behind -- is a tlkeras command, which every worker runs.
+The options of launch come first. Everything from finetune on is the command that every worker runs.
 
-Example: tlkeras launch --workers 2 -- finetune --backbone efficientnet --data photos/
+Example: tlkeras launch --workers 2 finetune --backbone efficientnet --data photos/
 
-On several machines, run the same line on each: tlkeras launch --hosts one:9000,two:9000 -- finetune ...
+On several machines, run the same line on each: tlkeras launch --hosts one:9000,two:9000 finetune ...
 """
 TRAINS = ("finetune",)
+SETTINGS = {"allow_interspersed_args": False}  # what follows the name of the command belongs to that command
 
 
 def command(
-    arguments: list[str] = typer.Argument(help="The command, behind --.", metavar="-- COMMAND ..."),
+    ctx: typer.Context,
+    arguments: list[str] = typer.Argument(help="The command that every worker runs.", metavar="COMMAND ..."),
     workers: int = typer.Option(2, "--workers", help="Workers to start on this machine.", min=1, metavar="N"),
     hosts: str | None = typer.Option(
         None,
@@ -43,8 +46,14 @@ def command(
     from tlkeras.errors import ConfigError
     from tlkeras.training.cluster import Cluster
 
-    if arguments[0] not in TRAINS:
-        raise ConfigError(f"tlkeras launch runs {', '.join(TRAINS)}, received {arguments[0]!r}; write -- before the command")
+    if arguments[:1] == ["tlkeras"]:
+        arguments = arguments[1:]
+    if not arguments or arguments[0] not in TRAINS:
+        received = repr(arguments[0]) if arguments else "nothing"
+        raise ConfigError(
+            f"tlkeras launch runs {', '.join(TRAINS)}, received {received}; for example, tlkeras launch --workers 2 finetune …"
+        )
+    _check(ctx, arguments)
     if hosts is None:
         addresses = launching.free_addresses(workers)
         clusters = [Cluster(addresses=addresses, index=place) for place in range(workers)]
@@ -54,6 +63,13 @@ def command(
     folder = Path(logs) if logs else _fresh()
     typer.echo(f"{len(clusters)} of {len(addresses)} workers here, logs in {folder}")
     launching.run(clusters, arguments, folder, typer.echo)
+
+
+def _check(ctx: typer.Context, arguments: list[str]) -> None:
+    """Parses the command's own arguments, so that a mistake in them is reported before any worker starts."""
+    parent: Any = ctx.parent
+    with parent.command.commands[arguments[0]].make_context(arguments[0], arguments[1:], parent=parent):
+        pass
 
 
 def _fresh() -> Path:

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import functools
 import os
+import shlex
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import typer
 
 from tlkeras import __version__
-from tlkeras.cli import benchmark, check_install, evaluate, export, finetune, launch, predict, pretrain
+from tlkeras.cli import benchmark, check_install, evaluate, export, finetune, launch, predict, pretrain, usage
 from tlkeras.cli import config as config_command
 from tlkeras.cli import weights as weights_command
 from tlkeras.cli import zoo as zoo_command
 
 
 def guarded(command: Callable[..., None]) -> Callable[..., None]:
-    """Makes errors raised on purpose one line, and Ctrl-C a sentence; all others keep their traceback."""
+    """Makes errors raised on purpose one line, and Ctrl-C a sentence; a bug keeps its traceback, below a line that says so."""
 
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:
@@ -34,40 +36,60 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
         except KeyboardInterrupt as stop:
             typer.echo(str(stop) or "stopped", err=True)
             _leave(130)
+        except (usage.UsageError, typer.Exit, typer.Abort, BrokenPipeError):
+            raise
+        except Exception as error:
+            typer.echo(_bug(error), err=True)
+            raise
 
     return run
+
+
+def _bug(error: Exception) -> str:
+    """Returns the line above the traceback of an error that nobody expected."""
+    line = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    reason = " ".join(str(error).split())[:200]
+    return (
+        f"error: {type(error).__name__}{': ' if reason else ''}{reason}; this is a bug in tlkeras {__version__}: "
+        f"please report the command `{line}` with the traceback below"
+    )
 
 
 app = typer.Typer(
     name="tlkeras",
     help="From a pretrained Keras backbone and your own data to a model proven to work where it will run.",
+    cls=usage.Group,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command("finetune", help=finetune.HELP)(guarded(finetune.command))
-app.command("launch", help=launch.HELP)(guarded(launch.command))
-app.command("evaluate")(guarded(evaluate.command))
-app.command("predict")(guarded(predict.command))
-app.command("export")(guarded(export.command))
-app.command("benchmark")(guarded(benchmark.command))
-app.command("pretrain")(guarded(pretrain.command))
-app.command("sample")(guarded(pretrain.sample))
-app.command("check-install")(guarded(check_install.command))
-configs = typer.Typer(help="Print or write config files.", no_args_is_help=True, rich_markup_mode=None)
-configs.command("render", help="Print the effective config, every default filled in.")(guarded(config_command.render))
-configs.command("init", help="Write a commented config for a data set.")(guarded(config_command.init))
+app.command("finetune", help=finetune.HELP, cls=usage.Command)(guarded(finetune.command))
+app.command("launch", help=launch.HELP, context_settings=launch.SETTINGS, cls=usage.Command)(guarded(launch.command))
+app.command("evaluate", cls=usage.Command)(guarded(evaluate.command))
+app.command("predict", help=predict.HELP, cls=usage.Command)(guarded(predict.command))
+app.command("export", help=export.HELP, cls=usage.Command)(guarded(export.command))
+app.command("benchmark", cls=usage.Command)(guarded(benchmark.command))
+app.command("pretrain", cls=usage.Command)(guarded(pretrain.command))
+app.command("sample", cls=usage.Command)(guarded(pretrain.sample))
+app.command("check-install", cls=usage.Command)(guarded(check_install.command))
+configs = typer.Typer(cls=usage.Group, help="Print or write config files.", no_args_is_help=True, rich_markup_mode=None)
+configs.command("render", help="Print the effective config, every default filled in.", cls=usage.Command)(guarded(config_command.render))
+configs.command("init", help="Write a commented config for a data set.", cls=usage.Command)(guarded(config_command.init))
 app.add_typer(configs, name="config")
 entries = typer.Typer(
-    help="Publish and verify versioned models, for TensorFlow Serving and others.", no_args_is_help=True, rich_markup_mode=None
+    cls=usage.Group,
+    help="Publish and verify versioned models, for TensorFlow Serving and others.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 for name, command in zoo_command.COMMANDS.items():
-    entries.command(name)(guarded(command))
+    entries.command(name, cls=usage.Command)(guarded(command))
 app.add_typer(entries, name="zoo")
-sources = typer.Typer(help="What weights there are for each backbone, and what is cached.", no_args_is_help=True, rich_markup_mode=None)
+sources = typer.Typer(
+    cls=usage.Group, help="What weights there are for each backbone, and what is cached.", no_args_is_help=True, rich_markup_mode=None
+)
 for name, shown in weights_command.COMMANDS.items():
-    sources.command(name)(guarded(shown))
+    sources.command(name, cls=usage.Command)(guarded(shown))
 app.add_typer(sources, name="weights")
 
 
@@ -80,13 +102,13 @@ def _root(version: bool = typer.Option(False, "--version", help="Print the versi
 
 def main() -> None:
     """Runs the `tlkeras` command."""
-    app()
+    app(prog_name="tlkeras")
 
 
 def script(command: Callable[..., None], help: str | None = None) -> None:
     """Runs one sub-command as a script of its own (`python scripts/finetune.py …`)."""
     single = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-    single.command(help=help)(guarded(command))
+    single.command(help=help, cls=usage.Command)(guarded(command))
     single()
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import typer
 
+from tlkeras.cli.complete import FLAGS
 from tlkeras.config import Key, keys
 
 NOT_FLAGS = ("freeze_rules",)  # lists of pairs are for config files
@@ -21,7 +22,8 @@ def flag(one: Key) -> inspect.Parameter:
     name = "--" + one.key.replace("_", "-")
     declared = f"{name}/--no-{one.key.replace('_', '-')}" if kind is bool else name
     text = f"{one.help} [default: {'off' if one.default is False else one.default_text}]"
-    option = typer.Option(None, declared, help=text, show_default=False, metavar=None if kind is bool else one.metavar)
+    metavar = None if kind is bool else one.metavar
+    option = typer.Option(None, declared, help=text, show_default=False, metavar=metavar, autocompletion=FLAGS.get(one.key))
     return inspect.Parameter(one.key, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=kind | None)
 
 

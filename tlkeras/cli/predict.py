@@ -1,34 +1,103 @@
-"""`tlkeras predict`: label and score of pictures or texts."""
+"""`tlkeras predict`: label and score of images, texts or sequences."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import typer
+
+from tlkeras.cli import complete
+
+HELP = """Print label and score of each image, text or sequence.
+
+RUN_OR_ARTIFACT is the folder of a run, a .keras model, an artifact (SavedModel folder, .tflite, .onnx) or NAME[/VERSION] of the zoo.
+
+FILE_OR_TEXT is, for images: a file, a folder (every image in it), a quoted pattern such as "photos/**/*.jpg"; for texts: the text itself;
+- reads standard input: one text per line; one path per line, or the bytes of one image.
+
+What cannot be read is reported on its own line, and the others go on; the exit code is 1 then.
+"""
 
 
 def command(
     target: str = typer.Argument(
-        help="Folder of a run, a .keras model, or an artifact (SavedModel folder, .tflite, .onnx).", metavar="RUN_OR_ARTIFACT"
+        help="What answers: a run, a model, an artifact or an entry of the zoo.",
+        metavar="RUN_OR_ARTIFACT",
+        autocompletion=complete.run_folders,
     ),
-    files: list[str] = typer.Argument(help="Pictures, or texts.", metavar="FILE_OR_TEXT..."),
-    json_out: bool = typer.Option(False, "--json", help="Print one JSON object for each, with the scores of all labels."),
+    files: list[str] = typer.Argument(
+        None, help="Files, folders, patterns or texts; - reads standard input.", metavar="FILE_OR_TEXT...", show_default=False
+    ),
+    file: list[str] = typer.Option(
+        [],
+        "--file",
+        help="File of texts: the lines of a .txt, the text column of a .csv, .tsv, .jsonl or .parquet; or a folder of .txt files.",
+        metavar="FILE",
+        show_default=False,
+    ),
+    top_k: int | None = typer.Option(
+        None, "--top-k", help="Give this many labels, the best first. [default: 1; with --json all]", min=1, show_default=False, metavar="N"
+    ),
+    runtime: str | None = typer.Option(
+        None,
+        "--runtime",
+        help="keras, tensorflow, litert or onnxruntime, or a format such as tflite-int8. [default: that of what is named]",
+        show_default=False,
+        metavar="NAME",
+    ),
+    json_out: bool = typer.Option(False, "--json", help="Print one JSON object per line: file, label, score, scores; or file, error."),
+    root: str | None = typer.Option(
+        None, "--zoo", help="Folder of the zoo. [default: $TLKERAS_ZOO, else zoo/models]", show_default=False, metavar="DIR"
+    ),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
 ) -> None:
-    """Print label and score of each picture or text."""
     import json
+    from pathlib import Path
 
+    from tlkeras.errors import ConfigError
+
+    sources: list[Any] = [*(files or []), *(Path(path) for path in file)]
+    if not sources:
+        raise ConfigError("nothing to predict; pass files, folders or texts, --file FILE with texts, or - to read standard input")
+    if sources.count("-") > 1:
+        raise ConfigError("- is given twice; standard input can be read once")
     from tlkeras.cli.screen import start_tensorflow
+    from tlkeras.lookup import find
 
+    find(target, root)  # a mistyped name is found before TensorFlow loads
     start_tensorflow()
-    from tlkeras import workflow
+    from tlkeras.targets import load
 
+    model = load(target, runtime=runtime, zoo=root)
+    if file and model.inputs.modality != "text":
+        raise ConfigError(f"--file reads texts, and {target} takes {model.inputs.noun}s; pass their paths, or - with one path per line")
     failed = 0
-    for one in workflow.predict(target, files):
-        if one.error:
+    listed = _with_standard_input(sources, model.inputs)
+    count = top_k if json_out else top_k or 1
+    for answer in model.predict_each(listed, top_k=count, tell=lambda text: typer.echo(text, err=True)):
+        if answer.error is not None:
             failed += 1
-            typer.echo(f"error: {one.error}", err=True)
-        elif json_out:
-            typer.echo(json.dumps(one.to_dict(), ensure_ascii=False))
-        else:
-            typer.echo(f"{one.file}\t{one.label}\t{one.score:.4f}")
+            typer.echo(f"error: {answer.error}", err=True)
+        if json_out:
+            typer.echo(json.dumps(answer.to_dict(), ensure_ascii=False))
+        elif answer.error is None:
+            typer.echo("\t".join([_one_line(answer.file), *(f"{label}\t{score:.4f}" for label, score in answer.scores.items())]))
     if failed:
         raise typer.Exit(1)
+
+
+def _with_standard_input(sources: list[Any], inputs: Any) -> list[Any]:
+    """Returns what to predict, with what standard input holds in the place of -."""
+    import sys
+
+    from tlkeras.items import standard_input
+
+    listed: list[Any] = []
+    for source in sources:
+        listed += standard_input(sys.stdin.buffer.read(), inputs) if source == "-" else [source]
+    return listed
+
+
+def _one_line(text: str) -> str:
+    """Returns a text without line breaks and tabs, which separate answers and their parts."""
+    return " ".join(text.split()) if any(mark in text for mark in "\n\r\t") else text

@@ -26,7 +26,9 @@ def command(
     limit: int | None = typer.Option(
         None, "--limit", help="At most this many examples. [default: all]", min=1, show_default=False, metavar="N"
     ),
-    data_licence: str = typer.Option("not told", "--data-licence", help="Licence of the examples, for the card.", metavar="TEXT"),
+    data_licence: str | None = typer.Option(
+        None, "--data-licence", help="Licence of the examples, for the card.", metavar="TEXT", show_default=False
+    ),
     seed: int = typer.Option(0, "--seed", help="Seed of weights, order and draws.", metavar="N"),
     root: str | None = typer.Option(
         None, "--zoo", help="Folder of the zoo. [default: $TLKERAS_ZOO, else zoo/models]", show_default=False, metavar="DIR"
@@ -35,10 +37,17 @@ def command(
 ) -> None:
     """Train a network from random weights and publish it, to be used as --backbone zoo:NAME."""
     from tlkeras.cli.screen import Screen, start_tensorflow
+    from tlkeras.data.sources.registry import open_source
+    from tlkeras.preflight import USES_DIGITS, check_modality
     from tlkeras.zoo.names import check_name
     from tlkeras.zoo.store import Zoo, default_root
 
     check_name(name)
+    dataset = open_source(data)
+    check_modality(backbone, dataset)
+    screen = Screen()
+    if data is None:
+        screen.say(USES_DIGITS)
     start_tensorflow()
     from tlkeras import pretraining
 
@@ -54,9 +63,8 @@ def command(
         data_licence=data_licence,
         seed=seed,
     )
-    screen = Screen()
     with screen.live():
-        entry = pretraining.pretrain(told, data, name, Zoo(root or default_root()), reporter=screen)
+        entry = pretraining.pretrain(told, dataset, name, Zoo(root or default_root()), reporter=screen)
     typer.echo(f"published {entry}: {entry.path}")
     typer.echo(f"  use   tlkeras finetune --backbone zoo:{entry.name} --data SOURCE")
 
@@ -78,18 +86,20 @@ def sample(
     from pathlib import Path
 
     from tlkeras.cli.screen import start_tensorflow
+    from tlkeras.data.sources.registry import open_source
     from tlkeras.errors import OutputError
     from tlkeras.zoo.store import Zoo, default_root
 
     if Path(out).exists():
         raise OutputError(f"--out {out!r} is there already, and nothing is overwritten; choose another")
+    source = None if data is None else open_source(data)
     start_tensorflow()
     from PIL import Image
 
     from tlkeras import pretraining
 
     zoo = Zoo(root or default_root())
-    like = None if data is None else pretraining.pictures_like(name, zoo, data, rows * columns)
+    like = None if source is None else pretraining.pictures_like(name, zoo, source, rows * columns)
     Image.fromarray(pretraining.sample(name, zoo, rows=rows, columns=columns, seed=seed, like=like, plane=plane)).save(out)
     pairs = None if like is None else min(len(like), rows * columns // 2)
     typer.echo(f"{out}: {rows * columns} pictures" if pairs is None else f"{out}: {pairs} pictures, each beside its reconstruction")

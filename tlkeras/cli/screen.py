@@ -1,82 +1,22 @@
-"""What people see: progress bars with time left, the closing table, the next commands."""
+"""What people see at the end of a command: tables, and which of several files was chosen and why."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from tlkeras.reporting import Reporter
+from tlkeras.progress import Screen, figure, scores_table
+
+__all__ = ["Screen", "artifacts_table", "benchmark_tables", "figure", "ladder_lines", "scores_table", "size", "start_tensorflow", "wide"]
 
 
-class Screen(Reporter):
-    """Draws progress on a terminal; where output is no terminal, one line per finished phase.
-
-    Args:
-        quiet: show only warnings and the closing lines.
-    """
-
-    def __init__(self, quiet: bool = False):
-        self.console = Console(highlight=False, soft_wrap=True)
-        self.errors = Console(stderr=True, highlight=False, soft_wrap=True)
-        self.quiet = quiet
-        self._bars: Progress | None = None
-        self._tasks: dict[str, TaskID] = {}
-
-    @contextmanager
-    def live(self) -> Iterator[Screen]:
-        """Shows the bars while the body runs."""
-        columns = (
-            TextColumn("{task.description:<14}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[text]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns, console=self.console, disable=self.quiet or not self.console.is_terminal) as self._bars:
-            yield self
-        self._bars = None
-
-    def say(self, text: str) -> None:
-        if not self.quiet:
-            self.console.print(escape(text))
-
-    def warn(self, text: str) -> None:
-        (self._bars.console if self._bars and self.console.is_terminal else self.errors).print(escape(text))
-
-    def progress(self, phase: str, done: int, total: int, text: str = "") -> None:
-        if self._bars is None or self._bars.disable:
-            return
-        if phase not in self._tasks:
-            self._tasks[phase] = self._bars.add_task(phase, total=total, text="")
-        self._bars.update(self._tasks[phase], completed=done, total=total, text=escape(text))
-
-    def finished(self, phase: str, seconds: float) -> None:
-        if not self.console.is_terminal:
-            self.say(f"{phase}: {seconds:.1f} s")
-
-
-def figure(value: float | None, digits: int = 3) -> str:
-    """Returns a figure as text, or a dash where there is none."""
-    return "-" if value is None else f"{value:.{digits}f}"
-
-
-def scores_table(title: str, rows: Mapping[str, Mapping[str, Any]]) -> Table:
-    """Returns the table of split -> accuracy, macro-F1, loss, n."""
-    table = Table(title=title, title_justify="left")
-    for name in ("", "accuracy", "macro-F1", "loss", "n"):
-        table.add_column(name, justify="left" if not name else "right")
-    for name, row in rows.items():
-        table.add_row(name, figure(row["accuracy"]), figure(row["macro_f1"]), figure(row["loss"]), f"{row['n']:,}")
-    return table
+def size(count: int) -> str:
+    """Returns a number of bytes as text."""
+    return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
 
 
 def artifacts_table(exports: Mapping[str, Mapping[str, Any]]) -> Table:
@@ -87,13 +27,46 @@ def artifacts_table(exports: Mapping[str, Mapping[str, Any]]) -> Table:
     for name, row in exports.items():
         table.add_row(
             name,
-            f"{row['bytes'] / 1e6:.1f} MB",
+            size(row["bytes"]),
             f"{figure(row['latency_ms'], 1)} ms",
             f"{row['max_abs_diff']:.1e}",
             figure(row["agreement"]),
             figure(row["accuracy"]),
         )
     return table
+
+
+def ladder_lines(exports: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Returns, for each artifact that was chosen among several, which attempt was taken and why.
+
+    Args:
+        exports: format -> `Artifact.to_dict()`, as in `metrics.json` and the manifest.
+    """
+    return [_ladder_line(name, record["tried"]) for name, record in exports.items() if record.get("tried")]
+
+
+def _ladder_line(name: str, tried: Sequence[Mapping[str, Any]]) -> str:
+    from tlkeras.export.formats import RUNGS
+
+    chosen, refused = tried[-1], tried[:-1]
+    text = f"{name}: {chosen['attempt']}, {size(chosen['bytes'])}"
+    if chosen.get("accuracy") is not None:
+        text += f", accuracy {chosen['accuracy']:.3f} (float {chosen['accuracy'] + chosen['drop']:.3f})"
+    elif chosen.get("agreement") is not None:
+        text += f", agreement with the model {chosen['agreement']:.3f}"
+    rung = "int8 with some layers in float" if chosen["attempt"].startswith("int8, ") else chosen["attempt"]
+    later = RUNGS[RUNGS.index(rung) + 1 :] if rung in RUNGS else ()
+    if refused:
+        text += f"; refused before: {'; '.join(_refusal(attempt) for attempt in refused)}"
+    return text + (f"; safer rungs not needed ({', '.join(later)})" if later else "")
+
+
+def _refusal(attempt: Mapping[str, Any]) -> str:
+    """Returns an attempt that was not taken, with the shortest reason."""
+    if attempt.get("drop") is not None:
+        lost = "accuracy" if attempt.get("accuracy") is not None else "agreement"
+        return f"{attempt['attempt']} (lost {attempt['drop']:.3f} {lost})"
+    return f"{attempt['attempt']} ({attempt['refused']})"
 
 
 WIDTH = 124  # characters of the widest table; narrower terminals wrap
@@ -106,10 +79,14 @@ def wide() -> Console:
 
 def benchmark_tables(report: Any) -> list[Table]:
     """Returns one table for each number of threads: artifact x figures."""
-    told = f"accuracy on {report.data}" if report.data else "accuracy not measured (pass --data); agreement on the verification samples"
+    title = (
+        f"accuracy on {report.data}"
+        if report.data
+        else f"accuracy not measured: {report.unmeasured}; agreement on the verification samples"
+    )
     tables = []
     for threads in dict.fromkeys(row.threads for row in report.rows):
-        table = Table(title=f"{threads} thread{'s' * (threads > 1)}, in turns; {told}", title_justify="left")
+        table = Table(title=f"{threads} thread{'s' * (threads > 1)}, in turns; {title}", title_justify="left")
         heads = ("", "MB", "load s", "1: p50 / p95 ms", "32: p50 / p95 ms", "images/s", "peak MB", "max diff", "agree", "accuracy")
         for name in heads:
             table.add_column(name, justify="left" if not name else "right", no_wrap=True)

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import typer
 
+from tlkeras.cli import complete
+
 ENTRY = "NAME, NAME/VERSION or NAME/stable."
 
 
@@ -26,9 +28,9 @@ def _zoo(root: str | None):  # type: ignore[no-untyped-def]
 
 
 def publish(
-    run: str = typer.Argument(help="Folder of a run.", metavar="RUN"),
+    run: str = typer.Argument(help="Folder of a run.", metavar="RUN", autocompletion=complete.run_folders),
     name: str = typer.Option(..., "--name", help="Name of the entry: a-z, 0-9, '.', '_', '-'."),
-    data_licence: str = typer.Option("not told", "--data-licence", help="Licence of the examples, for the card."),
+    data_licence: str | None = typer.Option(None, "--data-licence", help="Licence of the examples, for the card.", show_default=False),
     data_source: str | None = typer.Option(None, "--data-source", help="Where the examples come from, for the card.", show_default=False),
     promote: bool = typer.Option(False, "--promote", help="Make it the stable version."),
     root: str | None = _root(),
@@ -113,6 +115,8 @@ def diff(
 
     zoo = _zoo(root)
     found = compare(zoo.get(a), zoo.get(b))
+    if not (found.removed or found.added or found.changed or found.values):
+        typer.echo(f"no differences between {zoo.get(a)} and {zoo.get(b)}: the same files, figures and settings")
     for path in found.removed:
         typer.echo(f"- {path}")
     for path in found.added:

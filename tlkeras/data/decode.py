@@ -1,9 +1,10 @@
-"""The one way from an encoded picture to an upright square, RGB or grey: in training, in `predict` and inside the SavedModel.
+"""The one way from an encoded picture to an upright one of the model's size, RGB or grey: in training, in `predict` and inside the SavedModel.
 
 Everything in `decode_and_resize` is core TensorFlow, so that the exported graph runs in TF Serving as it stands.
 Formats that TensorFlow cannot read (TIFF, AVIF, …) are turned into PNG of the same pixels by `read_image_bytes`.
-Transparency is dropped, as Pillow's `convert("RGB")` does; 16 bits are scaled to 8, not clipped; JPEG is decoded with
-the accurate DCT, so that its pixels are those of Pillow (TensorFlow's default differs by up to 6 of 255).
+Transparent images are composited on white, whatever colour is hidden below (GIF excepted: TensorFlow makes those parts
+black); 16 bits are scaled to 8, not clipped; JPEG is decoded with the accurate DCT, so that
+its pixels are those of Pillow (TensorFlow's default differs by up to 6 of 255).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from tlkeras.data import orientation as exif
-from tlkeras.data.formats import NATIVE, decodable, read_image_bytes, sniff
+from tlkeras.data.formats import NATIVE, decodable, has_gif_transparency, read_image_bytes, sniff
 
 __all__ = [
     "NATIVE",
@@ -21,9 +22,13 @@ __all__ = [
     "decode_and_resize",
     "encode_png",
     "fits",
+    "has_gif_transparency",
     "orientation",
     "read_image_bytes",
     "resize_image",
+    "sides",
+    "size_from_text",
+    "size_text",
     "sniff",
 ]
 
@@ -31,25 +36,48 @@ LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in JPEG and in Pillow's `c
 CROP = 224 / 256  # side of the centre crop relative to the short side; the evaluation of ImageNet networks since AlexNet
 
 
+Size = int | tuple[int, int]  # side of a square, or (height, width)
+
+
+def sides(size: Size) -> tuple[int, int]:
+    """Returns (height, width)."""
+    return (size, size) if isinstance(size, int) else size
+
+
+def size_text(size: Size) -> str:
+    """Returns a size as metadata have it: `224`, or `40x60` for height and width."""
+    return str(size) if isinstance(size, int) else "x".join(map(str, size))
+
+
+def size_from_text(text: str) -> Size:
+    """Returns the size of `size_text`."""
+    height, _, width = text.partition("x")
+    return (int(height), int(width)) if width else int(height)
+
+
 # === Decode ===
 
 
-def decode_and_resize(data: tf.Tensor, size: int, resize: str = "stretch", channels: int = 3) -> tf.Tensor:
+def decode_and_resize(data: tf.Tensor, size: Size, resize: str = "stretch", channels: int = 3) -> tf.Tensor:
     """Decodes one picture.
 
     Args:
         data: scalar string: JPEG, PNG, GIF (first frame), WebP (not animated), BMP (no palette, or one of 8 bits).
-        size: side of the result in pixels.
+        size: side of the result in pixels, or (height, width).
         resize: `stretch`, `crop` (centre) or `pad` (black).
         channels: 3, or 1 for grey: the luminance of RGB, whatever the format stores.
 
     Returns:
-        uint8 (size, size, channels), upright.
+        uint8 (size, size, channels), or (height, width, channels), upright.
     """
     image, start, raw = _decode(data)
-    # Turned when small: the result is square, so that turning and resizing can be swapped.
-    square = exif.upright(_square(image, size, resize), exif.orientation(raw, start))
-    return _rounded(_luminance(square) if channels == 1 else square)
+    turned = exif.orientation(raw, start)
+    if isinstance(size, int):
+        # Turned when small: the result is square, so that turning and resizing can be swapped.
+        resized = exif.upright(_square(image, size, resize), turned)
+    else:
+        resized = tf.ensure_shape(_resized(exif.upright(image, turned), size, resize), (*size, 3))
+    return _rounded(_luminance(resized) if channels == 1 else resized)
 
 
 def orientation(data: tf.Tensor) -> tf.Tensor:
@@ -71,14 +99,16 @@ def _decode(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         return tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE"), exif.in_jpeg(raw)
 
     def png() -> tuple[tf.Tensor, tf.Tensor]:
-        return tf.io.decode_image(data, channels=3, expand_animations=False), exif.in_png(raw)
+        # Asked for 4 channels without need, TensorFlow 2.21 gives pictures of 1, 2 and 4 bits a wrong alpha.
+        opaque = lambda: tf.io.decode_image(data, channels=3, expand_animations=False)  # noqa: E731
+        return tf.cond(_png_has_alpha(raw), lambda: _on_white(tf.io.decode_png(data, channels=4)), opaque), exif.in_png(raw)
 
     def webp() -> tuple[tf.Tensor, tf.Tensor]:
         # A still with alpha refuses to be asked for 3 channels; an animation must be asked for 3 and so be refused,
         # because decoding it corrupts the heap of TensorFlow 2.21 (`read_image_bytes` takes its first frame itself).
         animated = tf.logical_and(_begins(raw, b"VP8X", 12), tf.not_equal(tf.bitwise.bitwise_and(raw[20], 2), 0))
         refused = lambda: tf.io.decode_image(data, channels=3, expand_animations=False)  # noqa: E731
-        return tf.cond(animated, refused, lambda: tf.io.decode_image(data, expand_animations=False)[..., :3]), exif.in_webp(raw)
+        return tf.cond(animated, refused, lambda: _on_white(tf.io.decode_image(data, expand_animations=False))), exif.in_webp(raw)
 
     def palette_bmp() -> tuple[tf.Tensor, tf.Tensor]:
         return _palette_bmp(data, raw), tf.constant(-1)
@@ -100,6 +130,26 @@ def _begins(raw: tf.Tensor, text: bytes, at: int) -> tf.Tensor:
     return tf.reduce_all(tf.equal(raw[at : at + len(text)], tf.constant(list(text), tf.uint8)))
 
 
+def _png_has_alpha(raw: tf.Tensor) -> tf.Tensor:
+    """Whether a PNG has an alpha channel (bit 2 of the colour type, byte 25), or a chunk that makes colours transparent."""
+    channel = tf.not_equal(tf.bitwise.bitwise_and(raw[25], 4), 0)
+    return tf.logical_or(channel, tf.greater_equal(exif.chunk_in_png(raw, b"tRNS", until=b"IDAT"), 0))
+
+
+def _on_white(image: tf.Tensor) -> tf.Tensor:
+    """Composites uint8 (height, width, 3 or 4) on white, in whole numbers so that every runtime gives the same pixels."""
+
+    eight = tf.constant(8, tf.uint16)
+
+    def composited() -> tf.Tensor:
+        whole = tf.cast(image, tf.uint16)
+        colour, alpha = whole[..., :3], whole[..., 3:]
+        mixed = colour * alpha + 255 * (255 - alpha) + 128  # at most 255 * 255 + 128
+        return tf.cast(tf.bitwise.right_shift(mixed + tf.bitwise.right_shift(mixed, eight), eight), tf.uint8)  # divided by 255, rounded
+
+    return tf.cond(tf.equal(tf.shape(image)[-1], 4), composited, lambda: image[..., :3])
+
+
 def _palette_bmp(data: tf.Tensor, raw: tf.Tensor) -> tf.Tensor:
     """Looks the colours up, which TensorFlow does not: it takes the indices for grey."""
     index = tf.io.decode_image(data, channels=3, expand_animations=False)[..., 0]  # (height, width), repeated in 3 channels
@@ -112,9 +162,10 @@ def _palette_bmp(data: tf.Tensor, raw: tf.Tensor) -> tf.Tensor:
 # === Resize ===
 
 
-def resize_image(image: tf.Tensor, size: int, resize: str = "stretch") -> tf.Tensor:
-    """Resizes uint8 (height, width, channels) to uint8 (size, size, channels): bilinear, with antialiasing."""
-    return _rounded(tf.ensure_shape(_square(image, size, resize), (size, size, image.shape[-1])))
+def resize_image(image: tf.Tensor, size: Size, resize: str = "stretch") -> tf.Tensor:
+    """Resizes uint8 (height, width, channels) to the sides of `size`: bilinear, with antialiasing."""
+    resized = _square(image, size, resize) if isinstance(size, int) else _resized(image, size, resize)
+    return _rounded(tf.ensure_shape(resized, (*sides(size), image.shape[-1])))
 
 
 def _luminance(image: tf.Tensor) -> tf.Tensor:
@@ -137,6 +188,18 @@ def _square(image: tf.Tensor, size: int, resize: str) -> tf.Tensor:
     return tf.image.resize(image, (size, size), antialias=True)
 
 
+def _resized(image: tf.Tensor, size: tuple[int, int], resize: str) -> tf.Tensor:
+    """Returns float32 (height, width, channels); a crop has the sides' ratio."""
+    if resize == "pad":
+        return tf.image.resize_with_pad(image, *size, antialias=True)
+    if resize == "crop":
+        shape = tf.shape(image)
+        ratio = CROP * tf.reduce_min(tf.cast(shape[:2], tf.float32) / tf.constant(size, tf.float32))
+        crop = tf.maximum(1, tf.cast(tf.round(ratio * tf.constant(size, tf.float32)), tf.int32))
+        image = tf.slice(image, tf.concat([(shape[:2] - crop) // 2, [0]], 0), tf.concat([crop, shape[2:]], 0))
+    return tf.image.resize(image, size, antialias=True)
+
+
 # === Arrays ===
 
 
@@ -144,6 +207,14 @@ def encode_png(array: np.ndarray) -> bytes:
     """Returns a picture (height, width) or (height, width, channels), uint8 or uint16, as PNG."""
     array = array if array.ndim == 3 else array[..., None]
     return bytes(tf.io.encode_png(array).numpy())
+
+
+def on_white(array: np.ndarray) -> np.ndarray:
+    """Returns uint8 (height, width, 3) of RGB or RGBA, with the pixels that `decode_and_resize` gives its PNG."""
+    if array.shape[-1] != 4:
+        return array
+    colour, alpha = array[..., :3].astype("int32"), array[..., 3:].astype("int32")
+    return ((colour * alpha + 255 * (255 - alpha) + 127) // 255).astype("uint8")
 
 
 def fits(array: np.ndarray, channels: int) -> bool:
@@ -156,11 +227,11 @@ def as_channels(array: np.ndarray, channels: int) -> np.ndarray:
 
     Args:
         array: uint8 (height, width) or (height, width, channels); see `fits`.
-        channels: 3: grey is repeated, alpha dropped; 1: the luminance; others: as many as the array has.
+        channels: 3: grey is repeated, RGBA composited on white; 1: the luminance; others: as many as the array has.
     """
     array = array if array.ndim == 3 else array[..., None]
     if channels == 3:
-        return np.repeat(array, 3, axis=-1) if array.shape[-1] == 1 else array[..., :3]
+        return np.repeat(array, 3, axis=-1) if array.shape[-1] == 1 else on_white(array)
     if channels == 1 and array.shape[-1] > 1:
-        return np.rint(array[..., :3] @ np.array(LUMINANCE))[..., None].astype("uint8")
+        return np.rint(on_white(array) @ np.array(LUMINANCE))[..., None].astype("uint8")
     return array

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,15 @@ def decodable(data: bytes) -> bytes:
     return data
 
 
+_GIF_CONTROL = re.compile(rb"\x21\xf9\x04(.)..(.)\x00", re.DOTALL)  # GIF89a, 23: flags, delay, transparent index
+
+
+def has_gif_transparency(data: bytes) -> bool:
+    """Whether the first frame of a GIF declares a transparent colour."""
+    control = _GIF_CONTROL.search(data) if data.startswith(b"GIF8") else None
+    return control is not None and bool(control[1][0] & 1)
+
+
 def _is_animated_webp(data: bytes) -> bool:
     """TensorFlow 2.21 cannot decode these (flag bit 1 of the VP8X header; WebP container specification)."""
     return data[8:16] == b"WEBPVP8X" and bool(data[20:21] > b"" and data[20] & 2)
@@ -107,8 +117,19 @@ def _as_png(data: bytes, kind: str) -> bytes:
     return buffer.getvalue()
 
 
+def encoded_image(image: Image.Image) -> bytes:
+    """Returns an image of Pillow as an upright PNG, which is then read as any other file is."""
+    image = ImageOps.exif_transpose(image)
+    buffer = io.BytesIO()
+    (image if image.mode in PNG_MODES else _eight_bits(image)).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
+
+
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """RGB of 8 bits; 16-bit grey is scaled as TensorFlow scales 16-bit PNG (its upper byte), where Pillow would clip."""
+    """RGB or RGBA of 8 bits; 16-bit grey is scaled as TensorFlow scales 16-bit PNG (its upper byte), where Pillow would clip."""
     if image.mode.startswith("I;16"):
         return Image.fromarray((np.asarray(image).astype("uint16") >> 8).astype("uint8"))
     if image.mode in ("I", "F"):
@@ -116,4 +137,5 @@ def _eight_bits(image: Image.Image) -> Image.Image:
         if array.min() < 0 or array.max() > 65535 or image.mode == "F":
             raise DataError(f"pixels are {image.mode!r} numbers from {array.min():g} to {array.max():g}; expected 8 or 16 bits: convert it")
         return Image.fromarray((array.astype("uint16") >> 8).astype("uint8"))
-    return image.convert("RGB")
+    has_alpha = image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
+    return image.convert("RGBA" if has_alpha else "RGB")

@@ -41,10 +41,16 @@ def in_jpeg(raw: tf.Tensor) -> tf.Tensor:
 
 def in_png(raw: tf.Tensor) -> tf.Tensor:
     """As `in_jpeg`, for the chunk `eXIf` of a PNG."""
+    return chunk_in_png(raw, b"eXIf")
+
+
+def chunk_in_png(raw: tf.Tensor, name: bytes, until: bytes = b"IEND") -> tf.Tensor:
+    """Returns where the content of a chunk of a PNG begins, as int32, or -1 where another comes first."""
 
     def step(at: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         head = _bytes(raw, at, 8)
-        return 12 + _number(head[:4], True, raw), tf.where(_is(head[4:], b"eXIf"), at + 8, -1)
+        length = tf.where(_is(head[4:], until), tf.size(raw), 12 + _number(head[:4], True, raw))
+        return length, tf.where(_is(head[4:], name), at + 8, -1)
 
     return _walk(raw, 8, step)
 

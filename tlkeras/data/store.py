@@ -7,8 +7,10 @@ import math
 import os
 import re
 import shutil
+import stat
 import tempfile
 import weakref
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,17 +21,22 @@ import numpy as np
 import tensorflow as tf
 
 from tlkeras.data import decode
-from tlkeras.data.examples import Dataset, Example, Issue
+from tlkeras.data.examples import Dataset, Example, Issue, losses
 from tlkeras.errors import DataError, OutputError
 from tlkeras.startup import KNOWN_NOISE, filtered_stderr
 
 MEMORY_LIMIT = 2 * 1024**3  # bytes of decoded pictures kept in memory
 THREADS = max(2, min(8, os.cpu_count() or 2))  # reading and decoding overlap; TensorFlow releases Python's lock
 CPU = "/cpu:0"
+LARGEST_FILE = 1024**3  # bytes of one image file
 EVEN = 0.01  # of 765, between two cells that are equally bright
 SMALL = 32  # pixels, below which a picture has no perceptual hash
 # What TensorFlow prints of a picture that it cannot decode; the exception says the same, and becomes an issue.
-DECODE_NOISE = re.compile(r"Local rendezvous is aborting with status|^\s*\[\[\{\{node|" + KNOWN_NOISE.pattern)
+# What TensorFlow logs of a damaged file, which is reported by its name anyway.
+DECODE_NOISE = re.compile(
+    r"Local rendezvous is aborting with status|^\s*\[\[\{\{(?:function_)?node|\b(?:png_io|jpeg_mem|jpeg_handle|gif_io)\.cc:|"
+    + KNOWN_NOISE.pattern
+)
 Progress = Callable[[int, int], None]
 
 
@@ -102,13 +109,13 @@ class Reading:
     sha256: str = ""
     dhash: int = 0
     bad: Issue | None = None
-    note: Issue | None = None
+    notes: tuple[Issue, ...] = ()
 
 
 def materialise(
     dataset: Dataset,
     *,
-    size: int,
+    size: decode.Size,
     resize: str = "stretch",
     channels: int = 3,
     cache_dir: Path | None = None,
@@ -120,7 +127,7 @@ def materialise(
 
     Args:
         dataset: what a source gave.
-        size: side of the pictures in pixels.
+        size: side of the pictures in pixels, or (height, width).
         resize: `stretch`, `crop` or `pad`.
         channels: of the pictures as they are wanted.
         cache_dir: where the memory map goes when the pictures exceed `memory_limit` bytes.
@@ -132,7 +139,7 @@ def materialise(
         OutputError: when `cache_dir` has no room for the memory map.
     """
     count = len(dataset.examples)
-    images = _allocate((count, size, size, channels), cache_dir, memory_limit)
+    images = _allocate((count, *decode.sides(size), channels), cache_dir, memory_limit)
     decoder = Decoder(size, resize, channels)
     results = []
     with filtered_stderr(DECODE_NOISE), ThreadPoolExecutor(THREADS) as pool:
@@ -140,7 +147,9 @@ def materialise(
             results.append(one)
             if progress and (index % 16 == 15 or index == count - 1):
                 progress(index + 1, count)
-    skipped = tuple(one.bad for one in results if one.bad)
+    listed = [note for note in dataset.notes if note.action == "skipped"]  # rows of a table that could not be used
+    skipped = (*listed, *(one.bad for one in results if one.bad))
+    count += len(listed)
     if strict and skipped:
         told = "; ".join(f"{one.path!r}: {one.reason}" for one in skipped[:3]) + (
             f"; and {len(skipped) - 3} more" if len(skipped) > 3 else ""
@@ -157,6 +166,9 @@ def _store(dataset: Dataset, images: np.ndarray, kept: Sequence[int], results: S
     images = images[: len(kept)]
     examples = tuple(dataset.examples[index] for index in kept)
     ids = {label: index for index, label in enumerate(dataset.labels)}
+    totals: Counter[str | None] = Counter(example.label for example in dataset.examples)
+    lost = totals - Counter(example.label for example in examples)
+    notes = [note for note in dataset.notes if note.action != "skipped"]
     store = Store(
         inputs=images,
         y=np.array([ids[example.label] for example in examples], "int32"),
@@ -165,7 +177,7 @@ def _store(dataset: Dataset, images: np.ndarray, kept: Sequence[int], results: S
         dhash=np.array([results[index].dhash for index in kept], "uint64"),
         labels=dataset.labels,
         skipped=skipped,
-        notes=(*dataset.notes, *(one.note for one in results if one.note)),
+        notes=(*notes, *(note for one in results for note in one.notes), *losses(dataset.name, "files", totals, lost)),
     )
     _check_classes(dataset, store)
     return store
@@ -200,7 +212,7 @@ def _allocate(shape: tuple[int, ...], cache_dir: Path | None, memory_limit: int)
 class Decoder:
     """Decodes examples into rows of an array, in several threads at once, on the CPU: its operations are too small for a GPU."""
 
-    def __init__(self, size: int, resize: str, channels: int = 3):
+    def __init__(self, size: decode.Size, resize: str, channels: int = 3):
         self._channels = channels
         scalar = tf.TensorSpec((), tf.string)
         picture = tf.TensorSpec((None, None, channels), tf.uint8)
@@ -208,19 +220,32 @@ class Decoder:
         self._from_bytes = _on_cpu(lambda data: decode.decode_and_resize(data, size, resize, channels), scalar)
         self._from_array = _on_cpu(lambda image: decode.resize_image(image, size, resize), picture)
 
-    def read(self, example: Example, into: np.ndarray) -> Reading:
+    def read(self, example: Example, into: np.ndarray, content: bytes | None = None) -> Reading:
         """Decodes one example; a file that cannot be read gives an issue, never an exception.
 
         Args:
             example: a file or an array.
             into: uint8 (size, size, channels), filled with the picture.
+            content: of the file, where that is here already.
         """
         if example.array is not None:
             return self._read_array(example.array, into)
+        if content is not None:
+            return self._read_bytes(example, content, into)
+        if example.content is not None:
+            return self._read_bytes(example, example.content, into)
+        path = example.path or Path(example.id)
         try:
-            content = (example.path or Path(example.id)).read_bytes()
-        except OSError as error:
-            return Reading(bad=Issue(kind="unreadable", path=example.id, reason=error.strerror or str(error), action="skipped"))
+            status = path.stat()
+            if not stat.S_ISREG(status.st_mode):  # a pipe or a device: reading it could wait for ever
+                return Reading(bad=Issue(kind="unreadable", path=example.id, reason="no regular file", action="skipped"))
+            if status.st_size > LARGEST_FILE:
+                reason = f"{status.st_size:,} bytes; expected at most {LARGEST_FILE:,}"
+                return Reading(bad=Issue(kind="unreadable", path=example.id, reason=reason, action="skipped"))
+            content = path.read_bytes()
+        except (OSError, ValueError) as error:  # ValueError: a name with a zero character
+            reason = getattr(error, "strerror", None) or str(error)
+            return Reading(bad=Issue(kind="unreadable", path=example.id, reason=reason, action="skipped"))
         return self._read_bytes(example, content, into)
 
     def _read_array(self, array: np.ndarray, into: np.ndarray) -> Reading:
@@ -239,8 +264,8 @@ class Decoder:
         except tf.errors.OpError as error:
             reason = f"the {(decode.sniff(content) or '').upper()} picture cannot be decoded: {_short(error)}"
             return Reading(bad=Issue(kind="truncated", path=example.id, reason=reason, action="skipped"))
-        note = _extension_note(example, example.path, content) if example.path else None
-        return Reading(sha256=hashlib.sha256(content).hexdigest(), dhash=difference_hash(into), note=note)
+        notes = (_extension_note(example, example.path, content) if example.path else None, _transparency_note(example, content))
+        return Reading(sha256=hashlib.sha256(content).hexdigest(), dhash=difference_hash(into), notes=tuple(filter(None, notes)))
 
 
 def _on_cpu(function: Callable[[tf.Tensor], tf.Tensor], signature: tf.TensorSpec) -> tf.types.experimental.ConcreteFunction:
@@ -266,7 +291,7 @@ def _short(error: tf.errors.OpError) -> str:
         line.strip() for line in str(error.message).splitlines() if line.strip() and not line.startswith(("Detected at", "Graph execution"))
     ]
     text = next((line for line in lines if "[[" not in line), "the picture is damaged")
-    return text.split(" [Op")[0][:160]
+    return re.sub(r"\{\{function_node [^}]*\}\} ?", "", text).split(" [Op")[0][:160]
 
 
 ENDINGS = {
@@ -288,6 +313,13 @@ def _extension_note(example: Example, path: Path, content: bytes) -> Issue | Non
     if path.suffix.lower() in ENDINGS.get(kind, {path.suffix.lower()}):
         return None
     return Issue(kind="wrong-extension", path=example.id, reason=f"the content is {kind.upper()}", action="kept")
+
+
+def _transparency_note(example: Example, content: bytes) -> Issue | None:
+    """Says of a GIF what its decoder does: unlike PNG and WebP, it cannot be asked which pixels are transparent."""
+    if not decode.has_gif_transparency(content):
+        return None
+    return Issue(kind="transparency-dropped", path=example.id, reason="transparent parts of a GIF become black", action="kept")
 
 
 def difference_hash(image: np.ndarray) -> int:

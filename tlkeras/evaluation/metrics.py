@@ -12,13 +12,14 @@ from sklearn import metrics as sk
 
 @dataclass(frozen=True, kw_only=True)
 class ClassScore:
-    """One row of the classification report."""
+    """One row of the classification report: `n` examples of the class, `predicted` times that it was the answer."""
 
     label: str
     precision: float
     recall: float
     f1: float
     n: int
+    predicted: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +33,29 @@ class Score:
     per_class: tuple[ClassScore, ...]
     confusion: np.ndarray
 
+    @property
+    def majority(self) -> dict[str, Any] | None:
+        """The most frequent class of these examples, and the accuracy of always answering it; None without examples."""
+        if not self.n:
+            return None
+        most = max(self.per_class, key=lambda row: row.n)
+        return {"label": most.label, "accuracy": most.n / self.n}
+
+    @property
+    def never_predicted(self) -> list[str]:
+        """The classes that occur among these examples, and are the answer for none."""
+        return [row.label for row in self.per_class if row.n and not row.predicted]
+
     def to_dict(self) -> dict[str, Any]:
-        return {"n": self.n, "accuracy": self.accuracy, "loss": self.loss, "macro_f1": self.macro_f1}
+        """Returns what `metrics.json` holds of a split."""
+        return {
+            "n": self.n,
+            "accuracy": self.accuracy,
+            "loss": self.loss,
+            "macro_f1": self.macro_f1,
+            "majority": self.majority,
+            "never_predicted": self.never_predicted,
+        }
 
 
 def score(y: np.ndarray, scores: np.ndarray, labels: Sequence[str]) -> Score:
@@ -56,7 +78,9 @@ def score(y: np.ndarray, scores: np.ndarray, labels: Sequence[str]) -> Score:
     present = sorted(set(y.tolist()) | set(predicted.tolist()))
     precision, recall, f1, support = sk.precision_recall_fscore_support(y, predicted, labels=present, zero_division=0.0)
     rows = tuple(
-        ClassScore(label=labels[index], precision=float(p), recall=float(r), f1=float(f), n=int(n))
+        ClassScore(
+            label=labels[index], precision=float(p), recall=float(r), f1=float(f), n=int(n), predicted=int((predicted == index).sum())
+        )
         for index, p, r, f, n in zip(present, precision, recall, f1, support, strict=True)
     )
     return Score(

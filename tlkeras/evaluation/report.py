@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tlkeras.evaluation.metrics import Score
+from tlkeras.reporting import headline
 
 STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1c2430;background:#fff}
@@ -31,10 +33,10 @@ def write(
     audit: Mapping[str, Any],
     history: Sequence[Mapping[str, Any]],
 ) -> None:
-    """Writes the report of a run.
+    """Writes the report of a run, titled with the name of its folder; no local path is in it.
 
     Args:
-        path: where; the page is self-contained.
+        path: where, in the folder of the run; the page is self-contained.
         summary: what `metrics.json` holds.
         config: the effective config, flat.
         figures: split name -> score.
@@ -52,12 +54,29 @@ def write(
         _section("Classes", _class_table(figures[held_out])),
         _section("Confusions", _confusions(figures[held_out], labels)),
         _section("Training", _curves(history) + _stage_table(summary)),
-        _section("Data", _audit(audit)),
-        _section("Config", _table(("key", "value"), [(name, str(value)) for name, value in config.items()])),
+        _without_folders(_section("Data", _audit(audit)), path, config),
+        _without_folders(
+            _section("Config", _table(("key", "value"), [(name, str(value)) for name, value in config.items()])), path, config
+        ),
     ]
-    title = f"tlkeras: {config['backbone']} on {config['data'] or 'digits'}"
+    title = path.resolve().parent.name
     page = f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{_e(title)}</title><style>{STYLE}</style></head><body>'
     path.write_text(f"{page}<h1>{_e(title)}</h1>{''.join(parts)}</body></html>\n", encoding="utf-8")
+
+
+# The folders of a path that is absolute, on POSIX or Windows, where a value or a word begins with it; its last part stays.
+FOLDERS = re.compile(r"(?<![^\s>(;=])(?:/|[A-Za-z]:[\\/])(?:[^\s/\\<>&]+[/\\])*(?=[^\s/\\<>&])")
+
+
+def _without_folders(part: str, path: Path, config: Mapping[str, Any]) -> str:
+    """Leaves the last part of every local path: a report is sent to others."""
+    here = path.resolve().parent
+    local = [Path(str(config[key])).expanduser() for key in ("data", "data_dir", "out", "weights") if config.get(key)]
+    known = {str(form.parent) for one in [here, *local] for form in (one, one.absolute(), one.resolve()) if form.is_absolute()}
+    for folder in sorted({*known, str(Path.home()), str(Path.cwd())}, key=len, reverse=True):
+        if len(folder) > 1:
+            part = part.replace(_e(folder) + "/", "").replace(_e(folder) + "\\", "")
+    return FOLDERS.sub("", part)
 
 
 def _e(text: object) -> str:
@@ -86,6 +105,7 @@ def _headline(score: Score, split: str, config: Mapping[str, Any]) -> str:
     return (
         f"<p><span class=big>{score.accuracy:.1%}</span> of {score.n:,} {split} examples are labelled rightly "
         f"<span class=muted>(± {error:.1%} at 95 %, recipe {_e(config['recipe'])}, seed {_e(config['seed'])})</span></p>"
+        f"<p>{_e(headline(split, score.to_dict()))}</p>"
     )
 
 

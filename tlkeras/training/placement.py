@@ -286,7 +286,7 @@ def open_multiworker(number: int | None) -> Placement:
     if told is None:
         raise ConfigError(
             "placement is 'multiworker' and no cluster is told: TF_CONFIG is not set and this is no SLURM step of several tasks; "
-            "`tlkeras launch --workers 2 -- finetune …` starts two workers here"
+            "`tlkeras launch --workers 2 finetune …` starts two workers here"
         )
     if len(told.addresses) == 1:
         return dataclasses.replace(open_gpu(None) if tf.config.list_physical_devices("GPU") else open_cpu(None), name="multiworker:1")

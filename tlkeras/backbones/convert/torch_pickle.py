@@ -14,9 +14,8 @@ import re
 import struct
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import ml_dtypes
 import numpy as np
@@ -50,8 +49,8 @@ WRAPPERS = re.compile(r"^(module\.|_orig_mod\.)+")  # DataParallel and torch.com
 LARGEST_PICKLE = 1 << 26  # bytes; a pickle holds names and shapes, not numbers
 
 
-@dataclass(frozen=True)
-class _Storage:
+# Named tuples, and not classes with a `__dict__` or a `__setstate__`: the BUILD instruction of a pickle cannot change them.
+class _Storage(NamedTuple):
     """Where a tensor's numbers will be: known before they are read."""
 
     dtype: np.dtype
@@ -59,29 +58,37 @@ class _Storage:
     size: int
 
 
-@dataclass(frozen=True)
-class _Tensor:
+class _Tensor(NamedTuple):
     storage: _Storage
     offset: int
     shape: tuple[int, ...]
     strides: tuple[int, ...]
 
 
-def _rebuild_tensor_v2(storage: _Storage, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *_: Any) -> _Tensor:
-    return _Tensor(storage, offset, tuple(shape), tuple(strides))
+class _RebuildTensor:
+    __slots__ = ()
+
+    def __call__(self, storage: _Storage, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *_: Any) -> _Tensor:
+        if not isinstance(storage, _Storage):
+            raise WeightsMismatch("the checkpoint makes a tensor of something that is no storage; expected a PyTorch state dict")
+        return _Tensor(storage, offset, tuple(shape), tuple(strides))
 
 
-def _rebuild_parameter(tensor: _Tensor, *_: Any) -> _Tensor:
-    return tensor
+class _RebuildParameter:
+    __slots__ = ()
+
+    def __call__(self, tensor: _Tensor, *_: Any) -> _Tensor:
+        return tensor
 
 
-# Everything that a checkpoint may ask for; none of it does anything but hold what it is given.
+# Everything that a checkpoint may ask for; none of it does anything but hold what it is given, and nothing of it can be changed:
+# BUILD sets the state of whatever stands on the stack, and the data types of NumPy, shared by the whole process, would take one.
 ADMITTED: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): collections.OrderedDict,
-    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor_v2,
-    ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
+    ("torch._utils", "_rebuild_tensor_v2"): _RebuildTensor(),
+    ("torch._utils", "_rebuild_parameter"): _RebuildParameter(),
     ("torch", "Size"): tuple,
-    **{("torch", name): dtype for name, dtype in STORAGES.items()},
+    **{("torch", name): name for name in STORAGES},
 }
 
 
@@ -98,9 +105,9 @@ class _Unpickler(pickle.Unpickler):
 
     def persistent_load(self, pid: Any) -> _Storage:
         # (kind, type, key, device, size), and a sixth for views in the legacy format.
-        if not (isinstance(pid, tuple) and len(pid) in (5, 6) and pid[0] == "storage" and isinstance(pid[1], np.dtype)):
+        if not (isinstance(pid, tuple) and len(pid) in (5, 6) and pid[0] == "storage" and isinstance(pid[1], str) and pid[1] in STORAGES):
             raise WeightsMismatch("the checkpoint refers to something that is no tensor storage; expected a PyTorch state dict")
-        return _Storage(dtype=pid[1], key=str(pid[2]), size=int(pid[4]))
+        return _Storage(dtype=STORAGES[pid[1]], key=str(pid[2]), size=int(pid[4]))
 
 
 def read(path: str | Path) -> dict[str, np.ndarray]:
@@ -212,9 +219,10 @@ def _tensors(content: Any) -> dict[str, _Tensor]:
     """Returns the tensors of a state dict, or of the one inside a training checkpoint, without the names of wrappers."""
     if not isinstance(content, Mapping):
         raise WeightsMismatch(f"the checkpoint holds a {type(content).__name__}; expected a PyTorch state dict, name -> tensor")
+    content = dict(content)  # without attributes that a pickle has set on an ordered dictionary
     for key in NESTED:
-        if isinstance(content.get(key), Mapping) and any(isinstance(one, _Tensor) for one in content[key].values()):
-            content = content[key]
+        if isinstance(content.get(key), Mapping) and any(isinstance(one, _Tensor) for one in dict(content[key]).values()):
+            content = dict(content[key])
             break
     named = {WRAPPERS.sub("", name): one for name, one in content.items() if isinstance(name, str) and isinstance(one, _Tensor)}
     if not named:

@@ -2,56 +2,251 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from tlkeras.config import DataConfig
+from tlkeras.data.sources.tabular import Table
+from tlkeras.data.targets import ADVICE, NUMBER, is_missing
 from tlkeras.errors import DataError, near
 
 TEXTS = ("text", "sentence", "review", "content", "message", "body", "comment", "document")
-LABELS = ("label", "class", "category", "target", "sentiment", "stars")
+LABELS = ("label", "class", "category", "target", "sentiment", "stars", "labels")
+PATHS = (
+    "path", "filepath", "file_path", "file", "filename", "file_name", "image", "img",
+    "image_path", "img_path", "image_file", "image_name", "image_id",
+)  # fmt: skip
 PATH, SPLIT = "path", "split"
+IDS = ("id", "sequence", "series")
+ORDER = ("time", "step", "t", "timestamp")
+PIXEL = re.compile(r"(?:pixel|px|pix)_?(\d+)|(\d+)x(\d+)")
+FEWEST_PIXELS = 16
+FEW = 3  # ids that are looked for among the images beside a table
+IMAGE_ENDING = re.compile(r".*\.(jpe?g|jpe|jfif|png|webp|bmp|dib|tiff?|gif|heic|heif|avif|ppm|pgm|jp2|tga|ico)", re.IGNORECASE | re.DOTALL)
+BINARY = ("0", "1", "0.0", "1.0", "True", "False")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Roles:
+    """What the columns of a table hold.
+
+    Args:
+        kind: `text`, `path`, `image` (encoded images in the cells), `pixels` or `sequence`.
+        content: columns of the content: one, or all pixels or features.
+        label: column of the labels.
+        split: column that says what is held out, or None.
+        id: column that tells sequences apart, or None.
+        order: column that orders the steps of a sequence, or None.
+    """
+
+    kind: str
+    content: tuple[str, ...]
+    label: str
+    split: str | None = None
+    id: str | None = None
+    order: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Columns:
-    """Names of columns; None: found by the names that are usual.
+    """How a table is read, and which of its columns is what; None: detected, or found by the usual names, in any case.
 
     Args:
-        text: of the texts; None and no usual name means that the table lists files, in `path`.
+        text: of the texts: a name, or a number from 1.
+        path: of the image files.
         label: of the classes.
+        encoding: of the file, for example `cp1252`.
+        header: whether the first line names the columns.
     """
 
     text: str | None = None
+    path: str | None = None
     label: str | None = None
+    encoding: str | None = None
+    header: bool | None = None
 
-    def found(self, spec: str, names: Sequence[str]) -> tuple[str, str, bool]:
-        """Returns (content column, label column, whether the content is text).
+    @classmethod
+    def from_config(cls, data: DataConfig) -> Columns:
+        """Returns what a config says about tables."""
+        return cls(text=data.text_column, path=data.path_column, label=data.label_column, encoding=data.encoding, header=data.header)
+
+    def roles(self, spec: str, table: Table, is_image: Callable[[str], bool]) -> Roles:
+        """Returns what each column of a table holds.
+
+        Args:
+            spec: the table, for errors.
+            table: its rows.
+            is_image: whether an image beside the table has a name.
 
         Raises:
-            DataError: when a column is missing.
+            DataError: when a column is missing, stands twice, or the table has no single label for each example.
         """
-        label = self.label_in(spec, names)
-        if self.text is None and PATH in names:
-            return PATH, label, False
-        return self._one(spec, names, self.text, TEXTS, "--text-column"), label, True
+        names = table.names
+        if self.text is not None and self.path is not None:
+            raise DataError(f"both --text-column {self.text} and --path-column {self.path} are set; keep one of them")
+        split = _usual(names, (SPLIT,))
+        kind, content = self._content(spec, table)
+        used = {*content, *filter(None, (split,))}
+        label = self._label(spec, table, used)
+        rest = [name for name in names if name not in (label, split)]
+        if kind is None:
+            order = _usual(rest, ORDER)
+            key = _usual(rest, IDS)
+            features = tuple(name for name in rest if name not in (key, order))
+            pixels = _pixels(rest) or (not table.has_header and _unnamed_pixels(table, rest))
+            if pixels:
+                kind, content = "pixels", pixels
+            elif key is not None and _are_steps(table, key, features, is_image):
+                return Roles(kind="sequence", content=features, label=label, split=split, id=key, order=order)
+            elif key is not None:
+                kind, content = "path", (key,)
+            else:
+                raise self._missing(spec, table, "images or texts", "--path-column or --text-column")
+        roles = Roles(kind=kind, content=content, label=label, split=split)
+        for name in (*(content if len(content) == 1 else ()), label, *filter(None, (split,))):
+            if names.count(name) > 1:
+                raise DataError(f"{spec!r} has {names.count(name)} columns {name!r}; rename one, or choose another column")
+        return roles
+
+    def text_in(self, spec: str, names: Sequence[str]) -> str:
+        """Returns the column of texts."""
+        asked = _asked(spec, names, self.text)
+        text = asked or _usual(names, TEXTS)
+        if text is None:
+            raise DataError(f"{spec!r} has the columns {', '.join(names)}; expected text: name it with --text-column")
+        return text
 
     def label_in(self, spec: str, names: Sequence[str]) -> str:
-        """Returns the label column."""
-        return self._one(spec, names, self.label, LABELS, "--label-column")
+        """Returns the column of labels."""
+        label = _asked(spec, names, self.label) or _usual(names, LABELS)
+        if label is None:
+            raise DataError(f"{spec!r} has the columns {', '.join(names)}; expected label: name it with --label-column")
+        return label
 
-    @staticmethod
-    def has_content(names: Sequence[str]) -> bool:
-        """Whether a column has one of the usual names of texts or files."""
-        return any(name.lower().strip() in (*TEXTS, PATH) for name in names)
+    def numbered(self, names: Sequence[str]) -> bool:
+        """Whether columns are asked for by number, and not by a name that happens to be one."""
+        return any(asked is not None and asked.isdecimal() and asked not in names for asked in (self.text, self.path, self.label))
 
-    def _one(self, spec: str, names: Sequence[str], asked: str | None, usual: Sequence[str], flag: str) -> str:
-        if asked is not None:
-            if asked not in names:
-                raise DataError(f"{spec!r} has no column {asked!r}; {near(asked, names)}")
-            return asked
-        lower = {name.lower().strip(): name for name in reversed(names)}
-        for one in usual:
-            if one in lower:
-                return lower[one]
-        what = "path or text" if flag == "--text-column" else "label"
-        raise DataError(f"{spec!r} has the columns {', '.join(map(str, names))}; expected {what}: name it with {flag}")
+    def _content(self, spec: str, table: Table) -> tuple[str | None, tuple[str, ...]]:
+        """Returns kind and column of the content, (None, ()) where no name says it."""
+        text, path = _asked(spec, table.names, self.text), _asked(spec, table.names, self.path)
+        if text is not None:
+            return "text", (text,)
+        if path is not None:
+            return ("image" if _holds_images(table, path) else "path"), (path,)
+        usual, text = _usual(table.names, PATHS), _usual(table.names, TEXTS)
+        encoded = next((name for name in filter(None, (usual, *table.binary)) if _holds_images(table, name)), None)
+        if encoded is not None:
+            return "image", (encoded,)
+        # A table of texts may name the file that each text is from.
+        if usual is not None and (text is None or usual.lower().strip() == PATH or _holds_paths(table, usual)):
+            return "path", (usual,)
+        return ("text", (text,)) if text is not None else (None, ())
+
+    def _label(self, spec: str, table: Table, used: set[str]) -> str:
+        label = _asked(spec, table.names, self.label) or _usual(table.names, LABELS)
+        if label is not None:
+            return label
+        binary = [name for name in table.names if name not in used and not PIXEL.fullmatch(_plain(name)) and _is_binary(table, name)]
+        if len(binary) > 1:
+            raise DataError(
+                f"{spec!r} has no label column, and {len(binary)} columns of 0 and 1 ({', '.join(binary[:6])}{', …' if len(binary) > 6 else ''}); "
+                f"expected one column with the name of the class, one label for each example ({ADVICE}): write it, or choose one with --label-column"
+            )
+        raise self._missing(spec, table, "label", "--label-column")
+
+    def _missing(self, spec: str, table: Table, what: str, flag: str) -> DataError:
+        names = [name for name in table.names if name]  # Excel leaves empty ones at the end
+        shown = ", ".join(names[:SHOWN]) + (f", … ({len(names)} in all)" if len(names) > SHOWN else "")
+        if not table.has_header:
+            return DataError(f"{spec!r} has no header and {len(table.names)} columns; expected {what}: {suggestion(table)}")
+        what = "path or text" if flag.startswith("--path") else what
+        return DataError(f"{spec!r} has the columns {shown}; expected {what}: name it with {flag}")
+
+
+SHOWN = 12  # columns that an error names
+
+
+def recognises(names: Sequence[str]) -> bool:
+    """Whether a name is one of the usual ones, so that the line is a header."""
+    return any(_usual([name], (*TEXTS, *LABELS, *PATHS, SPLIT, *IDS, *ORDER)) or PIXEL.fullmatch(_plain(name)) for name in names)
+
+
+def suggestion(table: Table) -> str:
+    """Returns which columns to give by number, for a table without names: the fewest values are the labels, the longest the texts."""
+    values = {name: [str(value) for value in table.sample(name)] for name in table.names}
+    label = min(table.names, key=lambda name: (len(set(values[name])) < 2, len(set(values[name]))))
+    others = [name for name in table.names if name != label]
+    content = max(others, key=lambda name: sum(map(len, values[name])), default=label)
+    number = {name: index for index, name in enumerate(table.names, 1)}
+    if _unnamed_pixels(table, others):
+        return f"give the columns by number, for example --no-header --label-column {number[label]}, or write a header"
+    flag = "--path-column" if all(IMAGE_ENDING.fullmatch(value) for value in values[content]) else "--text-column"
+    return f"give the columns by number, for example --no-header {flag} {number[content]} --label-column {number[label]}, or write a header"
+
+
+def pixel_order(names: Sequence[str]) -> list[tuple[int, ...]]:
+    """Returns the place that the name of each column of pixels says: (number,) or (row, column)."""
+    matches = [PIXEL.fullmatch(_plain(name)) for name in names]
+    return [tuple(int(part) for part in match.groups() if part) if match else (index,) for index, match in enumerate(matches)]
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s-]+", "_", str(name).strip().lower())
+
+
+def _usual(names: Sequence[str], usual: Sequence[str]) -> str | None:
+    plain = {_plain(name): name for name in reversed(names)}
+    return next((plain[name] for name in usual if name in plain), None)
+
+
+def _asked(spec: str, names: Sequence[str], asked: str | None) -> str | None:
+    if asked is None or asked in names:
+        return asked
+    if asked.isdecimal() and 1 <= int(asked) <= len(names):
+        return names[int(asked) - 1]
+    plain = _usual(names, (_plain(asked),))
+    if plain is None:
+        raise DataError(f"{spec!r} has no column {asked!r}; {near(asked, names)}")
+    return plain
+
+
+def _pixels(names: Sequence[str]) -> tuple[str, ...]:
+    pixels = tuple(name for name in names if PIXEL.fullmatch(_plain(name)))
+    return pixels if len(pixels) >= FEWEST_PIXELS else ()
+
+
+def _unnamed_pixels(table: Table, names: Sequence[str]) -> tuple[str, ...]:
+    """All columns besides the label, where they are as many as a square image has pixels, and numbers from 0 to 255."""
+    if len(names) < FEWEST_PIXELS or round(len(names) ** 0.5) ** 2 != len(names):
+        return ()
+    values = [str(value) for name in names for value in table.sample(name, 3)]
+    return tuple(names) if all(value.isdecimal() and int(value) <= 255 for value in values) else ()
+
+
+def _are_steps(table: Table, key: str, features: Sequence[str], is_image: Callable[[str], bool]) -> bool:
+    """Whether rows are steps of sequences: of numbers in all columns, and not facts about images that ids name."""
+    if not features or not all(any(NUMBER.fullmatch(str(value).strip()) for value in table.sample(name)) for name in features):
+        return False
+    ids = [str(value) for value in table.sample(key)]
+    return len(set(ids)) < len(ids) or not any(is_image(name) for name in ids[:FEW])
+
+
+def _holds_images(table: Table, name: str) -> bool:
+    return any(is_encoded(value) for value in table.sample(name))
+
+
+def is_encoded(value: Any) -> bool:
+    """Whether a cell holds an image as bytes, alone or as Hugging Face stores it."""
+    return isinstance(value, bytes) or isinstance(value, dict) and {"bytes", "path"} >= set(value) and bool(value)
+
+
+def _holds_paths(table: Table, name: str) -> bool:
+    return any(IMAGE_ENDING.fullmatch(str(value)) for value in table.sample(name))
+
+
+def _is_binary(table: Table, name: str) -> bool:
+    values = [str(value).strip() for value in table.sample(name, 1000) if not is_missing(value)]
+    return bool(values) and all(value in BINARY for value in values)

@@ -1,127 +1,235 @@
-"""A folder of class folders, of pictures or of `.txt` files, also with `train/`, `val/` and `test/` inside."""
+"""A folder of class folders, of images or of `.txt` files, also with splits (`train/`, `val/`, `test/` and their other names) inside."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence, Set
 from pathlib import Path
 
-from tlkeras.data.examples import Dataset, Example, Issue, make_dataset
+from tlkeras.data.examples import Dataset, Example, Issue, losses, make_dataset
 from tlkeras.data.sources.columns import Columns
+from tlkeras.data.sources.encoding import Encoding, decode_text, detect_encoding, undecodable_line
+from tlkeras.data.split_names import TRAIN, split_of
 from tlkeras.errors import DataError
 
-SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test", "testing": "test"}
 # What operating systems and tools leave in folders.
 JUNK = {"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "__pycache__"}
-PICTURES = {
+PICTURES = frozenset({
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif",
     ".heic", ".heif", ".avif", ".ppm", ".pgm", ".jp2", ".tga", ".ico", "",
-}  # fmt: skip
+})  # fmt: skip
+TEXT_ENDING = ".txt"
+LABEL_MAP = "labels.txt"  # what tlkeras and other tools write; never an example
+RUN_FILES = ("config.yaml", LABEL_MAP)  # both in one folder: an earlier run
+LARGEST_TEXT = 64 * 1024**2  # bytes of one text file; every text is kept in memory
 
 
 def open_folder(spec: str, *, labels: Sequence[str] | None = None, data_dir: str | None = None, columns: Columns | None = None) -> Dataset:
-    """Lists a folder; each class is a folder, pictures (or `.txt` files, where there are no pictures) may lie deeper inside it.
+    """Lists a folder. Each class is a folder; images (or `.txt` files, where there are no images) may lie deeper inside it.
 
     Raises:
-        DataError: when the folder is empty, holds pictures but no class folders, or has one class only.
+        DataError: when the folder is empty, holds images but no class folders, or has one class only.
     """
     root = Path(spec).expanduser()
     notes: list[Issue] = []
-    entries = _visible(root, root, notes)
+    entries = _unpacked(root, root, labels, notes)
     if not entries:
-        raise DataError(f"folder {spec!r} is empty; expected a folder for each class with pictures in it")
+        raise DataError(f"folder {spec!r} is empty; expected a folder for each class with images in it")
     folders = [entry for entry in entries if entry.is_dir()]
     if not folders:
         raise DataError(
-            f"folder {spec!r} holds files but no class folders; put each picture into a folder named after its class, or use a CSV with path,label"
+            f"folder {spec!r} holds files but no class folders; put each image into a folder named after its class, or use a CSV with path,label"
         )
-    splits = _splits(folders)
-    if splits:
-        examples = [one for folder, split in splits.items() for one in _split(folder, root, split, notes)]
-    else:
-        examples = _classes(folders, root, None, notes)
+    splits = _splits(spec, root, folders, notes)
     for entry in entries:
-        if entry not in (splits or folders):
+        if entry not in (splits or folders) and (not splits or split_of(entry.name) is None or not entry.is_dir()):
             reason = "lies beside train, val and test" if splits else "lies outside the class folders"
             notes.append(Issue(kind="stray-file", path=_id(entry, root), reason=reason, action="ignored"))
-    if not examples:
-        texts = list(_texts(splits or dict.fromkeys(folders), root, notes))
+    classes: list[tuple[Path, str | None]] = [(folder, None) for folder in folders]
+    if splits:
+        classes = [(folder, split) for inside, split in splits.items() for folder in _class_folders(inside, root, notes)]
+    members = [(folder, split, list(_files(folder, root, notes))) for folder, split in classes]
+    name = f"folder {spec!r}"
+    if not any(path.suffix.lower() in PICTURES for _, _, paths in members for path in paths):
+        texts = list(_texts(members, root, notes, columns or Columns()))
         if texts:
-            return make_dataset(f"folder {spec!r}", texts, notes=[one for one in notes if one.kind in TEXT_NOTES], labels=labels)
-    return make_dataset(f"folder {spec!r}", examples, notes=notes, labels=labels)
+            return make_dataset(name, texts, notes=notes, labels=labels)
+    return make_dataset(name, list(_images(members, root, notes)), notes=notes, labels=labels)
 
 
-TEXT_NOTES = ("empty-text", "bad-utf8", "stray-file", "hidden")
+# === Layout ===
 
 
-def _texts(splits: Mapping[Path, str | None], root: Path, notes: list[Issue]) -> Iterator[Example]:
-    """Yields the `.txt` files of class folders; with splits, the classes are inside of each."""
-    for folder, split in splits.items():
-        classes = [one for one in _visible(folder, root, []) if one.is_dir()] if split else [folder]
-        for one in classes:
-            for path in sorted(one.rglob("*.txt")):
-                read = _read_text(path, root)
-                if isinstance(read, Issue):
-                    notes.append(read)
-                else:
-                    yield Example(id=_id(path, root), label=one.name, text=read, split=split)
+def _unpacked(folder: Path, root: Path, labels: Sequence[str] | None, notes: list[Issue]) -> list[Path]:
+    """Returns the entries of the folder that holds the classes or splits: an archive often adds a folder around them.
+
+    A lone folder is entered when it holds folders itself and is no split and no known class: alone, it could not be a class either.
+    """
+    entries = _visible(folder, root, notes)
+    folders = [entry for entry in entries if entry.is_dir()]
+    if len(folders) != 1 or split_of(folders[0].name) or folders[0].name in (labels or ()):
+        return entries
+    inner = folders[0]
+    if not any(entry.is_dir() for entry in _visible(inner, root, [])) or _is_loop(inner):
+        return entries
+    for entry in entries:
+        if entry != inner:
+            notes.append(Issue(kind="stray-file", path=_id(entry, root), reason="lies outside the class folders", action="ignored"))
+    return _unpacked(inner, root, labels, notes)
 
 
-def _read_text(path: Path, root: Path) -> str | Issue:
-    content = path.read_bytes()
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        return Issue(kind="bad-utf8", path=f"{_id(path, root)}:{line}", reason="the line is not UTF-8", action="skipped")
-    return text if text.strip() else Issue(kind="empty-text", path=_id(path, root), reason="no text", action="skipped")
-
-
-def _splits(folders: Sequence[Path]) -> dict[Path, str]:
+def _splits(spec: str, root: Path, folders: Sequence[Path], notes: list[Issue]) -> dict[Path, str]:
     """Returns folder -> split where the folders are splits: `train` and another one, each with folders in it.
 
-    So `train` beside `plane` is a class of vehicles, and `docs` beside `train` and `val` is no class.
+    So `train` beside `plane` is a class of vehicles, and `docs` beside `train` and `val` is no class. A split without class folders
+    (a test set of loose images) has no labels: it is reported and left out.
     """
-    named = {folder: SPLITS[folder.name.lower()] for folder in folders if folder.name.lower() in SPLITS}
-    several = len(set(named.values())) > 1 or len(named) == len(folders)
-    nested = all(any(entry.is_dir() for entry in _visible(folder, folder, [])) for folder in named)
-    return named if "train" in named.values() and several and nested else {}
+    named = {folder: split for folder in folders if (split := split_of(folder.name))}
+    several = len(set(named.values())) > 1
+    if not several and len(named) < len(folders) or not named:
+        return {}
+    inside = {folder: _archive_inside(folder) for folder in named}
+    labelled = {inside[folder]: split for folder, split in named.items() if _holds_folders(inside[folder])}
+    unlabelled = [folder for folder in named if inside[folder] not in labelled]
+    if not labelled or (TRAIN in named.values() and TRAIN not in labelled.values()):
+        names = " and ".join(repr(folder.name) for folder in unlabelled)
+        raise DataError(
+            f"folder {spec!r} has the splits {names} without class folders; expected a folder for each class in each split, "
+            "or a CSV with path,label,split"
+        )
+    for folder in unlabelled:
+        reason = "a split without class folders, so its files have no labels"
+        notes.append(Issue(kind="unlabelled-split", path=_id(folder, root), reason=reason, action="ignored"))
+    return labelled
 
 
-def _split(folder: Path, root: Path, split: str, notes: list[Issue]) -> list[Example]:
+def _archive_inside(folder: Path) -> Path:
+    """Returns the folder of the same name (or the same split) inside a split, where an archive put the classes there."""
+    folders = [entry for entry in _visible(folder, folder, []) if entry.is_dir()]
+    if len(folders) == 1 and not _is_loop(folders[0]):
+        if folders[0].name.lower() == folder.name.lower() or split_of(folders[0].name) == split_of(folder.name):
+            return _archive_inside(folders[0])
+    return folder
+
+
+def _holds_folders(folder: Path) -> bool:
+    return any(entry.is_dir() for entry in _visible(folder, folder, []))
+
+
+def _class_folders(folder: Path, root: Path, notes: list[Issue]) -> list[Path]:
     entries = _visible(folder, root, notes)
     for entry in entries:
         if not entry.is_dir():
             notes.append(Issue(kind="stray-file", path=_id(entry, root), reason="lies outside the class folders", action="ignored"))
-    return _classes([entry for entry in entries if entry.is_dir()], root, split, notes)
+    return [entry for entry in entries if entry.is_dir()]
 
 
-def _classes(folders: Sequence[Path], root: Path, split: str | None, notes: list[Issue]) -> list[Example]:
-    found = []
-    for folder in folders:
-        members = list(_pictures(folder, root, notes))
-        found += [Example(id=_id(path, root), label=folder.name, path=path, split=split) for path in members]
-        if not members:
-            notes.append(
-                Issue(
-                    kind="empty-class", path=_id(folder, root), reason="the folder holds no pictures, so it is no class", action="ignored"
-                )
-            )
-    return found
+# === Files ===
+
+Members = Sequence[tuple[Path, str | None, list[Path]]]  # class folder, split, its files
 
 
-def _pictures(folder: Path, root: Path, notes: list[Issue]) -> Iterator[Path]:
-    for entry in _visible(folder, root, notes):
-        if entry.is_dir() and entry.resolve() in (folder.resolve(), *folder.resolve().parents):
+def listed_files(folder: Path, endings: Set[str] = PICTURES) -> tuple[list[Path], list[Issue]]:
+    """Returns the files of a folder and of the folders inside, in a fixed order, and what was left out (hidden files are not told).
+
+    Args:
+        folder: where.
+        endings: of the files that are meant, in lower case.
+    """
+    paths: list[Path] = []
+    notes: list[Issue] = []
+    for path in _files(folder, folder, notes):
+        if path.suffix.lower() in endings:
+            paths.append(path)
+        else:
+            kind = "image format" if endings is PICTURES else f"{' or '.join(sorted(endings))} file"
+            reason = f"{path.suffix or 'no ending'} is no {kind}"
+            notes.append(Issue(kind="not-an-image", path=_id(path, folder), reason=reason, action="ignored"))
+    return paths, [note for note in notes if note.kind != "hidden"]
+
+
+def _images(members: Members, root: Path, notes: list[Issue]) -> Iterator[Example]:
+    for folder, split, paths in members:
+        images = [path for path in paths if path.suffix.lower() in PICTURES]
+        for path in paths:
+            if path.suffix.lower() not in PICTURES:
+                reason = f"{path.suffix} is no image format"
+                notes.append(Issue(kind="not-an-image", path=_id(path, root), reason=reason, action="ignored"))
+        for path in images:
+            yield Example(id=_id(path, root), label=folder.name, path=path, split=split)
+        if not images:
+            reason = "the folder holds no images, so it is no class"
+            notes.append(Issue(kind="empty-class", path=_id(folder, root), reason=reason, action="ignored"))
+
+
+def _texts(members: Members, root: Path, notes: list[Issue], columns: Columns) -> Iterator[Example]:
+    totals: Counter[str | None] = Counter()
+    lost: Counter[str | None] = Counter()
+    for folder, split, paths in members:
+        for path in paths:
+            if path.suffix.lower() != TEXT_ENDING or path.name.lower() == LABEL_MAP:
+                reason = "a list of labels" if path.name.lower() == LABEL_MAP else f"{path.suffix} is no text format"
+                notes.append(Issue(kind="not-a-text", path=_id(path, root), reason=reason, action="ignored"))
+                continue
+            text = _read_text(path, root, columns.encoding, notes)
+            totals[folder.name] += 1
+            if isinstance(text, Issue):
+                lost[folder.name] += 1
+                notes.append(text)
+            else:
+                yield Example(id=_id(path, root), label=folder.name, text=text, split=split)
+    notes += losses(root.name, "files", totals, lost)
+
+
+def _read_text(path: Path, root: Path, asked: str | None, notes: list[Issue]) -> str | Issue:
+    name = _id(path, root)
+    try:
+        with path.open("rb") as file:
+            content = file.read(LARGEST_TEXT + 1)
+    except OSError as error:
+        return Issue(kind="unreadable", path=name, reason=error.strerror or str(error), action="skipped")
+    if len(content) > LARGEST_TEXT:
+        return Issue(kind="too-large", path=name, reason=f"more than {LARGEST_TEXT // 1024**2} MiB of text", action="skipped")
+    encoding = _encoding(content, asked)
+    text = decode_text(content, encoding)
+    if line := undecodable_line(text):
+        return Issue(kind=encoding.bad_kind, path=f"{name}:{line}", reason=f"the line is not {encoding.title}", action="skipped")
+    if encoding.note:
+        notes.append(Issue(kind="encoding", path=name, reason=encoding.note, action="reported"))
+    return text if text.strip() else Issue(kind="empty-text", path=name, reason="no text", action="skipped")
+
+
+def _encoding(content: bytes, asked: str | None) -> Encoding:
+    """Bytes that fit no encoding are for the caller to report, one file at a time."""
+    try:
+        return detect_encoding(content, asked)
+    except DataError:
+        if asked is not None:
+            raise
+        return Encoding(name="utf-8")
+
+
+def _files(folder: Path, root: Path, notes: list[Issue]) -> Iterator[Path]:
+    """Yields the regular files below a folder, and links to nowhere; what could block or loop is reported and left out."""
+    entries = _visible(folder, root, notes)
+    if {entry.name for entry in entries} >= set(RUN_FILES):
+        notes.append(Issue(kind="earlier-run", path=_id(folder, root), reason="the folder of a run, not data", action="ignored"))
+        return
+    for entry in entries:
+        if entry.is_dir() and _is_loop(entry):
             notes.append(Issue(kind="stray-file", path=_id(entry, root), reason="a link to a folder that it lies in", action="ignored"))
         elif entry.is_dir():
-            yield from _pictures(entry, root, notes)
+            yield from _files(entry, root, notes)
         elif entry.exists() and not entry.is_file():  # a pipe or a device: opening it could wait for ever
-            notes.append(Issue(kind="not-an-image", path=_id(entry, root), reason="no regular file", action="ignored"))
-        elif entry.suffix.lower() in PICTURES:
-            yield entry
+            notes.append(Issue(kind="not-a-file", path=_id(entry, root), reason="no regular file", action="ignored"))
         else:
-            notes.append(Issue(kind="not-an-image", path=_id(entry, root), reason=f"{entry.suffix} is no picture format", action="ignored"))
+            yield entry
+
+
+def _is_loop(folder: Path) -> bool:
+    parent = folder.parent.resolve()
+    return folder.resolve() in (parent, *parent.parents)
 
 
 def _visible(folder: Path, root: Path, notes: list[Issue]) -> list[Path]:

@@ -18,11 +18,12 @@ import numpy as np
 
 from tlkeras.data.examples import Dataset, Example, make_dataset
 from tlkeras.data.sources.columns import Columns
+from tlkeras.data.split_names import TEST, parse_split, split_of
 from tlkeras.errors import DataError
 
 # Some copies have a dot before "idx", some say "t10k" and some "test".
 IMAGES = re.compile(r"(?P<part>[\w-]+?)[-_.]images[-_.]idx3[-_.]ubyte(\.gz)?")
-SPLITS = {"train": "train", "t10k": "test", "test": "test", "val": "val", "valid": "val", "validation": "val"}
+T10K = "t10k"  # what MNIST calls its 10,000 test images
 UBYTE = 8
 LARGEST = 1 << 32  # bytes of one file, unpacked: a few kilobytes of gzip can claim any size
 
@@ -49,7 +50,7 @@ def open_idx(spec: str, *, labels: Sequence[str] | None = None, data_dir: str | 
             parts.setdefault(match["part"], path)  # a file beside its own .gz is the same one
     examples: list[Example] = []
     for part, path in parts.items():
-        split = SPLITS.get(part.lower()) if len(parts) > 1 else None
+        split = _split(part, path.name) if len(parts) > 1 else None
         images, numbers = read_idx(path, 3), read_idx(_labels_of(path), 1)
         if len(images) != len(numbers):
             raise DataError(f"{path.name!r} has {len(images)} pictures and its labels are {len(numbers)}; expected as many")
@@ -63,6 +64,12 @@ def open_idx(spec: str, *, labels: Sequence[str] | None = None, data_dir: str | 
             for index, (image, number) in enumerate(zip(images, numbers, strict=True))
         ]
     return make_dataset(f"idx folder {spec!r}", examples, labels=labels)
+
+
+def _split(part: str, where: str) -> str | None:
+    """The last word before "images": `emnist-letters-train` is a training part."""
+    word = re.split("[-_]", part)[-1]
+    return TEST if word.lower() == T10K else parse_split(word if split_of(part) is None else part, where)
 
 
 def _names(root: Path) -> list[str]:

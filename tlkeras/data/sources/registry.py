@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tlkeras.data.examples import Dataset
@@ -23,15 +23,17 @@ class Source:
         takes: whether a `--data` value is of this kind.
         open: `"module:function"`, called with (value, labels, data_dir, columns), returns a `Dataset`.
         help: one line for people.
+        licence: of the examples, where every source of this kind has the same.
     """
 
     name: str
     takes: Callable[[str], bool]
     open: str
     help: str
+    licence: str | None = None
 
 
-TABLES = (".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".parquet")
+TABLES = (".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".parquet", ".txt", ".data", "")
 
 SOURCES: Registry[Source] = Registry(
     "source",
@@ -41,6 +43,7 @@ SOURCES: Registry[Source] = Registry(
             takes=lambda spec: spec == "digits",
             open="tlkeras.data.sources.digits:open_digits",
             help="1,797 handwritten digits",
+            licence="BSD-3-Clause (scikit-learn's copy of the UCI digits, CC BY 4.0)",
         ),
         Source(
             name="tfds", takes=lambda spec: spec.startswith("tfds:"), open="tlkeras.data.sources.tfds:open_tfds", help="tfds:NAME[:CONFIG]"
@@ -67,10 +70,29 @@ SOURCES: Registry[Source] = Registry(
             name="table",
             takes=lambda spec: Path(spec).is_file() and Path(spec).suffix.lower() in TABLES,
             open="tlkeras.data.sources.table:open_table",
-            help="a CSV, TSV, JSONL or Parquet file with path,label or text,label columns, or id,label and features (sequences)",
+            help="a CSV, TSV, JSONL or Parquet file with path,label or text,label columns, image,label (bytes, as Hugging Face stores them), "
+            "label and pixel1, pixel2, …, or id,label and features (sequences)",
         ),
     ],
 )
+
+DEFAULT = "digits"  # what is opened where no source is named
+PASSED = "dataset:"  # begins what a config records of examples that a Python call passed
+
+
+def recorded(dataset: Dataset) -> str:
+    """Returns what the config of a run records of its examples: their source, or `dataset:NAME` where a Python call passed them."""
+    return dataset.source or PASSED + dataset.name
+
+
+def is_passed(source: str) -> bool:
+    """Whether a recorded source stands for examples that a Python call passed."""
+    return source.startswith(PASSED)
+
+
+def kind_of(spec: str) -> Source | None:
+    """Returns the kind of a `--data` value, or None where there is no such source on this computer."""
+    return next((source for source in SOURCES if source.takes(spec)), None)
 
 
 def open_source(
@@ -79,18 +101,22 @@ def open_source(
     """Lists the examples of a source; no picture is read yet, except from sources that are arrays.
 
     Args:
-        spec: a `--data` value; None means the built-in digits.
+        spec: a `--data` value; None means `DEFAULT`, the built-in digits.
         labels: a label map from training to keep to.
         data_dir: where tensorflow-datasets keeps prepared data.
-        columns: which column of a table is what.
+        columns: how a table is read, and which of its columns is what.
 
     Raises:
         DataError: when there is no such source or it holds nothing to learn from.
     """
-    value = "digits" if spec is None else spec
-    for source in SOURCES:
-        if source.takes(value):
-            return load_function(source.open)(value, labels=labels, data_dir=data_dir, columns=columns)
+    value = DEFAULT if spec is None else spec
+    if not value.strip():
+        raise DataError(f"the source is {value!r}; expected {', '.join(source.help for source in SOURCES)}")
+    if is_passed(value):
+        raise DataError(f"{value!r} stands for arrays that a Python call passed, which are not stored; pass --data or dataset=")
+    kind = kind_of(value)
+    if kind is not None:
+        return replace(load_function(kind.open)(value, labels=labels, data_dir=data_dir, columns=columns), source=value)
     path = Path(value).expanduser()
     if path.is_file():
         raise DataError(f"{value!r} is a file, but no table; expected {', '.join(source.help for source in SOURCES)}")

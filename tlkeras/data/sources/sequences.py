@@ -3,19 +3,17 @@ as a long-form CSV with `id`, `label` and features."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from tlkeras.data.examples import Dataset, Example, from_arrays, make_dataset
-from tlkeras.data.sources.columns import Columns
+from tlkeras.data.examples import Dataset, Example, Issue, array_examples, array_labels, make_dataset
+from tlkeras.data.sources.columns import Columns, Roles
+from tlkeras.data.sources.tabular import Table
+from tlkeras.data.split_names import parse_split
+from tlkeras.data.targets import clean
 from tlkeras.errors import DataError
-
-IDS = ("id", "sequence", "series")
-ORDER = ("time", "step", "t", "timestamp")
 
 
 def open_npz(spec: str, *, labels: Sequence[str] | None = None, data_dir: str | None = None, columns: Columns | None = None) -> Dataset:
@@ -35,53 +33,63 @@ def open_npz(spec: str, *, labels: Sequence[str] | None = None, data_dir: str | 
             f"{spec!r} has the arrays {', '.join(arrays)}; expected x (n, time, features) or (n, height, width, channels), and y (n,)"
         )
     x, y, splits = arrays["x"], arrays["y"], arrays.get("split")
+    name = f"arrays {spec!r}"
+    if splits is not None and splits.shape != (len(x),):
+        raise DataError(f"split in {spec!r} has the shape {splits.shape} and x {x.shape}; expected one split for each example")
+    parts = [None] * len(x) if splits is None else [parse_split(part, f"{Path(spec).name}[{i}]") for i, part in enumerate(splits)]
     if x.ndim == 4:
-        found = from_arrays(x, [str(one) for one in y], name=Path(spec).name)
-        parts = (None if splits is None else str(splits[i]) for i in range(len(x)))
-        split = (replace(one, split=part) for one, part in zip(found.examples, parts, strict=True))
-        return make_dataset(f"arrays {spec!r}", split, labels=labels)
-    if x.ndim != 3 or y.shape != (len(x),) or x.dtype.kind not in "fiu":
+        examples, notes = array_examples(x, y, name=Path(spec).name, splits=parts)
+        return make_dataset(name, examples, notes=notes, labels=labels)
+    if x.ndim != 3 or len(y) != len(x) or x.dtype.kind not in "fiu":
         raise DataError(f"x in {spec!r} is {x.dtype} {x.shape} and y {y.shape}; expected numbers (n, time, features) and as many labels")
     if not np.isfinite(x).all():
         raise DataError(f"x in {spec!r} has values that are no numbers; fill them first")
-    examples = (
-        Example(id=f"{i}", label=str(y[i]), array=x[i].astype("float32"), split=None if splits is None else str(splits[i]))
-        for i in range(len(x))
-    )
-    return make_dataset(f"arrays {spec!r}", examples, labels=labels)
-
-
-def id_column(names: Sequence[str]) -> str | None:
-    """Returns the column that tells sequences apart, where a table has one."""
-    return next((name for name in names if name.lower() in IDS), None)
+    texts, notes = array_labels(y, Path(spec).name, None)
+    examples = [
+        Example(id=f"{i}", label=text, array=x[i].astype("float32"), split=parts[i]) for i, text in enumerate(texts) if text is not None
+    ]
+    return make_dataset(name, examples, notes=notes, labels=labels)
 
 
 def of_rows(
-    spec: str, names: Sequence[str], rows: Sequence[tuple[int, Mapping[str, Any]]], label: str, labels: Sequence[str] | None
+    spec: str,
+    table: Table,
+    roles: Roles,
+    labels_of_rows: Sequence[str | None],
+    splits: Sequence[str | None],
+    *,
+    labels: Sequence[str] | None,
+    notes: Sequence[Issue],
 ) -> Dataset:
     """Makes sequences of a long-form table: one row for each step, in their order, or in that of a column `time`.
+
+    Args:
+        spec: the table, for errors.
+        table: its rows.
+        roles: which of its columns is what.
+        labels_of_rows, splits: of each row; rows without a label are left out.
+        labels: a label map to keep to.
+        notes: what was noticed.
 
     Raises:
         DataError: for values that are no numbers, or a sequence with two labels.
     """
-    key = id_column(names) or ""
-    order = next((name for name in names if name.lower() in ORDER), None)
-    features = [name for name in names if name not in (key, label, order, "split")]
+    head = [roles.id or "", *([roles.order] if roles.order else [])]
     steps: dict[str, list[tuple[float, list[float]]]] = {}
-    told: dict[str, tuple[str, str | None]] = {}
-    for number, row in rows:
-        name, held = str(row[key]), (str(row[label]), row.get("split") or None)
-        if told.setdefault(name, held) != held:
-            raise DataError(
-                f"{Path(spec).name}:{number}: the sequence {name!r} has the label {held[0]!r} here and {told[name][0]!r} before"
-            )
+    known: dict[str, tuple[str, str | None]] = {}
+    for number, label, split, row in zip(table.lines, labels_of_rows, splits, table.rows([*head, *roles.content]), strict=True):
+        if label is None:
+            continue
+        name = clean(str(row[0]))
+        if known.setdefault(name, (label, split)) != (label, split):
+            raise DataError(f"{table.name}:{number}: the sequence {name!r} has the label {label!r} here and {known[name][0]!r} before")
         try:
-            place = float(row[order]) if order else float(number)
-            steps.setdefault(name, []).append((place, [float(row[one]) for one in features]))
+            position = float(row[1]) if roles.order else float(number)
+            steps.setdefault(name, []).append((position, [float(value) for value in row[len(head) :]]))
         except (TypeError, ValueError) as error:
-            raise DataError(f"{Path(spec).name}:{number}: {error}; expected numbers in {', '.join(features)}") from error
+            raise DataError(f"{table.name}:{number}: {error}; expected numbers in {', '.join(roles.content)}") from error
     examples = [
-        Example(id=name, label=told[name][0], split=told[name][1], array=np.array([values for _, values in sorted(found)], "float32"))
-        for name, found in steps.items()
+        Example(id=name, label=known[name][0], split=known[name][1], array=np.array([values for _, values in sorted(rows)], "float32"))
+        for name, rows in steps.items()
     ]
-    return make_dataset(f"table {spec!r}", examples, labels=labels)
+    return make_dataset(f"table {spec!r}", examples, notes=notes, labels=labels)

@@ -1,119 +1,222 @@
-"""Tables: CSV, TSV, JSONL or Parquet with `path,label` or `text,label` columns, and `split` where the table says what is held out."""
+"""Tables: CSV, TSV, JSONL or Parquet of texts, image files, encoded images, pixels or sequences, with a label in each row."""
 
 from __future__ import annotations
 
 import csv
-import io
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
+import math
+import operator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from tlkeras.data.examples import Dataset, Example, Issue, make_dataset
-from tlkeras.data.sources.columns import SPLIT, Columns
-from tlkeras.data.sources.folder import SPLITS
-from tlkeras.data.sources.sequences import id_column, of_rows
+import numpy as np
+
+from tlkeras.data.examples import Dataset, Example, Issue, losses, make_dataset
+from tlkeras.data.sources.columns import Columns, Roles, pixel_order
+from tlkeras.data.sources.delimited import read_delimited
+from tlkeras.data.sources.encoding import UNDECODABLE
+from tlkeras.data.sources.files import FileIndex
+from tlkeras.data.sources.sequences import of_rows
+from tlkeras.data.sources.tabular import Table, read_json_lines, read_parquet
+from tlkeras.data.split_names import parse_split
+from tlkeras.data.targets import check_classes, clean, is_missing, label_texts
 from tlkeras.errors import DataError
 
-Row = tuple[int, Mapping[str, Any]]  # number of its line, column -> value
-
-# Bytes that are no UTF-8 stay in a text as these code points, so that the row can be named and left out.
-SURROGATES = range(0xDC80, 0xDD00)
-LONGEST = 2**31 - 1  # of one field; Python's own limit of 131,072 is shorter than many reviews
+NOT_UTF8 = "the line is not UTF-8; pass --encoding NAME if it is another"
+Content = dict[str, Any] | Issue  # fields of an `Example`, or why there is none
 
 
 def open_table(spec: str, *, labels: Sequence[str] | None = None, data_dir: str | None = None, columns: Columns | None = None) -> Dataset:
     """Lists the rows of a table; paths are relative to it.
 
     Raises:
-        DataError: when it cannot be read, columns are missing, or a split is unknown.
+        DataError: when it cannot be read, columns are missing, a split is unknown, or rows have no single label.
     """
     file = Path(spec).expanduser()
+    columns = columns or Columns()
+    name = f"table {spec!r}"
+    table = read_table(file, spec, columns)
+    if not table.names:
+        return make_dataset(name, [], labels=labels)
+    roles = columns.roles(spec, table, FileIndex(file.parent).has)
+    table = table.checked(roles.label)
+    where = [f"{table.name}:{line}" for line in table.lines]
+    cells = list(table.rows([roles.label, *([roles.split] if roles.split else [])]))
+    texts, bad_labels = _labels(table, roles, [row[0] for row in cells], where, labels)
+    check_classes(f"column {roles.label!r} of {spec!r}", texts, labels)
+    splits = [parse_split(row[1], row_id) for row, row_id in zip(cells, where, strict=True)] if roles.split else [None] * len(cells)
+    notes = list(table.notes)
+    if roles.kind == "sequence":
+        notes += [_unlabelled(row_id, roles.label) for row_id, text in zip(where, texts, strict=True) if text is None]
+        return of_rows(spec, table, roles, texts, splits, labels=labels, notes=notes)
+    examples: list[Example] = []
+    lost: Counter[str | None] = Counter()
+    contents = CONTENTS[roles.kind](table, roles, file, where, notes)
+    for index, (row_id, text, split, content) in enumerate(zip(where, texts, splits, contents, strict=True)):
+        if index in bad_labels:
+            issue = Issue(kind="bad-utf8", path=row_id, reason=NOT_UTF8, action="skipped")
+        elif isinstance(content, Issue):
+            issue = content if text is not None or content.kind != "empty-text" else _unlabelled(row_id, roles.label)
+        elif text is None:
+            issue = _unlabelled(row_id, roles.label)
+        else:
+            examples.append(Example(label=text, split=split, **{"id": row_id, **content}))
+            continue
+        lost[text] += 1
+        notes.append(issue)
+    notes += _losses(table, texts, lost)
+    if not examples and (bad := [note for note in notes if note.action == "skipped"]):
+        raise DataError(f"{name} has no row that can be used; {len(bad):,} are left out, the first is {bad[0].path}: {bad[0].reason}")
+    return make_dataset(name, _unique(examples), notes=notes, labels=labels)
+
+
+def read_table(file: Path, spec: str, columns: Columns) -> Table:
+    """Reads a table of any kind.
+
+    Args:
+        file: of the table.
+        spec: what people called it, for errors.
+        columns: how it is read.
+
+    Raises:
+        DataError: when it cannot be read.
+    """
+    read = READERS.get(file.suffix.lower(), read_delimited)
     try:
-        names, rows = READERS[file.suffix.lower()](file)
-        listed = list(rows)
+        table = read(file, spec, columns)
+    except DataError as error:
+        raise DataError(str(error) if repr(spec) in str(error) or file.name in str(error) else f"cannot read {spec!r}: {error}") from error
     except (csv.Error, OSError, ValueError) as error:
-        raise DataError(f"cannot read {spec!r} as {file.suffix[1:].upper()} in UTF-8: {' '.join(str(error).split())[:200]}") from error
-    told = columns or Columns()
-    if id_column(names) and told.text is None and not told.has_content(names):
-        return of_rows(spec, names, listed, told.label_in(spec, names), labels)
-    content, label, is_text = told.found(spec, names) if names else ("", "", False)
-    found = [_example(row, file, number, content, label, is_text) for number, row in listed]
-    notes = [one for one in found if isinstance(one, Issue)]
-    return make_dataset(f"table {spec!r}", _unique([one for one in found if isinstance(one, Example)]), notes=notes, labels=labels)
+        raise DataError(f"cannot read {spec!r} as {file.suffix[1:].upper()}: {' '.join(str(error).split())[:200]}") from error
+    if table is None:
+        raise DataError(
+            f"{spec!r} is a file, but no table: its first line has one cell; expected columns separated by tabs, commas, ; or |"
+        )
+    return table
+
+
+def _labels(
+    table: Table, roles: Roles, cells: Sequence[Any], where: Sequence[str], labels: Sequence[str] | None
+) -> tuple[list[str | None], set[int]]:
+    """Returns the label of each row, None where there is none, and the rows whose labels are not of the encoding."""
+    bad = {index for index, cell in enumerate(cells) if isinstance(cell, str) and UNDECODABLE.search(cell)}
+    values = [None if index in bad else cell for index, cell in enumerate(cells)]
+    return label_texts(values, where=where, names=table.classes(roles.label), known=labels or ()), bad
+
+
+def _unlabelled(where: str, label: str) -> Issue:
+    return Issue(kind="bad-row", path=where, reason=f"without a label (column {label!r} is empty)", action="skipped")
+
+
+def _losses(table: Table, texts: Sequence[str | None], lost: Counter[str | None]) -> list[Issue]:
+    malformed = sum(note.kind == "bad-row" for note in table.notes)
+    labelled = Counter({label: count for label, count in lost.items() if label is not None})
+    if not labelled and not malformed:
+        return []  # rows without a label are reported one by one, and no class loses them
+    unknown = {None: lost[None] + malformed}
+    return losses(table.name, "rows", Counter(texts) + Counter({None: malformed}), labelled + Counter(unknown))
 
 
 def _unique(examples: Sequence[Example]) -> Iterator[Example]:
     """Yields the examples; a path may stand in two rows, with two labels: the line keeps their ids apart."""
     seen: set[str] = set()
-    for one in examples:
-        name, _, number = one.id.rpartition("#")
-        kept = one.id if one.text is not None or name in seen else name
-        seen.add(name)
-        yield Example(id=kept, label=one.label, path=one.path, text=one.text, split=one.split)
-
-
-def _example(row: Mapping[str, Any], file: Path, number: int, content: str, label: str, is_text: bool) -> Example | Issue:
-    where = f"{file.name}:{number}"
-    given, named, split = (_text(row.get(name)) for name in (content, label, SPLIT))
-    if any(ord(one) in SURROGATES for one in given + named):
-        return Issue(kind="bad-utf8", path=where, reason="the line is not UTF-8", action="skipped")
-    if not given.strip() or not named.strip():
-        kind = "bad-row" if not named.strip() or not is_text else "empty-text"
-        return Issue(kind=kind, path=where, reason=f"no {label if not named.strip() else content}", action="skipped")
-    if split.strip() and split.strip().lower() not in SPLITS:
-        raise DataError(f"{where} has split {split!r}; expected train, val or test")
-    held = SPLITS[split.strip().lower()] if split.strip() else None
-    if is_text:
-        return Example(id=where, label=named.strip(), text=given, split=held)
-    return Example(id=f"{given.strip()}#{number}", label=named.strip(), path=file.parent / given.strip(), split=held)
-
-
-def _text(value: Any) -> str:
-    return "" if value is None else str(value)
-
-
-# === Kinds of tables ===
-
-
-def _separated(separator: str) -> Callable[[Path], tuple[Sequence[str], Iterator[Row]]]:
-    def read(file: Path) -> tuple[Sequence[str], Iterator[Row]]:
-        csv.field_size_limit(LONGEST)
-        text = file.read_bytes().decode("utf-8-sig", "surrogateescape")
-        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator)
-        names = list(reader.fieldnames or [])
-        return names, ((reader.line_num, row) for row in reader)
-
-    return read
-
-
-def _json_lines(file: Path) -> tuple[Sequence[str], Iterator[Row]]:
-    rows: list[Row] = []
-    for number, line in enumerate(file.read_bytes().decode("utf-8-sig", "surrogateescape").split("\n"), 1):
-        if not line.strip():
+    for example in examples:
+        if example.path is None:
+            yield example
             continue
+        name, _, _ = example.id.rpartition("#")
+        yield Example(id=example.id if name in seen else name, label=example.label, path=example.path, split=example.split)
+        seen.add(name)
+
+
+# === Contents ===
+
+
+def _texts(table: Table, roles: Roles, file: Path, where: Sequence[str], notes: list[Issue]) -> Iterator[Content]:
+    for row_id, (value,) in zip(where, table.rows(roles.content), strict=True):
+        if isinstance(value, (list, dict)):
+            raise DataError(f"{row_id} has a {type(value).__name__} in column {roles.content[0]!r}; expected a text: choose --text-column")
+        text = "" if value is None or isinstance(value, float) and math.isnan(value) else str(value)
+        if UNDECODABLE.search(text):
+            yield Issue(kind="bad-utf8", path=row_id, reason=NOT_UTF8, action="skipped")
+        elif not text.strip():
+            yield Issue(kind="empty-text", path=row_id, reason=f"no {roles.content[0]}", action="skipped")
+        else:
+            yield {"text": clean(text)}
+
+
+def _paths(table: Table, roles: Roles, file: Path, where: Sequence[str], notes: list[Issue]) -> Iterator[Content]:
+    index = FileIndex(file.parent)
+    (column,) = roles.content
+    for row_id, (value,) in zip(where, table.rows([column]), strict=True):
+        name = "" if is_missing(value) else str(value).strip()
+        if UNDECODABLE.search(name):
+            yield Issue(kind="bad-utf8", path=row_id, reason=NOT_UTF8, action="skipped")
+        elif not name:
+            yield Issue(kind="bad-row", path=row_id, reason=f"no {column}", action="skipped")
+        else:
+            path, several = index.find(name)
+            if several:
+                shown = " and ".join(several[:2])
+                yield Issue(kind="bad-row", path=row_id, reason=f"{len(several)} files match {name!r}: {shown}", action="skipped")
+            else:
+                yield {"id": f"{index.id_of(name)}#{row_id.rpartition(':')[2]}", "path": path}
+    if table.lines and not index.direct and not index.matched and _are_ids(table, column):
+        raise DataError(
+            f"no image file beside {str(file)!r} is named after the column {column!r}; name the column of paths with --path-column, "
+            "that of texts with --text-column, or put the images beside the table"
+        )
+    notes += index.notes(table.name, column)
+
+
+def _are_ids(table: Table, column: str) -> bool:
+    return not any(PurePosixPath(str(value).replace("\\", "/")).suffix for value in table.sample(column))
+
+
+def _encoded(table: Table, roles: Roles, file: Path, where: Sequence[str], notes: list[Issue]) -> Iterator[Content]:
+    for row_id, (value,) in zip(where, table.rows(roles.content), strict=True):
+        content = value.get("bytes") if isinstance(value, dict) else value
+        path = value.get("path") if isinstance(value, dict) else None
+        if isinstance(content, bytes) and content:
+            yield {"content": content}
+        elif path:
+            yield {"id": f"{path}#{row_id.rpartition(':')[2]}", "path": file.parent / path}
+        else:
+            yield Issue(kind="bad-row", path=row_id, reason=f"no {roles.content[0]}", action="skipped")
+
+
+def _pixels(table: Table, roles: Roles, file: Path, where: Sequence[str], notes: list[Issue]) -> Iterator[Content]:
+    numbers = pixel_order(roles.content)
+    columns = [name for _, name in sorted(zip(numbers, roles.content, strict=True), key=operator.itemgetter(0))]
+    side = math.isqrt(len(columns))
+    if side * side != len(columns):
+        raise DataError(
+            f"{table.name} has {len(columns)} columns of pixels, which is no square; expected side x side of them (784 for 28 x 28), or an .npz "
+            "with x uint8 (n, height, width, channels) and y"
+        )
+    for row_id, row in zip(where, table.rows(columns), strict=True):
         try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise DataError(f"{file.name}:{number} is no JSON: {error}") from error
-        if not isinstance(row, dict):
-            raise DataError(f"{file.name}:{number} is no JSON object; expected one object with text and label in each line")
-        rows.append((number, row))
-    return list(dict.fromkeys(name for _, row in rows for name in row)), iter(rows)
+            values = np.array([float(value) for value in row])
+        except (TypeError, ValueError):
+            yield Issue(kind="bad-row", path=row_id, reason="a pixel is no number", action="skipped")
+            continue
+        if not (values % 1 == 0).all() or values.min() < 0 or values.max() > 255:
+            reason = f"pixels from {values.min():g} to {values.max():g}; expected whole numbers from 0 to 255"
+            yield Issue(kind="bad-row", path=row_id, reason=reason, action="skipped")
+            continue
+        yield {"array": values.astype("uint8").reshape(side, side)}
 
 
-def _parquet(file: Path) -> tuple[Sequence[str], Iterator[Row]]:
-    import pyarrow.parquet
+CONTENTS: dict[str, Callable[[Table, Roles, Path, Sequence[str], list[Issue]], Iterator[Content]]] = {
+    "text": _texts,
+    "path": _paths,
+    "image": _encoded,
+    "pixels": _pixels,
+}
 
-    table = pyarrow.parquet.read_table(file)
-    return table.column_names, enumerate(table.to_pylist(), 1)
-
-
-READERS: dict[str, Callable[[Path], tuple[Sequence[str], Iterator[Row]]]] = {
-    ".csv": _separated(","),
-    ".tsv": _separated("\t"),
-    ".tab": _separated("\t"),
-    ".jsonl": _json_lines,
-    ".ndjson": _json_lines,
-    ".parquet": _parquet,
+READERS: dict[str, Callable[[Path, str, Columns], Table | None]] = {
+    ".jsonl": lambda file, spec, columns: read_json_lines(file, columns.encoding),
+    ".ndjson": lambda file, spec, columns: read_json_lines(file, columns.encoding),
+    ".parquet": lambda file, spec, columns: read_parquet(file),
 }

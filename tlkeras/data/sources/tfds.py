@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from tlkeras.data.examples import Dataset, Example, make_dataset
-from tlkeras.data.sources.columns import PATH, Columns
-from tlkeras.data.sources.folder import SPLITS
+from tlkeras.data.examples import Dataset, Example, Issue, make_dataset
+from tlkeras.data.sources.columns import Columns
+from tlkeras.data.split_names import split_of
+from tlkeras.data.targets import label_texts
 from tlkeras.errors import DataError
+from tlkeras.startup import load_tensorflow
 
 PATIENCE = 10  # seconds until a host that does not answer is given up
 
@@ -23,6 +25,7 @@ def open_tfds(spec: str, *, labels: Sequence[str] | None = None, data_dir: str |
     Raises:
         DataError: for an unknown name, a set without image or text and label, or one that cannot be had from here.
     """
+    load_tensorflow()  # tensorflow-datasets would load it without our settings
     builder = _prepared(spec, data_dir)
     features = builder.info.features
     if "image" in features:
@@ -31,21 +34,26 @@ def open_tfds(spec: str, *, labels: Sequence[str] | None = None, data_dir: str |
             raise DataError(f"{spec!r} has the features {', '.join(features)}; expected image or text, and label")
         label_name = "label"
     else:
-        content, label_name, _ = (columns or Columns()).found(spec, [name for name in features if name != PATH])
+        asked = columns or Columns()
+        content, label_name = asked.text_in(spec, list(features)), asked.label_in(spec, list(features))
     names = getattr(features[label_name], "names", None)
-    examples = []
+    examples: list[Example] = []
+    notes: list[Issue] = []
     for split in builder.info.splits:
-        known = SPLITS.get(split.lower().split("_")[0])
+        known = split_of(split) or split_of(split.split("_")[0])
         if known is None:
             continue
         for index, row in enumerate(builder.as_data_source(split=split) if _random_access(builder) else _stream(builder, split)):
-            label = int(row[label_name])
-            held = _content(row[content])
-            examples.append(Example(id=f"{spec}/{split}/{index}", label=names[label] if names else str(label), split=known, **held))
+            name = f"{spec}/{split}/{index}"
+            (label,) = label_texts([row[label_name]], where=[name], names=names, known=labels or ())
+            if label is None:
+                notes.append(Issue(kind="bad-row", path=name, reason="without a label", action="skipped"))
+            else:
+                examples.append(Example(id=name, label=label, split=known, **_content(row[content])))
     only_train = {example.split for example in examples} == {"train"}
     if only_train:
         examples = [dataclasses.replace(one, split=None) for one in examples]
-    return make_dataset(spec, examples, labels=labels)
+    return make_dataset(spec, examples, notes=notes, labels=labels)
 
 
 def _content(value: Any) -> dict[str, Any]:

@@ -1,0 +1,90 @@
+"""The image files that the rows of a table name: as they stand, with another separator, without ending, or in a folder beside the table."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+
+from tlkeras.data.examples import Issue
+from tlkeras.data.sources.folder import JUNK, PICTURES
+
+DEPTH = 4  # folders below the table that are searched
+
+
+class FileIndex:
+    """Finds the files of a table.
+
+    Args:
+        root: folder of the table.
+    """
+
+    def __init__(self, root: Path):
+        self._root = root
+        self.direct = 0  # found as the row says
+        self.matched: Counter[str] = Counter()  # folder -> files found in it by their names
+        self._backslashes = 0
+
+    def find(self, name: str) -> tuple[Path, list[str]]:
+        """Returns the file that a row names, and the files among which it cannot choose, if there are several.
+
+        A file that is not there comes back as the row names it.
+        """
+        path = self._root / name
+        if os.path.exists(path):
+            self.direct += 1
+            return path, []
+        if "\\" in name:
+            self._backslashes += 1
+            name = name.replace("\\", "/")
+            path = self._root / name
+            if os.path.exists(path):
+                self.direct += 1
+                return path, []
+        target = PurePosixPath(name)
+        tail = target.parts
+        files = [file for file in self._by_name.get(target.name, ()) if file.parts[-len(tail) : -1] == tail[:-1]]
+        if len(files) == 1:
+            self.matched[files[0].parent.as_posix()] += 1
+            return self._root / files[0], []
+        return path, [file.as_posix() for file in files]
+
+    def has(self, name: str) -> bool:
+        """Whether an image in a folder beside the table has this name, with or without ending."""
+        return bool(self._by_name.get(PurePosixPath(name).name)) if name.strip() else False
+
+    def id_of(self, name: str) -> str:
+        """Returns the name of an example: the path that a row names, the same on all systems."""
+        return name.replace("\\", "/") if self._backslashes and not os.path.exists(self._root / name) else name
+
+    def notes(self, table: str, column: str) -> Iterator[Issue]:
+        """Yields what was done to find files."""
+        if self._backslashes:
+            reason = f"{self._backslashes:,} paths in column {column!r} have backslashes, which are read as /"
+            yield Issue(kind="backslashes", path=table, reason=reason, action="reported")
+        if self.matched:
+            folders = ", ".join(repr(folder) for folder in sorted(self.matched)[:3]) + (", …" if len(self.matched) > 3 else "")
+            reason = f"{self.matched.total():,} names in column {column!r} are those of files in {folders}"
+            yield Issue(kind="matched-files", path=table, reason=reason, action="reported")
+
+    @cached_property
+    def _by_name(self) -> dict[str, list[PurePosixPath]]:
+        """Image files below the table, by their names with and without ending."""
+        index: dict[str, list[PurePosixPath]] = {}
+        seen: set[str] = set()
+        for folder, folders, names in os.walk(self._root, followlinks=True):
+            inside = Path(folder).relative_to(self._root)
+            if (real := os.path.realpath(folder)) in seen:  # a link to a folder that was searched
+                folders[:] = []
+                continue
+            seen.add(real)
+            hidden = {name for name in folders if name.startswith(".") or name.lower() in JUNK}
+            folders[:] = sorted(set(folders) - hidden) if len(inside.parts) < DEPTH else []
+            for name in sorted(names):
+                stem, ending = os.path.splitext(name)
+                if ending and ending.lower() in PICTURES and not name.startswith("."):
+                    for key in (name, stem):
+                        index.setdefault(key, []).append(PurePosixPath(inside.as_posix()) / name)
+        return index

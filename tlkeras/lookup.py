@@ -1,0 +1,144 @@
+"""What a user means by the name of a run, an artifact or an entry of the zoo. Reading names loads no TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tlkeras import runs
+from tlkeras.data.formats import sniff
+from tlkeras.errors import DataError, close_names
+from tlkeras.export import manifest as manifests
+from tlkeras.runs import Run
+from tlkeras.zoo.names import NAME
+from tlkeras.zoo.store import Zoo, default_root
+
+ZOO = "zoo:"
+IN_ZOO = "NAME or NAME/VERSION of the zoo"
+EXPECTED = f"the folder of a run, a .keras model of a run, a SavedModel folder, a .tflite or .onnx file, or {IN_ZOO}"
+WHOLE = f"the folder of a run, or {IN_ZOO}"
+SHOWN = 5  # names listed in a message
+
+
+@dataclass(frozen=True, kw_only=True)
+class Located:
+    """What a name means.
+
+    Args:
+        path: of a run or an artifact; for an entry, where its name would be.
+        entry: name of an entry of the zoo, with its version where one was named.
+        root: folder of that zoo; None for the default.
+    """
+
+    path: Path
+    entry: str | None = None
+    root: Path | None = None
+
+
+def find(target: str | Path, zoo: str | Path | None = None, expected: str = EXPECTED) -> Located:
+    """Finds a run, an artifact or an entry.
+
+    Args:
+        target: a path; or `NAME`, `NAME/VERSION`, `zoo:NAME` of an entry. What can be opened at a path comes first.
+        zoo: folder of the zoo; `TLKERAS_ZOO`, else `zoo/models`, when None.
+        expected: for the message.
+
+    Raises:
+        DataError: saying what is there, and what was expected.
+    """
+    name, path = str(target), Path(target).expanduser()
+    root = None if zoo is None else Path(zoo)
+    if name.startswith(ZOO):
+        return Located(path=path, entry=name.removeprefix(ZOO), root=root)
+    if _can_be_opened(path):
+        return Located(path=path)
+    names = Zoo(default_root() if root is None else root).names()
+    if name.partition("/")[0] in names:
+        return Located(path=path, entry=name, root=root)
+    if _is_entry(path):
+        return Located(path=path, entry=path.name, root=path.parent)
+    raise DataError(not_a_target(path, expected) if path.exists() else no_target(name, names, expected))
+
+
+def find_whole(target: str | Path, zoo: str | Path | None = None) -> Located:
+    """Finds a run or an entry; see `find`.
+
+    Raises:
+        DataError: also for a part of a run.
+    """
+    located = find(target, zoo, WHOLE)
+    run = None if located.entry else runs.of(located.path)
+    if located.entry is None and (run is None or located.path.resolve() not in (run.root, run.exports)):
+        raise DataError(not_a_target(located.path, f"the folder of its run, {str(run.root)!r}" if run else WHOLE))
+    return located
+
+
+def _can_be_opened(path: Path) -> bool:
+    """Whether a path can be opened, as far as its names tell."""
+    if path.is_dir():
+        run = runs.of(path)
+        return (run is not None and path.resolve() == run.root) or any(
+            (path / name).is_file() for name in ("saved_model.pb", manifests.NAME)
+        )
+    return path.is_file()
+
+
+def _is_entry(path: Path) -> bool:
+    """Whether a folder is that of an entry of a zoo: it holds versions."""
+    return NAME.fullmatch(path.name) is not None and bool(Zoo(path.parent).versions(path.name))
+
+
+# === Messages ===
+
+
+def no_target(name: str, entries: Iterable[str], expected: str = EXPECTED) -> str:
+    """Returns the message for a name that is nothing at all, with the near names of the zoo."""
+    near_names = close_names(name.partition("/")[0], entries)
+    hint = f"; did you mean the entry {near_names[0]!r}?" if near_names else ""
+    return f"no run, artifact or entry {name!r}; expected {expected}{hint}"
+
+
+def not_a_target(path: Path, expected: str = EXPECTED) -> str:
+    """Returns the message for a path that is there, and is no run, artifact or entry: what it is, what was expected."""
+    return f"{str(path)!r} is {_described(path)}; expected {expected}"
+
+
+def _described(path: Path) -> str:
+    if path.is_dir():
+        return _described_folder(path)
+    with path.open("rb") as file:
+        head = file.read(32)
+    image = sniff(head)
+    if not head:
+        return "an empty file"
+    if image:
+        return f"an image ({image.upper()})"
+    return KINDS.get(path.suffix.lower(), f"a {path.suffix} file" if path.suffix else "a file")
+
+
+KINDS = {
+    **dict.fromkeys((".h5", ".pth", ".pt", ".safetensors"), "a file of weights"),
+    **dict.fromkeys((".zip", ".gz", ".tar"), "an archive, to be unpacked first"),
+}
+
+
+def _described_folder(path: Path) -> str:
+    entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
+    if not entries:
+        return "an empty folder"
+    folders = [entry for entry in entries if entry.is_dir() and runs.of(entry) and runs.of(entry) == Run(entry.resolve())]
+    if folders:
+        return f"no run itself but holds {'the run' if len(folders) == 1 else f'{len(folders)} runs:'} {_names(folders)}"
+    zoo = Zoo(path)
+    if zoo.names():
+        return f"a zoo with the entries {', '.join(zoo.names()[:SHOWN])}: pass --zoo {path} and the name of one"
+    if runs.Run(path).config.is_file():
+        return "the folder of a run that did not finish (it has no labels.txt)"
+    if any(entry.suffix == ".keras" or entry.name == "saved_model" for entry in entries):
+        return f"a folder without config.yaml and manifest.json that holds {_names(entries)}"
+    return f"a folder that holds {_names(entries)}"
+
+
+def _names(paths: list[Path]) -> str:
+    return ", ".join(path.name for path in paths[:SHOWN]) + (", …" if len(paths) > SHOWN else "")

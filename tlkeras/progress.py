@@ -1,0 +1,177 @@
+"""Progress as people see it: bars with count and time left on a terminal, lines where nothing can be redrawn."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
+from rich.table import Column, Table
+from rich.text import Text
+
+from tlkeras.reporting import Reporter, Scores, headline
+
+OFTEN, SELDOM = 2.0, 10.0  # seconds between two lines of a phase: at least, where it advances; at most
+STEP = 0.1  # share of a phase after which a line is due
+FEW = 20  # pieces, up to which each gets a line when its name or figure is new
+
+
+class Screen(Reporter):
+    """Draws bars on a terminal or in a notebook; elsewhere prints a line now and then, never a carriage return.
+
+    Args:
+        quiet: show only warnings and scores.
+        console: where to draw; standard output when None.
+    """
+
+    def __init__(self, quiet: bool = False, console: Console | None = None):
+        self.console = console or _standard_output()
+        self.errors = Console(stderr=True, highlight=False, soft_wrap=True, force_jupyter=False)
+        self.quiet = quiet
+        self._bars: Progress | None = None
+        self._tasks: dict[str, TaskID] = {}
+        self._lines = Lines()
+
+    @property
+    def redraws(self) -> bool:
+        """Whether bars can be drawn."""
+        return self.console.is_jupyter or self.console.is_interactive
+
+    @contextmanager
+    def live(self) -> Iterator[None]:
+        """Shows bars while the body runs; may be entered again inside."""
+        if self._bars is not None or self.quiet or not self.redraws:
+            yield
+            return
+        with bars(self.console) as self._bars:
+            try:
+                yield
+            finally:
+                self._tasks.clear()
+        self._bars = None
+
+    def say(self, text: str) -> None:
+        if not self.quiet:
+            self.console.print(escape(text))
+
+    def warn(self, text: str) -> None:
+        (self.errors if self._bars is None else self._bars.console).print(escape(text))
+
+    def progress(self, phase: str, done: int, total: int, text: str = "") -> None:
+        if self._bars is None:
+            if not self.redraws and self._lines.due(phase, done, total, text, time.monotonic()):
+                self.say(f"{phase}: " + (f"{text} ({done}/{total})" if text else f"{done}/{total}"))
+            return
+        if phase not in self._tasks:
+            self._tasks[phase] = self._bars.add_task(phase, total=total, text="")
+        self._bars.update(self._tasks[phase], completed=done, total=total, text=escape(text))
+
+    def piece(self, phase: str, number: int, total: int, name: str) -> None:
+        if self._bars is None:
+            self.say(f"{phase}: {name} ({number}/{total})")
+        else:
+            super().piece(phase, number, total, name)
+
+    def finished(self, phase: str, seconds: float) -> None:
+        if not self.redraws:
+            self.say(f"{phase}: {seconds:.1f} s")
+
+    def scores(self, scores: Scores) -> None:
+        self.console.print(scores_table("Result", scores))
+        for line in filter(None, (headline(split, score) for split, score in scores.items())):
+            self.console.print(line, markup=False)
+
+
+@dataclass
+class _Said:
+    """What was last printed of a phase, and when."""
+
+    time: float
+    share: float
+    text: str
+
+
+class Lines:
+    """Decides when progress is worth a line of its own."""
+
+    def __init__(self) -> None:
+        self._said: dict[str, _Said] = {}
+
+    def due(self, phase: str, done: int, total: int, text: str, now: float) -> bool:
+        """Whether a line should be printed now.
+
+        Args:
+            phase, done, total, text: see `Reporter.progress`.
+            now: seconds of a clock.
+        """
+        share = done / total if total else 1.0
+        said = self._said.get(phase)
+        if said is None or share < said.share:  # a phase begins, perhaps once more
+            self._said[phase] = _Said(now, share, "")
+            return False
+        waited = now - said.time
+        new = bool(text) and text != said.text
+        advanced = new or share - said.share >= STEP
+        if waited >= SELDOM or (advanced and waited >= OFTEN) or (new and total <= FEW):
+            self._said[phase] = _Said(now, share, text)
+            return True
+        return False
+
+
+class _TimeLeft(ProgressColumn):
+    """Time left while a phase runs, time taken when it ended."""
+
+    def render(self, task: Task) -> Text:
+        if task.finished:
+            return Text(f"{_clock(task.finished_time or 0)} done")
+        return Text("-:-- left" if task.time_remaining is None else f"{_clock(task.time_remaining)} left")
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def bars(console: Console) -> Progress:
+    """Returns bars whose name, count and time left fit into 80 characters; the latest figure takes what remains."""
+    return Progress(
+        TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", max_width=12)),
+        BarColumn(bar_width=16),
+        MofNCompleteColumn(table_column=Column(no_wrap=True)),
+        _TimeLeft(table_column=Column(no_wrap=True)),
+        TextColumn("{task.fields[text]}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
+        console=console,
+        expand=True,
+    )
+
+
+def _standard_output() -> Console:
+    """Returns the console of standard output; bars only where it is a terminal, or a notebook that can redraw."""
+    widgets = importlib.util.find_spec("ipywidgets") is not None
+    terminal = None if sys.stdout is not None and sys.stdout.isatty() else False  # FORCE_COLOR makes no terminal of a file
+    console = Console(highlight=False, soft_wrap=True)
+    if console.is_jupyter and widgets:
+        return console
+    return Console(highlight=False, soft_wrap=True, force_jupyter=False, force_terminal=terminal)
+
+
+def figure(value: float | None, digits: int = 3) -> str:
+    """Returns a figure as text, or a dash where there is none."""
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def scores_table(title: str, rows: Scores) -> Table:
+    """Returns the table of split -> accuracy, macro-F1, loss, n."""
+    table = Table(title=title, title_justify="left")
+    for name in ("", "accuracy", "macro-F1", "loss", "n"):
+        table.add_column(name, justify="left" if not name else "right")
+    for name, row in rows.items():
+        table.add_row(name, figure(row["accuracy"]), figure(row["macro_f1"]), figure(row["loss"]), f"{row['n']:,}")
+    return table
