@@ -17,6 +17,7 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 
 from tlkeras.errors import ExportError, UnsupportedOps, reason
 from tlkeras.export.spec import ExportSpec, Interface, Tensor
+from tlkeras.startup import tensor_float32
 
 RANDOM = re.compile(r"Random(?!Dataset)|Multinomial|TruncatedNormal|StatelessDropout|RngReadAndSkip")
 TEXTS = re.compile(r"\w*LookupTable\w*|String(Split|Lower|Upper|Strip|Join|ToHash|ToNumber|Format|Length)\w*|(Static)?Regex\w+|Unicode\w+")
@@ -188,7 +189,8 @@ def precision_gap(model: keras.Model, inputs: np.ndarray) -> float | None:
     """Returns how far a mixed-precision model is from its float32 twin, as the largest difference; None for others."""
     if not is_mixed(model):
         return None
-    answers = [np.asarray(one.predict_on_batch(inputs), "float32") for one in (model, float32_twin(model))]
+    with tensor_float32(False):
+        answers = [np.asarray(one.predict_on_batch(inputs), "float32") for one in (model, float32_twin(model))]
     return float(np.abs(answers[0] - answers[1]).max())
 
 

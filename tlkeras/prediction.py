@@ -15,6 +15,7 @@ from tlkeras.errors import ConfigError, DataError
 from tlkeras.inputs import Inputs
 from tlkeras.items import Item, Tell, items
 from tlkeras.runs import Run
+from tlkeras.startup import tensor_float32
 
 BATCH = 32  # inputs that are read and scored at a time
 
@@ -135,11 +136,15 @@ class Model:
 def keras_scores(
     model: keras.Model, inputs: np.ndarray, *, batch_size: int = 64, progress: Callable[[int, int], None] | None = None
 ) -> np.ndarray:
-    """Returns the scores of images (n, size, size, channels), 0-255, or of token ids (n, tokens), as float32 (n, classes)."""
+    """Returns the scores of images (n, size, size, channels), 0-255, or of token ids (n, tokens), as float32 (n, classes).
+
+    They are computed in float32 proper, not in TF32: artifacts are compared with them.
+    """
     parts = [np.empty((0, model.output_shape[-1]), "float32")]
     kind = model.inputs[0].dtype
     for start in range(0, len(inputs), batch_size):
-        parts.append(np.asarray(model.predict_on_batch(np.asarray(inputs[start : start + batch_size], kind)), "float32"))
+        with tensor_float32(False):
+            parts.append(np.asarray(model.predict_on_batch(np.asarray(inputs[start : start + batch_size], kind)), "float32"))
         if progress:
             progress(min(start + batch_size, len(inputs)), len(inputs))
     return np.concatenate(parts)

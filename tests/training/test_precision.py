@@ -17,13 +17,14 @@ from tlkeras.data.store import Decoder
 from tlkeras.errors import ExportMismatch
 from tlkeras.export import parity
 from tlkeras.export.formats import FORMATS
-from tlkeras.export.graph import Graph
+from tlkeras.export.graph import Graph, precision_gap
 from tlkeras.export.parity import Samples
 from tlkeras.export.saved_model import write
 from tlkeras.export.spec import ExportSpec
 from tlkeras.freeze_rules import parse
 from tlkeras.heads.registry import HEADS
 from tlkeras.models import TaskModel
+from tlkeras.prediction import keras_scores
 from tlkeras.recipes.registry import Stage
 from tlkeras.training import placement as placements
 from tlkeras.training import precision, replicas, run
@@ -236,6 +237,26 @@ def test_steps_may_use_tf32_while_features_and_scores_never_do(tmp_path, monkeyp
         run.run(task, [(stage, parse("none", list(BLOCKS)))], parts, run.Options(checkpoints=tmp_path, tf32=tf32))
         assert seen["fit"] == {tf32} and seen["other"] == {False}
         seen["fit"].clear()
+
+
+@pytest.mark.parametrize("compute", [lambda model, x: keras_scores(model, x), precision_gap], ids=["scores", "gap"])
+def test_what_artifacts_are_compared_with_is_never_computed_in_tf32(compute, monkeypatch):
+    allowed = []
+    plain = keras.Model.predict_on_batch
+
+    def watched(self, *args):
+        allowed.append(tf.config.experimental.tensor_float_32_execution_enabled())
+        return plain(self, *args)
+
+    monkeypatch.setattr(keras.Model, "predict_on_batch", watched)
+    before = keras.config.dtype_policy()
+    try:
+        keras.config.set_dtype_policy("mixed_bfloat16")
+        model, _ = tiny_model()
+    finally:
+        keras.config.set_dtype_policy(before)
+    compute(model, pictures(2)[0])
+    assert allowed and not any(allowed)
 
 
 def test_a_run_records_the_gpu_and_whether_its_products_are_tf32(one_gpu):
