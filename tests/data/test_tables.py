@@ -164,6 +164,11 @@ def test_rows_lost_to_bad_bytes_are_counted_by_class(table):
     assert reasons(dataset, "lost-examples") == ["t.csv: 3 of 10 rows are left out: 'spam' 2 of 5, 'ham' 1 of 5"]
 
 
+def test_a_class_that_loses_all_its_rows_is_an_error(table):
+    with pytest.raises(DataError, match="no row of class 'spam' that can be used .2 are left out.*t.csv:4: the line is not UTF-8"):
+        table("text,label\nça,ham\nfine,news\n".encode() + b"\xa3100,spam\n" * 2)
+
+
 def test_half_a_character_becomes_a_replacement_character(table):
     dataset = table("".join(json.dumps({"text": f"cut {label} \ud83d", "label": label}) + "\n" for label in "ab"), "t.jsonl")
     assert rows(dataset) == [("cut a \ufffd", "a"), ("cut b \ufffd", "b")]
