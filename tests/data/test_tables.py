@@ -497,3 +497,9 @@ def test_config_init_reads_a_table_by_the_flags_and_writes_them(tmp_path, monkey
     written = (tmp_path / "tlkeras.yaml").read_text()
     assert written.startswith("# 9 examples of 2 classes: ham, spam\n")
     assert all(line in written for line in ("header: false", 'text_column: "2"', 'encoding: "utf-16"'))
+
+
+def test_a_config_file_may_give_a_column_as_a_number():
+    from tlkeras.config import RunConfig
+
+    assert RunConfig.from_dict({"text_column": 2, "label_column": 1, "header": False}).to_dict()["text_column"] == "2"
