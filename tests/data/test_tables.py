@@ -164,6 +164,11 @@ def test_rows_lost_to_bad_bytes_are_counted_by_class(table):
     assert reasons(dataset, "lost-examples") == ["t.csv: 3 of 10 rows are left out: 'spam' 2 of 5, 'ham' 1 of 5"]
 
 
+def test_a_class_that_loses_all_its_rows_is_an_error(table):
+    with pytest.raises(DataError, match="no row of class 'spam' that can be used .2 are left out.*t.csv:4: the line is not UTF-8"):
+        table("text,label\nça,ham\nfine,news\n".encode() + b"\xa3100,spam\n" * 2)
+
+
 def test_half_a_character_becomes_a_replacement_character(table):
     dataset = table("".join(json.dumps({"text": f"cut {label} \ud83d", "label": label}) + "\n" for label in "ab"), "t.jsonl")
     assert rows(dataset) == [("cut a \ufffd", "a"), ("cut b \ufffd", "b")]
@@ -492,3 +497,9 @@ def test_config_init_reads_a_table_by_the_flags_and_writes_them(tmp_path, monkey
     written = (tmp_path / "tlkeras.yaml").read_text()
     assert written.startswith("# 9 examples of 2 classes: ham, spam\n")
     assert all(line in written for line in ("header: false", 'text_column: "2"', 'encoding: "utf-16"'))
+
+
+def test_a_config_file_may_give_a_column_as_a_number():
+    from tlkeras.config import RunConfig
+
+    assert RunConfig.from_dict({"text_column": 2, "label_column": 1, "header": False}).to_dict()["text_column"] == "2"

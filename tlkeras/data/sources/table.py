@@ -68,6 +68,7 @@ def open_table(spec: str, *, labels: Sequence[str] | None = None, data_dir: str 
     notes += _losses(table, texts, lost)
     if not examples and (bad := [note for note in notes if note.action == "skipped"]):
         raise DataError(f"{name} has no row that can be used; {len(bad):,} are left out, the first is {bad[0].path}: {bad[0].reason}")
+    _check_classes(name, examples, lost, notes, labels)
     return make_dataset(name, _unique(examples), notes=notes, labels=labels)
 
 
@@ -103,6 +104,20 @@ def _labels(
     bad = {index for index, cell in enumerate(cells) if isinstance(cell, str) and UNDECODABLE.search(cell)}
     values = [None if index in bad else cell for index, cell in enumerate(cells)]
     return label_texts(values, where=where, names=table.classes(roles.label), known=labels or ()), bad
+
+
+def _check_classes(
+    name: str, examples: Sequence[Example], lost: Counter[str | None], notes: Sequence[Issue], labels: Sequence[str] | None
+) -> None:
+    """A class that loses all its rows must not vanish from a model that is to learn it."""
+    used = {example.label for example in examples}
+    gone = sorted(label for label in lost if label is not None and label not in used)
+    if gone and labels is None:
+        first = next(note for note in notes if note.action == "skipped")
+        raise DataError(
+            f"{name} has no row of class {gone[0]!r} that can be used ({lost[gone[0]]:,} are left out; the first row left out is {first.path}: "
+            f"{first.reason}); mend these rows, or remove them"
+        )
 
 
 def _unlabelled(where: str, label: str) -> Issue:
