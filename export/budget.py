@@ -62,7 +62,8 @@ def figures(verdict: Verdict | None) -> dict[str, Any]:
     """Returns what the record of an attempt says of a verdict."""
     if verdict is None:
         return {}
-    return {"accuracy": verdict.accuracy, "agreement": verdict.agreement, "drop": verdict.drop, "latency_ms": verdict.latency_ms}
+    names = ("accuracy", "agreement", "drop", "relative_diff", "latency_ms")
+    return {name: getattr(verdict, name) for name in names}
 
 
 def check_within(row: Format, verdict: Verdict, size: int, max_drop: float) -> None:

@@ -28,10 +28,10 @@ def check_saved_model(path: str | Path) -> None:
         ConfigError: when it has such operations; the message names them.
         ExportError: when it is no SavedModel.
     """
-    found = unsafe_operations(parse(path))
-    if found:
+    operations = unsafe_operations(parse(path))
+    if operations:
         raise ConfigError(
-            f"{str(path)!r} reads or writes files or runs code ({', '.join(found)}), which no model needs to compute; "
+            f"{str(path)!r} reads or writes files or runs code ({', '.join(operations)}), which no model needs to compute; "
             "pass --trust to `tlkeras export` if you know who wrote it"
         )
 

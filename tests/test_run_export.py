@@ -41,17 +41,17 @@ def photos(root, n=60):
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def exported(tmp_path_factory):
     """A run that was exported to TFLite when it was trained."""
-    folder = tmp_path_factory.mktemp("made")
+    folder = tmp_path_factory.mktemp("exported")
     config = {**SMALL, "data": str(photos(folder / "photos")), "out": str(folder / "run"), "export": ["tflite"], "resize": "crop"}
     return workflow.finetune(RunConfig.from_dict(config)).run.root
 
 
 @pytest.fixture
-def run(made, tmp_path):
+def run(exported, tmp_path):
     """A copy of the run; its data stay where they are."""
-    return runs.Run(shutil.copytree(made, tmp_path / "run"))
+    return runs.Run(shutil.copytree(exported, tmp_path / "run"))
 
 
 def content(path):
@@ -65,10 +65,10 @@ def constant(manifest):
     return manifest
 
 
-def test_a_later_export_is_what_the_first_one_was(run, made):
+def test_a_later_export_is_what_the_first_one_was(run, exported):
     shutil.rmtree(run.exports)
     export_run(run.root, ["tflite"])
-    first = runs.Run(made).exports
+    first = runs.Run(exported).exports
     names = sorted(path.relative_to(first).as_posix() for path in first.rglob("*") if path.is_file())
     assert sorted(path.relative_to(run.exports).as_posix() for path in run.exports.rglob("*") if path.is_file()) == names
     assert constant(content(run.exports / "manifest.json")) == constant(content(first / "manifest.json"))

@@ -274,16 +274,16 @@ def _synthetic(inputs: Inputs, labels: Sequence[str]) -> Dataset:
     rng = np.random.default_rng(0)
     label, count = labels[0], range(PARITY_SAMPLES)
     if isinstance(inputs, Texts):
-        made = [Example(id=f"synthetic/{i}", label=label, text=SENTENCES[i]) for i in count]
+        examples = [Example(id=f"synthetic/{i}", label=label, text=SENTENCES[i]) for i in count]
     elif isinstance(inputs, Sequences):
         shape = (inputs.time, inputs.features)
-        made = [Example(id=f"synthetic/{i}", label=label, array=rng.normal(size=shape).astype("float32")) for i in count]
+        examples = [Example(id=f"synthetic/{i}", label=label, array=rng.normal(size=shape).astype("float32")) for i in count]
     elif isinstance(inputs, Pictures):
         size = (*decode.sides(inputs.size), inputs.channels)
-        made = [Example(id=f"synthetic/{i}", label=label, array=rng.integers(0, 256, size).astype("uint8")) for i in count]
+        examples = [Example(id=f"synthetic/{i}", label=label, array=rng.integers(0, 256, size).astype("uint8")) for i in count]
     else:
         raise DataError(f"no synthetic examples for {inputs.modality} inputs; pass --data SOURCE")
-    return Dataset(name="synthetic examples", examples=tuple(made), labels=tuple(labels))
+    return Dataset(name="synthetic examples", examples=tuple(examples), labels=tuple(labels))
 
 
 def _record(run: Run, artifacts: Sequence[Artifact]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from tlkeras.errors import ExportError, TlkerasError
+from tlkeras.errors import ConfigError, ExportError
 from tlkeras.export import evidence, parity
 from tlkeras.export.formats import FORMATS
 from tlkeras.export.manifest import interface_of
@@ -54,15 +54,12 @@ def _artifact(entry: Entry, name: str) -> list[Check]:
     if not entry.manifest["artifacts"][name].get("verified"):
         return [Check(what=name, detail="not run when it was published (it needs TensorFlow's own kernels)")]
     try:
+        if row.reader == "saved_model":
+            check_saved_model(path)
         interface = interface_of(entry.manifest)
         kept = evidence.read(entry.path, interface)
-    except ExportError as error:
+    except (ConfigError, ExportError) as error:
         return [Check(what=name, problem=str(error))]
-    if row.reader == "saved_model":
-        try:
-            check_saved_model(path)
-        except TlkerasError as error:
-            return [Check(what=name, problem=str(error))]
     expected = Reference(outputs={**kept.expected.outputs, **kept.answers.get(name, {})}, score=None)
     checks = []
     for one in [replace(row, tolerance=min(row.tolerance, QUANTISED)), *parity.also(row)]:

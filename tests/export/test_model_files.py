@@ -4,6 +4,7 @@ import json
 import shutil
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import keras
@@ -16,6 +17,7 @@ from tensorflow.python.trackable.resource import CapturableResource
 from tlkeras.errors import ConfigError, ExportError, reason
 from tlkeras.export import open_artifact, safety
 from tlkeras.model_files import read
+from tlkeras.zoo import check as zoo_check
 
 
 def images(n=4, size=16, channels=3):
@@ -319,6 +321,13 @@ def test_a_saved_model_that_writes_files_is_refused_before_it_is_loaded(writing)
         with pytest.raises(ConfigError, match=r"WriteFile.*--trust"):
             open_it(model)
     assert not target.exists()
+
+
+def test_an_entry_of_the_zoo_that_writes_files_is_not_run(writing):
+    model, target = writing
+    entry = SimpleNamespace(artifact=lambda name: model, manifest={"artifacts": {"saved_model": {"verified": True}}})
+    (check,) = zoo_check._artifact(entry, "saved_model")
+    assert "WriteFile" in check.problem and not target.exists()
 
 
 def test_a_saved_model_that_writes_files_is_read_when_it_is_trusted(writing):

@@ -279,6 +279,11 @@ def test_the_rung_that_won_is_shown_with_its_figures_and_what_was_not_needed():
     assert line.startswith("mobile: int8, 4.0 MB, accuracy 0.941 (float 0.941); safer rungs not needed (") and "dynamic" in line
 
 
+def test_a_rung_that_was_judged_by_numbers_shows_how_near_it_is():
+    won = {"bytes": 3_300_000, "accuracy": None, "agreement": None, "drop": None, "relative_diff": 2e-4, "refused": None}
+    assert ladder_lines(record(int8=won))[0].startswith("mobile: int8, 3.3 MB, within 2.0e-04 of the largest output")
+
+
 def test_the_rungs_that_were_refused_are_shown_with_the_reason():
     lost = {"bytes": 9, "accuracy": 0.8, "agreement": 0.8, "drop": 0.141, "refused": "mobile is right on 0.800"}
     won = {"bytes": 3_700_000, "accuracy": 0.94, "drop": 0.001, "refused": None}

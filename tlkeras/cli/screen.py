@@ -54,6 +54,8 @@ def _ladder_line(name: str, tried: Sequence[Mapping[str, Any]]) -> str:
         text += f", accuracy {chosen['accuracy']:.3f} (float {chosen['accuracy'] + chosen['drop']:.3f})"
     elif chosen.get("agreement") is not None:
         text += f", agreement with the model {chosen['agreement']:.3f}"
+    elif chosen.get("relative_diff") is not None:
+        text += f", within {chosen['relative_diff']:.1e} of the largest output"
     rung = "int8 with some layers in float" if chosen["attempt"].startswith("int8, ") else chosen["attempt"]
     later = RUNGS[RUNGS.index(rung) + 1 :] if rung in RUNGS else ()
     if refused:
