@@ -92,7 +92,7 @@ def test_weights_without_their_model_are_refused(tmp_path):
 )
 def test_other_files_are_refused_by_what_they_are(tmp_path, content, message):
     (tmp_path / "model.keras").write_bytes(content)
-    with pytest.raises(ExportError, match=f"{message}.*expected a .keras or .h5 file"):
+    with pytest.raises(ExportError, match=f"{message}.*a .keras or .h5 file of a whole model"):
         read(tmp_path / "model.keras")
 
 

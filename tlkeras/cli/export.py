@@ -131,7 +131,11 @@ def _export_run(
 
     with screen.live():
         artifacts = run_export.export_run(run.root, names, out, data=chosen, data_dir=data_dir, changes=changes, reporter=screen)
-    _show(artifacts, str(out or run.exports), screen)
+    try:  # as people would type it
+        exports = run.exports.relative_to(Path.cwd())
+    except ValueError:
+        exports = run.exports
+    _show(artifacts, str(out or exports), screen)
 
 
 def _export_model(model: str, out: str | None, names: list[str], described: dict[str, Any], changes: dict[str, Any], screen: Any) -> None:
