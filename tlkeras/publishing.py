@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 import shutil
 import tempfile
 from collections import Counter
@@ -156,7 +155,9 @@ def _content(run: Run, exported: Mapping[str, Any], data_licence: str | None, da
         **{key: exported[key] for key in ("tlkeras", "labels", "inputs", "outputs", "metadata")},
         "task": f"{row.modality} classification",
         "artifacts": {name: _record(one) for name, one in exported["artifacts"].items()},
-        "metrics": {name: {**summary[name], "interval": interval(summary[name])} for name in ("val", "test")},
+        "metrics": {
+            name: {**summary[name], "interval": metrics.interval(summary[name]["n"], summary[name]["accuracy"])} for name in ("val", "test")
+        },
         "held_out": held_out,
         "classes": _classes(truth, predicted, labels),
         "weaknesses": {"worst": _worst(truth, predicted, labels), "confused": _confused(truth, predicted, labels)},
@@ -191,15 +192,6 @@ def _record(one: Mapping[str, Any]) -> dict[str, Any]:
     """Returns an artifact's record for the entry, where the SavedModel is the folder itself and `files` has the hashes."""
     kept = {key: value for key, value in one.items() if key != "sha256"}
     return {**kept, "path": "." if one["path"] == "saved_model" else one["path"]}
-
-
-def interval(score: Mapping[str, Any], z: float = 1.959964) -> tuple[float, float] | None:
-    """Returns the 95 % interval of an accuracy (Wilson 1927, doi:10.1080/01621459.1927.10502953), or None without examples."""
-    n, p = score["n"], score["accuracy"]
-    if not n:
-        return None
-    middle, spread = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return (middle - spread) / (1 + z * z / n), (middle + spread) / (1 + z * z / n)
 
 
 def _predictions(run: Run, split: str, labels: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

@@ -11,6 +11,7 @@ from tests.helpers import pictures
 from tlkeras import publishing
 from tlkeras.data import decode
 from tlkeras.errors import DataError, OutputError, ZooError
+from tlkeras.evaluation import metrics
 from tlkeras.reporting import Reporter
 from tlkeras.zoo import load, serving
 from tlkeras.zoo.check import verify
@@ -149,7 +150,7 @@ def test_the_card_of_a_run_from_arrays_claims_neither_source_nor_licence(small_r
     ("n", "accuracy", "low", "high"), [(10, 1.0, 0.7225, 1.0), (100, 0.5, 0.4038, 0.5962), (153, 0.9412, 0.8919, 0.9688)]
 )
 def test_the_interval_is_wilson_s(n, accuracy, low, high):
-    got = publishing.interval({"n": n, "accuracy": accuracy})
+    got = metrics.interval(n, accuracy)
     np.testing.assert_allclose(got, (low, high), atol=2e-4)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -91,3 +92,17 @@ def score(y: np.ndarray, scores: np.ndarray, labels: Sequence[str]) -> Score:
         per_class=rows,
         confusion=sk.confusion_matrix(y, predicted, labels=range(count)),
     )
+
+
+def interval(n: int, accuracy: float | None, z: float = 1.959964) -> tuple[float, float] | None:
+    """Returns the 95 % interval of an accuracy (Wilson 1927, doi:10.1080/01621459.1927.10502953), or None without examples.
+
+    Args:
+        n: examples it was measured on.
+        accuracy: 0 to 1.
+        z: quantile of the normal distribution; another one for another level.
+    """
+    if not n or accuracy is None:
+        return None
+    middle, spread = accuracy + z * z / (2 * n), z * math.sqrt(accuracy * (1 - accuracy) / n + z * z / (4 * n * n))
+    return (middle - spread) / (1 + z * z / n), (middle + spread) / (1 + z * z / n)

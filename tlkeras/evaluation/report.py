@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tlkeras.evaluation import metrics
 from tlkeras.evaluation.metrics import Score
 from tlkeras.reporting import headline
 
@@ -99,12 +100,12 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[object]], kind: str = ""
 
 
 def _headline(score: Score, split: str, config: Mapping[str, Any]) -> str:
-    if not score.n:
+    limits = metrics.interval(score.n, score.accuracy)
+    if limits is None:
         return "<p class=muted>Nothing was held out, so there is no score.</p>"
-    error = 1.96 * float(np.sqrt(score.accuracy * (1 - score.accuracy) / score.n)) if score.accuracy is not None else 0.0
     return (
-        f"<p><span class=big>{score.accuracy:.1%}</span> of {score.n:,} {split} examples are labelled rightly "
-        f"<span class=muted>(± {error:.1%} at 95 %, recipe {_e(config['recipe'])}, seed {_e(config['seed'])})</span></p>"
+        f"<p><span class=big>{score.accuracy:.1%}</span> of {score.n:,} {split} examples are labelled correctly "
+        f"<span class=muted>(95 % interval {limits[0]:.1%} to {limits[1]:.1%}, recipe {_e(config['recipe'])}, seed {_e(config['seed'])})</span></p>"
         f"<p>{_e(headline(split, score.to_dict()))}</p>"
     )
 
