@@ -227,7 +227,7 @@ def _timed(row: Row, worker: _Process, single: list[float], several: list[float]
     )
 
 
-# === The gate and the picture ===
+# === The gate and the chart ===
 
 
 def parse_floor(text: str) -> tuple[str, float]:

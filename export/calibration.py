@@ -10,7 +10,7 @@ import numpy as np
 
 from tlkeras.errors import ConfigError, ExportError
 
-FEWEST = 8  # below this the ranges are those of single pictures: agreement 0.12-0.40 was seen with one
+FEWEST = 8  # below this the ranges are those of single images: agreement 0.12-0.40 was seen with one
 DEFAULT = 100  # the usual advice of TFLite is 100-500; on EfficientNet-Lite0 more than 100 changed nothing
 
 
@@ -46,7 +46,7 @@ class Calibration:
     def check(self, samples: Mapping[str, np.ndarray]) -> None:
         """Raises when calibration inputs are of another range than what the model is verified on.
 
-        A folder of pictures scaled to 0-1 calibrates a model that takes 0-255 without any warning, and the file is useless.
+        A folder of images scaled to 0-1 calibrates a model that takes 0-255 without any warning, and the file is useless.
         """
         for name, array in self.inputs.items():
             if name not in samples or np.issubdtype(samples[name].dtype, np.integer) and not np.issubdtype(array.dtype, np.number):

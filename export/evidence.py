@@ -18,7 +18,7 @@ from tlkeras.export.parity import Reference, Samples
 from tlkeras.export.spec import Interface, as_array
 
 NAME = "verification.npz"
-PICTURES = 3  # encoded pictures that are kept: enough to try a batch, few enough to be small
+PICTURES = 3  # encoded images that are kept: enough to try a batch, few enough to be small
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,7 @@ class Evidence:
     """What artifacts were compared on.
 
     Args:
-        samples: the inputs, and encoded pictures of the first of them.
+        samples: the inputs, and encoded images of the first of them.
         expected: what the Keras model answered.
         answers: format -> output -> what the artifact answered.
     """
@@ -71,7 +71,7 @@ def _answers_kept(folder: Path, interface: Interface, samples: Samples, formats:
 
 
 def _small(array: np.ndarray) -> np.ndarray:
-    """Returns pictures of whole numbers 0-255 as bytes: a quarter of the size."""
+    """Returns images of whole numbers 0-255 as bytes: a quarter of the size."""
     if array.dtype == "float32" and array.size and np.array_equal(array, array.astype("uint8")):
         return array.astype("uint8")
     return array

@@ -75,7 +75,7 @@ FORMATS: Registry[Format] = Registry(
             tolerance=FLOAT,
             reader="saved_model",
             also=("c_api",),
-            help="For TensorFlow Serving: encoded pictures in; label, scores, class id and status out.",
+            help="For TensorFlow Serving: encoded images in; label, scores, class id and status out.",
         ),
         Format(
             name="tflite",

@@ -37,7 +37,7 @@ class Described:
         name: of the model.
         description: a sentence on it.
         labels: the label map, or None.
-        colours: of its one input, where that is a picture with values 0-255: `RGB` or `GREY`; None for other inputs.
+        colours: of its one input, where that is an image with values 0-255: `RGB` or `GREY`; None for other inputs.
         vocabulary: of a BERT tokeniser, by id, or None.
     """
 
@@ -148,7 +148,7 @@ def _tensor(builder: Builder, name: str, more: dict[int, int]) -> int:
 
 
 def _input(builder: Builder, colours: int) -> dict[int, int]:
-    """Content: a picture. ProcessUnit: nothing to normalise, because the model does that itself."""
+    """Content: an image. ProcessUnit: nothing to normalise, because the model does that itself."""
     properties = _table(builder, 2, {}, bytes_at={0: colours})
     content = _table(builder, 3, {1: properties}, bytes_at={0: IMAGE_PROPERTIES})
     options = _table(builder, 2, {0: _floats(builder, [0.0]), 1: _floats(builder, [1.0])})

@@ -23,7 +23,7 @@ from tlkeras.startup import tensor_float32, verification_environment
 
 BATCHES = (1, 2, 3)
 RUNNER = Path(__file__).with_name("runner.py")
-ENCODED = ("saved_model", "c_api")  # readers of formats that decode pictures, or tokenise texts, themselves
+ENCODED = ("saved_model", "c_api")  # readers of formats that decode images, or tokenise texts, themselves
 TIMEOUT = 600  # seconds for one artifact
 
 
@@ -33,7 +33,7 @@ class Samples:
 
     Args:
         inputs: input name -> array; 3 examples or more, so that batches of 1, 2 and 3 are tried.
-        encoded: encoded pictures, or texts in UTF-8, whose decoded form are the first inputs; empty for models of other things.
+        encoded: encoded images, or texts in UTF-8, whose decoded form are the first inputs; empty for models of other things.
         lengths: how far along their second axis the first inputs go, for models of token ids; the rest is filling.
         score_inputs: whole held-out split (n, …), any numeric type, of a model with one input.
         score_labels: class of each of them.
@@ -153,7 +153,7 @@ def _compare(row: Format, what: str, got: np.ndarray, expected: np.ndarray, scal
 
 
 def _check_encoded(row: Format, answers: Mapping[str, np.ndarray], expected: Reference, interface: Interface, scale: float) -> float:
-    """Encoded pictures and texts must give what their decoded form gives: no train/serve skew."""
+    """Encoded images and texts must give what their decoded form gives: no train/serve skew."""
     count = len(answers["encoded/scores"])
     difference = _compare(row, "encoded examples", answers["encoded/scores"], expected.outputs[SCORES][:count], scale)
     if FEATURES in expected.outputs:
@@ -171,12 +171,12 @@ def _check_encoded(row: Format, answers: Mapping[str, np.ndarray], expected: Ref
 
 
 def _check_damaged(row: Format, answers: Mapping[str, np.ndarray], scale: float) -> None:
-    """A damaged picture is told of and changes no other answer."""
+    """A damaged image is told of and changes no other answer."""
     status = answers["damaged/status"].tolist()
     if [one == "ok" for one in status] != [True, False, *[True] * (len(status) - 2)]:
-        raise ExportMismatch(f"{row.name}: with a damaged second picture the status is {status}")
+        raise ExportMismatch(f"{row.name}: with a damaged second image the status is {status}")
     others = np.delete(answers["damaged/scores"], 1, axis=0)
-    _compare(row, "beside a damaged picture", others, answers["encoded/scores"], scale)
+    _compare(row, "beside a damaged image", others, answers["encoded/scores"], scale)
 
 
 def _classifies(scores: np.ndarray | None) -> bool:

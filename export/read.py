@@ -32,7 +32,7 @@ class Predictor:
     call: Callable[[runner.Feeds], runner.Feeds]
 
     def scores(self, inputs: np.ndarray, *, batch_size: int = 32, progress: Callable[[int, int], None] | None = None) -> np.ndarray:
-        """Returns the scores of pictures (n, size, size, 3), RGB 0-255, or of token ids (n, tokens, …), as float32 (n, classes)."""
+        """Returns the scores of images (n, size, size, 3), RGB 0-255, or of token ids (n, tokens, …), as float32 (n, classes)."""
         parts = []
         for start in range(0, len(inputs), batch_size):
             batch = np.asarray(inputs[start : start + batch_size], self.dtype)

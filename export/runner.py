@@ -164,7 +164,7 @@ READERS = {"saved_model": saved_model, "c_api": c_api, "tflite": tflite, "onnx":
 
 
 def run(job: dict[str, Any]) -> None:
-    """Does one job: batches, the same request twice, encoded pictures, the whole split, the latency."""
+    """Does one job: batches, the same request twice, encoded images, the whole split, the latency."""
     samples = dict(np.load(job["samples"]))
     started = time.perf_counter()
     call, runtime = READERS[job["reader"]](job["path"], list(samples))
@@ -188,7 +188,7 @@ def run(job: dict[str, Any]) -> None:
 
 
 def encoded(call: Call, paths: list[str]) -> Feeds:
-    """Sends encoded examples to `serving_default` and `embed`; pictures again with a damaged one among them; then none at all."""
+    """Sends encoded examples to `serving_default` and `embed`; images again with a damaged one among them; then none at all."""
     send, known = call.encoded, call.signatures  # type: ignore[attr-defined]
     content = [Path(path).read_bytes() for path in paths]
     requests = {"encoded": content, "empty": []}

@@ -48,8 +48,8 @@ class ExportSpec:
 
     Args:
         labels: the label map; None for models that are no classifiers.
-        decode: encoded picture (scalar string tensor) -> uint8 (size, size, 3), in core TensorFlow; traced into the
-            SavedModel. None for models that take no pictures.
+        decode: encoded image (scalar string tensor) -> uint8 (size, size, 3), in core TensorFlow; traced into the
+            SavedModel. None for models that take no images.
         tokenise: texts (strings (n,)) -> token ids (n, tokens), in TensorFlow; traced into the SavedModel. None for models that
             take no texts.
         tracked: what `tokenise` uses and a SavedModel must keep: tables, for example.

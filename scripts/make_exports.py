@@ -37,7 +37,7 @@ TEXT: Mapping[str, dict[str, Any]] = {
     "Roberta": {},
     "XLMRoberta": {},
 }
-# KerasHub's picture backbones without a row that is quick to convert.
+# KerasHub's image backbones without a row that is quick to convert.
 TINY: Mapping[str, dict[str, Any]] = {
     "ResNet": {
         "input_conv_filters": [64],
@@ -50,7 +50,7 @@ TINY: Mapping[str, dict[str, Any]] = {
     },
     "ViT": {"image_shape": (32, 32, 3), "patch_size": 8, "num_layers": 2, "num_heads": 2, "hidden_dim": 32, "mlp_dim": 64},
 }
-# Rows of KerasHub's picture backbones, at their smallest size, transformers of the ViT kind with two blocks; tests/test_families.py has
+# Rows of KerasHub's image backbones, at their smallest size, transformers of the ViT kind with two blocks; tests/test_families.py has
 # all rows in the float formats, among them MobileNetV5, whose whole network takes more memory to convert than many machines have.
 PICTURES = ("deit_tiny", "dinov2_small", "dinov3_small", "mit_b0", "mobilenet_v3_small_050")
 
@@ -64,7 +64,7 @@ def families() -> dict[str, str]:
         if row.family not in smallest or row.params < smallest[row.family].params:
             smallest[row.family] = row
     ours = {row.name: ORIGINS.get(row.builder.rpartition(":")[2], "tlkeras") for row in smallest.values()}
-    return ours | {name: "keras-hub, text" for name in TEXT} | {name: "keras-hub, pictures" for name in (*PICTURES, *TINY)}
+    return ours | {name: "keras-hub, text" for name in TEXT} | {name: "keras-hub, images" for name in (*PICTURES, *TINY)}
 
 
 # === One network ===

@@ -23,7 +23,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return "\n".join([*lines, *("| " + " | ".join(str(cell) for cell in row) + " |" for row in rows)])
 
 
-TITLES = {"image": "Pictures", "text": "Texts", "sequence": "Sequences"}
+TITLES = {"image": "Images", "text": "Texts", "sequence": "Sequences"}
 UNITS = {"image": "pixels", "text": "tokens", "sequence": "steps"}
 
 

@@ -58,7 +58,7 @@ class DataConfig:
     test_split: float | None = key(None, "Fraction of the examples held out for the test.", unset="0.15, or the source's own split")
     limit: int | None = key(None, "Use at most this many examples, stratified by class.", unset="all", metavar="N")
     strict: bool = key(False, "Stop at bad files instead of skipping and counting them.")
-    resize: str = key("stretch", "How pictures become square: stretch, crop (centre) or pad.")
+    resize: str = key("stretch", "How images become square: stretch, crop (centre) or pad.")
 
     def __post_init__(self) -> None:
         for name in ("val_split", "test_split"):
@@ -82,7 +82,7 @@ class ModelConfig:
         metavar="SOURCE",
     )
     image_size: int | None = key(None, "Side of the square input, in pixels.", unset="the backbone's own", metavar="N")
-    channels: int = key(3, "Channels of the pictures: 1 (grey), 3 (RGB), or as many as arrays have (2, 4 and more).", metavar="N")
+    channels: int = key(3, "Channels of the images: 1 (grey), 3 (RGB), or as many as arrays have (2, 4 and more).", metavar="N")
     channel_adapter: str | None = key(
         None,
         "How other than 3 channels become what the backbone takes: repeat (grey) or conv (trainable 1x1 convolution).",
@@ -139,7 +139,7 @@ class TrainConfig:
     batch_norm: str | None = key(
         None, "BatchNorm of the backbone: frozen or train.", unset="frozen; train with --weights none", metavar="frozen|train"
     )
-    augment: str = key("none", "Augmentation of the training pictures; an unknown name lists them.", metavar="NAME")
+    augment: str = key("none", "Augmentation of the training images; an unknown name lists them.", metavar="NAME")
     patience: int = key(8, "Epochs without a better validation loss before a stage stops early.", metavar="N")
     placement: str = key(
         "auto", "Where the work runs: auto, cpu, gpu:N, mirrored[:N], multiworker (see `tlkeras launch`) or tpu.", metavar="NAME"

@@ -46,10 +46,10 @@ class Options:
     Args:
         formats: names of formats.
         labels: the label map, in class order; None for models that are no classifiers.
-        calibration: folder of pictures (in class folders or not), or `.npz` of arrays by input name: real examples, on
+        calibration: folder of images (in class folders or not), or `.npz` of arrays by input name: real examples, on
             which the artifacts are compared, calibrated and judged.
         input_range: what pixel values the model was trained on, 0-255 when None; the artifacts take 0-255 and scale inside.
-        resize: `stretch`, `crop` or `pad`, for pictures.
+        resize: `stretch`, `crop` or `pad`, for images.
         activation: what is added after the last layer: `softmax`, `sigmoid` or `none`; `auto` adds one to a classifier whose scores
             are logits. A sigmoid over one output becomes the scores of two labels.
         max_drop: accuracy, or agreement where the classes of the examples are not known, that quantised files may lose.
@@ -204,7 +204,7 @@ def _with_contract(model: keras.Model, input_range: str) -> keras.Model:
     inputs = keras.tree.flatten(model.inputs)
     if len(inputs) != 1 or len(inputs[0].shape) != 4:
         raise ConfigError(
-            f"input_range {input_range} is for models of one picture; this one has {len(inputs)} inputs, the first {inputs[0].shape}"
+            f"input_range {input_range} is for models of one image; this one has {len(inputs)} inputs, the first {inputs[0].shape}"
         )
     image = keras.Input(inputs[0].shape[1:], name="image")
     scaled = keras.layers.Rescaling(scaling[0], offset=scaling[1], name="to_range")(image)
@@ -326,7 +326,7 @@ def _channels(model: keras.Model) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class _Given:
-    """Examples of all inputs; classes and encoded pictures where they are known."""
+    """Examples of all inputs; classes and encoded images where they are known."""
 
     inputs: Mapping[str, np.ndarray]
     y: np.ndarray | None = None
@@ -344,7 +344,7 @@ def _examples(graph: Graph, options: Options, reporter: Reporter) -> _Given:
         return _pictures(path, graph, options, reporter)
     if path.suffix == ".npz" and path.is_file():
         return _arrays(path, graph)
-    raise DataError(f"no calibration examples in {str(path)!r}; expected a folder of pictures, or an .npz of arrays by input name")
+    raise DataError(f"no calibration examples in {str(path)!r}; expected a folder of images, or an .npz of arrays by input name")
 
 
 def _random_images(graph: Graph, options: Options) -> _Given:
@@ -422,7 +422,7 @@ def _pictures(folder: Path, graph: Graph, options: Options, reporter: Reporter) 
             kept.append(paths[index])
         reporter.progress("decode", done + 1, len(order))
     if not kept:
-        raise DataError(f"no picture in {str(folder)!r} can be read")
+        raise DataError(f"no image in {str(folder)!r} can be read")
     name = graph.inputs[0].name
     places = {label: i for i, label in enumerate(options.labels or ())}
     known = bool(places) and all(path.parent.name in places for path in kept)

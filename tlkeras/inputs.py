@@ -67,7 +67,7 @@ class Inputs(Protocol):
         """Returns several inputs, each (1, …), as one array (n, …)."""
 
     def encoded(self, example: Example) -> bytes:
-        """Returns an example as clients send it: an encoded picture, or a text in UTF-8."""
+        """Returns an example as clients send it: an encoded image, or a text in UTF-8."""
 
     def metadata(self) -> dict[str, str]:
         """Returns what travels with the artifacts."""
@@ -75,7 +75,7 @@ class Inputs(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Pictures:
-    """Pictures of `size` pixels, square or (height, width): RGB, grey, or of as many channels as arrays have."""
+    """Images of `size` pixels, square or (height, width): RGB, grey, or of as many channels as arrays have."""
 
     size: decode.Size
     resize: str
@@ -98,14 +98,14 @@ class Pictures:
 
     @property
     def encodable(self) -> bool:
-        """Whether picture files have these channels; others come as arrays only."""
+        """Whether image files have these channels; others come as arrays only."""
         return self.channels in (1, 3)
 
     def _check_channels(self, dataset: Dataset) -> None:
         for one in dataset.examples:
             if one.array is None and not self.encodable:
                 raise DataError(
-                    f"channels is {self.channels}, and {one.id!r} is a picture file, which is grey or RGB; give arrays: "
+                    f"channels is {self.channels}, and {one.id!r} is an image file, which is grey or RGB; give arrays: "
                     f"an .npz with x uint8 (n, height, width, {self.channels}) and y, or from_arrays(x, y)"
                 )
             if one.array is not None and not decode.fits(one.array, self.channels):
@@ -178,7 +178,7 @@ class Pictures:
 
     @property
     def decode(self) -> Callable[[Any], Any] | None:
-        """Encoded picture -> uint8 (size, size, channels), in TensorFlow; None where no file has such channels."""
+        """Encoded image -> uint8 (size, size, channels), in TensorFlow; None where no file has such channels."""
         if not self.encodable:
             return None
         return partial(decode.decode_and_resize, size=self.size, resize=self.resize, channels=self.channels)
@@ -326,7 +326,7 @@ def texts_of(folder: Path) -> Texts:
 
 
 def _check(dataset: Dataset, modality: str) -> None:
-    """Refuses texts for a model of pictures, and the other way round."""
+    """Refuses texts for a model of images, and the other way round."""
     if dataset.modality != modality:
         ways = {"image": "--backbone efficientnet", "text": "--backbone bert", "sequence": "--backbone rnn"}
         raise DataError(

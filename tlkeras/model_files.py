@@ -386,7 +386,7 @@ def _check_signature(path: Path, name: str, inputs: Mapping[str, Any], outputs: 
     where = f"the signature {name} of {str(path)!r}"
     texts = [key for key, one in inputs.items() if one.dtype == tf.string]
     if texts:
-        raise ExportError(f"{where} takes texts or encoded pictures ({texts[0]}); expected numbers")
+        raise ExportError(f"{where} takes texts or encoded images ({texts[0]}); expected numbers")
     if not inputs:
         raise ExportError(f"{where} takes nothing; expected a batch of numbers")
     for key, one in inputs.items():

@@ -27,7 +27,7 @@ class TaskModel:
     """A Keras model with what tlkeras knows of it.
 
     Args:
-        model: raw pictures 0-255, float32 (batch, size, size, channels), or token ids, int32 (batch, tokens) -> scores, float32
+        model: raw images 0-255, float32 (batch, size, size, channels), or token ids, int32 (batch, tokens) -> scores, float32
             (batch, classes).
         backbone: the row it was built from.
         head: the row of its head.
@@ -65,7 +65,7 @@ def build(
         backbone: name or alias in the backbone registry.
         classes: number of outputs of the head, 2 or more.
         image_size: side of the square input in pixels; the backbone's default when None.
-        channels, adapter: of the pictures, and how other than 3 become 3; see `tlkeras.backbones.load.load`.
+        channels, adapter: of the images, and how other than 3 become 3; see `tlkeras.backbones.load.load`.
         weights: `pretrained`, `wheel`, `keras`, `hub`, `none`, a file, or the folder of a preset.
         head: name in the head registry.
         dropout: fraction of the features dropped before the head, in training.

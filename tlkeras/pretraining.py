@@ -51,7 +51,7 @@ class Options:
         epochs: passes over the examples.
         learning_rate: peak.
         batch_size: examples per step.
-        image_size: side of pictures, the row's own when None.
+        image_size: side of images, the row's own when None.
         limit: at most this many examples, of each class in proportion; all when None.
         data_licence: licence of the examples, for the card.
         seed: of weights, order and draws.
@@ -329,7 +329,7 @@ def _card(content: Mapping[str, Any]) -> str:
 def sample(
     name: str, zoo: Zoo, *, rows: int = 8, columns: int = 8, seed: int = 0, like: np.ndarray | None = None, plane: bool = False
 ) -> np.ndarray:
-    """Draws pictures with a published variational autoencoder.
+    """Draws images with a published variational autoencoder.
 
     Args:
         name: of the entry.
@@ -337,7 +337,7 @@ def sample(
         rows, columns: of the grid.
         seed: of the draws from the prior.
         plane: in place of draws, the codes at equal steps of probability, where a code is two numbers: all that the network knows.
-        like: pictures uint8 (n, size, size, 3) to reconstruct, each beside its reconstruction, in place of drawing new ones.
+        like: images uint8 (n, size, size, 3) to reconstruct, each beside its reconstruction, in place of drawing new ones.
 
     Returns:
         The grid, uint8 (rows * size, columns * size).
@@ -361,7 +361,7 @@ def sample(
     else:
         if rows * columns < 2:
             raise ConfigError(
-                f"a grid of {rows} x {columns} has no place for a picture beside its reconstruction; expected 2 or more places"
+                f"a grid of {rows} x {columns} has no place for an image beside its reconstruction; expected 2 or more places"
             )
         pictures = np.asarray(like[: rows * columns // 2], "float32")
         drawn = model.predict(pictures, verbose=0)
@@ -380,7 +380,7 @@ def _plane(rows: int, columns: int, latent: int) -> np.ndarray:
 
 
 def pictures_like(name: str, zoo: Zoo, data: str | Dataset, count: int) -> np.ndarray:
-    """Returns pictures of a source as an entry takes them, at most `count`."""
+    """Returns images of a source as an entry takes them, at most `count`."""
     size = int(zoo.get(name).manifest["metadata"]["image_size"])
     dataset = data if isinstance(data, Dataset) else open_source(data)
     few = replace(dataset, examples=dataset.examples[:count], labels=dataset.labels)

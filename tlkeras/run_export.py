@@ -270,7 +270,7 @@ def _without_data(opened: Model, config: RunConfig, reason: str, reporter: Repor
 
 
 def _synthetic(inputs: Inputs, labels: Sequence[str]) -> Dataset:
-    """Returns random pictures or sequences, or a few sentences: enough to compare an artifact with its model."""
+    """Returns random images or sequences, or a few sentences: enough to compare an artifact with its model."""
     rng = np.random.default_rng(0)
     label, count = labels[0], range(PARITY_SAMPLES)
     if isinstance(inputs, Texts):

@@ -84,7 +84,7 @@ class Run:
 
     @property
     def work(self) -> Path:
-        """Memory-mapped pictures and features; gone when the run ends."""
+        """Memory-mapped images and features; gone when the run ends."""
         return self.checkpoints / "work"
 
     @property

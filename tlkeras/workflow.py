@@ -123,7 +123,7 @@ def _finetune(config: RunConfig, placement: Placement, run: Run, dataset: Datase
     config = preflight.with_splits(config, dataset)
     with clock.phase("build"):
         task = build(config, len(dataset.labels), dataset)
-        for _, rules in plan.stages(config, task.stage_names):  # rules that do not fit are found before the pictures are read
+        for _, rules in plan.stages(config, task.stage_names):  # rules that do not fit are found before the images are read
             freezing.apply(task.model, rules, stages=task.stages)
     for note in task.notes:
         reporter.warn(note)

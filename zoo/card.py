@@ -51,7 +51,7 @@ def _intro(content: Mapping[str, Any]) -> str:
 
 
 def colours(told: Mapping[str, str]) -> str:
-    """Returns what kind of pictures an entry takes."""
+    """Returns what kind of images an entry takes."""
     channels = told.get("channels", "3")
     return {"1": "grey", "3": "RGB"}.get(channels, f"{channels}-channel")
 
@@ -70,7 +70,7 @@ def encoded_input(content: Mapping[str, Any]) -> str | None:
 
 def example_file(content: Mapping[str, Any]) -> str:
     """Returns the name of a file that an entry takes, for the examples on its card."""
-    name = "picture" if modality(content) == "image" else modality(content)
+    name = modality(content)
     return f"{name}.jpg" if encoded_input(content) else f"{name}.npy"
 
 

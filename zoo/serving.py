@@ -138,13 +138,13 @@ services:
 
 
 def rest_body(pictures: Sequence[bytes]) -> str:
-    """Returns the body of a REST request for encoded pictures."""
+    """Returns the body of a REST request for encoded images."""
     import base64
 
     return json.dumps({"instances": [{"image_bytes": {"b64": base64.b64encode(one).decode()}} for one in pictures]})
 
 
-def curl_call(name: str, version: int | None = None, *, encoded: str | None = "image_bytes", file: str = "picture.jpg") -> str:
+def curl_call(name: str, version: int | None = None, *, encoded: str | None = "image_bytes", file: str = "image.jpg") -> str:
     """Returns the shell line that sends an example to a model.
 
     Args:
@@ -164,7 +164,7 @@ def curl_call(name: str, version: int | None = None, *, encoded: str | None = "i
     return f"printf '%s' {body} |\n  curl -s -d @- {url}"
 
 
-def grpc_call(name: str, *, encoded: str | None = "image_bytes", file: str = "picture.jpg", tensor: str = "image") -> str:
+def grpc_call(name: str, *, encoded: str | None = "image_bytes", file: str = "image.jpg", tensor: str = "image") -> str:
     """Returns a Python program that sends an example to a model by gRPC.
 
     Args:

@@ -1,4 +1,4 @@
-"""Channel adapters: how pictures of other than three channels become what a backbone takes, as layers of the model.
+"""Channel adapters: how images of other than three channels become what a backbone takes, as layers of the model.
 
 They stand in front of the input contract, are named `adapter_*`, and belong to the stage `adapter`.
 """
@@ -48,7 +48,7 @@ def _repeat(x: keras.KerasTensor) -> keras.KerasTensor:
 def _conv(x: keras.KerasTensor) -> keras.KerasTensor:
     import keras
 
-    # It starts as the mean of the bands, three times: what the backbone sees then is a grey picture in its own range.
+    # It starts as the mean of the bands, three times: what the backbone sees then is a grey image in its own range.
     mean = keras.initializers.Constant(1 / x.shape[-1])
     return keras.layers.Conv2D(RGB, 1, kernel_initializer=mean, name=f"{PREFIX}conv")(x)
 
@@ -77,7 +77,7 @@ def chosen(channels: int, asked: str | None) -> Adapter | None:
     """
     if channels == RGB:
         if asked is not None:
-            raise ConfigError(f"channel_adapter is {asked!r}, but pictures of {RGB} channels need none; leave it out, or set channels")
+            raise ConfigError(f"channel_adapter is {asked!r}, but images of {RGB} channels need none; leave it out, or set channels")
         return None
     row = ADAPTERS.get(asked or ("repeat" if channels == 1 else "conv"))
     if row.grey_only and channels != 1:

@@ -33,7 +33,7 @@ class Contract:
     help: str
 
 
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pictures, RGB, range 0-1
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's images, RGB, range 0-1
 
 CONTRACTS: Registry[Contract] = Registry(
     "input contract",
@@ -52,7 +52,7 @@ CONTRACTS: Registry[Contract] = Registry(
             name="satellite",
             scale=tuple(1 / (255 * s) for s in (0.213, 0.156, 0.143)),
             offset=tuple(-m / s for m, s in zip((0.430, 0.411, 0.296), (0.213, 0.156, 0.143), strict=True)),
-            help="RGB, 0-1, minus the mean of DINOv3's satellite pictures, over their standard deviation.",
+            help="RGB, 0-1, minus the mean of DINOv3's satellite images, over their standard deviation.",
         ),
         Contract(name="caffe", offset=(-103.939, -116.779, -123.68), reverse=True, help="BGR 0-255, minus ImageNet's mean."),
     ],
@@ -60,7 +60,7 @@ CONTRACTS: Registry[Contract] = Registry(
 
 
 def apply(contract: Contract, x: keras.KerasTensor) -> keras.KerasTensor:
-    """Returns the contract's layers on raw RGB pictures.
+    """Returns the contract's layers on raw RGB images.
 
     Args:
         contract: one of `CONTRACTS`, or a preset's own.

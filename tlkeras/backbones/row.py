@@ -92,14 +92,14 @@ class Backbone:
         name: how it is asked for.
         family: networks of one design share it.
         modality: `"image"`, `"text"` or `"sequence"`.
-        builder: `"module:function"`; for pictures called with (row, image size), returns a Keras model without classifier.
+        builder: `"module:function"`; for images called with (row, image size), returns a Keras model without classifier.
         app: name of the class, for builders that need one.
-        contract: name of its input contract, for pictures.
+        contract: name of its input contract, for images.
         figures: arguments of the constructor, for builders that need them.
-        input_size, min_size: pictures: side of the square input in pixels, as it was trained and the smallest it takes;
+        input_size, min_size: images: side of the square input in pixels, as it was trained and the smallest it takes;
             texts: the longest and the shortest text, in tokens.
-        step: pictures: sides are multiples of it.
-        one_size: pictures: whether its position embeddings are those of each place, so that its weights fit one size only.
+        step: images: sides are multiples of it.
+        one_size: images: whether its position embeddings are those of each place, so that its weights fit one size only.
         features: width after pooling.
         pooling: name in `POOLINGS`: how the backbone's output becomes one vector.
         stages: ordered (name, layer-name pattern); see `stages.stage_of`.

@@ -45,8 +45,8 @@ def autoencoder(features: Any, *, latent: int, widths: Sequence[int], pixels: in
     Args:
         features: (batch, width), the last hidden layer of the encoder.
         latent: dimensions of the code.
-        widths: of the decoder's hidden layers, from code to picture.
-        pixels: of a picture.
+        widths: of the decoder's hidden layers, from code to image.
+        pixels: of an image.
         seed: of the draws.
     """
     mean = layers.Dense(latent, name="code_mean")(features)

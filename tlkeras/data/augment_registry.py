@@ -1,4 +1,4 @@
-"""The augmentations: each row says how far a picture may be changed."""
+"""The augmentations: each row says how far an image may be changed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Augment:
 AUGMENTS: Registry[Augment] = Registry(
     "augmentation",
     [
-        Augment(name="none", help="Pictures as they are."),
+        Augment(name="none", help="Images as they are."),
         Augment(name="flip", help="Left and right swapped half of the time.", flip=True),
         Augment(
             name="shift", help="A little shift, zoom and turn, never a flip: for digits, letters and signs.", zoom=0.1, shift=0.08, rotate=8

@@ -36,7 +36,7 @@ class Issue:
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """One picture, text or sequence with its label: a file, an array, or the text itself.
+    """One image, text or sequence with its label: a file, an array, or the text itself.
 
     Args:
         id: stable name: the path below the source, or name/number.
@@ -119,7 +119,7 @@ def make_dataset(
     examples = tuple(_named(example) for example in examples)
     found = ordered({example.label for example in examples})
     if not examples:
-        raise DataError(f"{name} holds no examples; expected pictures or texts, a folder for each class, or a table of them")
+        raise DataError(f"{name} holds no examples; expected images or texts, a folder for each class, or a table of them")
     if labels is None and len(found) < 2:
         raise DataError(f"{name} has one class only ({found[0]!r}); expected two or more, one folder for each")
     splits = {example.split for example in examples}

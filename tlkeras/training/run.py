@@ -36,7 +36,7 @@ class Examples:
     """What a model takes and labels of one split, in the same order.
 
     Args:
-        inputs: pictures uint8 (n, size, size, 3), token ids int32 (n, tokens, …) or sequences float32 (n, time, features).
+        inputs: images uint8 (n, size, size, 3), token ids int32 (n, tokens, …) or sequences float32 (n, time, features).
         y: int (n,).
         lengths: int (n,), tokens of each text; None where all are of one length.
     """

@@ -29,13 +29,13 @@ LARGEST = 1 << 32  # bytes of one file, unpacked: a few kilobytes of gzip can cl
 
 
 def is_idx(spec: str) -> bool:
-    """Whether a `--data` value is a folder with pictures in idx files."""
+    """Whether a `--data` value is a folder with images in idx files."""
     root = Path(spec).expanduser()
     return root.is_dir() and any(IMAGES.fullmatch(path.name) for path in root.iterdir())
 
 
 def open_idx(spec: str, *, labels: Sequence[str] | None = None, data_dir: str | None = None, columns: Columns | None = None) -> Dataset:
-    """Returns the grey pictures of a folder of idx files; which are held out is told by the files' names.
+    """Returns the grey images of a folder of idx files; which are held out is told by the files' names.
 
     The labels are the numbers, or the lines of a `labels.txt` beside the files, the first of which names 0.
 
@@ -53,7 +53,7 @@ def open_idx(spec: str, *, labels: Sequence[str] | None = None, data_dir: str | 
         split = _split(part, path.name) if len(parts) > 1 else None
         images, numbers = read_idx(path, 3), read_idx(_labels_of(path), 1)
         if len(images) != len(numbers):
-            raise DataError(f"{path.name!r} has {len(images)} pictures and its labels are {len(numbers)}; expected as many")
+            raise DataError(f"{path.name!r} has {len(images)} images and its labels are {len(numbers)}; expected as many")
         if names and len(numbers) and numbers.max() >= len(names):
             raise DataError(
                 f"{path.name!r} has the label {numbers.max()} and labels.txt {len(names)} lines; expected one line for each label"

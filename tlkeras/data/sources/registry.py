@@ -64,7 +64,7 @@ SOURCES: Registry[Source] = Registry(
             name="sequences",
             takes=lambda spec: Path(spec).is_file() and Path(spec).suffix.lower() == ".npz",
             open="tlkeras.data.sources.sequences:open_npz",
-            help="an .npz file with x and y: sequences (n, time, features), or pictures uint8 (n, height, width, channels)",
+            help="an .npz file with x and y: sequences (n, time, features), or images uint8 (n, height, width, channels)",
         ),
         Source(
             name="table",
@@ -98,7 +98,7 @@ def kind_of(spec: str) -> Source | None:
 def open_source(
     spec: str | None, *, labels: Sequence[str] | None = None, data_dir: str | None = None, columns: Columns | None = None
 ) -> Dataset:
-    """Lists the examples of a source; no picture is read yet, except from sources that are arrays.
+    """Lists the examples of a source; no image is read yet, except from sources that are arrays.
 
     Args:
         spec: a `--data` value; None means `DEFAULT`, the built-in digits.

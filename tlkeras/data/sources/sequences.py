@@ -1,4 +1,4 @@
-"""Arrays: `.npz` with `x` and `y` (n,), sequences (n, time, features) or pictures uint8 (n, height, width, channels); and sequences
+"""Arrays: `.npz` with `x` and `y` (n,), sequences (n, time, features) or images uint8 (n, height, width, channels); and sequences
 as a long-form CSV with `id`, `label` and features."""
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tlkeras.errors import DataError
 
 
 def open_npz(spec: str, *, labels: Sequence[str] | None = None, data_dir: str | None = None, columns: Columns | None = None) -> Dataset:
-    """Reads arrays of sequences or pictures; `split` (n,) says what is held out, where it is there.
+    """Reads arrays of sequences or images; `split` (n,) says what is held out, where it is there.
 
     Raises:
         DataError: when arrays are missing or do not fit.

@@ -20,7 +20,7 @@ PATIENCE = 10  # seconds until a host that does not answer is given up
 
 
 def open_tfds(spec: str, *, labels: Sequence[str] | None = None, data_dir: str | None = None, columns: Columns | None = None) -> Dataset:
-    """Reads a classification set of pictures or texts; it is downloaded only when it is not under `data_dir`.
+    """Reads a classification set of images or texts; it is downloaded only when it is not under `data_dir`.
 
     Raises:
         DataError: for an unknown name, a set without image or text and label, or one that cannot be had from here.
@@ -57,7 +57,7 @@ def open_tfds(spec: str, *, labels: Sequence[str] | None = None, data_dir: str |
 
 
 def _content(value: Any) -> dict[str, Any]:
-    """Returns the text or the picture of a row, by the name of its field in `Example`."""
+    """Returns the text or the image of a row, by the name of its field in `Example`."""
     return {"text": value.decode("utf-8", "replace")} if isinstance(value, bytes) else {"array": np.asarray(value)}
 
 
