@@ -118,7 +118,7 @@ class _Process:
             line = self.process.stdout.readline()
         except BrokenPipeError:
             line = ""
-        answer = json.loads(line) if line else {"error": f"its process ended with code {self.process.wait()}"}
+        answer = json.loads(line) if line else {"error": f"its process exited with code {self.process.wait()}"}
         self.error = answer.get("error", "")
         return answer
 
@@ -290,7 +290,7 @@ def plot(rows: Sequence[Row], path: str | Path) -> None:
     axes.set_xscale("log")
     axes.set_xlabel("milliseconds for one example (median)")
     axes.set_ylabel(f"{key} on held-out examples" if key == "accuracy" else "agreement with the Keras model")
-    axes.set_title("Artifacts: up and left is better; the area is the size")
+    axes.set_title("Artifacts: up and left is better; area shows file size")
     axes.grid(alpha=0.3, which="both")
     axes.legend()
     figure.savefig(path, dpi=120)

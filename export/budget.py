@@ -76,9 +76,9 @@ def check_within(row: Format, verdict: Verdict, size: int, max_drop: float) -> N
         return
     what = f"agrees with the model on {verdict.agreement:.3f} of the held-out examples"
     if verdict.accuracy is not None:
-        what = f"is right on {verdict.accuracy:.3f} of the held-out examples, the model on {verdict.accuracy + verdict.drop:.3f}"
+        what = f"is correct on {verdict.accuracy:.3f} of the held-out examples, the model on {verdict.accuracy + verdict.drop:.3f}"
     error = ExportMismatch(
-        f"{row.name} {what}: a drop of {verdict.drop:.3f}, allowed is {max_drop:g}; "
+        f"{row.name} {what}: a drop of {verdict.drop:.3f}, allowed {max_drop:g}; "
         "use tflite-fp16 or tflite-dynamic, let `mobile` choose, or raise --max-drop"
     )
     error.figures = {"bytes": size, **figures(verdict)}

@@ -32,7 +32,7 @@ class Calibration:
             raise ConfigError(f"calibration inputs have {sorted(counts)} examples; expected the same number for each input")
         if min(counts) < FEWEST:
             raise ConfigError(
-                f"{min(counts)} calibration examples are too few for the ranges of activations; give {FEWEST} or more, better 100"
+                f"{min(counts)} calibration examples are too few for the ranges of activations; pass {FEWEST} or more, preferably 100"
             )
 
     def __len__(self) -> int:
@@ -56,7 +56,7 @@ class Calibration:
                 raise ExportError(
                     f"the calibration examples of {name!r} span {array.min():.4g} to {array.max():.4g}, "
                     f"the examples to verify on {samples[name].min():.4g} to {samples[name].max():.4g}; "
-                    "calibrate on raw inputs, of the range that the model will get"
+                    "calibrate on raw inputs, in the range that the model will receive"
                 )
 
     def to_dict(self) -> dict[str, Any]:

@@ -88,7 +88,7 @@ def read(folder: str | Path, interface: Interface) -> Evidence:
         with np.load(path, allow_pickle=False) as arrays:
             held = dict(arrays)
     except FileNotFoundError:
-        raise ExportError(f"no {NAME} in {str(folder)!r}; the samples to verify on stand there; export again") from None
+        raise ExportError(f"no {NAME} in {str(folder)!r}; it stores the samples to verify on; export again") from None
     except (OSError, ValueError, EOFError) as error:
         raise ExportError(f"cannot read {str(path)!r}: {error}") from error
     missing = [one.name for one in interface.inputs if f"inputs/{one.name}" not in held]

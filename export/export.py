@@ -89,8 +89,8 @@ def _check_texts(row: Format, graph: Graph) -> None:
     """Refuses models of texts for runtimes without texts, before anything is written."""
     if row.name != "saved_model" and graph.text_operations:
         raise UnsupportedOps(
-            f"{row.name}: the model works on texts ({', '.join(graph.text_operations[:3])}), which only TensorFlow can; export saved_model alone, "
-            "or cut the model behind its TextVectorization layer, so that it takes token ids"
+            f"{row.name}: the model works on texts ({', '.join(graph.text_operations[:3])}), which only TensorFlow supports; export saved_model only, "
+            "or cut the model after its TextVectorization layer, so that it accepts token ids"
         )
 
 
@@ -135,7 +135,7 @@ def _attempt(
     tried: list[dict[str, Any]],
 ) -> Artifact:
     if not isinstance(options, row.options):
-        raise ExportError(f"{row.name} takes {row.options.__name__}, got {type(options).__name__}")
+        raise ExportError(f"{row.name} accepts {row.options.__name__}, got {type(options).__name__}")
     with tempfile.TemporaryDirectory(dir=out, prefix=f".{row.name}-") as folder:
         aside = Path(folder) / row.path
         with quiet_converters():

@@ -129,7 +129,7 @@ FORMATS: Registry[Format] = Registry(
             tolerance=EIGHT_BIT,
             quantised=True,
             reader="tflite",
-            help="For phones: the smallest TFLite file within --max-drop, found by walking down a measured ladder.",
+            help="For phones: the smallest TFLite file within --max-drop, found by trying them in order of size.",
         ),
         Format(
             name="onnx",
@@ -139,7 +139,7 @@ FORMATS: Registry[Format] = Registry(
             tolerance=FLOAT,
             reader="onnx",
             also=("openvino",),
-            help="For ONNX Runtime, OpenVINO and their kin.",
+            help="For ONNX Runtime, OpenVINO and other ONNX runtimes.",
         ),
         Format(
             name="onnx-fp16",
@@ -151,7 +151,7 @@ FORMATS: Registry[Format] = Registry(
             quantised=True,
             reader="onnx",
             also=("openvino",),
-            help="For GPUs by way of ONNX Runtime: float16 inside, float32 in and out.",
+            help="For GPUs with ONNX Runtime: float16 inside, float32 inputs and outputs.",
         ),
         Format(
             name="onnx-int8",

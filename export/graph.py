@@ -174,7 +174,7 @@ def check_not_random(graph: tf.compat.v1.GraphDef) -> None:
     nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
     for node in nodes:
         if RANDOM.search(node.op):
-            raise UnsupportedOps(f"the graph draws random numbers ({node.op} in {node.name!r}); move augmentation out of the model")
+            raise UnsupportedOps(f"the graph uses random numbers ({node.op} in {node.name!r}); move augmentation out of the model")
 
 
 # === Mixed precision ===

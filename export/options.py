@@ -91,6 +91,8 @@ def _one_of(name: str, value: Any, known: tuple[Any, ...]) -> None:
 
 def _check_calibration(quantize: str | None, calibration: Calibration | None) -> None:
     if quantize in NEEDS_CALIBRATION and calibration is None:
-        raise ConfigError(f"{quantize} needs calibration: give real training examples, for a foreign model with --calibration FOLDER")
+        raise ConfigError(
+            f"{quantize} needs calibration: pass real training examples, with --calibration FOLDER for a model from elsewhere"
+        )
     if quantize not in NEEDS_CALIBRATION and calibration is not None:
-        raise ConfigError(f"calibration is given and quantize is {quantize!r}; only {' and '.join(NEEDS_CALIBRATION)} take any")
+        raise ConfigError(f"calibration is given and quantize is {quantize!r}; only {' and '.join(NEEDS_CALIBRATION)} accept it")

@@ -116,7 +116,9 @@ def check(row: Format, path: Path, samples: Samples, expected: Reference, interf
         for batch in batches:
             largest = max(largest, _compare(row, f"batch {batch}", answers[f"batch{batch}/{name}"], expected.outputs[name][:batch], scale))
         if not np.array_equal(answers[f"again/{name}"], answers[f"batch{batches[-1]}/{name}"]):
-            raise ExportMismatch(f"{row.name}: the same request sent twice is answered in two ways; is something random in the model?")
+            raise ExportMismatch(
+                f"{row.name}: the same request sent twice gets different answers; does the model contain random operations?"
+            )
     if "short" in {key.split("/")[0] for key in answers}:
         for name in interface.output_names:
             largest = max(largest, _compare(row, "without filling", answers[f"short/{name}"], expected.outputs[name][:1], scale))
@@ -147,7 +149,7 @@ def _compare(row: Format, what: str, got: np.ndarray, expected: np.ndarray, scal
     difference = float(np.abs(got.astype("float64") - expected).max()) if got.size else 0.0
     if not difference <= row.tolerance * scale or not np.isfinite(difference):
         raise ExportMismatch(
-            f"{row.name}, {what}: the outputs differ by {difference:.3g}, allowed are {row.tolerance:g} x {scale:.3g} (the largest output of the model)"
+            f"{row.name}, {what}: the outputs differ by {difference:.3g}, allowed {row.tolerance:g} x {scale:.3g} (the largest output of the model)"
         )
     return difference
 
@@ -255,4 +257,4 @@ def _job(row: Format, path: Path, samples: Samples, interface: Interface, folder
 
 def _last_line(done: subprocess.CompletedProcess[str]) -> str:
     lines = [line for line in done.stderr.splitlines() if line.strip()]
-    return lines[-1][:400] if lines else f"it ended with code {done.returncode} and no word"
+    return lines[-1][:400] if lines else f"it exited with code {done.returncode} without a message"

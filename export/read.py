@@ -57,7 +57,7 @@ def kind_of(path: Path) -> str:
             return "tflite"
         if path.suffix == ".onnx":
             return "onnx"
-    raise ExportError(f"{str(path)!r} is no artifact; expected a SavedModel folder, a .tflite or an .onnx file")
+    raise ExportError(f"{str(path)!r} is not an artifact; expected a SavedModel folder, a .tflite or an .onnx file")
 
 
 def open_artifact(path: str | Path, reader: str | None = None) -> Predictor:
@@ -83,7 +83,7 @@ def open_artifact(path: str | Path, reader: str | None = None) -> Predictor:
     except Exception as error:  # three runtimes, each with errors of its own
         raise ExportError(f"cannot open {str(path)!r}: {reason(error)}") from error
     if len(shape) not in (2, 3) and (len(shape) != 4 or not isinstance(shape[3], int)):
-        raise ExportError(f"{str(path)!r} takes an input of shape {shape}; expected images, token ids or sequences")
+        raise ExportError(f"{str(path)!r} accepts an input of shape {shape}; expected images, token ids or sequences")
     return Predictor(runtime=runtime, input_name=name, dtype=takes, call=call)
 
 

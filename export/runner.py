@@ -55,7 +55,7 @@ def load_saved_model(path: str) -> Any:
             import tensorflow_text  # noqa: F401 - registers the operations
         except ImportError as missing:
             raise ImportError(
-                f"it splits texts by TensorFlow Text, which cannot be imported ({missing}); "
+                f"it tokenises texts with TensorFlow Text, which cannot be imported ({missing}); "
                 "pip install tensorflow-text of the version of your TensorFlow"
             ) from error
         return tf.saved_model.load(path)

@@ -115,7 +115,7 @@ def test_a_dry_run_describes_the_data(photos):
 
 def test_a_dry_run_shows_the_splits_that_a_source_has(tmp_path):
     (tmp_path / "t.csv").write_text("text,label,split\na,x,train\nb,y,train\nc,x,test\nd,y,val\n")
-    assert "splits: train 2, val 1, test 1, as the source has them" in preflight.describe(RunConfig(), open_source(str(tmp_path / "t.csv")))
+    assert "splits: train 2, val 1, test 1, from the source" in preflight.describe(RunConfig(), open_source(str(tmp_path / "t.csv")))
 
 
 # === Arguments of Python calls ===

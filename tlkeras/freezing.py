@@ -141,7 +141,7 @@ def _check_flags(model: keras.Model, wanted: Mapping[int, tuple[str, bool]]) -> 
     wrong = sorted(path for variable, (path, trainable) in wanted.items() if (variable in actual) != trainable)
     if wrong:
         raise FreezeError(
-            f"Keras did not take the trainable flag of {wrong[0]!r} ({len(wrong)} variables in all); is it shared with a frozen layer?"
+            f"Keras did not apply the trainable flag of {wrong[0]!r} ({len(wrong)} variables in all); is it shared with a frozen layer?"
         )
 
 

@@ -111,7 +111,7 @@ class Pictures:
             if one.array is not None and not decode.fits(one.array, self.channels):
                 has = one.array.shape[-1]
                 raise DataError(
-                    f"{one.id} has {has} channels, of shape {one.array.shape}; the model takes {self.channels}: set channels to {has}"
+                    f"{one.id} has {has} channels, of shape {one.array.shape}; the model accepts {self.channels}: set channels to {has}"
                 )
 
     @property
@@ -200,7 +200,7 @@ class Texts:
         _check(dataset, self.modality)
         bad = [note for note in dataset.notes if note.action == "skipped"]
         if strict and bad:
-            raise DataError(f"{len(bad)} texts cannot be used, the first is {bad[0].path}: {bad[0].reason}; mend it, or leave --strict out")
+            raise DataError(f"{len(bad)} texts cannot be used, the first is {bad[0].path}: {bad[0].reason}; fix it, or leave out --strict")
         store = texts.materialise(dataset, encode=self.tokens, lengths=None if self.tokens.fixed else self.tokens.lengths)
         if progress:
             progress(len(store), len(store))
@@ -292,7 +292,7 @@ def of_metadata(metadata: Mapping[str, str], folder: Path) -> Inputs:
         return Pictures(size=size, resize=metadata["resize"], channels=int(metadata.get("channels", 3)))
     except (KeyError, TypeError) as error:
         raise DataError(
-            f"the manifest in {str(folder)!r} has no {error.args[0]!r}: its model takes something else than images of a fixed size, texts or "
+            f"the manifest in {str(folder)!r} has no {error.args[0]!r}: its model accepts something other than images of a fixed size, texts or "
             "sequences; call the artifact in its own runtime"
         ) from error
 
@@ -330,6 +330,6 @@ def _check(dataset: Dataset, modality: str) -> None:
     if dataset.modality != modality:
         ways = {"image": "--backbone efficientnet", "text": "--backbone bert", "sequence": "--backbone rnn"}
         raise DataError(
-            f"{dataset.name} holds {dataset.modality} examples and the backbone takes {modality}; "
-            f"use a backbone for them, for example {ways[dataset.modality]}"
+            f"{dataset.name} contains {dataset.modality} examples and the backbone accepts {modality}; "
+            f"use a backbone that accepts them, for example {ways[dataset.modality]}"
         )

@@ -105,7 +105,7 @@ def _folder(folder: Path, inputs: Inputs, tell: Tell) -> Iterator[Item]:
     if len(notes) > SHOWN:
         tell(f"skipped {len(notes) - SHOWN} more files in {folder}")
     if not paths:
-        yield Item(name=str(folder), error=f"{folder}: this folder holds no {inputs.noun} files; expected {', '.join(inputs.examples)}")
+        yield Item(name=str(folder), error=f"{folder}: this folder contains no {inputs.noun} files; expected {', '.join(inputs.examples)}")
     yield from (Item(name=str(path), value=path) for path in paths)
 
 
@@ -133,7 +133,7 @@ def _text_file(path: Path, tell: Tell) -> Iterator[Item]:
     if path.is_dir():
         files = sorted(path.rglob("*.txt"))
         if not files:
-            yield Item(name=str(path), error=f"{path}: this folder holds no .txt files")
+            yield Item(name=str(path), error=f"{path}: this folder contains no .txt files")
         yield from (_whole(file) for file in files)
         return
     try:
@@ -143,7 +143,7 @@ def _text_file(path: Path, tell: Tell) -> Iterator[Item]:
         yield Item(name=str(path), error=str(error) if isinstance(error, DataError) else f"{path}: {reason}")
         return
     if not values:
-        yield Item(name=str(path), error=f"{path}: there is no text in this file")
+        yield Item(name=str(path), error=f"{path}: this file contains no text")
     yield from (Item(name=text, value=text) for text in values)
 
 
@@ -169,7 +169,7 @@ def _column(path: Path) -> list[str]:
     table = read_table(path, str(path), Columns())
     usual = [name for name in table.names if name.lower().strip() in TEXTS] or (list(table.names) if len(table.names) == 1 else [])
     if not usual:
-        raise DataError(f"{path} has the columns {', '.join(map(str, table.names))}; expected one that is called text")
+        raise DataError(f"{path} has the columns {', '.join(map(str, table.names))}; expected one named text")
     return [str(text) for (text,) in table.rows(usual[:1]) if text not in (None, "")]
 
 

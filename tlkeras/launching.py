@@ -74,7 +74,7 @@ def rank(hosts: Sequence[str], asked: int | None = None, environ: Mapping[str, s
         mine = [index for index, host in enumerate(hosts) if host.rpartition(":")[0] in own]
         if len(mine) != 1:
             raise ConfigError(
-                f"none of --hosts {','.join(hosts)} is this machine ({', '.join(sorted(own))}); say which with --index N, from 0"
+                f"none of --hosts {','.join(hosts)} is this machine ({', '.join(sorted(own))}); pass its position, from 0, with --index N"
             )
         (told,) = mine
     if not 0 <= told < len(hosts):
@@ -169,16 +169,16 @@ def _reason(worker: Worker) -> str:
     code = worker.process.returncode
     how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
     told = "" if code < 0 else f": {_last_line(worker)}"
-    return f"{worker.name} {how}{told}; all others were ended; its log: {worker.log}"
+    return f"{worker.name} {how}{told}; all other workers were stopped; its log: {worker.log}"
 
 
 def _last_line(worker: Worker) -> str:
     """Returns the worker's own error, or the last thing that it said."""
     time.sleep(POLL)  # its last lines may still be on their way
     lines = [line for line in worker.log.read_text(errors="replace").splitlines()[-TAIL:] if line.strip()]
-    return next((line for line in reversed(lines) if line.startswith("error: ")), lines[-1] if lines else "it said nothing").removeprefix(
-        "error: "
-    )
+    return next(
+        (line for line in reversed(lines) if line.startswith("error: ")), lines[-1] if lines else "it printed nothing"
+    ).removeprefix("error: ")
 
 
 def _end(workers: Sequence[Worker], how: signal.Signals, grace: float) -> None:

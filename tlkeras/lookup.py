@@ -119,7 +119,7 @@ def _described(path: Path) -> str:
 
 KINDS = {
     **dict.fromkeys((".h5", ".pth", ".pt", ".safetensors"), "a file of weights"),
-    **dict.fromkeys((".zip", ".gz", ".tar"), "an archive, to be unpacked first"),
+    **dict.fromkeys((".zip", ".gz", ".tar"), "an archive; unpack it first"),
 }
 
 
@@ -129,15 +129,15 @@ def _described_folder(path: Path) -> str:
         return "an empty folder"
     folders = [entry for entry in entries if entry.is_dir() and runs.of(entry) and runs.of(entry) == Run(entry.resolve())]
     if folders:
-        return f"no run itself but holds {'the run' if len(folders) == 1 else f'{len(folders)} runs:'} {_names(folders)}"
+        return f"not a run itself but contains {'the run' if len(folders) == 1 else f'{len(folders)} runs:'} {_names(folders)}"
     zoo = Zoo(path)
     if zoo.names():
         return f"a zoo with the entries {', '.join(zoo.names()[:SHOWN])}: pass --zoo {path} and the name of one"
     if runs.Run(path).config.is_file():
         return "the folder of a run that did not finish (it has no labels.txt)"
     if any(entry.suffix == ".keras" or entry.name == "saved_model" for entry in entries):
-        return f"a folder without config.yaml and manifest.json that holds {_names(entries)}"
-    return f"a folder that holds {_names(entries)}"
+        return f"a folder without config.yaml and manifest.json that contains {_names(entries)}"
+    return f"a folder that contains {_names(entries)}"
 
 
 def _names(paths: list[Path]) -> str:

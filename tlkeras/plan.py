@@ -58,13 +58,13 @@ def _check_modality(config: RunConfig, row: Backbone) -> None:
     """Refuses options that mean nothing for this backbone, and formats that it cannot reach."""
     texts = row.modality != "image"
     if texts and config.train.augment != "none":
-        raise ConfigError(f"augment is {config.train.augment!r}; {row.name} takes {row.modality}s, and augmentations are for images")
+        raise ConfigError(f"augment is {config.train.augment!r}; {row.name} accepts {row.modality}s, and augmentations are for images")
     if texts and config.model.image_size is not None:
-        raise ConfigError(f"image_size is {config.model.image_size}; {row.name} takes {row.modality}s")
+        raise ConfigError(f"image_size is {config.model.image_size}; {row.name} accepts {row.modality}s")
     if texts and config.model.channels != adapters.RGB:
-        raise ConfigError(f"channels is {config.model.channels}; {row.name} takes {row.modality}s")
+        raise ConfigError(f"channels is {config.model.channels}; {row.name} accepts {row.modality}s")
     if not texts and config.model.max_length is not None:
-        raise ConfigError(f"max_length is {config.model.max_length}; {row.name} takes images")
+        raise ConfigError(f"max_length is {config.model.max_length}; {row.name} accepts images")
     for name in config.export.formats:
         format = FORMATS.get(name)
         reason = row.refuses.get(name) or row.refuses.get(format.reader)
@@ -83,7 +83,7 @@ def _recipe(config: RunConfig) -> Recipe:
     recipe = RECIPES.get(config.train.recipe or ("full" if unfreezes else "feature-extraction"))
     if unfreezes and recipe.stages[-1].unfreeze == "none":
         raise ConfigError(
-            f"recipe {recipe.name!r} keeps the backbone frozen, but unfreeze is set; leave one of them out, or take --recipe full"
+            f"recipe {recipe.name!r} keeps the backbone frozen, but unfreeze is set; leave one of them out, or use --recipe full"
         )
     return recipe
 

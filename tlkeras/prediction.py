@@ -157,5 +157,5 @@ def label_map(labels: Any, path: Path) -> tuple[str, ...]:
         DataError: when it has none: what is there is no classifier.
     """
     if labels is None:
-        raise DataError(f"{str(path)!r} has no labels, so it answers no label: it was exported or pretrained without classes")
+        raise DataError(f"{str(path)!r} has no labels and cannot predict any: it was exported or pretrained without classes")
     return tuple(labels)

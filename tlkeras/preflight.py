@@ -23,9 +23,9 @@ from tlkeras.lookup import Located, not_a_target
 from tlkeras.lookup import find as find_target
 from tlkeras.zoo.store import Zoo, default_root
 
-USES_DIGITS = "no data named: using scikit-learn's 1,797 handwritten digits"
+USES_DIGITS = "no data given: using scikit-learn's 1,797 handwritten digits"
 ARTIFACTS = (".tflite", ".onnx")  # endings of files that stand beside a manifest
-NO_CLASSIFIER = "the model is no classifier"
+NO_CLASSIFIER = "the model is not a classifier"
 NAMED = 4  # backbones that an error names
 NOUNS = {"image": "images", "text": "texts", "sequence": "sequences"}
 
@@ -137,7 +137,7 @@ def _splits(config: RunConfig, dataset: Dataset) -> str:
     """Returns the sizes that the source gives, or those expected where examples are split by their content."""
     if dataset.has_splits:
         own = Counter(example.split or "train" for example in dataset.examples)
-        return ", ".join(f"{name} {own[name]:,}" for name in SPLITS if own[name]) + ", as the source has them"
+        return ", ".join(f"{name} {own[name]:,}" for name in SPLITS if own[name]) + ", from the source"
     config = with_splits(config, dataset)
     val, test = config.data.val_split or 0.0, config.data.test_split or 0.0
     shares = {"train": 1 - val - test, "val": val, "test": test}
@@ -243,7 +243,7 @@ def own_source(config: RunConfig | None) -> str:
         DataError: when its source is not known or not on this computer.
     """
     if config is None:
-        raise ConfigError("the model belongs to no run, so it has no data of its own; pass --data or dataset=")
+        raise ConfigError("the model does not belong to a run, so it has no data of its own; pass --data or dataset=")
     missing = missing_source(config)
     if missing:
         raise DataError(f"{missing}; pass --data or dataset=")
@@ -256,9 +256,9 @@ def missing_source(config: RunConfig) -> str | None:
     if source is None:
         return "this run does not record what it was trained on"
     if is_passed(source):
-        return f"this run was trained on arrays ({source.removeprefix(PASSED)!r}), which are not stored with it"
+        return f"this run was trained on arrays ({source.removeprefix(PASSED)!r}), which the run does not store"
     if kind_of(source) is None:
-        return f"the data of this run, {source!r}, is not here"
+        return f"the data of this run, {source!r}, was not found"
     return None
 
 

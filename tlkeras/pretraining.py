@@ -94,7 +94,7 @@ def pretrain(options: Options, data: str | Dataset | None, name: str, zoo: Zoo, 
     if objective == CLASSIFICATION:
         return _classification(options, dataset, name, zoo, reporter)
     if objective != row.objective:
-        raise ConfigError(f"objective is {objective!r}; {row.name} takes {' or '.join(filter(None, (CLASSIFICATION, row.objective)))}")
+        raise ConfigError(f"objective is {objective!r}; {row.name} accepts {' or '.join(filter(None, (CLASSIFICATION, row.objective)))}")
     workflow.seed_everything(options.seed)
     preflight.check_modality(options.backbone, dataset)
     dataset = _to_learn_from(dataset, options)
@@ -215,7 +215,7 @@ def _language_model(row: Backbone, options: Options, dataset: Dataset) -> _Made:
     """Each direction predicts the word that it sees next; Peters et al. 2018, https://arxiv.org/abs/1802.05365, section 3.1."""
     base, features = _base(row, options)
     if base.tokens is None:
-        raise ConfigError(f"{row.name} splits no texts, so that it can be no language model")
+        raise ConfigError(f"{row.name} does not split texts into tokens, so it cannot be a language model")
     inputs, _ = Texts(tokens=base.tokens).fitted(dataset, None)
     ids = inputs.tokens([example.text or "" for example in dataset.examples])
     vocabulary = language_model.Vocabulary.of(ids, base.options["vocabulary"])
@@ -318,7 +318,7 @@ def _card(content: Mapping[str, Any]) -> str:
     return (
         f"# A pretrained network\n\n`{config['backbone']}`, trained by `{content['task']}` on {data['train']} examples of {data['source']} "
         f"(licence: {content['licences']['data']['licence']}); loss {first:.3f} after the first epoch, {last:.3f} after the last.\n\n"
-        "Use it as `tlkeras finetune --backbone zoo:NAME --data …`. It has no labels; its SavedModel, TFLite and ONNX files give what "
+        "Use it as `tlkeras finetune --backbone zoo:NAME --data …`. It has no labels. Its SavedModel, TFLite and ONNX files return what "
         "it was trained to predict.\n"
     )
 
@@ -350,7 +350,7 @@ def sample(
 
     entry = zoo.get(name)
     if entry.manifest.get("task") != ELBO:
-        raise ZooError(f"{entry} is no variational autoencoder; `tlkeras pretrain --backbone vae` makes one")
+        raise ZooError(f"{entry} is not a variational autoencoder; `tlkeras pretrain --backbone vae` creates one")
     model = read_keras(entry.path / "model.keras")
     size = int(entry.manifest["metadata"]["image_size"])
     if like is None:
@@ -360,9 +360,7 @@ def sample(
         pixels = decoder.predict(code.astype("float32"), verbose=0)
     else:
         if rows * columns < 2:
-            raise ConfigError(
-                f"a grid of {rows} x {columns} has no place for an image beside its reconstruction; expected 2 or more places"
-            )
+            raise ConfigError(f"a grid of {rows} x {columns} has no room for an image beside its reconstruction; expected 2 or more cells")
         pictures = np.asarray(like[: rows * columns // 2], "float32")
         drawn = model.predict(pictures, verbose=0)
         pixels = np.stack([pictures.mean(axis=-1).reshape(len(pictures), -1) / 255, drawn], axis=1).reshape(-1, size * size)
@@ -374,7 +372,7 @@ def sample(
 def _plane(rows: int, columns: int, latent: int) -> np.ndarray:
     """Returns codes on a grid, float64 (rows * columns, 2): Kingma & Welling 2013, figure 4."""
     if latent != 2:
-        raise ConfigError(f"a code of this network is {latent} numbers; only two make a plane: `--backbone-options latent=2`")
+        raise ConfigError(f"a code of this network has {latent} dimensions; a plane needs two: pretrain with `--backbone-options latent=2`")
     across, down = ([NormalDist().inv_cdf((place + 0.5) / count) for place in range(count)] for count in (columns, rows))
     return np.array([(x, y) for y in down for x in across])
 

@@ -63,16 +63,16 @@ def publish(
     """
     run = runs.of(Path(target).expanduser())
     if run is None or not run.metrics.is_file() or not run.model.is_file():
-        raise DataError(f"{str(target)!r} is no finished run; expected the folder that `tlkeras finetune` left")
+        raise DataError(f"{str(target)!r} is not a finished run; expected a folder written by `tlkeras finetune`")
     exported = read_manifest(run.exports)
     missing = [one["path"] for one in exported["artifacts"].values() if not (run.exports / one["path"]).exists()]
     if missing:
-        raise ZooError(f"{', '.join(missing)} of the run are gone; export again")
+        raise ZooError(f"{', '.join(missing)} of the run are missing; export again")
     if "saved_model" not in exported["artifacts"]:
-        raise ZooError("the run has no saved_model, which is what an entry is; fine-tune with --export saved_model,…")
+        raise ZooError("the run has no saved_model, which every entry needs; fine-tune with --export saved_model,…")
     if not (data_licence and data_source) and is_passed(runs.read_config(run).data.source or ""):
         resolve(reporter).warn(
-            "this run was trained on arrays, so its card does not state the source and the licence of the data by itself; "
+            "this run was trained on arrays, so the source and the licence of the data are not known; "
             "pass --data-source and --data-licence (data_source= and data_licence=)"
         )
     content = _content(run, exported, data_licence, data_source)

@@ -89,7 +89,7 @@ def headline(split: str, score: Mapping[str, Any]) -> str:
     if not score["n"]:
         return ""
     majority, never = score["majority"], score["never_predicted"]
-    text = f"{split}: accuracy {score['accuracy']:.3f}; always {majority['label']!r} would have {majority['accuracy']:.3f}"
+    text = f"{split}: accuracy {score['accuracy']:.3f}; always predicting {majority['label']!r} would reach {majority['accuracy']:.3f}"
     if score["accuracy"] <= majority["accuracy"]:
         text += ": the model is no better than that"
     if never:

@@ -192,7 +192,7 @@ def export_run(
     reporter = resolve(reporter)
     run = runs.run_of(target)
     if run is None:
-        raise DataError(f"{str(target)!r} is no run; expected the folder that `tlkeras finetune` left, or its model.keras")
+        raise DataError(f"{str(target)!r} is not a run; expected a folder written by `tlkeras finetune`, or its model.keras")
     if not run.model.is_file():
         raise DataError(f"{str(run.root)!r} has no model.keras yet; finish the run first")
     if not formats:
@@ -211,7 +211,7 @@ def export_run(
 def _folder(run: Run, out: str | Path | None) -> Path:
     folder = run.exports if out is None else Path(out).expanduser()
     if out is not None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise OutputError(f"--out {str(out)!r} is not an empty folder, and nothing is overwritten; choose another")
+        raise OutputError(f"--out {str(out)!r} is not an empty folder and is not overwritten; choose another")
     return folder
 
 
@@ -258,7 +258,7 @@ def _without_data(opened: Model, config: RunConfig, reason: str, reporter: Repor
     if needing:
         raise DataError(
             f"the data of the run cannot be opened ({reason}), and {', '.join(needing)} must be calibrated on real examples; "
-            "pass --data SOURCE, or leave such formats out"
+            "pass --data SOURCE, or leave out these formats"
         )
     reporter.warn(
         f"the data of the run cannot be opened ({reason}): verified on synthetic examples, accuracy not measured; pass --data SOURCE"

@@ -118,7 +118,7 @@ def _keras(path: Path, run: Run | None) -> Model:
         taken, labels = inputs.of_metadata(manifest["metadata"], path.parent), label_map(manifest["labels"], path)
         return Model(scores=partial(keras_scores, read_keras(path)), runtime=f"keras {keras.__version__}", inputs=taken, labels=labels)
     if run is None or not path.is_file():
-        raise DataError(f"{str(path)!r} is no model of a run: config.yaml, labels.txt or the model itself are missing")
+        raise DataError(f"{str(path)!r} is not the model of a run: config.yaml, labels.txt or the model itself is missing")
     config = runs.read_config(run)
     model = read_keras(path)
     return Model(

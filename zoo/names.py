@@ -18,7 +18,9 @@ def check_name(name: str) -> str:
         ZooError: for separators, `..`, upper case (two names would be one on some file systems), and the like.
     """
     if not NAME.fullmatch(name) or ".." in name or DEVICES.fullmatch(name):
-        raise ZooError(f"{name!r} is no name for an entry; use 1 to 64 of a-z, 0-9, '.', '_', '-', with a letter or digit at both ends")
+        raise ZooError(
+            f"{name!r} is not a valid name for an entry; use 1 to 64 of a-z, 0-9, '.', '_', '-', with a letter or digit at both ends"
+        )
     return name
 
 
@@ -30,7 +32,7 @@ def check_version(version: int | str) -> int:
     """
     text = str(version)
     if not re.fullmatch(r"[1-9][0-9]{0,17}", text) or isinstance(version, bool):
-        raise ZooError(f"{version!r} is no version; expected an integer of 1 or more, or stable")
+        raise ZooError(f"{version!r} is not a version; expected an integer of 1 or more, or stable")
     return int(text)
 
 

@@ -57,7 +57,7 @@ def load(name: str, *, version: int | str | None = None, runtime: str | None = N
     entry = Zoo(default_root() if root is None else root).get(name.removeprefix("zoo:"), version)
     wrong = verify_files(entry)
     if wrong:
-        raise ZooError(f"{entry} is not as it was published: {wrong[0]}; get it again, or publish it anew")
+        raise ZooError(f"{entry} has changed since it was published: {wrong[0]}; download it again, or publish it again")
     if entry.manifest["labels"] is None:
         raise ZooError(f"{entry} has no labels: it is a pretrained network; use it as --backbone zoo:{entry.name}")
     runtime = DEFAULT if runtime is None else runtime

@@ -61,7 +61,7 @@ def read_warmup(folder: Path) -> list[tuple[str, dict[str, np.ndarray]]]:
     except (tf.errors.OpError, DecodeError) as error:
         raise ZooError(f"the warm-up records of {str(folder)!r} cannot be read: {' '.join(str(error).split())[:200]}") from error
     if not found:
-        raise ZooError(f"the warm-up records of {str(folder)!r} hold no request")
+        raise ZooError(f"the warm-up records of {str(folder)!r} contain no request")
     return found
 
 
@@ -102,7 +102,7 @@ def parse_models_config(text: str) -> Any:
     try:
         return text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
     except text_format.ParseError as error:
-        raise ZooError(f"this is no ModelServerConfig: {error}") from error
+        raise ZooError(f"the file is not a ModelServerConfig: {error}") from error
 
 
 def arguments(config: str = f"{MODELS}/{CONFIG}") -> list[str]:

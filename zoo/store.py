@@ -129,10 +129,10 @@ class Zoo:
             hint = near(name, known) if known else "it is empty; `tlkeras zoo publish RUN --name NAME` adds an entry"
             raise ZooError(f"no entry {name!r} in the zoo {str(self.root)!r}; {hint}")
         if version == "stable" and stable is None:
-            raise ZooError(f"no version of {name!r} is promoted; `tlkeras zoo promote {name}/{versions[-1]}` does it")
+            raise ZooError(f"no version of {name!r} is promoted; `tlkeras zoo promote {name}/{versions[-1]}` promotes the newest")
         chosen = (stable or versions[-1]) if version is None else stable if version == "stable" else check_version(version)
         if chosen not in versions:
-            raise ZooError(f"{name!r} has no version {chosen}; there are {', '.join(map(str, versions))}")
+            raise ZooError(f"{name!r} has no version {chosen}; its versions are {', '.join(map(str, versions))}")
         path = self.root / name / str(chosen)
         return Entry(name=name, version=chosen, path=path, manifest=read_manifest(path), stable=chosen == stable)
 
@@ -150,7 +150,7 @@ class Zoo:
         """
         home = self.root / check_name(name)
         if home.is_symlink():
-            raise ZooError(f"{str(home)!r} is a link; entries of a zoo stand in the zoo itself")
+            raise ZooError(f"{str(home)!r} is a link; the entries of a zoo must be inside its folder")
         home.mkdir(parents=True, exist_ok=True)
         _clean(self.root)
         aside = Path(tempfile.mkdtemp(dir=self.root, prefix=ASIDE))
@@ -231,7 +231,7 @@ def files_of(folder: Path) -> list[str]:
         mode = path.lstat().st_mode
         relative = path.relative_to(folder).as_posix()
         if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
-            raise ZooError(f"{relative!r} in {str(folder)!r} is a link or no plain file; an entry holds plain files only")
+            raise ZooError(f"{relative!r} in {str(folder)!r} is a link or not a regular file; an entry may contain regular files only")
         if stat.S_ISREG(mode) and relative != MANIFEST:
             found.append(relative)
     return found
@@ -261,11 +261,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     content = _read_json(folder / MANIFEST)
     files = content.get("files")
     if not isinstance(files, dict) or not isinstance(content.get("entry"), dict) or not isinstance(content.get("artifacts"), dict):
-        raise ZooError(f"{str(folder / MANIFEST)!r} is no manifest of an entry: entry, artifacts or files are missing")
+        raise ZooError(f"{str(folder / MANIFEST)!r} is not the manifest of an entry: entry, artifacts or files are missing")
     for path, record in files.items():
         parts = PurePosixPath(path).parts
         if not parts or PurePosixPath(path).is_absolute() or ".." in parts or "\\" in path or ":" in path:
-            raise ZooError(f"{str(folder / MANIFEST)!r} names the file {path!r}, which is outside of the entry")
+            raise ZooError(f"{str(folder / MANIFEST)!r} names the file {path!r}, which is outside the entry")
         if not isinstance(record, dict) or not isinstance(record.get("bytes"), int) or not isinstance(record.get("sha256"), str):
             raise ZooError(f"{str(folder / MANIFEST)!r} has no size and hash of {path!r}")
     for name, record in content["artifacts"].items():
@@ -284,11 +284,11 @@ def _read_json(path: Path) -> dict[str, Any]:
             raise ZooError(f"{str(path)!r} is a link or larger than {LARGEST_MANIFEST:,} bytes; it cannot be read as a manifest")
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ZooError(f"{str(path)!r} is not there; {str(path.parent)!r} is no entry") from None
+        raise ZooError(f"{str(path)!r} does not exist; {str(path.parent)!r} is not an entry") from None
     except (OSError, ValueError, RecursionError) as error:
         raise ZooError(f"cannot read {str(path)!r}: {error}") from error
     if not isinstance(content, dict):
-        raise ZooError(f"{str(path)!r} holds no JSON object")
+        raise ZooError(f"{str(path)!r} does not contain a JSON object")
     return content
 
 

@@ -189,7 +189,7 @@ def test_ctrl_c_in_mid_training_keeps_the_best_model_so_far(tmp_path):
 
 def test_check_install_takes_a_deep_model_through_every_format_and_names_the_device_and_the_seconds():
     done = tlkeras("check-install")
-    assert done.returncode == 0 and "this machine does what tlkeras needs" in done.stdout, done.stderr
+    assert done.returncode == 0 and "this machine meets the requirements of tlkeras" in done.stdout, done.stderr
     for name in ("saved_model", "tflite", "onnx", "tensorflow 2", "seconds: build ", "CPU: ", "trained on the CPU"):
         assert name in done.stdout, name
 

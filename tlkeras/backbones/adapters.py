@@ -56,13 +56,15 @@ def _conv(x: keras.KerasTensor) -> keras.KerasTensor:
 ADAPTERS: Registry[Adapter] = Registry(
     "channel adapter",
     [
-        Adapter(name="repeat", apply=_repeat, grey_only=True, trains=False, help="the grey channel three times; nothing to train"),
+        Adapter(
+            name="repeat", apply=_repeat, grey_only=True, trains=False, help="repeats the grey channel three times; no weights to train"
+        ),
         Adapter(
             name="conv",
             apply=_conv,
             grey_only=False,
             trains=True,
-            help="a 1x1 convolution to three channels that trains with the head; it starts as the mean of the channels",
+            help="a 1x1 convolution to three channels, trained with the head and initialised to the mean of the channels",
         ),
     ],
 )
@@ -77,9 +79,9 @@ def chosen(channels: int, asked: str | None) -> Adapter | None:
     """
     if channels == RGB:
         if asked is not None:
-            raise ConfigError(f"channel_adapter is {asked!r}, but images of {RGB} channels need none; leave it out, or set channels")
+            raise ConfigError(f"channel_adapter is {asked!r}, but images of {RGB} channels need no adapter; leave it out, or set channels")
         return None
     row = ADAPTERS.get(asked or ("repeat" if channels == 1 else "conv"))
     if row.grey_only and channels != 1:
-        raise ConfigError(f"channel_adapter {row.name!r} is for 1 channel, and channels is {channels}; take conv")
+        raise ConfigError(f"channel_adapter {row.name!r} is for 1 channel, and channels is {channels}; use conv")
     return row

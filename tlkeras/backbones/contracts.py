@@ -38,7 +38,7 @@ _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's imag
 CONTRACTS: Registry[Contract] = Registry(
     "input contract",
     [
-        Contract(name="identity", help="RGB 0-255 as it is: the backbone has its preprocessing inside."),
+        Contract(name="identity", help="RGB 0-255, unchanged: the preprocessing is part of the backbone."),
         Contract(name="zero_one", scale=(1 / 255,) * 3, help="RGB, 0 to 1."),
         Contract(name="minus_one_one", scale=(1 / 127.5,) * 3, offset=(-1.0,) * 3, help="RGB, -1 to 1."),
         Contract(name="lite", scale=(1 / 128,) * 3, offset=(-127 / 128,) * 3, help="RGB, (x - 127) / 128."),

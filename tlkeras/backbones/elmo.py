@@ -115,7 +115,7 @@ def text(row: Backbone, choice: str) -> TextModel:
     if choice == "none":
         return _made(row, network(sizes_of(row.options), row.name))
     if not weights.is_file(choice):
-        raise WeightsUnavailable(f"{row.name} has no weights that can be fetched; {ways()}")
+        raise WeightsUnavailable(f"{row.name} has no weights to download; {ways()}")
     sizes, arrays = read(Path(choice).expanduser())
     made = network(sizes, row.name)
     fill(made.model, sizes, arrays)
@@ -129,7 +129,7 @@ def ways() -> str:
     return "instead: " + ", or ".join(
         [
             "--weights FOLDER with AllenNLP's options.json and weights.hdf5",
-            "--weights none for random ones, which `tlkeras pretrain --backbone elmo` trains on texts of yours",
+            "--weights none for random ones, which `tlkeras pretrain --backbone elmo` trains on your texts",
             *(f"--backbone {name}, from the package index" for name in ready()),
         ]
     )
@@ -245,7 +245,7 @@ def sizes_of(options: Mapping[str, Any]) -> Sizes:
             projection=options["projection"],
         )
     except ValueError as error:
-        raise ConfigError(f"the options make no ELMo: {error}; filters, for example, are 1x32+2x32+3x64") from error
+        raise ConfigError(f"the options do not describe an ELMo: {error}; for example, filters are 1x32+2x32+3x64") from error
 
 
 def _sizes_in(path: Path) -> Sizes:
@@ -267,7 +267,7 @@ def _sizes_in(path: Path) -> Sizes:
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"it lacks {error}" if isinstance(error, KeyError) else " ".join(str(error).split())[:200]
-        raise WeightsMismatch(f"{path.name!r} is no options file of an ELMo: {reason}; expected AllenNLP's options.json") from error
+        raise WeightsMismatch(f"{path.name!r} is not an options file of an ELMo: {reason}; expected AllenNLP's options.json") from error
 
 
 # === Files ===
@@ -289,9 +289,11 @@ def read(folder: Path) -> tuple[Sizes, dict[str, np.ndarray]]:
         with h5py.File(path, "r") as file:
             return sizes, {name: _array(file, name, shape) for name, shape in sizes.shapes().items()}
     except OSError as error:
-        raise WeightsMismatch(f"{path.name!r} is no whole HDF5 file ({' '.join(str(error).split())[:120]}); fetch it again") from error
+        raise WeightsMismatch(
+            f"{path.name!r} is not a complete HDF5 file ({' '.join(str(error).split())[:120]}); download it again"
+        ) from error
     except ValueError as error:
-        raise WeightsMismatch(f"{path.name!r} does not fit its options: {error}") from error
+        raise WeightsMismatch(f"{path.name!r} does not match its options: {error}") from error
 
 
 def _file(folder: Path, name: str) -> Path:
@@ -314,12 +316,12 @@ def _array(file: h5py.File, name: str, shape: tuple[int, ...]) -> np.ndarray:
             raise ValueError(f"{name} is a link to somewhere else")
         place = place[part]
     if not isinstance(place, h5py.Dataset) or place.external or place.is_virtual or place.dtype.kind != "f":
-        raise ValueError(f"{name} is no array of floats in this file")
+        raise ValueError(f"{name} is not an array of floats in this file")
     if place.shape != shape:
         raise ValueError(f"{name} has the shape {place.shape}, expected {shape}")
     array = place[...].astype("float32")
     if not np.isfinite(array).all():
-        raise ValueError(f"{name} holds numbers that are not finite")
+        raise ValueError(f"{name} contains values that are not finite")
     return array
 
 

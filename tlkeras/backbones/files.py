@@ -82,16 +82,14 @@ def fill(row: Backbone, model: keras.Model, path: Path) -> tuple[str, ...]:
     """
     endings = sorted((one.name for one in FORMATS if path.name.lower().endswith(one.name)), key=len)
     if not endings:
-        raise WeightsMismatch(f"weights file {path.name!r} is of no known kind; expected one that ends with {ENDINGS}")
+        raise WeightsMismatch(f"weights file {path.name!r} is of an unknown kind; expected one that ends with {ENDINGS}")
     kind = FORMATS.get(endings[-1])
     with path.open("rb") as file:
         head = file.read(512)
     if PAGE.match(head):
-        raise WeightsMismatch(
-            f"weights file {path.name!r} is a web page, not weights; the download was answered by a login or an error page"
-        )
+        raise WeightsMismatch(f"weights file {path.name!r} is a web page, not weights; the download returned a login or error page")
     if not kind.whole(path, head):
-        raise WeightsMismatch(f"weights file {path.name!r} is not a whole {kind.what}; fetch it again")
+        raise WeightsMismatch(f"weights file {path.name!r} is not a complete {kind.what}; download it again")
     try:
         notes: tuple[str, ...] = load_function(kind.fill)(row, model, path)
     except TlkerasError:
@@ -106,7 +104,7 @@ def _told(row: Backbone, path: Path, names: Sequence[str]) -> tuple[str, ...]:
     """Returns the note about a classifier that was left out."""
     if not names:
         return ()
-    return (f"{path.name} holds the classifier of {row.name}, too ({', '.join(names)}): it is left out, the head takes its place",)
+    return (f"{path.name} also contains the classifier of {row.name} ({', '.join(names)}): the head replaces it",)
 
 
 # === Layers in order: legacy .h5, .keras ===
@@ -131,7 +129,7 @@ def _attribute(group: h5py.Group, name: str) -> list[str]:
         while f"{name}{len(parts)}" in group.attrs:
             parts.append(group.attrs[f"{name}{len(parts)}"])
         if not parts:
-            raise KeyError(f"no {name} in it; was it written by another program than Keras?")
+            raise KeyError(f"it has no {name}; was it written by a program other than Keras?")
     return [one.decode("utf8") if isinstance(one, bytes) else str(one) for part in parts for one in part]
 
 
@@ -287,8 +285,8 @@ def safetensors(row: Backbone, model: keras.Model, path: Path) -> tuple[str, ...
 def _foreign(row: Backbone, model: keras.Model, path: Path, read: Callable[[Path], dict[str, np.ndarray]]) -> tuple[str, ...]:
     if not row.layouts:
         raise WeightsMismatch(
-            f"{row.name} takes no PyTorch checkpoints, because none is of exactly this network; expected .weights.h5, .h5 or .keras, or a "
-            f"--backbone that takes them ({_takers()})"
+            f"{row.name} accepts no PyTorch checkpoints, because none has exactly this architecture; expected .weights.h5, .h5 or .keras, or a "
+            f"--backbone that accepts them ({_takers()})"
         )
     layers, tensors = list(_leaves(model)), read(path)
     layout = layouts.best(row.layouts, layers, tensors)

@@ -78,7 +78,7 @@ def _within(ours: Group, theirs: Group) -> list[str]:
 
 
 def _missing(entry: Entry) -> str:
-    return f"- {entry.name} {entry.shape}  the backbone has it, the file has not"
+    return f"- {entry.name} {entry.shape}  only in the backbone"
 
 
 def _extra(entry: Entry) -> str:
@@ -86,7 +86,7 @@ def _extra(entry: Entry) -> str:
 
 
 def _other(ours: Entry, theirs: Entry) -> str:
-    return f"! {ours.name} {ours.shape}  the file has {theirs.name} {theirs.shape}"
+    return f"! {ours.name} {ours.shape}  in the file {theirs.name} {theirs.shape}"
 
 
 def check(file: str, backbone: str, lines: Sequence[str]) -> None:
@@ -100,7 +100,7 @@ def check(file: str, backbone: str, lines: Sequence[str]) -> None:
     rest = [f"  and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
     raise WeightsMismatch(
         f"weights file {file!r} does not fit {backbone}, a backbone without classifier: {len(lines)} difference{'s' * (len(lines) > 1)}; "
-        "choose the --backbone it was made from\n" + "\n".join([f"  {line}" for line in lines[:SHOWN]] + rest)
+        "choose the --backbone that the file was made from\n" + "\n".join([f"  {line}" for line in lines[:SHOWN]] + rest)
     )
 
 

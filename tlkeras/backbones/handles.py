@@ -25,7 +25,7 @@ def hint(name: str, rows: Registry[Backbone]) -> str | None:
     presets = {source.preset: row for row in rows for source in row.weights if isinstance(source, HubPreset)}
     if FILES.search(name.lower()) or ("/" in name and Path(name).expanduser().exists()):
         what = "folder" if Path(name).expanduser().is_dir() else "file"
-        return f"{name!r} is a {what}; --backbone takes the name of a network (--list-backbones), and the {what} goes to --weights {name}"
+        return f"{name!r} is a {what}; --backbone accepts the name of a network (--list-backbones), and the {what} goes to --weights {name}"
     parts = [part for part in re.split(r"[/:]+", name) if part]
     preset = next((part for part in reversed(parts) if part in presets), None)
     if preset:
@@ -41,7 +41,7 @@ def hint(name: str, rows: Registry[Backbone]) -> str | None:
         use = f"use --backbone {' or '.join(row_names)} with --weights FOLDER, the downloaded files of that model"
     else:
         use = "use a name of --list-backbones with --weights FOLDER, the downloaded files of that model"
-    return f"{name!r} is the id of a model on a hub, and --backbone takes the name of a network; {use}"
+    return f"{name!r} is the id of a model on a hub, and --backbone accepts the name of a network; {use}"
 
 
 def _near(parts: list[str], rows: Registry[Backbone], presets: dict[str, Backbone]) -> list[str]:

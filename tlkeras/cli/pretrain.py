@@ -12,7 +12,7 @@ def command(
     objective: str | None = typer.Option(
         None,
         "--objective",
-        help="classification, next-step (rnn), elbo (vae) or language-model (elmo). [default: what the network is for]",
+        help="classification, next-step (rnn), elbo (vae) or language-model (elmo). [default: the backbone's own]",
         show_default=False,
         metavar="NAME",
     ),
@@ -29,7 +29,7 @@ def command(
     data_licence: str | None = typer.Option(
         None, "--data-licence", help="Licence of the examples, for the card.", metavar="TEXT", show_default=False
     ),
-    seed: int = typer.Option(0, "--seed", help="Seed of weights, order and draws.", metavar="N"),
+    seed: int = typer.Option(0, "--seed", help="Seed of initial weights, order and sampling.", metavar="N"),
     root: str | None = typer.Option(
         None, "--zoo", help="Folder of the zoo. [default: $TLKERAS_ZOO, else zoo/models]", show_default=False, metavar="DIR"
     ),
@@ -70,13 +70,15 @@ def command(
 
 
 def sample(
-    name: str = typer.Argument(help="Entry that `tlkeras pretrain --backbone vae` made.", metavar="ENTRY"),
+    name: str = typer.Argument(help="Entry created by `tlkeras pretrain --backbone vae`.", metavar="ENTRY"),
     out: str = typer.Option("sample.png", "--out", help="PNG to write.", metavar="FILE"),
     rows: int = typer.Option(8, "--rows", help="Rows of the grid.", min=1, metavar="N"),
     columns: int = typer.Option(8, "--columns", help="Columns of the grid.", min=1, metavar="N"),
-    data: str | None = typer.Option(None, "--data", help="Source whose images to reconstruct, in place of new ones.", metavar="SOURCE"),
-    plane: bool = typer.Option(False, "--plane", help="Codes on a grid in place of draws, where a code is two numbers."),
-    seed: int = typer.Option(0, "--seed", help="Seed of the draws.", metavar="N"),
+    data: str | None = typer.Option(None, "--data", help="Source of images to reconstruct, instead of drawing new ones.", metavar="SOURCE"),
+    plane: bool = typer.Option(
+        False, "--plane", help="Decode a regular grid of codes instead of random ones; needs a two-dimensional code."
+    ),
+    seed: int = typer.Option(0, "--seed", help="Seed of the random codes.", metavar="N"),
     root: str | None = typer.Option(
         None, "--zoo", help="Folder of the zoo. [default: $TLKERAS_ZOO, else zoo/models]", show_default=False, metavar="DIR"
     ),
@@ -91,7 +93,7 @@ def sample(
     from tlkeras.zoo.store import Zoo, default_root
 
     if Path(out).exists():
-        raise OutputError(f"--out {out!r} is there already, and nothing is overwritten; choose another")
+        raise OutputError(f"--out {out!r} already exists and is not overwritten; choose another")
     source = None if data is None else open_source(data)
     start_tensorflow()
     from PIL import Image

@@ -59,7 +59,7 @@ def _ladder_line(name: str, tried: Sequence[Mapping[str, Any]]) -> str:
     rung = "int8 with some layers in float" if chosen["attempt"].startswith("int8, ") else chosen["attempt"]
     later = RUNGS[RUNGS.index(rung) + 1 :] if rung in RUNGS else ()
     if refused:
-        text += f"; refused before: {'; '.join(_refusal(attempt) for attempt in refused)}"
+        text += f"; rejected: {'; '.join(_refusal(attempt) for attempt in refused)}"
     return text + (f"; safer rungs not needed ({', '.join(later)})" if later else "")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import typer
 
-NAME = typer.Argument(None, help="Backbone or family; all when left out.", metavar="BACKBONE", show_default=False)
+NAME = typer.Argument(None, help="Backbone or family. [default: all]", metavar="BACKBONE", show_default=False)
 
 
 def _debug() -> bool:
@@ -51,7 +51,7 @@ def fetch(name: str = typer.Argument(help="Backbone or family.", metavar="BACKBO
 
     load(row.name)
     paths = [str(path) for one in status([row]) for path in (*one.paths, *([one.theirs] if one.theirs else []))]
-    typer.echo(f"{row.name}: {', '.join(paths) or 'in the cache of what downloaded it'}")
+    typer.echo(f"{row.name}: {', '.join(paths) or 'in the cache of the library that downloaded it'}")
 
 
 def path(debug: bool = _debug()) -> None:

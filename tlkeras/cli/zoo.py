@@ -83,7 +83,7 @@ def show(
 
 
 def verify(
-    name: str | None = typer.Argument(None, help=f"{ENTRY} All entries when left out.", metavar="ENTRY", show_default=False),
+    name: str | None = typer.Argument(None, help=f"{ENTRY} [default: all entries]", metavar="ENTRY", show_default=False),
     root: str | None = _root(),
     debug: bool = _debug(),
 ) -> None:
@@ -128,7 +128,7 @@ def diff(
 
 
 def promote(
-    name: str = typer.Argument(help=f"{ENTRY} The newest version when none is told.", metavar="ENTRY"),
+    name: str = typer.Argument(help=f"{ENTRY} The newest version by default.", metavar="ENTRY"),
     root: str | None = _root(),
     debug: bool = _debug(),
 ) -> None:
@@ -146,7 +146,7 @@ def promote(
 
 def remove(
     name: str = typer.Argument(help="NAME/VERSION.", metavar="ENTRY"),
-    force: bool = typer.Option(False, "--force", help="Also when it is the stable version."),
+    force: bool = typer.Option(False, "--force", help="Remove it even if it is the stable version."),
     root: str | None = _root(),
     debug: bool = _debug(),
 ) -> None:
@@ -181,7 +181,7 @@ def export(
 
 
 def build(
-    name: str | None = typer.Argument(None, help="One recipe; all when left out.", show_default=False),
+    name: str | None = typer.Argument(None, help="Name of a recipe. [default: all]", show_default=False),
     recipes: str | None = typer.Option(None, "--recipes", help="Folder of recipes. [default: the project's own]", show_default=False),
     root: str | None = _root(),
     debug: bool = _debug(),
@@ -198,7 +198,7 @@ def build(
     for recipe in found:
         with screen.live():
             entry = publishing.build(recipe, _zoo(root), reporter=screen)
-        typer.echo(f"published {entry}" if entry else f"skipped {recipe.name}: its data {recipe.data!r} is not there; see {recipe.path}")
+        typer.echo(f"published {entry}" if entry else f"skipped {recipe.name}: its data {recipe.data!r} is missing; see {recipe.path}")
 
 
 COMMANDS: dict[str, Callable[..., None]] = {

@@ -148,13 +148,11 @@ def _classes(store: Store) -> Iterator[Issue]:
     counts = np.bincount(store.y, minlength=len(store.labels))
     for label, count in zip(store.labels, counts, strict=True):
         if count == 1:
-            yield Issue(
-                kind="single-example-class", path=label, reason=f"one {store.noun} only: nothing of it can be held out", action="kept"
-            )
+            yield Issue(kind="single-example-class", path=label, reason=f"only one {store.noun}, so none can be held out", action="kept")
     present = counts[counts > 0]
     if len(present) and present.max() >= IMBALANCE * present.min():
         large, small = store.labels[int(counts.argmax())], store.labels[int(np.where(counts > 0, counts, counts.max() + 1).argmin())]
-        reason = f"{large!r} has {present.max()} {store.noun}s and {small!r} {present.min()}; --class-weights evens that out"
+        reason = f"{large!r} has {present.max()} {store.noun}s and {small!r} {present.min()}; --class-weights compensates for that"
         yield Issue(kind="imbalance", path=small, reason=reason, action="kept")
 
 

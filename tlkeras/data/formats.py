@@ -64,7 +64,7 @@ def decodable(data: bytes) -> bytes:
         return _as_png(data, kind)
     width, height = _declared(data, kind)
     if width * height > LARGEST:
-        raise DataError(f"the image says that it is {width} x {height} pixels; expected at most {LARGEST // 10**6} million: make it smaller")
+        raise DataError(f"the image says that it is {width} x {height} pixels; expected at most {LARGEST // 10**6} million: reduce it")
     return data
 
 
@@ -86,8 +86,8 @@ def _not_a_picture(data: bytes, kind: str | None) -> str:
     if not data:
         return "the file is empty (0 bytes)"
     if kind == "heic":
-        return "HEIC images are not supported; convert it to JPEG (on a phone: Camera, Formats, Most Compatible)"
-    return "the content is no image (expected JPEG, PNG, WebP, GIF, BMP, TIFF, PPM, JPEG 2000, ICO or AVIF)"
+        return "HEIC images are not supported; convert the file to JPEG (on a phone: Camera, Formats, Most Compatible)"
+    return "the content is not an image (expected JPEG, PNG, WebP, GIF, BMP, TIFF, PPM, JPEG 2000, ICO or AVIF)"
 
 
 def _declared(data: bytes, kind: str) -> tuple[int, int]:

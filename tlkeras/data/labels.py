@@ -42,7 +42,7 @@ def read_labels(path: str | Path) -> tuple[tuple[str, ...], str | None]:
     twice = sorted({label for label in used if used.count(label) > 1})
     if twice:
         raise ConfigError(f"--labels {str(path)!r} has the label {twice[0]!r} twice; expected one line for each class")
-    return used, f"--labels: the numbers before the labels are left out: {_shown(used)}" if plain else None
+    return used, f"--labels: the numbers before the labels are ignored: {_shown(used)}" if plain else None
 
 
 def _without_numbers(labels: tuple[str, ...]) -> tuple[str, ...] | None:

@@ -87,7 +87,7 @@ def batches(
     arrays: list[Any] = list(x) if isinstance(x, (list, tuple)) else [x]
     counts = [len(array) for array in arrays]
     if set(counts) != {len(y)}:
-        raise DataError(f"there are {len(y)} labels for arrays of {', '.join(map(str, counts))} examples; expected as many")
+        raise DataError(f"there are {len(y)} labels for arrays of {', '.join(map(str, counts))} examples; expected the same number")
     weights = None if class_weights is None else _example_weights(class_weights, y)
     passes = count(first_epoch)
     augments = augment != "none"

@@ -154,7 +154,7 @@ def materialise(
         told = "; ".join(f"{one.path!r}: {one.reason}" for one in skipped[:3]) + (
             f"; and {len(skipped) - 3} more" if len(skipped) > 3 else ""
         )
-        raise DataError(f"{len(skipped)} of {count} files cannot be used: {told}; mend or remove them, or leave --strict out to skip them")
+        raise DataError(f"{len(skipped)} of {count} files cannot be used: {told}; fix or remove them, or leave out --strict to skip them")
     kept = [index for index, one in enumerate(results) if not one.bad]
     return _store(dataset, images, kept, results, skipped)
 
@@ -189,7 +189,7 @@ def _check_classes(dataset: Dataset, store: Store) -> None:
     if lost:
         raise DataError(
             f"no image of class {lost[0]!r} can be read ({len(store.skipped)} files skipped, the first {store.skipped[0].path!r}: "
-            f"{store.skipped[0].reason}); mend them or remove the class"
+            f"{store.skipped[0].reason}); fix them or remove the class"
         )
 
 
@@ -202,7 +202,7 @@ def _allocate(shape: tuple[int, ...], cache_dir: Path | None, memory_limit: int)
         folder.rmdir()
         raise OutputError(
             f"the decoded images need {needed / 1e9:.1f} GB under {str(folder.parent)!r}, which has {free / 1e9:.1f} GB free; "
-            "make room or use --limit"
+            "free some space or use --limit"
         )
     images = np.lib.format.open_memmap(folder / "pictures.npy", mode="w+", dtype="uint8", shape=shape)
     weakref.finalize(images, shutil.rmtree, folder, ignore_errors=True)
@@ -238,7 +238,7 @@ class Decoder:
         try:
             status = path.stat()
             if not stat.S_ISREG(status.st_mode):  # a pipe or a device: reading it could wait for ever
-                return Reading(bad=Issue(kind="unreadable", path=example.id, reason="no regular file", action="skipped"))
+                return Reading(bad=Issue(kind="unreadable", path=example.id, reason="not a regular file", action="skipped"))
             if status.st_size > LARGEST_FILE:
                 reason = f"{status.st_size:,} bytes; expected at most {LARGEST_FILE:,}"
                 return Reading(bad=Issue(kind="unreadable", path=example.id, reason=reason, action="skipped"))

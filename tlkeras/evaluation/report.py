@@ -100,10 +100,10 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[object]], kind: str = ""
 
 def _headline(score: Score, split: str, config: Mapping[str, Any]) -> str:
     if not score.n:
-        return "<p class=muted>Nothing was held out, so there is no score.</p>"
+        return "<p class=muted>No examples were held out, so there is no score.</p>"
     error = 1.96 * float(np.sqrt(score.accuracy * (1 - score.accuracy) / score.n)) if score.accuracy is not None else 0.0
     return (
-        f"<p><span class=big>{score.accuracy:.1%}</span> of {score.n:,} {split} examples are labelled rightly "
+        f"<p><span class=big>{score.accuracy:.1%}</span> of {score.n:,} {split} examples are classified correctly "
         f"<span class=muted>(± {error:.1%} at 95 %, recipe {_e(config['recipe'])}, seed {_e(config['seed'])})</span></p>"
         f"<p>{_e(headline(split, score.to_dict()))}</p>"
     )
@@ -140,7 +140,7 @@ def _confusions(score: Score, labels: Sequence[str]) -> str:
     np.fill_diagonal(wrong, 0)
     worst = [np.unravel_index(flat, wrong.shape) for flat in np.argsort(-wrong, axis=None)[:10]]
     pairs = [(labels[t], labels[p], int(wrong[t, p])) for t, p in worst if wrong[t, p]]
-    listed = _table(("true label", "taken for", "times"), pairs) or "<p>No example was confused.</p>"
+    listed = _table(("true label", "predicted label", "count"), pairs) or "<p>No example was confused.</p>"
     return (_matrix(score.confusion, labels) if score.n and len(labels) <= MOST_CLASSES else "") + listed
 
 
@@ -157,7 +157,7 @@ def _matrix(confusion: np.ndarray, labels: Sequence[str]) -> str:
         + "</tr>"
         for i, label in enumerate(labels)
     )
-    return f"<p class=muted>Rows: true label. Columns: what the model said.</p><table class=matrix>{head}{body}</table>"
+    return f"<p class=muted>Rows: true label. Columns: predicted label.</p><table class=matrix>{head}{body}</table>"
 
 
 def _curves(history: Sequence[Mapping[str, Any]]) -> str:
@@ -187,7 +187,7 @@ def _curves(history: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _stage_table(summary: Mapping[str, Any]) -> str:
-    head = ("stage", "epochs", "best epoch", "parameters trained", "frozen weights proven unmoved")
+    head = ("stage", "epochs", "best epoch", "parameters trained", "frozen weights verified unchanged")
     rows = [
         (one["name"], one["epochs"], one["best_epoch"], f"{one['trainable_parameters']:,}", one["frozen_variables"])
         for one in summary["stages"]
@@ -200,4 +200,4 @@ def _audit(audit: Mapping[str, Any]) -> str:
     counted = _table(("issue", "count"), sorted(audit["counts"].items()))
     listed = _table(("kind", "path", "reason", "action"), [(i["kind"], i["path"], i["reason"], i["action"]) for i in issues[:100]])
     more = f"<p class=muted>{len(issues) - 100} more in data_audit.json.</p>" if len(issues) > 100 else ""
-    return (counted + listed + more) or "<p>The audit found nothing to complain of.</p>"
+    return (counted + listed + more) or "<p>The audit found no issues.</p>"

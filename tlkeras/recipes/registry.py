@@ -60,7 +60,7 @@ RECIPES: Registry[Recipe] = Registry(
         Recipe(
             name="feature-extraction",
             stages=(_HEAD,),
-            why="The backbone stays as it is and each example's features are computed once: seconds on a laptop, hard to overfit.",
+            why="The backbone stays frozen and each example's features are computed once: seconds on a laptop, hard to overfit.",
             source="Donahue et al. 2014, DeCAF, https://arxiv.org/abs/1310.1531",
         ),
         Recipe(
@@ -70,7 +70,7 @@ RECIPES: Registry[Recipe] = Registry(
             # The last weights, when the learning rate has come down to 0: the loss of a transformer rises, as it grows sure
             # of its answers, while it still gets more of them right.
             text=(Stage(name="full", unfreeze="all", epochs=3, learning_rate=5e-5, warmup=0.1, weight_decay=1e-2, keep="last"),),
-            why="Everything trains: best where data are many or far from the photos of ImageNet.",
+            why="Everything trains: best with much data, or data far from the photos of ImageNet.",
             source="Kornblith et al. 2019, Do Better ImageNet Models Transfer Better?, https://arxiv.org/abs/1805.08974",
         ),
     ],

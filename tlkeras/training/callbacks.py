@@ -34,7 +34,7 @@ class StopOnNaN(keras.callbacks.Callback):
             self.model.stop_training = True
             raise TrainingDiverged(
                 f"the loss became {loss} at batch {batch + 1} with learning rate {self.learning_rate:g}; "
-                f"try --learning-rate {self.learning_rate / 10:g}, and look for odd images in data_audit.json"
+                f"try --learning-rate {self.learning_rate / 10:g}, and check data_audit.json for unusual images"
             )
 
 

@@ -174,7 +174,7 @@ class Placement:
                 raise
             reason = " ".join(str(error.message).split())[:160]
             raise TrainingError(
-                f"worker {self.worker} lost another worker of {self.workers} ({reason}); look into the logs of the others for the reason"
+                f"worker {self.worker} lost another worker of {self.workers} ({reason}); see the logs of the other workers for the cause"
             ) from error
 
 
@@ -272,7 +272,7 @@ def _split_cpu(count: int) -> None:
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
     except RuntimeError as error:
         raise ConfigError(
-            f"placement is 'mirrored:{count}' and TensorFlow computes with {len(made)} CPU devices already; open it first in the process"
+            f"placement is 'mirrored:{count}' and TensorFlow computes with {len(made)} CPU devices already; open the placement before any other TensorFlow work in the process"
         ) from error
 
 
@@ -285,7 +285,7 @@ def open_multiworker(number: int | None) -> Placement:
     told = _cluster()
     if told is None:
         raise ConfigError(
-            "placement is 'multiworker' and no cluster is told: TF_CONFIG is not set and this is no SLURM step of several tasks; "
+            "placement is 'multiworker' and no cluster is defined: TF_CONFIG is not set and this is not a SLURM step of several tasks; "
             "`tlkeras launch --workers 2 finetune …` starts two workers here"
         )
     if len(told.addresses) == 1:
@@ -308,7 +308,7 @@ def open_multiworker(number: int | None) -> Placement:
 def open_tpu(number: int | None) -> Placement:
     """The TPU of this machine, or the one that `TPU_NAME` names."""
     if not os.environ.get("TPU_NAME") and not tf.config.list_physical_devices("TPU"):
-        raise ConfigError("placement is 'tpu' and there is none here: no TPU device and no TPU_NAME; use --placement auto")
+        raise ConfigError("placement is 'tpu' and this machine has no TPU: no TPU device and no TPU_NAME; use --placement auto")
     resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=os.environ.get("TPU_NAME", "local"))
     tf.config.experimental_connect_to_cluster(resolver)
     tf.tpu.experimental.initialize_tpu_system(resolver)

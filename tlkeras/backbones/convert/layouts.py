@@ -45,7 +45,7 @@ LAYOUTS: Registry[Layout] = Registry(
             modules=f"{_MODULES}:lukemelas",
             classifier=r"_fc",
             epsilon=1e-3,
-            help="EfficientNet-PyTorch of lukemelas and its kin",
+            help="EfficientNet-PyTorch of lukemelas and compatible checkpoints",
         ),
         Layout(
             name="timm_efficientnet_lite",

@@ -63,7 +63,7 @@ def detect_encoding(content: bytes, asked: str | None = None) -> Encoding:
         return Encoding(name="utf-8-sig" if name == UTF8 else name)
     for mark, name in MARKS:
         if content.startswith(mark):
-            return Encoding(name=name, note=None if name == "utf-8-sig" else f"read as {name.upper()}, as its first bytes say")
+            return Encoding(name=name, note=None if name == "utf-8-sig" else f"read as {name.upper()}, as its first bytes state")
     if guess := _without_mark(content[:4096]):
         return Encoding(name=guess, note=f"read as {guess.upper()}; if the text is wrong, pass --encoding NAME")
     try:

@@ -53,7 +53,7 @@ def open_idx(spec: str, *, labels: Sequence[str] | None = None, data_dir: str | 
         split = _split(part, path.name) if len(parts) > 1 else None
         images, numbers = read_idx(path, 3), read_idx(_labels_of(path), 1)
         if len(images) != len(numbers):
-            raise DataError(f"{path.name!r} has {len(images)} images and its labels are {len(numbers)}; expected as many")
+            raise DataError(f"{path.name!r} has {len(images)} images and {len(numbers)} labels; expected the same number")
         if names and len(numbers) and numbers.max() >= len(names):
             raise DataError(
                 f"{path.name!r} has the label {numbers.max()} and labels.txt {len(names)} lines; expected one line for each label"
@@ -95,16 +95,16 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             head = file.read(4 + 4 * dimensions)
             if len(head) < 4 + 4 * dimensions or head[:4] != bytes([0, 0, UBYTE, dimensions]):
-                raise DataError(f"{path.name!r} is no idx file of {dimensions} dimensions and unsigned bytes; fetch it again")
+                raise DataError(f"{path.name!r} is not an idx file of {dimensions} dimensions and unsigned bytes; download it again")
             shape = struct.unpack(f">{dimensions}I", head[4:])
             size = math.prod(shape)
             if size > LARGEST:
-                raise DataError(f"{path.name!r} says that it holds {size} values; expected {LARGEST} or fewer")
+                raise DataError(f"{path.name!r} states that it contains {size} values; expected {LARGEST} or fewer")
             content = file.read(size + 1)
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path.name!r} cannot be read: {error}; fetch it again") from error
+        raise DataError(f"{path.name!r} cannot be read: {error}; download it again") from error
     if len(content) != size:
         raise DataError(
-            f"{path.name!r} holds {'more' if len(content) > size else 'fewer'} than the {size} values that it says; fetch it again"
+            f"{path.name!r} contains {'more' if len(content) > size else 'fewer'} than the {size} values that it states; download it again"
         )
     return np.frombuffer(content, np.uint8).reshape(shape)

@@ -52,7 +52,7 @@ SOURCES: Registry[Source] = Registry(
             name="idx",
             takes=is_idx,
             open="tlkeras.data.sources.idx:open_idx",
-            help="a folder of idx files, as MNIST has them (train-images-idx3-ubyte, …)",
+            help="a folder of idx files such as MNIST's (train-images-idx3-ubyte, …)",
         ),
         Source(
             name="folder",
@@ -119,7 +119,7 @@ def open_source(
         return replace(load_function(kind.open)(value, labels=labels, data_dir=data_dir, columns=columns), source=value)
     path = Path(value).expanduser()
     if path.is_file():
-        raise DataError(f"{value!r} is a file, but no table; expected {', '.join(source.help for source in SOURCES)}")
+        raise DataError(f"{value!r} is a file but not a table; expected {', '.join(source.help for source in SOURCES)}")
     siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
     hint = near(path.name, siblings) if siblings else f"the folder {str(path.parent)!r} is missing too"
     raise DataError(f"no folder, table or source {value!r}; {hint}")

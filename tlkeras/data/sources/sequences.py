@@ -43,7 +43,7 @@ def open_npz(spec: str, *, labels: Sequence[str] | None = None, data_dir: str | 
     if x.ndim != 3 or len(y) != len(x) or x.dtype.kind not in "fiu":
         raise DataError(f"x in {spec!r} is {x.dtype} {x.shape} and y {y.shape}; expected numbers (n, time, features) and as many labels")
     if not np.isfinite(x).all():
-        raise DataError(f"x in {spec!r} has values that are no numbers; fill them first")
+        raise DataError(f"x in {spec!r} contains NaN or infinite values; replace them first")
     texts, notes = array_labels(y, Path(spec).name, None)
     examples = [
         Example(id=f"{i}", label=text, array=x[i].astype("float32"), split=parts[i]) for i, text in enumerate(texts) if text is not None

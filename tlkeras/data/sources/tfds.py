@@ -86,7 +86,7 @@ def _prepared(spec: str, data_dir: str | None) -> Any:
     except Exception as error:  # tensorflow-datasets raises its own, requests' and the file system's errors here
         reason = " ".join(str(error).split())[:200]
         raise DataError(
-            f"{spec!r} cannot be had ({type(error).__name__}: {reason}); prepare it elsewhere and pass --data-dir DIR, or use a folder or a CSV"
+            f"{spec!r} is not available ({type(error).__name__}: {reason}); prepare it elsewhere and pass --data-dir DIR, or use a folder or a CSV"
         ) from error
     finally:
         socket.setdefaulttimeout(before)
