@@ -1,4 +1,4 @@
-"""Calibration: the real examples from which full-integer formats take the ranges of their activations."""
+"""Calibration: the real examples that define the activation ranges of full-integer formats."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Calibration:
 
     Args:
         inputs: input name -> array; the same number of examples, 8 or more, for each.
-        chosen: how they were chosen (count, seed, stratified); travels with the artifact.
+        chosen: how they were chosen (count, seed, stratified); stored with the artifact.
     """
 
     inputs: Mapping[str, np.ndarray]
@@ -46,7 +46,7 @@ class Calibration:
     def check(self, samples: Mapping[str, np.ndarray]) -> None:
         """Raises when calibration inputs are of another range than what the model is verified on.
 
-        A folder of images scaled to 0-1 calibrates a model that takes 0-255 without any warning, and the file is useless.
+        A folder of images scaled to 0-1 calibrates a model that expects 0-255 without any warning, and the file is useless.
         """
         for name, array in self.inputs.items():
             if name not in samples or np.issubdtype(samples[name].dtype, np.integer) and not np.issubdtype(array.dtype, np.number):
@@ -60,7 +60,7 @@ class Calibration:
                 )
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns what the record of an artifact says."""
+        """Returns the record for the manifest."""
         return {"examples": len(self), **self.chosen}
 
 

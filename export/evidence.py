@@ -1,6 +1,6 @@
-"""`verification.npz`: the samples on which the artifacts were compared, and what each answered.
+"""`verification.npz`: the samples on which the artifacts were compared, and the answers of each.
 
-With it an artifact can be verified again anywhere, next year too, without the data and without the Keras model.
+With it an artifact can be verified again at any time, without the data and without the Keras model.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ PICTURES = 3  # encoded images that are kept: enough to try a batch, few enough 
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """What artifacts were compared on.
+    """The samples and answers that artifacts were compared on.
 
     Args:
         samples: the inputs, and encoded images of the first of them.
-        expected: what the Keras model answered.
-        answers: format -> output -> what the artifact answered.
+        expected: outputs of the Keras model.
+        answers: format -> output -> values of the artifact.
     """
 
     samples: Samples

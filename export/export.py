@@ -44,7 +44,7 @@ def export(
     Args:
         model: functional or sequential, built; or one that is traced already.
         spec: labels, decoder, metadata.
-        out_dir: folder of the artifacts; what stands there under the same name is replaced when the new one is proven.
+        out_dir: folder of the artifacts. An artifact of the same name is replaced after the new one is verified.
         samples: real inputs, 3 or more, to compare on.
         formats: names in `FORMATS`.
         budget: calibration, allowed loss and options of the quantised formats.
@@ -58,7 +58,7 @@ def export(
     Raises:
         UnknownName: for an unknown format.
         ConfigError: for options that do not fit, for example a full-integer format without calibration examples.
-        ExportError: when one cannot be written, run or does not answer as the model does; it leaves no file.
+        ExportError: when one cannot be written or run, or its outputs differ from the model's; no file is left.
     """
     rows = [FORMATS.get(name) for name in formats]
     budget = budget or Budget()
@@ -107,7 +107,7 @@ def _describe(
 
 
 def _one(row: Format, graph: Graph, out: Path, samples: Samples, expected: parity.Reference, budget: Budget) -> Artifact:
-    """Writes the first attempt that stands the test."""
+    """Writes the first attempt that passes verification."""
     tried: list[dict[str, Any]] = []
     for name, options in budget.attempts(row, graph):
         if isinstance(options, str):

@@ -15,20 +15,20 @@ class Format:
     """One export format.
 
     Args:
-        name: how it is asked for.
+        name: name that users pass.
         path: name of the file or folder.
         write: `"module:function"`, called with (traced graph, path, options).
         options: its options class.
         defaults: options that make this row what it is.
-        calibrated: whether its options take calibration examples.
+        calibrated: whether its options accept calibration examples.
         attempts: `"module:function"` that yields (name, options) from the cheapest to the safest; the first inside the
-            accuracy budget is taken. None for a format that is one thing.
+            accuracy budget is used. None for a format without alternatives.
         tolerance: largest difference of the outputs, relative to the largest output of the Keras model.
-        quantised: whether a classifier of this format is judged by its accuracy on held-out examples, instead of the
+        quantised: whether a classifier of this format is evaluated by its accuracy on held-out examples, instead of the
             tolerance.
         reader: what `runner.py` calls its reader.
         also: further readers that must give the same answers, where installed.
-        help: one line for people.
+        help: one line of help text.
     """
 
     name: str

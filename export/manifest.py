@@ -48,10 +48,10 @@ def write_text(path: Path, text: str) -> None:
 
 
 def interface_of(content: Mapping[str, Any]) -> Interface:
-    """Returns what the model of a manifest takes and gives.
+    """Returns the inputs and outputs of the model of a manifest.
 
     Raises:
-        ExportError: when the manifest does not say.
+        ExportError: when the manifest does not state them.
     """
     try:
         inputs = tuple(Tensor(name=one["name"], shape=tuple(one["shape"]), dtype=one["dtype"]) for one in content["inputs"])
@@ -62,7 +62,7 @@ def interface_of(content: Mapping[str, Any]) -> Interface:
 
 
 def kept(folder: Path, interface: Interface) -> dict[str, Any]:
-    """Returns the records of the artifacts that stand in a folder already: format -> record.
+    """Returns the records of the artifacts that are already in a folder: format -> record.
 
     Raises:
         ExportError: when they were made from a model with other inputs, outputs or labels.
@@ -81,7 +81,7 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     """Reads the manifest of a folder of artifacts.
 
     Raises:
-        ExportError: when there is none, or it is no manifest.
+        ExportError: when there is none, or it is not a manifest.
     """
     path = Path(folder) / NAME
     try:

@@ -31,11 +31,11 @@ COLOURS: Mapping[int | None, int] = {1: GREY, 3: RGB}  # by the number of channe
 
 @dataclass(frozen=True, kw_only=True)
 class Described:
-    """What the metadata says of a model.
+    """The content of the metadata.
 
     Args:
-        name: of the model.
-        description: a sentence on it.
+        name: name of the model.
+        description: one sentence about it.
         labels: the label map, or None.
         colours: of its one input, where that is an image with values 0-255: `RGB` or `GREY`; None for other inputs.
         vocabulary: of a BERT tokeniser, by id, or None.
@@ -53,7 +53,7 @@ def attach(content: bytes, told: Described) -> bytes:
 
     Args:
         content: the file, as the converter wrote it.
-        told: what to say.
+        told: content of the metadata.
     """
     from ai_edge_litert import schema_py_generated as schema
 

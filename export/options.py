@@ -17,7 +17,7 @@ class SavedModelOptions:
     """SavedModel has no options."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns what the record of an artifact says."""
+        """Returns the record for the manifest."""
         return {}
 
 
@@ -50,7 +50,7 @@ class TFLiteOptions:
             raise ConfigError(f"float_layers are given and quantize is {self.quantize!r}; only int8 files mix float layers in")
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns what the record of an artifact says."""
+        """Returns the record for the manifest."""
         calibration = self.calibration.to_dict() if self.calibration else None
         return {"quantize": self.quantize, "io": self.io, "float_layers": list(self.float_layers), "calibration": calibration}
 
@@ -76,7 +76,7 @@ class OnnxOptions:
         _check_calibration(self.quantize, self.calibration)
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns what the record of an artifact says."""
+        """Returns the record for the manifest."""
         return {
             "quantize": self.quantize,
             "opset": self.opset,

@@ -29,12 +29,12 @@ TIMEOUT = 600  # seconds for one artifact
 
 @dataclass(frozen=True, kw_only=True)
 class Samples:
-    """What an artifact is checked on.
+    """The samples that an artifact is verified on.
 
     Args:
         inputs: input name -> array; 3 examples or more, so that batches of 1, 2 and 3 are tried.
         encoded: encoded images, or texts in UTF-8, whose decoded form are the first inputs; empty for models of other things.
-        lengths: how far along their second axis the first inputs go, for models of token ids; the rest is filling.
+        lengths: how far along their second axis the first inputs go, for models of token ids; the rest is padding.
         score_inputs: whole held-out split (n, …), any numeric type, of a model with one input.
         score_labels: class of each of them.
     """
@@ -48,7 +48,7 @@ class Samples:
 
 @dataclass(frozen=True, kw_only=True)
 class Reference:
-    """What the Keras model (or its float32 twin) answers: name -> array, also `features`, and the split's scores."""
+    """The outputs of the Keras model (or its float32 twin): name -> array, also `features`, and the split's scores."""
 
     outputs: Mapping[str, np.ndarray]
     score: np.ndarray | None
@@ -56,17 +56,17 @@ class Reference:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What an artifact did in its own runtime.
+    """The result of verifying an artifact in its own runtime.
 
     Args:
         runtime: name and version.
         max_abs_diff: largest difference from the Keras model's outputs.
         relative_diff: the same, in parts of its largest output.
-        agreement: share of the held-out split with the same first label.
+        agreement: share of the held-out split with the same top label.
         accuracy: on the held-out split.
         drop: accuracy that was lost; without labels, one minus the agreement.
         latency_ms: median of single examples, in milliseconds.
-        answers: what it answered to the samples, by output.
+        answers: its outputs for the samples, by name.
     """
 
     runtime: str
@@ -104,7 +104,7 @@ def check(row: Format, path: Path, samples: Samples, expected: Reference, interf
 
     Raises:
         ExportError: when its runtime cannot load or run it.
-        ExportMismatch: when it answers otherwise than the model, with the numbers.
+        ExportMismatch: when its outputs differ from the model's; the message states by how much.
     """
     answers, record = run(row, path, samples, interface)
     batches = _batches(samples)
@@ -173,7 +173,7 @@ def _check_encoded(row: Format, answers: Mapping[str, np.ndarray], expected: Ref
 
 
 def _check_damaged(row: Format, answers: Mapping[str, np.ndarray], scale: float) -> None:
-    """A damaged image is told of and changes no other answer."""
+    """A damaged image is reported and changes no other answer."""
     status = answers["damaged/status"].tolist()
     if [one == "ok" for one in status] != [True, False, *[True] * (len(status) - 2)]:
         raise ExportMismatch(f"{row.name}: with a damaged second image the status is {status}")

@@ -20,7 +20,7 @@ class Predictor:
     """An artifact ready to answer.
 
     Args:
-        runtime: name and version of what runs it.
+        runtime: name and version of its runtime.
         input_name: of its one input.
         dtype: of that input.
         call: feeds -> answers.
@@ -68,7 +68,7 @@ def open_artifact(path: str | Path, reader: str | None = None) -> Predictor:
         reader: name in `runner.READERS`; that of its kind when None.
 
     Raises:
-        ExportError: when it is no artifact, is damaged, or takes something else than one image, token ids or a sequence.
+        ExportError: when it is not an artifact, is damaged, or accepts something other than one image, token ids or a sequence.
     """
     path = Path(path)
     kind = kind_of(path)

@@ -1,4 +1,4 @@
-"""Operations of a traced model that TFLite lacks in one type or another, said in others that it has."""
+"""Rewrites operations of a traced model that TFLite lacks for some type as operations that it has."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ def text_libraries() -> list[str]:
 def tflite(path: str, names: list[str], threads: int | None = None) -> tuple[Call, str]:
     """Returns a function for the file's signature, and the version of LiteRT.
 
-    Inputs and outputs are floats here whatever the file has: integer ones are converted by the scale that the file tells.
+    Inputs and outputs are floats here whatever the file has: integer ones are converted by the scale stored in the file.
     """
     import importlib.metadata
 

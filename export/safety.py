@@ -25,8 +25,8 @@ def check_saved_model(path: str | Path) -> None:
     every SavedModel has, none is ever run.
 
     Raises:
-        ConfigError: when it has such operations; the message names them.
-        ExportError: when it is no SavedModel.
+        ConfigError: when it has such operations; the message lists them.
+        ExportError: when it is not a SavedModel.
     """
     operations = unsafe_operations(parse(path))
     if operations:

@@ -14,8 +14,8 @@ from tlkeras.export.options import SavedModelOptions
 def write(graph: Graph, path: Path, options: SavedModelOptions) -> None:
     """Writes a folder that TensorFlow loads without Keras and without tlkeras.
 
-    Signatures: `predict_tensor` takes the raw tensors; where the spec can decode images or tokenise texts, `serving_default`
-    takes `image_bytes` or `text`, and `embed` gives `features`; else `serving_default` takes the tensors too.
+    Signatures: `predict_tensor` accepts the raw tensors. If the spec can decode images or tokenise texts, `serving_default`
+    accepts `image_bytes` or `text`, and `embed` returns `features`; else `serving_default` accepts the tensors too.
     """
     check_not_random(graph.predict_tensor.graph.as_graph_def())
     tensors = _from_tensors(graph)

@@ -1,8 +1,8 @@
-"""What a run is told: one frozen dataclass per concern, one flat table of keys for YAML files and flags.
+"""The settings of a run: one frozen dataclass per concern, one flat table of keys for YAML files and flags.
 
-Every key stands once, here: the command line, `--config` files, `tlkeras config render` and the
-`config.yaml` of a run are all derived from these fields. `None` means "not said": the recipe, the
-backbone or the source decides, and the effective config that a run stores says what was decided.
+Every key is defined once, here: the command line, `--config` files, `tlkeras config render` and the
+`config.yaml` of a run are all derived from these fields. `None` means "not set": the recipe, the
+backbone or the source decides, and the effective config that a run stores contains the decision.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class DataConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """What is built."""
+    """Which model is built."""
 
     backbone: str = key("efficientnet", "Backbone or family; --list-backbones shows all.", metavar="NAME")
     weights: str = key(
@@ -117,7 +117,7 @@ class ModelConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """How it is trained."""
+    """How the model is trained."""
 
     recipe: str | None = key(
         None, "Named list of stages; an unknown name lists them.", unset="feature-extraction, or full with --unfreeze", metavar="NAME"
@@ -172,7 +172,7 @@ class TrainConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ExportConfig:
-    """What is written for deployment."""
+    """Which artifacts are written for deployment."""
 
     formats: tuple[str, ...] = key(
         FORMATS_BY_DEFAULT, "Formats to export, comma-separated, or none; an unknown name lists them.", name="export", metavar="FORMATS"
@@ -193,7 +193,7 @@ class ExportConfig:
 
 @dataclass(frozen=True, kw_only=True, init=False)
 class RunConfig:
-    """Everything that one fine-tuning is told.
+    """All settings of one fine-tuning run.
 
     Args:
         values: flat keys, as in config files, or whole parts such as `train=TrainConfig(epochs=3)`.
@@ -251,7 +251,7 @@ class RunConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Key:
-    """One config key: where it lives, its type, and how it is shown to people."""
+    """One config key: its section, its type, and how help texts show it."""
 
     key: str
     concern: str

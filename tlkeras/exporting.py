@@ -45,19 +45,19 @@ class Options:
 
     Args:
         formats: names of formats.
-        labels: the label map, in class order; None for models that are no classifiers.
+        labels: the label map, in class order; None for models that are not classifiers.
         calibration: folder of images (in class folders or not), or `.npz` of arrays by input name: real examples, on
-            which the artifacts are compared, calibrated and judged.
-        input_range: what pixel values the model was trained on, 0-255 when None; the artifacts take 0-255 and scale inside.
+            which the artifacts are compared, calibrated and evaluated.
+        input_range: pixel values the model was trained on, 0-255 when None. The artifacts accept 0-255 and scale inside.
         resize: `stretch`, `crop` or `pad`, for images.
-        activation: what is added after the last layer: `softmax`, `sigmoid` or `none`; `auto` adds one to a classifier whose scores
+        activation: activation to add after the last layer: `softmax`, `sigmoid` or `none`. `auto` adds one to a classifier whose scores
             are logits. A sigmoid over one output becomes the scores of two labels.
         max_drop: accuracy, or agreement where the classes of the examples are not known, that quantised files may lose.
         calibration_examples: how many examples full-integer formats are calibrated on.
         tflite_io: input and output type of full-integer TFLite files.
         opset: of ONNX files.
         trust: whether code inside the file (Lambda layers) may run, and a SavedModel may touch files.
-        modules: modules to import first: those that register the model's own layers.
+        modules: modules to import first, which register the model's custom layers.
         seed: of the choice of examples.
     """
 
@@ -96,7 +96,7 @@ def export_model(
     Args:
         model: a `.keras` or `.h5` file, a SavedModel folder, or a built `keras.Model`.
         out: new or empty folder.
-        options: how.
+        options: export options.
         reporter: receives progress; None for silence.
 
     Returns:
@@ -133,7 +133,7 @@ def export_model(
 
 
 def default_folder(model: str | Path) -> Path:
-    """Returns where the artifacts of a model go when nothing else is said: NAME-export in the working folder, or NAME-export-2, …"""
+    """Returns the default folder for the artifacts of a model: NAME-export in the working folder, or NAME-export-2, …"""
     path = Path(model).expanduser().resolve()
     name = f"{path.name if path.is_dir() else path.stem}-export"
     folder, number = Path(name), 1
@@ -177,7 +177,7 @@ SCALING = ("Rescaling", "Normalization", "BatchNormalization", "TrueDivide", "Di
 
 
 def _takes_raw_images(model: keras.Model) -> bool:
-    """Whether a model takes images of floats and no layer before its first weights scales them."""
+    """Whether a model accepts float images and no layer before its first weights scales them."""
     inputs = keras.tree.flatten(getattr(model, "inputs", None) or [])
     if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].shape[3] not in (1, 3) or not inputs[0].dtype.startswith("float"):
         return False
@@ -263,7 +263,7 @@ PASSING = ("Flatten", "Reshape", "Identity", "Dropout", "Activation", "Rescaling
 
 
 def _gives_logits(model: keras.Model) -> bool:
-    """Whether the scores of a model are no probabilities: by its last layer, or, where that does not tell, by its answers."""
+    """Whether the scores of a model are logits, according to its last layer or, if that is inconclusive, its answers."""
     linear = _ends_linear(keras.tree.flatten(model.outputs)[0])
     if linear is not None:
         return linear
@@ -275,7 +275,7 @@ def _gives_logits(model: keras.Model) -> bool:
 
 
 def _ends_linear(output: Any) -> bool | None:
-    """Whether the last layer that computes is linear; None where it does not tell."""
+    """Whether the last layer that computes is linear; None if inconclusive."""
     while True:
         operation = output._keras_history.operation
         name, activation = type(operation).__name__, getattr(operation, "activation", None)
@@ -311,7 +311,7 @@ def _resources(model: keras.Model) -> list[Any]:
 
 
 def _size(model: keras.Model) -> int | tuple[int, int] | None:
-    """Returns side, or height and width, of the RGB or grey images that a model takes; None for other inputs, or free sides."""
+    """Returns side, or height and width, of the RGB or grey images that a model accepts; None for other inputs, or free sides."""
     inputs = keras.tree.flatten(getattr(model, "inputs", None) or [])
     if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].shape[3] not in (1, 3) or None in inputs[0].shape[1:3]:
         return None
@@ -435,7 +435,7 @@ def _pictures(folder: Path, graph: Graph, options: Options, reporter: Reporter) 
 
 
 def _parted(graph: Graph, given: _Given, options: Options) -> tuple[Samples, Calibration | None]:
-    """Sets examples aside to judge on, before the others calibrate: half of few, all but the calibration's of many."""
+    """Sets examples aside for evaluation before the others are used for calibration: half of few, all but the calibration's of many."""
     count = len(next(iter(given.inputs.values())))
     needed = any(FORMATS.get(name).calibrated or FORMATS.get(name).attempts for name in options.formats)
     used = min(options.calibration_examples, count // 2) if needed and not given.random else 0

@@ -61,14 +61,14 @@ def matches(pattern: str, path: str, stage: str) -> bool:
 
 
 def resolve(paths: Mapping[str, str], rules: Sequence[Rule]) -> dict[str, Rule]:
-    """Returns, for each layer path, the rule that takes it.
+    """Returns, for each layer path, the rule that applies to it.
 
     Args:
         paths: layer path -> stage name ("" for none), from input to output.
         rules: ordered `(pattern, trainable)`.
 
     Raises:
-        FreezeError: when a layer has no rule or a rule takes no layer.
+        FreezeError: when a layer has no rule or a rule applies to no layer.
     """
     taken: dict[str, Rule] = {}
     used: set[int] = set()

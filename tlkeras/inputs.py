@@ -1,4 +1,4 @@
-"""What a model takes, by modality: how a source becomes a store of it, and how one thing from a user becomes an input."""
+"""The inputs of a model, by modality: how a source becomes a store, and how one value from a user becomes an input."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TOKENIZER = "tokenizer"  # folder of the vocabulary, in a run and beside artifac
 
 
 class Inputs(Protocol):
-    """What a model takes."""
+    """The inputs that a model accepts."""
 
     @property
     def modality(self) -> str:
@@ -35,11 +35,11 @@ class Inputs(Protocol):
     def materialise(
         self, dataset: Dataset, *, cache_dir: Path | None = None, strict: bool = False, progress: Progress | None = None
     ) -> Store:
-        """Turns every example of a source into what the model takes."""
+        """Turns every example of a source into an input of the model."""
 
     @property
     def noun(self) -> str:
-        """What people call one input."""
+        """What one input is called in messages."""
 
     @property
     def endings(self) -> frozenset[str]:
@@ -53,11 +53,11 @@ class Inputs(Protocol):
         """Whether an array holds several inputs."""
 
     def read(self, value: Any, name: str | None = None) -> np.ndarray:
-        """Returns one input, (1, …), of what a user gave.
+        """Returns one input, (1, …), from a user's value.
 
         Args:
             value: a path; the content of a file; an array; for images a PIL image; for texts the text.
-            name: what to call it in an error.
+            name: its name in error messages.
 
         Raises:
             DataError: when it cannot be read.
@@ -70,7 +70,7 @@ class Inputs(Protocol):
         """Returns an example as clients send it: an encoded image, or a text in UTF-8."""
 
     def metadata(self) -> dict[str, str]:
-        """Returns what travels with the artifacts."""
+        """Returns the metadata stored with the artifacts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -274,14 +274,14 @@ class Sequences:
 
 
 def of_metadata(metadata: Mapping[str, str], folder: Path) -> Inputs:
-    """Returns what an artifact takes.
+    """Returns the inputs that an artifact accepts.
 
     Args:
-        metadata: of its manifest.
-        folder: where the manifest stands, and the vocabulary of a model of texts.
+        metadata: metadata of its manifest.
+        folder: folder of the manifest and, for a text model, the vocabulary.
 
     Raises:
-        DataError: when the metadata does not say, as for a model of anything but images of a fixed size, texts or sequences.
+        DataError: when the metadata is incomplete, as for models of anything but images of a fixed size, texts or sequences.
     """
     try:
         if metadata.get("modality") == "text":
@@ -320,13 +320,13 @@ def texts_of(folder: Path) -> Texts:
     """Opens the vocabulary beside a model.
 
     Raises:
-        DataError: when it is not there or damaged.
+        DataError: when it is missing or damaged.
     """
     return Texts(tokens=load_tokens(folder / TOKENIZER))
 
 
 def _check(dataset: Dataset, modality: str) -> None:
-    """Refuses texts for a model of images, and the other way round."""
+    """Rejects texts for an image model, and vice versa."""
     if dataset.modality != modality:
         ways = {"image": "--backbone efficientnet", "text": "--backbone bert", "sequence": "--backbone rnn"}
         raise DataError(

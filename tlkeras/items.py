@@ -1,4 +1,4 @@
-"""What a user asks a model about, one item after the other: files, folders, patterns, arrays, texts."""
+"""The inputs that a user passes to a model, one after the other: files, folders, patterns, arrays, texts."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ NPY = b"\x93NUMPY"  # how .npy files begin
 
 @dataclass(frozen=True, kw_only=True)
 class Item:
-    """One item, or why there is none.
+    """One item, or the reason why there is none.
 
     Args:
-        name: of the item, for people: a path, the text itself, or `input N`.
-        value: what `Inputs.read` takes.
+        name: of the item, in messages: a path, the text itself, or `input N`.
+        value: what `Inputs.read` accepts.
         error: what is wrong with it, where it cannot be listed.
     """
 
@@ -46,7 +46,7 @@ def items(source: Any, inputs: Inputs, tell: Tell) -> Iterator[Item]:
     Args:
         source: one source or several, in any iterable: paths, folders, patterns, encoded images, arrays, PIL images, or texts.
         inputs: what the model takes.
-        tell: hears of files that are skipped.
+        tell: called with a message about each skipped file.
     """
     for index, part in enumerate(_several(source, inputs)):
         yield from [part] if isinstance(part, Item) else KINDS[inputs.modality](part, index, inputs, tell)

@@ -1,4 +1,4 @@
-"""Start the workers of one training on this machine, watch them, and end all when one fails. Reading this imports no TensorFlow."""
+"""Start the workers of one training on this machine, watch them, and stop all when one fails. Reading this imports no TensorFlow."""
 
 from __future__ import annotations
 
@@ -62,11 +62,11 @@ def rank(hosts: Sequence[str], asked: int | None = None, environ: Mapping[str, s
 
     Args:
         hosts: `host:port` of every worker.
-        asked: what the user said, if anything.
-        environ: where `JOB_COMPLETION_INDEX` (Kubernetes) or `SLURM_PROCID` tell it otherwise.
+        asked: index from the user, if any.
+        environ: environment whose `JOB_COMPLETION_INDEX` (Kubernetes) or `SLURM_PROCID` give it otherwise.
 
     Raises:
-        ConfigError: when nothing tells.
+        ConfigError: when the index cannot be determined.
     """
     told = next((int(environ[name]) for name in RANKS if environ.get(name, "").isdecimal()), None) if asked is None else asked
     if told is None:
@@ -92,8 +92,8 @@ def run(clusters: Sequence[Cluster], arguments: Sequence[str], logs: Path, tell:
         tell: called with every line that the first worker here prints.
 
     Raises:
-        TrainingError: when a worker failed, with its reason, after all others were ended; no process is left.
-        KeyboardInterrupt: at Ctrl-C, which the workers get too.
+        TrainingError: when a worker fails, with its reason. All other workers are stopped first.
+        KeyboardInterrupt: on Ctrl-C, which the workers also receive.
     """
     logs.mkdir(parents=True, exist_ok=True)
     workers: list[Worker] = []
@@ -173,7 +173,7 @@ def _reason(worker: Worker) -> str:
 
 
 def _last_line(worker: Worker) -> str:
-    """Returns the worker's own error, or the last thing that it said."""
+    """Returns the worker's own error, or the last line that it printed."""
     time.sleep(POLL)  # its last lines may still be on their way
     lines = [line for line in worker.log.read_text(errors="replace").splitlines()[-TAIL:] if line.strip()]
     return next(

@@ -1,4 +1,4 @@
-"""What a user means by the name of a run, an artifact or an entry of the zoo. Reading names loads no TensorFlow."""
+"""Resolves the name of a run, an artifact or an entry of the zoo, without loading TensorFlow."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def find(target: str | Path, zoo: str | Path | None = None, expected: str = EXPE
     """Finds a run, an artifact or an entry.
 
     Args:
-        target: a path; or `NAME`, `NAME/VERSION`, `zoo:NAME` of an entry. What can be opened at a path comes first.
+        target: a path; or `NAME`, `NAME/VERSION`, `zoo:NAME` of an entry. An existing path takes precedence.
         zoo: folder of the zoo; `TLKERAS_ZOO`, else `zoo/models`, when None.
         expected: for the message.
 
     Raises:
-        DataError: saying what is there, and what was expected.
+        DataError: naming what was found and what was expected.
     """
     name, path = str(target), Path(target).expanduser()
     root = None if zoo is None else Path(zoo)
@@ -75,7 +75,7 @@ def find_whole(target: str | Path, zoo: str | Path | None = None) -> Located:
 
 
 def _can_be_opened(path: Path) -> bool:
-    """Whether a path can be opened, as far as its names tell."""
+    """Whether a path looks like something that can be opened, judging by file names."""
     if path.is_dir():
         run = runs.of(path)
         return (run is not None and path.resolve() == run.root) or any(

@@ -1,4 +1,4 @@
-"""Model files that tlkeras did not write: what each is, and how it is read without running what it may hold."""
+"""Model files that tlkeras did not write: how their kind is detected, and how they are read without running code inside them."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ CONFIG, METADATA = "config.json", "metadata.json"
 
 
 def read(path: str | Path, *, trust: bool = False, modules: Sequence[str] = ()) -> keras.Model:
-    """Reads a Keras model file or a SavedModel; what it is, its content tells, not its name.
+    """Reads a Keras model file or a SavedModel. The content decides which it is, not the name.
 
     Args:
-        path: of the file or folder.
+        path: path of the file or folder.
         trust: whether code inside it may run, and a SavedModel may touch files.
         modules: modules to import first.
 
     Raises:
-        ConfigError: when it holds code and is not trusted, or a module cannot be imported.
+        ConfigError: when it contains code and is not trusted, or a module cannot be imported.
         ExportError: when it cannot be read.
     """
     path = Path(path).expanduser()

@@ -24,7 +24,7 @@ __all__ = ["FEATURES", "TaskModel", "build"]
 
 @dataclass(frozen=True, kw_only=True)
 class TaskModel:
-    """A Keras model with what tlkeras knows of it.
+    """A Keras model with its backbone, head and stages.
 
     Args:
         model: raw images 0-255, float32 (batch, size, size, channels), or token ids, int32 (batch, tokens) -> scores, float32
@@ -34,7 +34,7 @@ class TaskModel:
         stages: layer name -> stage name; the head's layers are of stage `"head"`.
         stage_names: the backbone's stages, from input to output; before them `adapter`, where a channel adapter has weights.
         tokens: texts -> token ids, for models of texts.
-        notes: what people should know of the weights.
+        notes: notes on the weights.
     """
 
     model: keras.Model

@@ -191,7 +191,7 @@ def examples_for(
 
     Raises:
         DataError: when there is no such source, or it has labels that the model does not know.
-        ConfigError: when the model belongs to no run and no data is named.
+        ConfigError: when the model does not belong to a run and no data is passed.
     """
     if isinstance(data, Chosen):
         return data

@@ -1,4 +1,4 @@
-"""Networks trained first by oneself: trained on one set of examples, published, then a backbone for another."""
+"""Backbones trained from scratch: train on one set of examples, publish, and use as a backbone for another."""
 
 from __future__ import annotations
 
@@ -45,16 +45,16 @@ class Options:
     """How a network is pretrained.
 
     Args:
-        backbone: name of a row to train by oneself.
+        backbone: name of the backbone to train.
         options: its sizes, as NAME=VALUE.
-        objective: `classification`, `next-step` (sequences), `elbo` (vae) or `language-model` (elmo); what the row is for when None.
+        objective: `classification`, `next-step` (sequences), `elbo` (vae) or `language-model` (elmo); the default of the backbone when None.
         epochs: passes over the examples.
         learning_rate: peak.
         batch_size: examples per step.
         image_size: side of images, the row's own when None.
-        limit: at most this many examples, of each class in proportion; all when None.
+        limit: maximum number of examples, stratified by class; all when None.
         data_licence: licence of the examples, for the card.
-        seed: of weights, order and draws.
+        seed: of initial weights, order and sampling.
     """
 
     backbone: str
@@ -70,13 +70,13 @@ class Options:
 
 
 def pretrain(options: Options, data: str | Dataset | None, name: str, zoo: Zoo, *, reporter: Reporter | str | None = AUTO) -> Entry:
-    """Trains a network from random weights and publishes it, to be used as `--backbone zoo:NAME`.
+    """Trains a network from scratch and publishes it for use as `--backbone zoo:NAME`.
 
     Args:
-        options: what and how.
+        options: the backbone and its training settings.
         data: a source, or examples.
-        name: of the entry.
-        zoo: where.
+        name: name of the entry.
+        zoo: zoo to publish to.
         reporter: receives progress; None for silence.
 
     Returns:
@@ -113,7 +113,7 @@ def pretrain(options: Options, data: str | Dataset | None, name: str, zoo: Zoo, 
 
 
 def _to_learn_from(dataset: Dataset, options: Options) -> Dataset:
-    """Returns the examples of a source that it does not hold out itself, as many as were asked for."""
+    """Returns the examples that the source does not hold out, up to the limit."""
     if dataset.has_splits:
         kept = tuple(one for one in dataset.examples if one.split == "train")
         dataset = replace(dataset, examples=kept, name=f"{dataset.name}, its training part")
@@ -151,9 +151,9 @@ class _Made:
     Args:
         model: raw input -> prediction; has a layer `features`.
         inputs: how examples become its input.
-        target: raw inputs -> what is predicted.
+        target: raw inputs -> prediction targets.
         loss: (target, prediction) -> scalar.
-        assets: writes what stands beside the artifacts into a folder; None where there is nothing.
+        assets: writes the files that belong next to the artifacts into a folder; None without any.
     """
 
     model: keras.Model
@@ -329,22 +329,22 @@ def _card(content: Mapping[str, Any]) -> str:
 def sample(
     name: str, zoo: Zoo, *, rows: int = 8, columns: int = 8, seed: int = 0, like: np.ndarray | None = None, plane: bool = False
 ) -> np.ndarray:
-    """Draws images with a published variational autoencoder.
+    """Samples images from a published variational autoencoder.
 
     Args:
-        name: of the entry.
-        zoo: where.
-        rows, columns: of the grid.
-        seed: of the draws from the prior.
-        plane: in place of draws, the codes at equal steps of probability, where a code is two numbers: all that the network knows.
-        like: images uint8 (n, size, size, 3) to reconstruct, each beside its reconstruction, in place of drawing new ones.
+        name: name of the entry.
+        zoo: zoo that contains it.
+        rows, columns: size of the grid.
+        seed: seed of the samples from the prior.
+        plane: decode codes at equal steps of probability instead of random ones. Needs a two-dimensional code.
+        like: images uint8 (n, size, size, 3) to reconstruct instead of sampling. Each is shown beside its reconstruction.
 
     Returns:
         The grid, uint8 (rows * size, columns * size).
 
     Raises:
-        ZooError: when the entry is no autoencoder.
-        ConfigError: when a code is not two numbers, for the plane of them; when the grid has no place for a pair.
+        ZooError: when the entry is not an autoencoder.
+        ConfigError: when `plane` is set and codes are not two-dimensional, or when the grid has no room for a pair.
     """
     from tlkeras.backbones.weights import read_keras
 
@@ -378,7 +378,7 @@ def _plane(rows: int, columns: int, latent: int) -> np.ndarray:
 
 
 def pictures_like(name: str, zoo: Zoo, data: str | Dataset, count: int) -> np.ndarray:
-    """Returns images of a source as an entry takes them, at most `count`."""
+    """Returns at most `count` images of a source in the form that an entry accepts."""
     size = int(zoo.get(name).manifest["metadata"]["image_size"])
     dataset = data if isinstance(data, Dataset) else open_source(data)
     few = replace(dataset, examples=dataset.examples[:count], labels=dataset.labels)

@@ -1,4 +1,4 @@
-"""From a run to an entry of the zoo: its artifacts, what TensorFlow Serving needs beside them, and its card."""
+"""From a run to an entry of the zoo: its artifacts, the files that TensorFlow Serving needs, and its card."""
 
 from __future__ import annotations
 
@@ -48,18 +48,18 @@ def publish(
 
     Args:
         target: folder of a run with a SavedModel among its artifacts.
-        name: of the entry.
-        zoo: where.
-        data_licence: licence of the examples, for the card; what is known of the run's own source when None.
-        data_source: where the examples come from, for the card; the run's own source when None.
+        name: name of the entry.
+        zoo: zoo to publish to.
+        data_licence: licence of the examples, for the card; that of the run's own source, if known, when None.
+        data_source: origin of the examples, for the card; the run's own source when None.
         reporter: receives warnings; None for silence.
 
     Returns:
         The entry; `models.config` and `compose.yaml` of the zoo are renewed.
 
     Raises:
-        DataError: when it is no finished run.
-        ZooError: when its artifacts cannot be an entry.
+        DataError: when it is not a finished run.
+        ZooError: when its artifacts cannot form an entry.
     """
     run = runs.of(Path(target).expanduser())
     if run is None or not run.metrics.is_file() or not run.model.is_file():
@@ -109,7 +109,7 @@ def warmup_requests(samples: Samples, encoded: str | None) -> list[serving.Reque
 
     Args:
         samples: the examples.
-        encoded: what the signatures call encoded examples; None where they take tensors only.
+        encoded: name of encoded examples in the signatures; None if they accept tensors only.
     """
     tensors = ["predict_tensor"] if encoded else ["predict_tensor", "serving_default"]
     parts = [{name: array[:n] for name, array in samples.inputs.items()} for n in (1, 3)]
@@ -128,7 +128,7 @@ def build(recipe: EntryRecipe, zoo: Zoo, *, reporter: Reporter | str | None = AU
         reporter: receives progress; None for silence.
 
     Returns:
-        The entry, or None where the examples are not here.
+        The entry, or None if the examples are not on this computer.
     """
     if not recipe.available:
         return None

@@ -1,4 +1,4 @@
-"""The folder that one fine-tuning leaves: where each file stands, and how it is written."""
+"""The folder that one fine-tuning writes: the path of each file, and how it is written."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ RECORDED = (
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder; the attributes are the paths of its files, whether or not they are there yet."""
+    """A run folder; the attributes are the paths of its files, whether or not they exist yet."""
 
     root: Path
 
@@ -84,7 +84,7 @@ class Run:
 
     @property
     def work(self) -> Path:
-        """Memory-mapped images and features; gone when the run ends."""
+        """Memory-mapped images and features; deleted when the run ends."""
         return self.checkpoints / "work"
 
     @property
@@ -191,7 +191,7 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def write_labels(run: Run, labels: Sequence[str]) -> None:
-    """Writes the label map; a label with a line break cannot be told apart and is refused."""
+    """Writes the label map; rejects a label with a line break, which would read as two labels."""
     broken = [label for label in labels if "\n" in label]
     if broken:
         raise DataError(f"label {broken[0]!r} contains a line break; rename the class")

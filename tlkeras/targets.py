@@ -34,11 +34,11 @@ def load(target: str | Path, *, runtime: str | None = None, zoo: str | Path | No
         zoo: folder of the zoo; `TLKERAS_ZOO`, else `zoo/models`, when None.
 
     Returns:
-        The model: `.predict(inputs, top_k=…)` answers, `.labels` and `.runtime` say what answers.
+        The model: `.predict(inputs, top_k=…)` answers, `.labels` and `.runtime` describe it.
 
     Raises:
         DataError, ZooError: when there is no such thing.
-        ExportError: when an artifact is damaged, has no manifest beside it, or there is nothing for the runtime.
+        ExportError: when an artifact is damaged, has no manifest beside it, or has no artifact for the runtime.
 
     Example:
         ```python

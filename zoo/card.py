@@ -17,7 +17,7 @@ def card(name: str, content: Mapping[str, Any]) -> str:
 
     Args:
         name: of the entry.
-        content: what the manifest says: labels, task, data, metrics, artifacts, licences, config.
+        content: content of the manifest: labels, task, data, metrics, artifacts, licences, config.
     """
     parts = [
         f"# {name}",
@@ -51,25 +51,25 @@ def _intro(content: Mapping[str, Any]) -> str:
 
 
 def colours(told: Mapping[str, str]) -> str:
-    """Returns what kind of images an entry takes."""
+    """Returns the kind of images that an entry accepts."""
     channels = told.get("channels", "3")
     return {"1": "grey", "3": "RGB"}.get(channels, f"{channels}-channel")
 
 
 def modality(content: Mapping[str, Any]) -> str:
-    """Returns what an entry takes: `image`, `text` or `sequence`."""
+    """Returns the modality of an entry: `image`, `text` or `sequence`."""
     return str(content["metadata"].get("modality", "image"))
 
 
 def encoded_input(content: Mapping[str, Any]) -> str | None:
-    """Returns what the signatures call encoded examples; None where they take tensors only."""
+    """Returns the name of encoded examples in the signatures; None if they accept tensors only."""
     if modality(content) == "image":
         return "image_bytes" if content["metadata"].get("channels", "3") in ("1", "3") else None
     return "text" if modality(content) == "text" else None
 
 
 def example_file(content: Mapping[str, Any]) -> str:
-    """Returns the name of a file that an entry takes, for the examples on its card."""
+    """Returns the name of an input file, for the examples on the card of an entry."""
     name = modality(content)
     return f"{name}.jpg" if encoded_input(content) else f"{name}.npy"
 

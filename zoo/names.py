@@ -1,4 +1,4 @@
-"""What entries may be called: nothing that leads out of the zoo, on any file system."""
+"""Valid names of entries: none that leads out of the zoo, on any file system."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?")
 
 
 def check_name(name: str) -> str:
-    """Returns a name that is fit for an entry.
+    """Returns a valid name for an entry.
 
     Raises:
         ZooError: for separators, `..`, upper case (two names would be one on some file systems), and the like.

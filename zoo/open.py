@@ -1,4 +1,4 @@
-"""Use an entry from Python, by any of its artifacts: the same answers from all."""
+"""Use an entry from Python, through any of its artifacts."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class EntryModel(Model):
 def load(name: str, *, version: int | str | None = None, runtime: str | None = None, root: str | Path | None = None) -> EntryModel:
     """Opens an entry of the zoo.
 
-    The hashes of all its files are checked first; nothing of it is executed but the model in its runtime.
+    The hashes of all its files are checked first. Only the model is executed, in its runtime.
 
     Args:
         name: `NAME`, or `NAME/VERSION`.
@@ -44,10 +44,10 @@ def load(name: str, *, version: int | str | None = None, runtime: str | None = N
         root: folder of the zoo; `TLKERAS_ZOO`, else `zoo/models`, when None.
 
     Returns:
-        The model; `.predict([...])` answers.
+        The model; call `.predict([...])`.
 
     Raises:
-        ZooError: when there is no such entry, it is damaged, or has nothing for the runtime.
+        ZooError: when there is no such entry, it is damaged, or it has no artifact for the runtime.
 
     Example:
         ```python

@@ -47,7 +47,7 @@ def read_warmup(folder: Path) -> list[tuple[str, dict[str, np.ndarray]]]:
     """Reads the warm-up records of a version folder: signature and inputs of each.
 
     Raises:
-        ZooError: when there are none or they are no `PredictionLog`s.
+        ZooError: when there are none or they are not `PredictionLog`s.
     """
     import tensorflow as tf
     from google.protobuf.message import DecodeError
@@ -150,7 +150,7 @@ def curl_call(name: str, version: int | None = None, *, encoded: str | None = "i
     Args:
         name: of the model.
         version: of it; the one that is served when None.
-        encoded: input of the signature that takes encoded examples, `image_bytes` or `text`; None for a model of tensors.
+        encoded: input of the signature that accepts encoded examples, `image_bytes` or `text`; None for a model of tensors.
         file: to send, where it is no text.
     """
     place = f"{name}/versions/{version}" if version else name

@@ -1,4 +1,4 @@
-"""The zoo on disk: `ROOT/NAME/VERSION/`, each version a folder that TensorFlow Serving loads as it stands.
+"""The zoo on disk: `ROOT/NAME/VERSION/`, each version a folder that TensorFlow Serving loads directly.
 
 Versions are written aside, flushed, and renamed into place, so that neither TensorFlow Serving nor a second publisher
 ever sees half of one. Reading a zoo executes nothing of it.
@@ -36,8 +36,8 @@ class Entry:
         name: of the model.
         version: 1 or more.
         path: its folder.
-        manifest: what its `manifest.json` says.
-        stable: whether it is the version that was promoted.
+        manifest: content of its `manifest.json`.
+        stable: whether it is the promoted version.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Entry:
         return sum(one["bytes"] for one in self.files.values())
 
     def artifact(self, format: str) -> Path:
-        """Returns where an artifact stands; the SavedModel is the folder itself."""
+        """Returns the path of an artifact; the SavedModel is the folder itself."""
         return self.path / self.manifest["artifacts"][format]["path"]
 
     def __str__(self) -> str:
@@ -76,7 +76,7 @@ class Zoo:
     """A folder of entries.
 
     Args:
-        root: the folder; made when the first entry is published.
+        root: the folder; created when the first entry is published.
     """
 
     def __init__(self, root: str | Path):
@@ -142,11 +142,11 @@ class Zoo:
         """Adds the next version of a name.
 
         Args:
-            name: of the model.
-            build: fills the folder it is given, and returns what the manifest shall say beside `entry` and `files`.
+            name: name of the model.
+            build: fills the folder that it receives, and returns the manifest without `entry` and `files`.
 
         Raises:
-            ZooError: when the name will not do, or a link was put into the folder. Whatever fails, no version is left.
+            ZooError: when the name is invalid, or the folder contains a link. After a failure, no version is left.
         """
         home = self.root / check_name(name)
         if home.is_symlink():
@@ -202,7 +202,7 @@ class Zoo:
         """Removes a version; the stable one only with `force`.
 
         Raises:
-            ZooError: when it is not there, or is the stable one.
+            ZooError: when it does not exist, or is the stable one.
         """
         entry = self.get(name, version)
         if entry.stable and not force:
@@ -224,7 +224,7 @@ def files_of(folder: Path) -> list[str]:
     """Returns the relative paths of all files of a folder but its manifest, sorted.
 
     Raises:
-        ZooError: for a link or a special file: what an entry is made of stands in it.
+        ZooError: for a link or a special file, because an entry must be self-contained.
     """
     found = []
     for path in sorted(folder.rglob("*")):
@@ -253,10 +253,10 @@ def verify_files(entry: Entry) -> list[str]:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """Reads and checks the manifest of a version folder; it is data of somebody else.
+    """Reads and checks the manifest of a version folder, which is untrusted data.
 
     Raises:
-        ZooError: when it is missing, too large, no JSON, or names files outside the folder.
+        ZooError: when it is missing, too large, not JSON, or names files outside the folder.
     """
     content = _read_json(folder / MANIFEST)
     files = content.get("files")

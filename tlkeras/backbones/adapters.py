@@ -1,6 +1,6 @@
-"""Channel adapters: how images of other than three channels become what a backbone takes, as layers of the model.
+"""Channel adapters: how images without three channels become the input of a backbone, as layers of the model.
 
-They stand in front of the input contract, are named `adapter_*`, and belong to the stage `adapter`.
+They precede the input contract, are named `adapter_*`, and belong to the stage `adapter`.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ RGB = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Adapter:
-    """One way.
+    """One channel adapter.
 
     Args:
-        name: how it is asked for.
+        name: name that users pass.
         apply: (batch, height, width, channels) -> (batch, height, width, 3), by layers named `adapter_*`.
-        grey_only: whether it takes one channel only.
+        grey_only: whether it accepts one channel only.
         trains: whether it has weights.
-        help: one line for people.
+        help: one line of help text.
     """
 
     name: str
@@ -74,7 +74,7 @@ def chosen(channels: int, asked: str | None) -> Adapter | None:
     """Returns the adapter for a number of channels: the one asked for, else `repeat` for grey and `conv` for others; None for RGB.
 
     Raises:
-        ConfigError: when it does not go with the channels.
+        ConfigError: when it does not fit the channels.
         UnknownName: when there is no such adapter.
     """
     if channels == RGB:

@@ -1,6 +1,6 @@
 """Input contracts: how raw RGB 0-255 becomes what a backbone was trained on, as layers inside the model.
 
-Plain Keras layers only, named `contract_*`, so that a saved model needs no tlkeras, and TFLite and ONNX take them.
+Plain Keras layers only, named `contract_*`, so that a saved model needs no tlkeras, and TFLite and ONNX support them.
 Figures: keras/src/applications/imagenet_utils.py (caffe, tf, torch modes), and the EfficientNet-Lite reference
 (tensorflow/tpu, models/official/efficientnet/lite: mean 127, standard deviation 128).
 """
@@ -23,7 +23,7 @@ class Contract:
         name: how rows refer to it.
         scale, offset: one per output channel.
         reverse: whether RGB becomes BGR first.
-        help: one line for people.
+        help: one line of help text.
     """
 
     name: str

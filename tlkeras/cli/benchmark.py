@@ -29,7 +29,7 @@ def command(
     quiet: bool = typer.Option(False, "--quiet", help="Show only warnings and the result."),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
 ) -> None:
-    """Measure size, load time, latency, throughput, memory and accuracy of every artifact, in turns."""
+    """Measure size, load time, latency, throughput, memory and accuracy of every artifact."""
     import json
     from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`tlkeras check-install`: does this machine do what tlkeras needs?"""
+"""`tlkeras check-install`: does this machine meet the requirements of tlkeras?"""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ NEEDED = {
 
 
 def command(debug: bool = typer.Option(False, "--debug", help="Show tracebacks.")) -> None:
-    """Train, export and verify a small model; name what is missing and what is slow."""
+    """Train, export and verify a small model, and report what is missing or slow."""
     from tlkeras.cli.screen import start_tensorflow
 
     typer.echo(f"python {platform.python_version()} on {platform.platform()}")

@@ -1,4 +1,4 @@
-"""`tlkeras pretrain` and `tlkeras sample`: networks trained first by oneself."""
+"""`tlkeras pretrain` and `tlkeras sample`: backbones trained from scratch."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def command(
     ),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
 ) -> None:
-    """Train a network from random weights and publish it, to be used as --backbone zoo:NAME."""
+    """Train a network from scratch and publish it for use as --backbone zoo:NAME."""
     from tlkeras.cli.screen import Screen, start_tensorflow
     from tlkeras.data.sources.registry import open_source
     from tlkeras.preflight import USES_DIGITS, check_modality
@@ -84,7 +84,7 @@ def sample(
     ),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
 ) -> None:
-    """Draw images with a variational autoencoder, or reconstruct those of a source."""
+    """Sample images from a variational autoencoder, or reconstruct the images of a source."""
     from pathlib import Path
 
     from tlkeras.cli.screen import start_tensorflow

@@ -111,7 +111,7 @@ def _benchmark_row(row: Any) -> list[str]:
 
 
 def start_tensorflow() -> None:
-    """Loads TensorFlow for a command, telling people on a terminal why it takes a moment."""
+    """Loads TensorFlow for a command, with a notice on terminals because it takes a moment."""
     from tlkeras.startup import load_tensorflow
 
     if sys.stderr.isatty():

@@ -1,4 +1,4 @@
-"""`tlkeras zoo`: publish, look at, verify and take out versioned models."""
+"""`tlkeras zoo`: publish, inspect, verify and copy versioned models."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def verify(
     root: str | None = _root(),
     debug: bool = _debug(),
 ) -> None:
-    """Hash every file again, run every artifact again in its runtimes."""
+    """Verify the hash of every file, and run every artifact in its runtimes again."""
     from tlkeras.cli.screen import start_tensorflow
 
     start_tensorflow()
@@ -110,7 +110,7 @@ def diff(
     root: str | None = _root(),
     debug: bool = _debug(),
 ) -> None:
-    """Tell what differs between two entries: files, figures, settings."""
+    """Show the differences between two entries: files, figures and settings."""
     from tlkeras.zoo.compare import diff as compare
 
     zoo = _zoo(root)
@@ -173,7 +173,7 @@ def export(
     root: str | None = _root(),
     debug: bool = _debug(),
 ) -> None:
-    """Copy an entry out of the zoo, its hashes checked, as a folder or an archive."""
+    """Copy an entry out of the zoo, as a folder or an archive, after checking its hashes."""
     from tlkeras.zoo.takeout import take_out
 
     entry = _zoo(root).get(name)
@@ -186,7 +186,7 @@ def build(
     root: str | None = _root(),
     debug: bool = _debug(),
 ) -> None:
-    """Fine-tune and publish the entries of the recipes; one whose data is not there is skipped, and told."""
+    """Fine-tune and publish the entries of the recipes. Recipes without their data are skipped and reported."""
     from tlkeras.cli.screen import Screen, start_tensorflow
     from tlkeras.zoo.recipe import read_recipes
 

@@ -1,4 +1,4 @@
-"""What is odd about the data, each with path and reason, before training sees it."""
+"""Issues with the data, each with path and reason, found before training."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The one way from an encoded image to an upright one of the model's size, RGB or grey: in training, in `predict` and inside the SavedModel.
 
-Everything in `decode_and_resize` is core TensorFlow, so that the exported graph runs in TF Serving as it stands.
+Everything in `decode_and_resize` is core TensorFlow, so that the exported graph runs in TF Serving unchanged.
 Formats that TensorFlow cannot read (TIFF, AVIF, …) are turned into PNG of the same pixels by `read_image_bytes`.
 Transparent images are composited on white, whatever colour is hidden below (GIF excepted: TensorFlow makes those parts
 black); 16 bits are scaled to 8, not clipped; JPEG is decoded with the accurate DCT, so that

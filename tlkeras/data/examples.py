@@ -1,4 +1,4 @@
-"""What every source gives: examples with labels, one label map, and what was noticed while listing."""
+"""The output of every source: examples with labels, one label map, and issues found while listing."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from tlkeras.errors import DataError, near
 
 @dataclass(frozen=True, kw_only=True)
 class Issue:
-    """One thing that is odd about the data.
+    """One issue with the data.
 
     Args:
         kind: short name, as counted in `data_audit.json`.
-        path: which file, folder or example.
-        reason: what is odd.
+        path: the file, folder or example.
+        reason: the issue, in words.
         action: `"skipped"`, `"kept"`, `"ignored"` or `"reported"` (about the source as a whole). Nothing is ever deleted.
     """
 
@@ -45,7 +45,7 @@ class Example:
         content: an encoded image, where the source holds the bytes itself.
         array: uint8 (height, width) or (height, width, channels); float32 (time, features) for sequences.
         text: the text.
-        split: `train`, `val` or `test` where the source itself says so.
+        split: `train`, `val` or `test` if the source defines splits.
     """
 
     id: str
@@ -68,7 +68,7 @@ class Dataset:
         name: the source, for people.
         examples: in a fixed order.
         labels: the label map; the index of a label is its class id.
-        notes: what was noticed while listing.
+        notes: issues found while listing.
         source: the `--data` value they were read from; None for examples that a Python call passed.
     """
 
@@ -184,7 +184,7 @@ def from_arrays(x: Any, y: Any, *, labels: Sequence[str] | None = None, name: st
     Args:
         x: images, uint8 (n, height, width) or (n, height, width, channels), 0 to 255; other than 1, 3 or 4 (RGBA) channels go with
             `channels`. Or n texts: a list, an array or a pandas Series.
-        y: n labels, of any type with a text; or indices into `labels` where that is given. Missing ones (None, NaN) are reported.
+        y: n labels of any type that can be printed, or indices into `labels` if that is given. Missing ones (None, NaN) are reported.
         labels: the label map.
         name: of the dataset.
 

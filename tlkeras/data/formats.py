@@ -33,7 +33,7 @@ _READERS = {"bmp": "BMP", "tiff": "TIFF", "ppm": "PPM", "jpeg2000": "JPEG2000", 
 
 
 def sniff(data: bytes) -> str | None:
-    """Returns the format that the first bytes tell, whatever the name of the file says, or None."""
+    """Returns the format according to the first bytes, whatever the file name, or None."""
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "webp"
     if data[4:8] == b"ftyp":

@@ -1,4 +1,4 @@
-"""Every example decoded once: an array, or a memory-mapped file when large; bad files are skipped and told."""
+"""Every example decoded once: an array, or a memory-mapped file when large; bad files are skipped and reported."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Store:
-    """Examples as a model takes them, in the order of the source.
+    """Examples in the form that a model accepts, in the order of the source.
 
     Args:
         inputs: images, uint8 (n, size, size, channels); token ids, int32 (n, tokens, …); sequences, float32 (n, time,
@@ -53,10 +53,10 @@ class Store:
         dhash: uint64 (n,), perceptual hashes; zeros for what is no image.
         alike: what near-duplicates have in common, for texts: their letters without case and space; else empty.
         lengths: int (n,), tokens of each text; None where all inputs are of one length.
-        noun: what one example is, for people.
+        noun: what one example is called in messages.
         labels: the label map.
-        skipped: what could not be read.
-        notes: what is odd, from listing and from reading.
+        skipped: examples that could not be read.
+        notes: issues from listing and from reading.
     """
 
     inputs: np.ndarray

@@ -1,4 +1,4 @@
-"""`report.html`: one page, no scripts, nothing loaded from elsewhere."""
+"""`report.html`: one self-contained page without scripts."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ def write(
     audit: Mapping[str, Any],
     history: Sequence[Mapping[str, Any]],
 ) -> None:
-    """Writes the report of a run, titled with the name of its folder; no local path is in it.
+    """Writes the report of a run, titled with the name of its folder. It contains no local path.
 
     Args:
-        path: where, in the folder of the run; the page is self-contained.
-        summary: what `metrics.json` holds.
+        path: file to write, in the folder of the run.
+        summary: content of `metrics.json`.
         config: the effective config, flat.
         figures: split name -> score.
         labels: the label map.
-        audit: what `data_audit.json` holds.
+        audit: content of `data_audit.json`.
         history: one row per epoch with `stage`, `epoch`, `loss`, `val_loss`, ….
     """
     held_out = "test" if figures["test"].n else "val"
@@ -69,7 +69,7 @@ FOLDERS = re.compile(r"(?<![^\s>(;=])(?:/|[A-Za-z]:[\\/])(?:[^\s/\\<>&]+[/\\])*(
 
 
 def _without_folders(part: str, path: Path, config: Mapping[str, Any]) -> str:
-    """Leaves the last part of every local path: a report is sent to others."""
+    """Shortens every local path to its last part, because reports are shared."""
     here = path.resolve().parent
     local = [Path(str(config[key])).expanduser() for key in ("data", "data_dir", "out", "weights") if config.get(key)]
     known = {str(form.parent) for one in [here, *local] for form in (one, one.absolute(), one.resolve()) if form.is_absolute()}

@@ -14,7 +14,7 @@ class Stage:
     Args:
         name: short name, unique in its recipe.
         unfreeze: what trains besides the head, as in `freezing.parse`.
-        epochs: passes over the training split, at most.
+        epochs: maximum number of passes over the training split.
         learning_rate: peak of the schedule; a backbone whose row has one is trained at its own.
         warmup: fraction of the steps over which the learning rate rises from 0.
         weight_decay: decoupled (AdamW), not on biases and norms.
@@ -32,10 +32,10 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """A named list of stages, with why one would take it and where it comes from.
+    """A named list of stages, with its purpose and source.
 
     Args:
-        name: how it is asked for.
+        name: name that users pass.
         stages: in order.
         text: the stages for text backbones, where other figures are usual.
         why, source: one line, and the paper.

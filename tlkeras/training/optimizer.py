@@ -24,7 +24,7 @@ def optimizer(stage: Stage, steps: int, placement: Placement) -> keras.optimizer
     Args:
         stage: learning rate, warm-up and weight decay.
         steps: of the whole stage.
-        placement: several replicas add up gradients variable by variable, and so take Keras' own class.
+        placement: several replicas add up gradients variable by variable, and so use Keras' own class.
     """
     warmup = int(stage.warmup * steps)
     schedule: Any = stage.learning_rate

@@ -13,10 +13,10 @@ class Kind:
     """One way to place the work.
 
     Args:
-        name: how it is asked for; `name:N` where it takes a number.
+        name: name that users pass; `name:N` if it accepts a number.
         open: `"module:function"`, called with the number or None, returns a `Placement`.
         number: what the number means; empty when there is none.
-        help: one line for people.
+        help: one line of help text.
     """
 
     name: str

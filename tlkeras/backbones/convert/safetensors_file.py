@@ -1,4 +1,4 @@
-"""Read `.safetensors` files: names, shapes and numbers, no code; one file, or the index of several."""
+"""Read `.safetensors` files: names, shapes and values, no code; one file, or the index of several."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
     """Returns name -> array of a `.safetensors` file, or of all files that a `.safetensors.index.json` lists.
 
     Raises:
-        WeightsMismatch: when a file is something else, cut short, or missing.
+        WeightsMismatch: when a file is something else, truncated, or missing.
     """
     path = Path(path)
     found: dict[str, np.ndarray] = {}

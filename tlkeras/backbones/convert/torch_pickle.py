@@ -1,4 +1,4 @@
-"""Read the tensors of a PyTorch checkpoint without PyTorch, and without running what a pickle may ask for.
+"""Read the tensors of a PyTorch checkpoint without PyTorch, and without running code that a pickle refers to.
 
 Two formats. Legacy (torch.save before 1.6): three pickles (magic number, protocol version, machine), the pickle of the object, the pickled
 list of storage keys, then per storage its length (int64) and its bytes. Since 1.6 a zip archive: `NAME/data.pkl`, `NAME/byteorder`, and
@@ -51,7 +51,7 @@ LARGEST_PICKLE = 1 << 26  # bytes; a pickle holds names and shapes, not numbers
 
 # Named tuples, and not classes with a `__dict__` or a `__setstate__`: the BUILD instruction of a pickle cannot change them.
 class _Storage(NamedTuple):
-    """Where a tensor's numbers will be: known before they are read."""
+    """Where the values of a tensor are stored; known before they are read."""
 
     dtype: np.dtype
     key: str
@@ -114,7 +114,7 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
     """Returns name -> array of a PyTorch state dict, in file order; of a training checkpoint, those of its model.
 
     Raises:
-        WeightsMismatch: when the file is something else, is cut short, or asks for anything but tensors.
+        WeightsMismatch: when the file is something else, is truncated, or refers to anything but tensors.
     """
     try:
         if zipfile.is_zipfile(path):

@@ -37,7 +37,7 @@ class Roles:
         content: columns of the content: one, or all pixels or features.
         label: column of the labels.
         split: column that says what is held out, or None.
-        id: column that tells sequences apart, or None.
+        id: column that identifies the sequence, or None.
         order: column that orders the steps of a sequence, or None.
     """
 

@@ -29,7 +29,7 @@ SEPARATOR_LINE = re.compile(r"sep=(.)\s*", re.IGNORECASE)  # Excel's own hint, o
 
 @dataclass(frozen=True, kw_only=True)
 class Dialect:
-    """How cells are told apart.
+    """How cells are separated.
 
     Args:
         separator: between two cells.

@@ -105,7 +105,7 @@ def _without_mark(head: bytes) -> str | None:
 
 
 def _not_utf8(content: bytes) -> Encoding:
-    """Tells a file of another encoding from UTF-8 with damaged rows: by how many lines need one or the other."""
+    """Distinguishes a file in another encoding from UTF-8 with damaged rows, by the number of lines that need either."""
     bad = good = 0
     for line in content.splitlines():
         if _BEYOND.search(line):

@@ -1,4 +1,4 @@
-"""The image files that the rows of a table name: as they stand, with another separator, without ending, or in a folder beside the table."""
+"""The image files that the rows of a table name: unchanged, with another separator, without extension, or in a folder beside the table."""
 
 from __future__ import annotations
 

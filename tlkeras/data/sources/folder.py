@@ -131,7 +131,7 @@ Members = Sequence[tuple[Path, str | None, list[Path]]]  # class folder, split, 
 
 
 def listed_files(folder: Path, endings: Set[str] = PICTURES) -> tuple[list[Path], list[Issue]]:
-    """Returns the files of a folder and of the folders inside, in a fixed order, and what was left out (hidden files are not told).
+    """Returns the files of a folder and of the folders inside, in a fixed order, and what was skipped (hidden files are not reported).
 
     Args:
         folder: where.

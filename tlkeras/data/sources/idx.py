@@ -1,4 +1,4 @@
-"""A folder of idx files, the format of MNIST and what took its place: `train-images-idx3-ubyte[.gz]` and its kin.
+"""A folder of idx files, the format of MNIST and its successors: `train-images-idx3-ubyte[.gz]` and so on.
 
 The format (http://yann.lecun.com/exdb/mnist/): two zero bytes, one byte for the type (8: unsigned), one for the number of dimensions, each
 dimension as a big-endian 32-bit number, then the values, the last dimension running fastest.
@@ -35,7 +35,7 @@ def is_idx(spec: str) -> bool:
 
 
 def open_idx(spec: str, *, labels: Sequence[str] | None = None, data_dir: str | None = None, columns: Columns | None = None) -> Dataset:
-    """Returns the grey images of a folder of idx files; which are held out is told by the files' names.
+    """Returns the grey images of a folder of idx files; the names of the files state which are held out.
 
     The labels are the numbers, or the lines of a `labels.txt` beside the files, the first of which names 0.
 

@@ -22,7 +22,7 @@ class Source:
         name: short name.
         takes: whether a `--data` value is of this kind.
         open: `"module:function"`, called with (value, labels, data_dir, columns), returns a `Dataset`.
-        help: one line for people.
+        help: one line of help text.
         licence: of the examples, where every source of this kind has the same.
     """
 
