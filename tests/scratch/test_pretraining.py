@@ -116,7 +116,7 @@ def test_a_grid_is_sampled_or_reconstructed(here, tmp_path):
     grid = sample("vae", here, rows=2, columns=3)
     assert grid.shape == (24, 36) and grid.dtype == np.uint8 and not np.array_equal(grid, sample("vae", here, rows=2, columns=3, seed=1))
     done = CliRunner().invoke(app, ["sample", "vae", "--out", str(tmp_path / "s.png"), "--data", "digits", "--rows", "2", "--columns", "2"])
-    assert done.exit_code == 0 and "2 pictures, each beside its reconstruction" in done.output, done.output
+    assert done.exit_code == 0 and "2 images, each beside its reconstruction" in done.output, done.output
     with Image.open(tmp_path / "s.png") as picture:
         assert picture.size == (24, 24)
 
@@ -153,7 +153,7 @@ def test_what_a_source_holds_out_is_not_learned_from(limit):
 def test_a_network_without_labels_is_no_classifier(here):
     with pytest.raises(ZooError, match="--backbone zoo:vae"):
         open_entry("vae")
-    with pytest.raises(ZooError, match="no variational autoencoder"):
+    with pytest.raises(ZooError, match="not a variational autoencoder"):
         sample("cnn", here)
 
 
