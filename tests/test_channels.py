@@ -150,7 +150,7 @@ def test_arrays_of_other_channels_are_an_error_that_names_both():
 
 
 def test_channels_are_for_pictures_only():
-    with pytest.raises(ConfigError, match="channels is 1; rnn takes sequences"):
+    with pytest.raises(ConfigError, match="channels is 1; rnn accepts sequences"):
         plan.effective(configs.RunConfig.from_dict({"backbone": "rnn", "weights": "none", "channels": 1}))
 
 

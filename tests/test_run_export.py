@@ -211,7 +211,7 @@ def test_what_was_written_before_a_failure_is_recorded(run, monkeypatch):
     from tlkeras.export import tflite
 
     monkeypatch.setitem(tflite.HOLDS, "fp16", "INT4")  # no file holds such weights
-    with pytest.raises(ExportError, match="should hold mostly INT4"):
+    with pytest.raises(ExportError, match="should contain mostly INT4"):
         export_run(run.root, ["onnx", "tflite-fp16"])
     assert list(content(run.exports / "manifest.json")["artifacts"]) == ["tflite", "onnx"]
 

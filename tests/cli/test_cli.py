@@ -102,7 +102,7 @@ def folder(root, classes=("a", "b"), n=3):
     [
         (["--data", "{tmp}/missing"], "no folder, table or source"),
         (["--data", "{tmp}/empty"], "is empty"),
-        (["--data", "{tmp}/one"], "one class only"),
+        (["--data", "{tmp}/one"], "only one class"),
         (["--backbone", "efficientnet_lit0"], "did you mean 'efficientnet_lite0'"),
         (["--recipe", "ful"], "did you mean 'full'"),
         (["--export", "tflit"], "did you mean 'tflite'"),

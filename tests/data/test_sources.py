@@ -73,7 +73,7 @@ def test_a_class_the_model_does_not_know_is_an_error_that_names_near_ones(tmp_pa
     ("make", "message"),
     [
         (lambda p: None, "is empty"),
-        (lambda p: picture(p / "a" / "1.png"), "one class only"),
+        (lambda p: picture(p / "a" / "1.png"), "only one class"),
         (lambda p: picture(p / "1.png"), "no class folders"),
         (lambda p: (p / "a").mkdir(), "no examples"),
     ],

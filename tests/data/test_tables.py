@@ -80,7 +80,7 @@ def test_quotation_marks_of_a_table_without_quoting_are_characters(table):
 def test_a_row_with_too_many_or_too_few_cells_is_reported_by_its_line(table):
     dataset = table("text,label\nfine,pos\nbad,neg\ngood, but long,pos\nalone\n")
     assert rows(dataset) == [("fine", "pos"), ("bad", "neg")]
-    assert [reason[:20] for reason in reasons(dataset, "bad-row")] == ["t.csv:4: 3 cells whe", "t.csv:5: 1 cell wher"]
+    assert [reason[:20] for reason in reasons(dataset, "bad-row")] == ["t.csv:4: 3 cells, ex", "t.csv:5: 1 cell, exp"]
     assert reasons(dataset, "lost-examples") == ["t.csv: 2 of 4 rows are skipped: 2 of unknown class"]
 
 
@@ -299,7 +299,7 @@ def test_a_row_with_a_pixel_out_of_range_is_reported(table, bad):
 
 
 def test_pixels_that_make_no_square_are_an_error(table):
-    with pytest.raises(DataError, match="17 columns of pixels, which is no square"):
+    with pytest.raises(DataError, match="17 columns of pixels, which is not a square"):
         table(",".join(["label", *(f"pixel{number}" for number in range(17))]) + "\n" + "1" + ",7" * 17 + "\n0" + ",7" * 17 + "\n")
 
 
