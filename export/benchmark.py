@@ -98,7 +98,7 @@ class _Process:
             stdout=subprocess.PIPE,
             stderr=self._errors,
             text=True,
-            # TensorFlow reads the numbers of threads when it starts; the other runtimes are told when they open the file.
+            # TensorFlow reads the numbers of threads when it starts; the other runtimes receive them when they open the file.
             env={
                 **child_environment(),
                 "TF_CPP_MIN_LOG_LEVEL": "2",

@@ -59,7 +59,7 @@ class Budget:
 
 
 def figures(verdict: Verdict | None) -> dict[str, Any]:
-    """Returns what the record of an attempt says of a verdict."""
+    """Returns the record of a verdict for an attempt."""
     if verdict is None:
         return {}
     names = ("accuracy", "agreement", "drop", "relative_diff", "latency_ms")

@@ -105,7 +105,7 @@ def write(out: Path, graph: Graph, records: Mapping[str, Mapping[str, Any]]) -> 
 def _templates(out: Path, graph: Graph) -> list[Path]:
     """Returns the programs that are right for this model: MediaPipe splits texts for BERT only, no program those of SentencePiece."""
     if takes_pictures(graph):
-        # MediaPipe's ImageClassifier takes RGB only.
+        # MediaPipe's ImageClassifier accepts RGB only.
         return sorted((TEMPLATES / "image").glob("*.txt" if graph.inputs[0].shape[3] == 3 else "*.py.txt"))
     python = [TEMPLATES / folder / "classify.py.txt" for name, folder in SPLITTERS.items() if (out / "tokenizer" / name).is_file()]
     return [*python, *(sorted((TEMPLATES / "text").glob("Classifier.*.txt")) if graph.spec.vocabulary else [])]

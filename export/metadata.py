@@ -117,7 +117,7 @@ def read_labels(path: str | Path) -> tuple[str, ...]:
         with zipfile.ZipFile(path) as archive:
             return tuple(archive.read(LABELS).decode("utf-8").split("\n")[:-1])
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise ExportError(f"{str(path)!r} holds no labels: {error}") from None
+        raise ExportError(f"{str(path)!r} contains no labels: {error}") from None
 
 
 # === The tables; the numbers are the places of the fields in the schema ===

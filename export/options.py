@@ -31,7 +31,7 @@ class TFLiteOptions:
         calibration: real examples; needed by `int8` and `int16x8`.
         io: type of the input and output tensors of a full-integer file.
         float_layers: tensors of the layers that stay float in an `int8` file; `quantize.worst_layers` finds them.
-        allow_flex: write a file that needs TensorFlow's own operations; it cannot be run here, and says so.
+        allow_flex: write a file that needs TensorFlow's own operations; it cannot be run here, and its record states so.
     """
 
     quantize: Literal["fp16", "dynamic", "int8", "int16x8"] | None = None

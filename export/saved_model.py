@@ -29,12 +29,12 @@ def write(graph: Graph, path: Path, options: SavedModelOptions) -> None:
             signatures["embed"] = _signature(given, lambda out: {name: out[name] for name in (FEATURES, STATUS) if name in out}, answer)
     strip = tf.saved_model.SaveOptions(experimental_debug_stripper=True)
     module = tf.Module()
-    module.weights, module.tracked = graph.module.weights, list(graph.spec.tracked)  # converters could not take the second
+    module.weights, module.tracked = graph.module.weights, list(graph.spec.tracked)  # converters do not support the second
     module.saved_models = getattr(graph.module, "saved_models", [])
     tf.saved_model.save(module, str(path), signatures=signatures, options=strip)
 
 
-# The suffix of `image_bytes` makes TF Serving's REST API take base64.
+# The suffix of `image_bytes` makes TF Serving's REST API accept base64.
 BYTES = tf.TensorSpec((None,), tf.string, name="image_bytes")
 TEXT = tf.TensorSpec((None,), tf.string, name="text")
 STATUS, OK, UNREADABLE = "status", "ok", "not an image that can be decoded"

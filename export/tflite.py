@@ -36,7 +36,7 @@ def write(graph: Graph, path: Path, options: TFLiteOptions) -> None:
 
     Raises:
         UnsupportedOps: when an operation needs TensorFlow's own kernels ("Flex"), which phones and LiteRT lack.
-        ExportError: when the converter fails, or the file does not hold what its options say.
+        ExportError: when the converter fails, or the file does not contain what its options ask for.
     """
     with (
         graph.plain_saved_model(repair.for_tflite(graph, integers=options.quantize in INTEGERS)) as folder,

@@ -121,7 +121,7 @@ def _candidates(folder: Path, keras_model: Path, manifest: Mapping[str, Any], fo
 def _scored(
     task: Task, chosen: Chosen, manifest: Mapping[str, Any], folder: Path, keras_model: Path, reporter: Reporter
 ) -> tuple[Task, str]:
-    """Adds held-out examples, and what the Keras model says of them."""
+    """Adds held-out examples, and the Keras model's scores of them."""
     model = read_keras(keras_model)
     scores = partial(keras_scores, model)
     accepted = inputs.of_metadata(manifest["metadata"], folder)

@@ -37,7 +37,9 @@ class DataConfig:
         unset="scikit-learn's 1,797 handwritten digits",
         metavar="SOURCE",
     )
-    data_dir: str | None = key(None, "Folder where tensorflow-datasets keeps prepared data.", unset="its own", metavar="DIR")
+    data_dir: str | None = key(
+        None, "Folder where tensorflow-datasets keeps prepared data.", unset="that of tensorflow-datasets", metavar="DIR"
+    )
     text_column: str | None = key(
         None, "Column of a table that holds the texts, by name or number from 1.", unset="text, sentence, review, …", metavar="NAME"
     )
@@ -56,7 +58,7 @@ class DataConfig:
     )
     val_split: float | None = key(None, "Fraction of the examples held out for validation.", unset="0.15, or the source's own split")
     test_split: float | None = key(None, "Fraction of the examples held out for the test.", unset="0.15, or the source's own split")
-    limit: int | None = key(None, "Use at most this many examples, stratified by class.", unset="all", metavar="N")
+    limit: int | None = key(None, "Maximum number of examples to use, stratified by class.", unset="all", metavar="N")
     strict: bool = key(False, "Stop at bad files instead of skipping and counting them.")
     resize: str = key("stretch", "How images become square: stretch, crop (centre) or pad.")
 
@@ -131,7 +133,7 @@ class TrainConfig:
     )
     unfreeze: str | None = key(
         None,
-        "What trains besides the head: none, all, last:2 (stages), from:block5, or layer-name patterns.",
+        "Layers to train besides the head: none, all, last:2 (stages), from:block5, or layer-name patterns.",
         unset="the recipe's",
         metavar="SPEC",
     )
@@ -311,7 +313,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     if values is None:
         return {}
     if not isinstance(values, dict):
-        raise ConfigError(f"{str(path)!r} holds a {type(values).__name__}; expected `key: value` lines")
+        raise ConfigError(f"{str(path)!r} contains a {type(values).__name__}; expected `key: value` lines")
     return values
 
 
@@ -396,7 +398,7 @@ def _rules(value: Any) -> tuple[tuple[str, bool], ...]:
     rules = []
     for rule in value if isinstance(value, (list, tuple)) else [value]:
         if not (isinstance(rule, (list, tuple)) and len(rule) == 2 and isinstance(rule[0], str) and isinstance(rule[1], bool)):
-            raise ConfigError(f"freeze_rules holds {rule!r}; expected a list of [pattern, true or false], for example ['block7*', true]")
+            raise ConfigError(f"freeze_rules contains {rule!r}; expected a list of [pattern, true or false], for example ['block7*', true]")
         rules.append((rule[0], rule[1]))
     return tuple(rules)
 

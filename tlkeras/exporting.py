@@ -172,7 +172,7 @@ def _functional(model: keras.Model) -> Any:
     return getattr(model, "_functional", None) or model
 
 
-# A first operation of these makes of pixels what the others take.
+# A first operation of these prepares pixels for the others.
 SCALING = ("Rescaling", "Normalization", "BatchNormalization", "TrueDivide", "Divide", "Multiply", "Subtract", "Lambda")
 
 
@@ -255,7 +255,7 @@ def _activation(model: keras.Model, options: Options, reporter: Reporter) -> str
     if not _gives_logits(model):
         return "none"
     added = "sigmoid" if width == 1 else "softmax"
-    reporter.say(f"the model gives logits: {added} is added, so that its scores are probabilities (--activation none leaves it out)")
+    reporter.say(f"the model outputs logits: added {added}, so that its scores are probabilities (--activation none leaves it out)")
     return added
 
 

@@ -45,7 +45,7 @@ def items(source: Any, inputs: Inputs, tell: Tell) -> Iterator[Item]:
 
     Args:
         source: one source or several, in any iterable: paths, folders, patterns, encoded images, arrays, PIL images, or texts.
-        inputs: what the model takes.
+        inputs: the inputs that the model accepts.
         tell: called with a message about each skipped file.
     """
     for index, part in enumerate(_several(source, inputs)):
@@ -94,7 +94,7 @@ def _files(source: Any, index: int, inputs: Inputs, tell: Tell) -> Iterator[Item
 
 
 def _folder(folder: Path, inputs: Inputs, tell: Tell) -> Iterator[Item]:
-    """Yields every file of a folder that the model may take, also of the folders inside, in order."""
+    """Yields every file of a folder that the model may accept, including subfolders, in order."""
     try:
         paths, notes = listed_files(folder, inputs.endings)
     except DataError as error:

@@ -322,7 +322,7 @@ class _Signature(keras.layers.Layer):
     def __init__(self, loaded: Any, name: str):
         super().__init__(name="saved_model", trainable=False)
         self.signature = loaded.signatures[name]
-        self.loaded = [loaded, loaded]  # Keras would take a lone trackable object apart
+        self.loaded = [loaded, loaded]  # Keras would unpack a lone trackable object
 
     def call(self, inputs: dict[str, Any]) -> dict[str, Any]:
         answers = self.signature(**inputs)

@@ -1,4 +1,4 @@
-"""What is checked and opened before TensorFlow loads: settings, examples, and whether the two fit."""
+"""Checks settings and examples, and whether they fit together, before TensorFlow loads."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def columns(config: RunConfig) -> Columns:
 
 
 def open_examples(config: RunConfig, dataset: Dataset | None = None) -> Dataset:
-    """Opens the source of a config, or takes the examples that were passed, and checks that the backbone accepts them.
+    """Opens the source of a config, or uses the passed examples, and checks that the backbone accepts them.
 
     Raises:
         UnknownName, ConfigError: for settings that are wrong or do not fit the examples.
@@ -101,7 +101,7 @@ def check_modality(backbone: str, dataset: Dataset) -> None:
     ready = [name for name in names if BACKBONES.get(name).weights and BACKBONES.get(name).weights[0].kind.startswith("wheel")]
     few = ", ".join(list(dict.fromkeys([*ready[:1], *names]))[:NAMED])
     raise ConfigError(
-        f"backbone {backbone!r} accepts {NOUNS.get(row.modality, row.modality)}, and {dataset.name} holds {kind}; "
+        f"backbone {backbone!r} accepts {NOUNS.get(row.modality, row.modality)}, and {dataset.name} contains {kind}; "
         f"backbones for {kind}: {few} (--list-backbones shows all)"
     )
 
@@ -120,7 +120,7 @@ def with_splits(config: RunConfig, dataset: Dataset) -> RunConfig:
 
 
 def describe(config: RunConfig, dataset: Dataset) -> str:
-    """Returns what a dry run says of the examples: how many, of which classes, how they are split, what is odd."""
+    """Returns the report of a dry run on the examples: their number, classes, splits and issues."""
     dataset = limited(config, dataset)
     counts = Counter(example.label for example in dataset.examples)
     lines = [f"data: {len(dataset.examples):,} {NOUNS.get(dataset.modality, 'examples')} from {dataset.name}", f"{len(counts)} classes:"]
@@ -207,7 +207,7 @@ def examples_for(
 
 
 def to_benchmark(located: Located, data: str | Path | Dataset | Chosen | None) -> tuple[Chosen | None, str | None]:
-    """Opens the examples that give the accuracy of a run or an entry of the zoo; without any, says why.
+    """Opens the examples to measure the accuracy of a run or an entry of the zoo; without any, returns the reason.
 
     Args:
         located: the run or the entry.
@@ -251,7 +251,7 @@ def own_source(config: RunConfig | None) -> str:
 
 
 def missing_source(config: RunConfig) -> str | None:
-    """Returns why the examples that a model was trained on cannot be opened here, or None where they can."""
+    """Returns why the examples that a model was trained on cannot be opened here, or None if they can."""
     source = config.data.source
     if source is None:
         return "this run does not record what it was trained on"

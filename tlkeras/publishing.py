@@ -30,7 +30,7 @@ from tlkeras.zoo.card import card, encoded_input
 from tlkeras.zoo.recipe import EntryRecipe
 from tlkeras.zoo.store import MANIFEST, Entry, Zoo
 
-WORST, CONFUSED = 3, 3  # rows told as known weaknesses
+WORST, CONFUSED = 3, 3  # rows listed as known weaknesses
 UNKNOWN = "not stated"
 NOT_COPIED = (MANIFEST,)
 
@@ -141,7 +141,7 @@ def build(recipe: EntryRecipe, zoo: Zoo, *, reporter: Reporter | str | None = AU
     return entry
 
 
-# === What the manifest and the card say ===
+# === Content of the manifest and the card ===
 
 
 def _content(run: Run, exported: Mapping[str, Any], data_licence: str | None, data_source: str | None) -> dict[str, Any]:
@@ -173,7 +173,7 @@ def _content(run: Run, exported: Mapping[str, Any], data_licence: str | None, da
 
 
 def _source_and_licence(recorded: str | None) -> tuple[str, str]:
-    """Returns what a card says of the data that a run records, as far as that is known."""
+    """Returns the card's record of the data of a run, as far as that is known."""
     if recorded is None:
         return UNKNOWN, UNKNOWN
     if is_passed(recorded):

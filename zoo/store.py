@@ -165,7 +165,7 @@ class Zoo:
                 home.rmdir()
 
     def _place(self, name: str, home: Path, aside: Path, content: dict[str, Any]) -> Entry:
-        """Takes the next free version: a second publisher that was faster makes the rename fail, and the next is tried."""
+        """Claims the next free version: a second publisher that was faster makes the rename fail, and the next is tried."""
         while True:
             home.mkdir(exist_ok=True)  # a publisher that failed may just have taken the empty folder away
             version = max(self.versions(name), default=0) + 1

@@ -87,7 +87,7 @@ def test_the_wheels_checkpoint_is_read_by_its_layout_and_says_nothing(tmp_path, 
 @pytest.mark.parametrize(
     ("change", "lines"),
     [
-        (without("layer2.0.conv1"), [r"- layer2_0_conv1/kernel <- layer2.0.conv1.weight (128, 64, 3, 3)  the backbone has it"]),
+        (without("layer2.0.conv1"), [r"- layer2_0_conv1/kernel <- layer2.0.conv1.weight (128, 64, 3, 3)  only in the backbone"]),
         (lambda entries: {**entries, "aux.weight": np.zeros((2, 2), "float32")}, ["+ aux.weight (2, 2)  only in the file"]),
         (lambda entries: {**entries, "bn1.bias": np.zeros(3, "float32")}, ["! stem_bn/beta <- bn1.bias (64,)  in the file bn1.bias (3,)"]),
     ],
@@ -111,7 +111,7 @@ def test_the_list_of_a_wrong_network_is_short(tmp_path):
 
 def test_a_row_without_a_layout_names_those_that_have_one(tmp_path):
     path = saved(tmp_path, "resnet18_torch")
-    with pytest.raises(WeightsMismatch, match="resnet50 takes no PyTorch checkpoints.*resnet"):
+    with pytest.raises(WeightsMismatch, match="resnet50 accepts no PyTorch checkpoints.*resnet"):
         loading.load("resnet50", image_size=32, weights=str(path))
 
 
@@ -184,7 +184,7 @@ def test_a_tensor_written_by_hand_is_read(tmp_path):
         ({"data": tensor((2,), (1,), key="../../secret")}, "not a complete"),
         ({"data": b"\x80\x02cposix\nsystem\n(X\x04\x00\x00\x00truetR."}, "posix.system"),
         ({"data": b"\x80\x02cbuiltins\neval\n."}, "builtins.eval"),
-        ({"data": b"\x80\x02]."}, "holds a list"),
+        ({"data": b"\x80\x02]."}, "contains a list"),
         ({"data": b"\x80\x02}."}, "no named tensors"),
         ({"data": tensor((2,), (1,))[:40]}, "not a complete"),
         ({"data": tensor((2,), (1,)), "byteorder": "big"}, "big-endian"),

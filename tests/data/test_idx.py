@@ -110,7 +110,7 @@ def cut_archive(folder):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lone, "no labels beside it"),
+        (lone, "no file of labels in the same folder"),
         (claims, "states that it contains"),
         (damaged(lambda content: content[:-1]), "fewer than the 120 values"),
         (damaged(lambda content: content + b"x"), "more than the 120 values"),

@@ -133,7 +133,7 @@ def _deit(base: keras.Model) -> keras.Model:
     embeddings, encoder = base.layers[1:]
     embeddings.name, encoder.layer_norm.name = "embeddings", "norm"
     x = embeddings(_image(base))
-    # Its blocks also give attention scores, or None, which no functional model takes: their layers one by one.
+    # Its blocks also give attention scores, or None, which no functional model accepts: so their layers are called one by one.
     for place, block in enumerate(encoder.encoder_layers):
         parts = {part: getattr(block, part) for part in ("layer_norm_1", "mha", "layer_norm_2", "mlp", "output_layer")}
         for part, layer in parts.items():
@@ -156,7 +156,7 @@ def _dinov3(base: keras.Model) -> keras.Model:
     base.embeddings.name, base.rope_embedding.name, base.layernorm.name = "embeddings", "rope_embedding", "norm"
     image, first = _image(base), 1 + base.num_register_tokens
     count = first + (base.image_shape[0] // base.patch_size) ** 2
-    # A fixed number of tokens: OpenVINO cannot tell it from the tokens that are put in front.
+    # A fixed number of tokens: OpenVINO cannot distinguish it from the tokens that are put in front.
     x = keras.layers.Reshape((count, base.hidden_dim), name="embedding_row")(base.embeddings(image))
     places = base.rope_embedding(image)
     for block in _named(base.encoder.layers, "block"):

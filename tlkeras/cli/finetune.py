@@ -50,7 +50,7 @@ def _list_backbones() -> None:
 
     head = (
         "backbone",
-        "takes",
+        "input",
         "pixels or tokens",
         "smallest",
         "M params",

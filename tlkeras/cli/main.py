@@ -20,7 +20,7 @@ from tlkeras.cli import zoo as zoo_command
 
 
 def guarded(command: Callable[..., None]) -> Callable[..., None]:
-    """Makes errors raised on purpose one line, and Ctrl-C a sentence; a bug keeps its traceback, below a line that says so."""
+    """Prints expected errors and Ctrl-C as one line; a bug keeps its traceback, below a line that says so."""
 
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:

@@ -12,8 +12,9 @@ HELP = """Print label and score of each image, text or sequence.
 
 RUN_OR_ARTIFACT is the folder of a run, a .keras model, an artifact (SavedModel folder, .tflite, .onnx) or NAME[/VERSION] of the zoo.
 
-For images, FILE_OR_TEXT is a file, a folder (every image in it) or a quoted pattern such as "photos/**/*.jpg". For texts, it is the text;
-- reads standard input: one text per line; one path per line, or the bytes of one image.
+For images, FILE_OR_TEXT is a file, a folder (every image in it) or a quoted pattern such as "photos/**/*.jpg". For texts, it is the text itself.
+
+The argument - reads standard input: one text per line, one path per line, or the bytes of one image.
 
 An input that cannot be read is reported on its own line and the rest continue. The exit code is then 1.
 """

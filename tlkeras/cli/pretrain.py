@@ -24,7 +24,7 @@ def command(
         None, "--image-size", help="Side of images, in pixels. [default: 28]", show_default=False, metavar="N"
     ),
     limit: int | None = typer.Option(
-        None, "--limit", help="At most this many examples. [default: all]", min=1, show_default=False, metavar="N"
+        None, "--limit", help="Maximum number of examples to use. [default: all]", min=1, show_default=False, metavar="N"
     ),
     data_licence: str | None = typer.Option(
         None, "--data-licence", help="Licence of the examples, for the card.", metavar="TEXT", show_default=False

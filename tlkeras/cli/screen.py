@@ -1,4 +1,4 @@
-"""What people see at the end of a command: tables, and which of several files was chosen and why."""
+"""The output at the end of a command: tables, and which of several files was chosen and why."""
 
 from __future__ import annotations
 

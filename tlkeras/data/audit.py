@@ -15,7 +15,7 @@ from tlkeras.data.store import Store
 
 NEAR = 3  # bits in which the hashes of two near-duplicates may differ, of 64
 LISTED = 100  # issues of one kind that are listed; all are counted
-IMBALANCE = 20  # largest class over smallest, from where it is told
+IMBALANCE = 20  # largest class over smallest, from which it is reported
 CROWD = 1000  # images with one band of the hash in common that are compared with each other
 FLAT = 6  # hashes with fewer bits set, or unset, come from images without structure and say nothing
 

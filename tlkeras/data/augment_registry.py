@@ -1,4 +1,4 @@
-"""The augmentations: each row says how far an image may be changed."""
+"""The augmentations: each row limits the random changes to an image."""
 
 from __future__ import annotations
 

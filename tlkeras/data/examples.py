@@ -65,7 +65,7 @@ class Dataset:
     """Examples from one source.
 
     Args:
-        name: the source, for people.
+        name: name of the source, for messages.
         examples: in a fixed order.
         labels: the label map; the index of a label is its class id.
         notes: issues found while listing.
@@ -88,7 +88,7 @@ class Dataset:
 
     @property
     def has_splits(self) -> bool:
-        """Whether the source says itself which examples are held out."""
+        """Whether the source itself defines held-out examples."""
         return any(example.split for example in self.examples)
 
     @property
@@ -162,7 +162,7 @@ def losses(name: str, what: str, totals: Mapping[str | None, int], lost: Mapping
 
     Args:
         name: the source.
-        what: the examples, for people: `"rows"`.
+        what: what messages call the examples, such as `"rows"`.
         totals: label -> examples that there are; None: those of unknown class.
         lost: label -> examples that are left out.
     """

@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 
 from tlkeras.errors import DataError
 
-NATIVE = ("jpeg", "png", "gif", "webp")  # what `decode_and_resize` takes as it is
+NATIVE = ("jpeg", "png", "gif", "webp")  # what `decode_and_resize` accepts unchanged
 # Pixels of the largest image that is decoded: as many as Pillow admits before it speaks of a decompression bomb.
 LARGEST = 2 * 89_478_485
 _HEADS = (
@@ -42,21 +42,21 @@ def sniff(data: bytes) -> str | None:
 
 
 def read_image_bytes(path: str | Path) -> bytes:
-    """Returns an image file as bytes that `decode_and_resize` takes.
+    """Returns an image file as bytes that `decode_and_resize` accepts.
 
     Args:
         path: JPEG, PNG, GIF and still WebP come as they are; animated WebP (first frame), BMP, TIFF (first page), PPM,
             JPEG 2000, ICO and AVIF come as upright PNG of the same pixels.
 
     Raises:
-        DataError: when the file is empty, no image, cut short, or of a format that cannot be read.
+        DataError: when the file is empty, not an image, truncated, or of a format that cannot be read.
         OSError: when the file cannot be opened.
     """
     return decodable(Path(path).read_bytes())
 
 
 def decodable(data: bytes) -> bytes:
-    """Returns an encoded image as bytes that `decode_and_resize` takes; see `read_image_bytes`."""
+    """Returns an encoded image as bytes that `decode_and_resize` accepts; see `read_image_bytes`."""
     kind = sniff(data)
     if kind is None or kind not in NATIVE and kind not in _READERS:
         raise DataError(_not_a_picture(data, kind))
@@ -64,7 +64,7 @@ def decodable(data: bytes) -> bytes:
         return _as_png(data, kind)
     width, height = _declared(data, kind)
     if width * height > LARGEST:
-        raise DataError(f"the image says that it is {width} x {height} pixels; expected at most {LARGEST // 10**6} million: reduce it")
+        raise DataError(f"the image header states {width} x {height} pixels; expected at most {LARGEST // 10**6} million: reduce it")
     return data
 
 

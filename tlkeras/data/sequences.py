@@ -19,7 +19,7 @@ def described(dataset: Dataset, time: int | None) -> dict[str, Any]:
 
     Args:
         dataset: sequences float32 (time, features), of any length.
-        time: steps that the network takes; the longest sequence, at most 512, when None.
+        time: number of steps of the network's input; the longest sequence, at most 512, when None.
     """
     arrays = [one.array for one in dataset.examples if one.split in (None, "train") and one.array is not None]
     steps = np.concatenate(arrays)

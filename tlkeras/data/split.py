@@ -42,7 +42,7 @@ def split(
     Args:
         sha256: of the content of each example.
         y: (n,) class of each example.
-        given: the split that the source says, or None, for each example.
+        given: the split from the source, or None, for each example.
         val_split, test_split: fractions; None means 0.15 where the source has no splits.
         seed: of the numbers.
     """

@@ -1,4 +1,4 @@
-"""AdamW with warm-up and cosine decay, whose update takes few operations however many weights a model has."""
+"""AdamW with warm-up and cosine decay, whose update needs few operations however many weights a model has."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which placements there are: one row each. Reading this table imports no TensorFlow."""
+"""The placements: one row each. Importing this table imports no TensorFlow."""
 
 from __future__ import annotations
 

@@ -186,7 +186,7 @@ def _read_legacy(file: BinaryIO) -> dict[str, np.ndarray]:
     if _Unpickler(file).load() != MAGIC or _Unpickler(file).load() != PROTOCOL:
         raise WeightsMismatch("not a PyTorch checkpoint: its magic number is missing")
     _Unpickler(file).load()  # sizes of C types on the machine that wrote it; the storages are little-endian
-    # Every storage stands in the file, those of an optimizer too, and only what refers to them tells their types.
+    # Every storage stands in the file, those of an optimizer too, and only what refers to them states their types.
     seen: dict[str, _Storage] = {}
 
     class Remembering(_Unpickler):

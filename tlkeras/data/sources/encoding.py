@@ -33,7 +33,7 @@ class Encoding:
 
     @property
     def title(self) -> str:
-        """The name for people."""
+        """The name in messages."""
         return "UTF-8" if self.name.startswith(UTF8) else self.name
 
     @property

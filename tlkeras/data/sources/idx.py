@@ -82,14 +82,14 @@ def _labels_of(images: Path) -> Path:
     for path in (images.with_name(stem), images.with_name(f"{stem}.gz")):
         if path.is_file():
             return path
-    raise DataError(f"{images.name!r} has no labels beside it; expected {stem} or {stem}.gz")
+    raise DataError(f"{images.name!r} has no file of labels in the same folder; expected {stem} or {stem}.gz")
 
 
 def read_idx(path: Path, dimensions: int) -> np.ndarray:
     """Returns the array of an idx file, uint8.
 
     Raises:
-        DataError: when it is another file, cut short, or longer than it says.
+        DataError: when it is another kind of file, truncated, or longer than its header states.
     """
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:

@@ -17,7 +17,7 @@ from tlkeras.errors import DataError
 
 
 def open_npz(spec: str, *, labels: Sequence[str] | None = None, data_dir: str | None = None, columns: Columns | None = None) -> Dataset:
-    """Reads arrays of sequences or images; `split` (n,) says what is held out, where it is there.
+    """Reads arrays of sequences or images; the optional `split` (n,) has the split of each.
 
     Raises:
         DataError: when arrays are missing or do not fit.

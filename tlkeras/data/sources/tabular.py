@@ -13,7 +13,7 @@ from tlkeras.data.sources.encoding import UNDECODABLE, decode_text, detect_encod
 from tlkeras.data.targets import clean
 from tlkeras.errors import DataError
 
-SAMPLE = 50  # rows that are looked at to tell what a column holds
+SAMPLE = 50  # rows that decide what a column contains
 
 
 def column_name(text: str) -> str:

@@ -23,7 +23,7 @@ def open_tfds(spec: str, *, labels: Sequence[str] | None = None, data_dir: str |
     """Reads a classification set of images or texts; it is downloaded only when it is not under `data_dir`.
 
     Raises:
-        DataError: for an unknown name, a set without image or text and label, or one that cannot be had from here.
+        DataError: for an unknown name, a set without image or text and label, or one that is not available.
     """
     load_tensorflow()  # tensorflow-datasets would load it without our settings
     builder = _prepared(spec, data_dir)
