@@ -84,7 +84,7 @@ def test_a_python_call_reports_wrong_data_without_tensorflow(call, tmp_path, rev
 
 @pytest.mark.parametrize(
     ("backbone", "message"),
-    [("rnn", "accepts sequences, and .* holds images; backbones for images: efficientnet"), ("bert", "accepts texts, and .* holds images")],
+    [("rnn", "accepts sequences, and .* contains images; backbones for images: efficientnet"), ("bert", "accepts texts, and .* contains images")],
 )
 def test_a_backbone_that_does_not_fit_images_is_an_error_that_names_some_that_do(photos, backbone, message):
     with pytest.raises(ConfigError, match=message):
@@ -93,13 +93,13 @@ def test_a_backbone_that_does_not_fit_images_is_an_error_that_names_some_that_do
 
 @pytest.mark.parametrize("backbone", ["efficientnet", "cnn", "rnn"])
 def test_a_backbone_that_does_not_fit_texts_is_an_error_that_names_some_that_do(reviews, backbone):
-    with pytest.raises(ConfigError, match=r"holds texts; backbones for texts: bert, .*--list-backbones"):
+    with pytest.raises(ConfigError, match=r"contains texts; backbones for texts: bert, .*--list-backbones"):
         preflight.open_examples(RunConfig(data=reviews, backbone=backbone))
 
 
 def test_a_backbone_that_does_not_fit_sequences_is_an_error_that_names_some_that_do():
     sequences = make_dataset("steps", [Example(id=str(i), label="ab"[i % 2], array=np.zeros((4, 2), "float32")) for i in range(4)])
-    with pytest.raises(ConfigError, match="holds sequences; backbones for sequences: rnn"):
+    with pytest.raises(ConfigError, match="contains sequences; backbones for sequences: rnn"):
         preflight.open_examples(RunConfig(backbone="cnn"), sequences)
 
 

@@ -180,7 +180,7 @@ def test_arrays_from_python_are_not_taken_for_the_digits(tmp_path):
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
-    with pytest.raises(DataError, match="is no run"):
+    with pytest.raises(DataError, match="is not a run"):
         export_run(tmp_path, ["onnx"])
 
 

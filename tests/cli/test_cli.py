@@ -86,7 +86,7 @@ def test_config_init_writes_a_file_that_can_be_used_and_overwrites_nothing(tmp_p
     assert tlkeras("config", "init", "--data", "digits", "--write", tmp_path / "c.yaml").returncode == 0
     assert RunConfig.from_dict(read_yaml(tmp_path / "c.yaml")).data.source == "digits"
     again = tlkeras("config", "init", "--write", tmp_path / "c.yaml")
-    assert again.returncode == 1 and "exists already" in again.stderr
+    assert again.returncode == 1 and "already exists" in again.stderr
 
 
 def folder(root, classes=("a", "b"), n=3):

@@ -122,7 +122,7 @@ def test_a_grid_is_sampled_or_reconstructed(here, tmp_path):
 
 
 def test_a_grid_without_a_place_for_a_pair_is_refused(here):
-    with pytest.raises(ConfigError, match="a grid of 1 x 1 has no place"):
+    with pytest.raises(ConfigError, match="a grid of 1 x 1 has no room"):
         sample("vae", here, rows=1, columns=1, like=pictures(2, size=12)[0])
 
 

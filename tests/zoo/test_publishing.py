@@ -216,7 +216,7 @@ def test_an_entry_is_taken_out_as_a_folder_or_an_archive(published, tmp_path, na
     else:
         shutil.unpack_archive(made, tmp_path / "unpacked")
         assert verify_files(Zoo(tmp_path / "unpacked").get("colours", 1)) == []
-    with pytest.raises(OutputError, match="there already"):
+    with pytest.raises(OutputError, match="already exists"):
         take_out(entry, tmp_path / name)
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
