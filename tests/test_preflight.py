@@ -84,7 +84,10 @@ def test_a_python_call_reports_wrong_data_without_tensorflow(call, tmp_path, rev
 
 @pytest.mark.parametrize(
     ("backbone", "message"),
-    [("rnn", "accepts sequences, and .* contains images; backbones for images: efficientnet"), ("bert", "accepts texts, and .* contains images")],
+    [
+        ("rnn", "accepts sequences, and .* contains images; backbones for images: efficientnet"),
+        ("bert", "accepts texts, and .* contains images"),
+    ],
 )
 def test_a_backbone_that_does_not_fit_images_is_an_error_that_names_some_that_do(photos, backbone, message):
     with pytest.raises(ConfigError, match=message):

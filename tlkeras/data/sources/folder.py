@@ -143,8 +143,8 @@ def listed_files(folder: Path, endings: Set[str] = PICTURES) -> tuple[list[Path]
         if path.suffix.lower() in endings:
             paths.append(path)
         else:
-            kind = "image format" if endings is PICTURES else f"{' or '.join(sorted(endings))} file"
-            reason = f"{path.suffix or 'no extension'} is not an accepted {kind}"
+            kind = "an image format" if endings is PICTURES else f"a {' or '.join(sorted(endings))} file"
+            reason = _other_format(path, kind)
             notes.append(Issue(kind="not-an-image", path=_id(path, folder), reason=reason, action="ignored"))
     return paths, [note for note in notes if note.kind != "hidden"]
 
@@ -154,7 +154,7 @@ def _images(members: Members, root: Path, notes: list[Issue]) -> Iterator[Exampl
         images = [path for path in paths if path.suffix.lower() in PICTURES]
         for path in paths:
             if path.suffix.lower() not in PICTURES:
-                reason = f"{path.suffix} is not an image format"
+                reason = _other_format(path, "an image format")
                 notes.append(Issue(kind="not-an-image", path=_id(path, root), reason=reason, action="ignored"))
         for path in images:
             yield Example(id=_id(path, root), label=folder.name, path=path, split=split)
@@ -163,13 +163,17 @@ def _images(members: Members, root: Path, notes: list[Issue]) -> Iterator[Exampl
             notes.append(Issue(kind="empty-class", path=_id(folder, root), reason=reason, action="ignored"))
 
 
+def _other_format(path: Path, expected: str) -> str:
+    return f"{path.suffix} is not {expected}" if path.suffix else f"no file extension; expected {expected}"
+
+
 def _texts(members: Members, root: Path, notes: list[Issue], columns: Columns) -> Iterator[Example]:
     totals: Counter[str | None] = Counter()
     lost: Counter[str | None] = Counter()
     for folder, split, paths in members:
         for path in paths:
             if path.suffix.lower() != TEXT_ENDING or path.name.lower() == LABEL_MAP:
-                reason = "a list of labels" if path.name.lower() == LABEL_MAP else f"{path.suffix} is not a text format"
+                reason = "a list of labels" if path.name.lower() == LABEL_MAP else _other_format(path, "a text format")
                 notes.append(Issue(kind="not-a-text", path=_id(path, root), reason=reason, action="ignored"))
                 continue
             text = _read_text(path, root, columns.encoding, notes)
