@@ -339,7 +339,7 @@ def test_standard_input_is_paths_or_one_image(command, run, photos):
         (["-"], b"\xff\xfe\x00damaged", "-: the content is no"),
         (["{tmp}"], b"", "this folder contains no image files"),
         (["--file", "x.txt"], b"", "--file reads texts"),
-        (["x.png", "--runtime", "torch"], b"", "nothing for the runtime 'torch'"),
+        (["x.png", "--runtime", "torch"], b"", "no artifact for the runtime 'torch'"),
     ],
 )
 def test_a_mistake_is_one_line(command, run, tmp_path, arguments, stdin, message):

@@ -94,7 +94,7 @@ def _format(folder: Path, run: Run | None, runtime: str | None) -> Model:
     has_keras = run is not None and run.model.is_file()
     if not artifacts:
         what = str(run.root if run else folder)
-        raise ExportError(f"{what!r} has no artifacts, so nothing for the runtime {runtime!r}; {available('', (), keras=has_keras)}")
+        raise ExportError(f"{what!r} has no artifacts, so none for the runtime {runtime!r}; {available('', (), keras=has_keras)}")
     name = next(iter(artifacts)) if runtime is None else runtime
     name, reader = choose(name, artifacts, of=repr(str(run.root if run else folder)), keras=has_keras)
     return _artifact(folder / artifacts[name]["path"], folder, run, reader)
