@@ -1,6 +1,6 @@
-"""Write SavedModel, TFLite and ONNX, and let nothing out that was not run in its own runtime.
+"""Write SavedModel, TFLite and ONNX artifacts, each verified in its own runtime before it is kept.
 
-Takes any `keras.Model` with an `ExportSpec`; knows no backbone, no data and no training. Importing this package
+Accepts any `keras.Model` with an `ExportSpec`, and depends on no backbone, data or training code. Importing this package
 loads neither TensorFlow nor Keras.
 """
 

@@ -1,4 +1,4 @@
-"""What one exported file or folder is, with the record of how it was verified."""
+"""The record of one exported file or folder, and of its verification."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ class Artifact:
 
     Args:
         format: name of its format.
-        path: where it stands.
+        path: path of the file or folder.
         bytes: its size.
         sha256: of the file; of a folder, over the sorted names and hashes of its files.
-        verdict: what it did in its own runtime; None for a file that cannot be run here (TFLite with Flex).
-        also: further runtimes in which it gave the same answers.
+        verdict: the result in its own runtime; None for a file that cannot be run here (TFLite with Flex).
+        also: other runtimes that gave the same answers.
         options: how it was made: quantisation, calibration, opset.
-        tried: for a format that is chosen among several, each attempt with its figures; the last one was taken.
+        tried: for a format with several attempts, each attempt with its figures; the last one was used.
     """
 
     format: str

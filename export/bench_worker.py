@@ -1,4 +1,4 @@
-"""Holds one artifact open and does what it is told, one JSON line at a time: `python -I bench_worker.py`.
+"""Holds one artifact open and executes commands, one JSON line at a time: `python -I bench_worker.py`.
 
 Each artifact has a process of its own, so that its memory is its own; they take turns, so that what else the
 computer does hits all alike.
@@ -56,7 +56,7 @@ class Worker:
         return {"seconds": took}
 
     def answer(self, inputs: str, output: str, out: str) -> dict[str, Any]:
-        """Answers a whole array of inputs, or the samples when none is told, and stores that."""
+        """Answers a whole array of inputs, or the samples by default, and stores the answers."""
         if inputs:
             name, held = next(iter(self.samples)), np.load(inputs, mmap_mode="r")
             parts = [self.call({name: np.asarray(held[i : i + 32], self.samples[name].dtype)})[output] for i in range(0, len(held), 32)]
@@ -66,7 +66,7 @@ class Worker:
         return {}
 
     def peak(self) -> dict[str, Any]:
-        """Returns the largest memory that this process has held, in bytes; None where the system does not tell."""
+        """Returns the largest memory that this process has held, in bytes; None if the system does not report it."""
         status = Path("/proc/self/status")
         if status.exists():  # Linux, where `getrusage` also counts what the parent process held before it became this one
             line = next(one for one in status.read_text().splitlines() if one.startswith("VmHWM"))

@@ -1,4 +1,4 @@
-"""Measure artifacts side by side: size, load time, latency, throughput, memory, and how right their answers are."""
+"""Measure artifacts side by side: size, load time, latency, throughput, memory and accuracy."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Candidate:
     """One artifact to measure.
 
     Args:
-        name: how the table calls it.
-        path: where it stands.
+        name: its name in the table.
+        path: path of the artifact.
         reader: what `runner.py` calls its reader, or `"module:function"` for one that is not in there.
         bytes: its size.
     """
@@ -67,14 +67,14 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What the artifacts are asked.
+    """The examples that artifacts are measured on.
 
     Args:
         inputs: input name -> real examples; batches are made of them.
         output: name of the output that is compared.
-        expected: what the Keras model answers to `inputs`.
+        expected: outputs of the Keras model for `inputs`.
         score_inputs: held-out inputs (n, …) of a model with one input; None to compare `inputs` only.
-        score_expected: what the Keras model answers to them, where it is known.
+        score_expected: outputs of the Keras model for them, if known.
         score_labels: class of each.
     """
 
@@ -98,7 +98,7 @@ class _Process:
             stdout=subprocess.PIPE,
             stderr=self._errors,
             text=True,
-            # TensorFlow reads the numbers of threads when it starts; the other runtimes are told when they open the file.
+            # TensorFlow reads the numbers of threads when it starts; the other runtimes receive them when they open the file.
             env={
                 **child_environment(),
                 "TF_CPP_MIN_LOG_LEVEL": "2",
@@ -109,7 +109,7 @@ class _Process:
         self.candidate, self.threads, self.error = candidate, threads, ""
 
     def do(self, **command: Any) -> dict[str, Any]:
-        """Sends a command; after the first error the worker is asked nothing more."""
+        """Sends a command; after the first error the worker receives no further commands."""
         if self.error or self.process.stdin is None or self.process.stdout is None:
             return {}
         try:
@@ -118,7 +118,7 @@ class _Process:
             line = self.process.stdout.readline()
         except BrokenPipeError:
             line = ""
-        answer = json.loads(line) if line else {"error": f"its process ended with code {self.process.wait()}"}
+        answer = json.loads(line) if line else {"error": f"its process exited with code {self.process.wait()}"}
         self.error = answer.get("error", "")
         return answer
 
@@ -227,14 +227,14 @@ def _timed(row: Row, worker: _Process, single: list[float], several: list[float]
     )
 
 
-# === The gate and the picture ===
+# === The gate and the chart ===
 
 
 def parse_floor(text: str) -> tuple[str, float]:
     """Returns key and value of `accuracy=0.9`.
 
     Raises:
-        ConfigError: for another key, or no number.
+        ConfigError: for another key, or a value that is not a number.
     """
     key, _, value = text.partition("=")
     try:
@@ -290,7 +290,7 @@ def plot(rows: Sequence[Row], path: str | Path) -> None:
     axes.set_xscale("log")
     axes.set_xlabel("milliseconds for one example (median)")
     axes.set_ylabel(f"{key} on held-out examples" if key == "accuracy" else "agreement with the Keras model")
-    axes.set_title("Artifacts: up and left is better; the area is the size")
+    axes.set_title("Artifacts: up and left is better; area shows file size")
     axes.grid(alpha=0.3, which="both")
     axes.legend()
     figure.savefig(path, dpi=120)

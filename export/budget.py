@@ -1,4 +1,4 @@
-"""What quantised formats may use and lose."""
+"""The calibration and accuracy budget of quantised formats."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ MAX_DROP = 0.02  # accuracy that a quantised file may lose on the held-out split
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """What quantised formats may use and lose.
+    """The calibration and accuracy budget of quantised formats.
 
     Args:
         max_drop: accuracy that a quantised file may lose on the held-out split; without labels, how often it may disagree.
         calibration: training examples for full-integer formats.
-        options: format name -> its options, in place of the row's own.
+        options: format name -> its options, instead of the row's own.
         io: type of the input and output tensors of full-integer TFLite files.
         opset: of ONNX files.
     """
@@ -40,7 +40,7 @@ class Budget:
             raise ConfigError(f"max_drop is {self.max_drop}; expected a share of accuracy from 0 to 1")
 
     def attempts(self, row: Format, graph: Graph) -> Iterable[tuple[str, Any]]:
-        """Yields (name, options) of what to try for a format; a text in place of options says why it cannot be."""
+        """Yields (name, options) of each attempt for a format; a text instead of options is the reason to skip it."""
         if row.name in self.options:
             return [(row.name, self.options[row.name])]
         if row.attempts:
@@ -59,7 +59,7 @@ class Budget:
 
 
 def figures(verdict: Verdict | None) -> dict[str, Any]:
-    """Returns what the record of an attempt says of a verdict."""
+    """Returns the record of a verdict for an attempt."""
     if verdict is None:
         return {}
     names = ("accuracy", "agreement", "drop", "relative_diff", "latency_ms")
@@ -67,7 +67,7 @@ def figures(verdict: Verdict | None) -> dict[str, Any]:
 
 
 def check_within(row: Format, verdict: Verdict, size: int, max_drop: float) -> None:
-    """Refuses a quantised file that lost more than it may.
+    """Rejects a quantised file that lost more accuracy than allowed.
 
     Raises:
         ExportMismatch: with the figures.
@@ -76,9 +76,9 @@ def check_within(row: Format, verdict: Verdict, size: int, max_drop: float) -> N
         return
     what = f"agrees with the model on {verdict.agreement:.3f} of the held-out examples"
     if verdict.accuracy is not None:
-        what = f"is right on {verdict.accuracy:.3f} of the held-out examples, the model on {verdict.accuracy + verdict.drop:.3f}"
+        what = f"is correct on {verdict.accuracy:.3f} of the held-out examples, the model on {verdict.accuracy + verdict.drop:.3f}"
     error = ExportMismatch(
-        f"{row.name} {what}: a drop of {verdict.drop:.3f}, allowed is {max_drop:g}; "
+        f"{row.name} {what}: a drop of {verdict.drop:.3f}, allowed {max_drop:g}; "
         "use tflite-fp16 or tflite-dynamic, let `mobile` choose, or raise --max-drop"
     )
     error.figures = {"bytes": size, **figures(verdict)}

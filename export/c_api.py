@@ -90,7 +90,7 @@ def library() -> _Library:
     """Returns TensorFlow's C library, found in the installed wheel without importing it."""
     found = importlib.util.find_spec("tensorflow")
     if found is None or not found.submodule_search_locations:
-        raise RuntimeError("the package tensorflow is not installed; its C library is in there")
+        raise RuntimeError("the package tensorflow, which contains the C library, is not installed")
     return _Library(Path(found.submodule_search_locations[0]))
 
 
@@ -164,10 +164,10 @@ class Session:
             RuntimeError: for an unknown signature, other inputs than it has, or when the graph fails.
         """
         if signature not in self.signatures:
-            raise RuntimeError(f"no signature {signature!r}; there are {', '.join(sorted(self.signatures))}")
+            raise RuntimeError(f"no signature {signature!r}; the SavedModel has {', '.join(sorted(self.signatures))}")
         given, made = self.signatures[signature]
         if set(feeds) != set(given):
-            raise RuntimeError(f"{signature} takes {', '.join(sorted(given))}; got {', '.join(sorted(feeds))}")
+            raise RuntimeError(f"{signature} accepts {', '.join(sorted(given))}; got {', '.join(sorted(feeds))}")
         c, names, outputs = library(), list(feeds), list(made)
         tensors: list[Pointer] = []
         answers = (Pointer * len(outputs))()
@@ -229,7 +229,7 @@ def _array(tensor: Pointer) -> np.ndarray:
             found[place] = ctypes.string_at(c.TF_StringGetDataPointer(one), c.TF_StringGetSize(one))
         return found.reshape(shape)
     if code not in TYPES:
-        raise RuntimeError(f"an output has the type {code}, which is not read here")
+        raise RuntimeError(f"an output has the type {code}, which is not supported here")
     raw = ctypes.string_at(data, count * np.dtype(TYPES[code]).itemsize) if count else b""
     return np.frombuffer(raw, TYPES[code]).reshape(shape).copy()
 

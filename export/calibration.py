@@ -1,4 +1,4 @@
-"""Calibration: the real examples from which full-integer formats take the ranges of their activations."""
+"""Calibration: the real examples that define the activation ranges of full-integer formats."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from tlkeras.errors import ConfigError, ExportError
 
-FEWEST = 8  # below this the ranges are those of single pictures: agreement 0.12-0.40 was seen with one
+FEWEST = 8  # below this the ranges are those of single images: agreement 0.12-0.40 was seen with one
 DEFAULT = 100  # the usual advice of TFLite is 100-500; on EfficientNet-Lite0 more than 100 changed nothing
 
 
@@ -20,7 +20,7 @@ class Calibration:
 
     Args:
         inputs: input name -> array; the same number of examples, 8 or more, for each.
-        chosen: how they were chosen (count, seed, stratified); travels with the artifact.
+        chosen: how they were chosen (count, seed, stratified); stored with the artifact.
     """
 
     inputs: Mapping[str, np.ndarray]
@@ -32,7 +32,7 @@ class Calibration:
             raise ConfigError(f"calibration inputs have {sorted(counts)} examples; expected the same number for each input")
         if min(counts) < FEWEST:
             raise ConfigError(
-                f"{min(counts)} calibration examples are too few for the ranges of activations; give {FEWEST} or more, better 100"
+                f"{min(counts)} calibration examples are too few for the ranges of activations; pass {FEWEST} or more, preferably 100"
             )
 
     def __len__(self) -> int:
@@ -46,7 +46,7 @@ class Calibration:
     def check(self, samples: Mapping[str, np.ndarray]) -> None:
         """Raises when calibration inputs are of another range than what the model is verified on.
 
-        A folder of pictures scaled to 0-1 calibrates a model that takes 0-255 without any warning, and the file is useless.
+        A folder of images scaled to 0-1 calibrates a model that expects 0-255 without any warning, and the file is useless.
         """
         for name, array in self.inputs.items():
             if name not in samples or np.issubdtype(samples[name].dtype, np.integer) and not np.issubdtype(array.dtype, np.number):
@@ -56,11 +56,11 @@ class Calibration:
                 raise ExportError(
                     f"the calibration examples of {name!r} span {array.min():.4g} to {array.max():.4g}, "
                     f"the examples to verify on {samples[name].min():.4g} to {samples[name].max():.4g}; "
-                    "calibrate on raw inputs, of the range that the model will get"
+                    "calibrate on raw inputs, in the range that the model will receive"
                 )
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns what the record of an artifact says."""
+        """Returns the record for the manifest."""
         return {"examples": len(self), **self.chosen}
 
 

@@ -18,16 +18,16 @@ MODES = {1: "L", 3: "RGB"}  # channels -> how Pillow calls them
 # What a tokeniser leaves for programs without TensorFlow -> folder of the programs that use it.
 SPLITTERS = {"tokenizer.json": "text", "characters.json": "characters"}
 
-# How pictures become square, as `tlkeras.data.decode` does it, for each resize mode.
+# How images become square, as `tlkeras.data.decode` does it, for each resize mode.
 PYTHON = {
-    "stretch": "    return picture.resize((SIZE, SIZE), Image.Resampling.BILINEAR)",
-    "crop": """    side = max(1, round(0.875 * min(picture.size)))  # the centre
-    left, top = (picture.width - side) // 2, (picture.height - side) // 2
-    return picture.crop((left, top, left + side, top + side)).resize((SIZE, SIZE), Image.Resampling.BILINEAR)""",
-    "pad": """    ratio = max(picture.size) / SIZE  # black bars
-    width, height = int(picture.width / ratio), int(picture.height / ratio)
-    whole = Image.new(picture.mode, (SIZE, SIZE))
-    whole.paste(picture.resize((width, height), Image.Resampling.BILINEAR), ((SIZE - width) // 2, (SIZE - height) // 2))
+    "stretch": "    return image.resize((SIZE, SIZE), Image.Resampling.BILINEAR)",
+    "crop": """    side = max(1, round(0.875 * min(image.size)))  # the centre
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    return image.crop((left, top, left + side, top + side)).resize((SIZE, SIZE), Image.Resampling.BILINEAR)""",
+    "pad": """    ratio = max(image.size) / SIZE  # black bars
+    width, height = int(image.width / ratio), int(image.height / ratio)
+    whole = Image.new(image.mode, (SIZE, SIZE))
+    whole.paste(image.resize((width, height), Image.Resampling.BILINEAR), ((SIZE - width) // 2, (SIZE - height) // 2))
     return whole""",
 }
 KOTLIN = {
@@ -42,13 +42,13 @@ KOTLIN = {
 }
 SWIFT = {
     "stretch": "",
-    "crop": "// Pass the centre of the picture: a square of 7/8 of its short side, as in training.\n",
-    "pad": "// Pass the picture made square with black bars, as in training.\n",
+    "crop": "// Pass the centre of the image: a square of 7/8 of its short side, as in training.\n",
+    "pad": "// Pass the image made square with black bars, as in training.\n",
 }
 
 
 def takes_pictures(graph: Graph) -> bool:
-    """Whether the model is a classifier whose one input is a square picture, RGB or grey."""
+    """Whether the model is a classifier whose one input is a square image, RGB or grey."""
     shape = graph.inputs[0].shape
     return (
         graph.spec.labels is not None
@@ -105,7 +105,7 @@ def write(out: Path, graph: Graph, records: Mapping[str, Mapping[str, Any]]) -> 
 def _templates(out: Path, graph: Graph) -> list[Path]:
     """Returns the programs that are right for this model: MediaPipe splits texts for BERT only, no program those of SentencePiece."""
     if takes_pictures(graph):
-        # MediaPipe's ImageClassifier takes RGB only.
-        return sorted((TEMPLATES / "picture").glob("*.txt" if graph.inputs[0].shape[3] == 3 else "*.py.txt"))
+        # MediaPipe's ImageClassifier accepts RGB only.
+        return sorted((TEMPLATES / "image").glob("*.txt" if graph.inputs[0].shape[3] == 3 else "*.py.txt"))
     python = [TEMPLATES / folder / "classify.py.txt" for name, folder in SPLITTERS.items() if (out / "tokenizer" / name).is_file()]
     return [*python, *(sorted((TEMPLATES / "text").glob("Classifier.*.txt")) if graph.spec.vocabulary else [])]

@@ -1,6 +1,6 @@
-"""`verification.npz`: the samples on which the artifacts were compared, and what each answered.
+"""`verification.npz`: the samples on which the artifacts were compared, and the answers of each.
 
-With it an artifact can be verified again anywhere, next year too, without the data and without the Keras model.
+With it an artifact can be verified again at any time, without the data and without the Keras model.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from tlkeras.export.parity import Reference, Samples
 from tlkeras.export.spec import Interface, as_array
 
 NAME = "verification.npz"
-PICTURES = 3  # encoded pictures that are kept: enough to try a batch, few enough to be small
+PICTURES = 3  # encoded images that are kept: enough to try a batch, few enough to be small
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """What artifacts were compared on.
+    """The samples and answers that artifacts were compared on.
 
     Args:
-        samples: the inputs, and encoded pictures of the first of them.
-        expected: what the Keras model answered.
-        answers: format -> output -> what the artifact answered.
+        samples: the inputs, and encoded images of the first of them.
+        expected: outputs of the Keras model.
+        answers: format -> output -> values of the artifact.
     """
 
     samples: Samples
@@ -71,7 +71,7 @@ def _answers_kept(folder: Path, interface: Interface, samples: Samples, formats:
 
 
 def _small(array: np.ndarray) -> np.ndarray:
-    """Returns pictures of whole numbers 0-255 as bytes: a quarter of the size."""
+    """Returns images of whole numbers 0-255 as bytes: a quarter of the size."""
     if array.dtype == "float32" and array.size and np.array_equal(array, array.astype("uint8")):
         return array.astype("uint8")
     return array
@@ -88,7 +88,7 @@ def read(folder: str | Path, interface: Interface) -> Evidence:
         with np.load(path, allow_pickle=False) as arrays:
             held = dict(arrays)
     except FileNotFoundError:
-        raise ExportError(f"no {NAME} in {str(folder)!r}; the samples to verify on stand there; export again") from None
+        raise ExportError(f"no {NAME} in {str(folder)!r}; it stores the samples to verify on; export again") from None
     except (OSError, ValueError, EOFError) as error:
         raise ExportError(f"cannot read {str(path)!r}: {error}") from error
     missing = [one.name for one in interface.inputs if f"inputs/{one.name}" not in held]

@@ -44,7 +44,7 @@ def export(
     Args:
         model: functional or sequential, built; or one that is traced already.
         spec: labels, decoder, metadata.
-        out_dir: folder of the artifacts; what stands there under the same name is replaced when the new one is proven.
+        out_dir: folder of the artifacts. An artifact of the same name is replaced after the new one is verified.
         samples: real inputs, 3 or more, to compare on.
         formats: names in `FORMATS`.
         budget: calibration, allowed loss and options of the quantised formats.
@@ -58,7 +58,7 @@ def export(
     Raises:
         UnknownName: for an unknown format.
         ConfigError: for options that do not fit, for example a full-integer format without calibration examples.
-        ExportError: when one cannot be written, run or does not answer as the model does; it leaves no file.
+        ExportError: when one cannot be written or run, or its outputs differ from the model's; no file is left.
     """
     rows = [FORMATS.get(name) for name in formats]
     budget = budget or Budget()
@@ -89,8 +89,8 @@ def _check_texts(row: Format, graph: Graph) -> None:
     """Refuses models of texts for runtimes without texts, before anything is written."""
     if row.name != "saved_model" and graph.text_operations:
         raise UnsupportedOps(
-            f"{row.name}: the model works on texts ({', '.join(graph.text_operations[:3])}), which only TensorFlow can; export saved_model alone, "
-            "or cut the model behind its TextVectorization layer, so that it takes token ids"
+            f"{row.name}: the model works on texts ({', '.join(graph.text_operations[:3])}), which only TensorFlow supports; export saved_model only, "
+            "or cut the model after its TextVectorization layer, so that it accepts token ids"
         )
 
 
@@ -107,7 +107,7 @@ def _describe(
 
 
 def _one(row: Format, graph: Graph, out: Path, samples: Samples, expected: parity.Reference, budget: Budget) -> Artifact:
-    """Writes the first attempt that stands the test."""
+    """Writes the first attempt that passes verification."""
     tried: list[dict[str, Any]] = []
     for name, options in budget.attempts(row, graph):
         if isinstance(options, str):
@@ -135,7 +135,7 @@ def _attempt(
     tried: list[dict[str, Any]],
 ) -> Artifact:
     if not isinstance(options, row.options):
-        raise ExportError(f"{row.name} takes {row.options.__name__}, got {type(options).__name__}")
+        raise ExportError(f"{row.name} accepts {row.options.__name__}, got {type(options).__name__}")
     with tempfile.TemporaryDirectory(dir=out, prefix=f".{row.name}-") as folder:
         aside = Path(folder) / row.path
         with quiet_converters():

@@ -15,20 +15,20 @@ class Format:
     """One export format.
 
     Args:
-        name: how it is asked for.
+        name: name that users pass.
         path: name of the file or folder.
         write: `"module:function"`, called with (traced graph, path, options).
         options: its options class.
         defaults: options that make this row what it is.
-        calibrated: whether its options take calibration examples.
+        calibrated: whether its options accept calibration examples.
         attempts: `"module:function"` that yields (name, options) from the cheapest to the safest; the first inside the
-            accuracy budget is taken. None for a format that is one thing.
+            accuracy budget is used. None for a format without alternatives.
         tolerance: largest difference of the outputs, relative to the largest output of the Keras model.
-        quantised: whether a classifier of this format is judged by its accuracy on held-out examples, instead of the
+        quantised: whether a classifier of this format is evaluated by its accuracy on held-out examples, instead of the
             tolerance.
         reader: what `runner.py` calls its reader.
         also: further readers that must give the same answers, where installed.
-        help: one line for people.
+        help: one line of help text.
     """
 
     name: str
@@ -75,7 +75,7 @@ FORMATS: Registry[Format] = Registry(
             tolerance=FLOAT,
             reader="saved_model",
             also=("c_api",),
-            help="For TensorFlow Serving: encoded pictures in; label, scores, class id and status out.",
+            help="For TensorFlow Serving: encoded images in; label, scores, class id and status out.",
         ),
         Format(
             name="tflite",
@@ -129,7 +129,7 @@ FORMATS: Registry[Format] = Registry(
             tolerance=EIGHT_BIT,
             quantised=True,
             reader="tflite",
-            help="For phones: the smallest TFLite file within --max-drop, found by walking down a measured ladder.",
+            help="For phones: the smallest TFLite file within --max-drop, found by trying them in order of size.",
         ),
         Format(
             name="onnx",
@@ -139,7 +139,7 @@ FORMATS: Registry[Format] = Registry(
             tolerance=FLOAT,
             reader="onnx",
             also=("openvino",),
-            help="For ONNX Runtime, OpenVINO and their kin.",
+            help="For ONNX Runtime, OpenVINO and other ONNX runtimes.",
         ),
         Format(
             name="onnx-fp16",
@@ -151,7 +151,7 @@ FORMATS: Registry[Format] = Registry(
             quantised=True,
             reader="onnx",
             also=("openvino",),
-            help="For GPUs by way of ONNX Runtime: float16 inside, float32 in and out.",
+            help="For GPUs with ONNX Runtime: float16 inside, float32 inputs and outputs.",
         ),
         Format(
             name="onnx-int8",

@@ -51,7 +51,7 @@ class Graph:
 
     @property
     def interface(self) -> Interface:
-        """What the model takes and gives."""
+        """The inputs and outputs of the model."""
         return Interface(inputs=self.inputs, output_names=tuple(self.output_names), labels=self.spec.labels)
 
     def pack(self, given: Sequence[Any]) -> Any:
@@ -164,17 +164,17 @@ def no_xla() -> Iterator[None]:
 
 
 def _is_grouped(value: tf.Tensor) -> bool:
-    """Whether this is what a convolution in groups gives: its kernel takes fewer channels than there are."""
+    """Whether this is what a convolution in groups gives: its kernel has fewer channels than the input."""
     operation = value.op
     return operation.type == "Conv2D" and operation.inputs[0].shape[-1] != operation.inputs[1].shape[2]
 
 
 def check_not_random(graph: tf.compat.v1.GraphDef) -> None:
-    """Raises when the graph draws random numbers: the same request would be answered twice in two ways."""
+    """Raises when the graph uses random numbers: the same request would get different answers."""
     nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
     for node in nodes:
         if RANDOM.search(node.op):
-            raise UnsupportedOps(f"the graph draws random numbers ({node.op} in {node.name!r}); move augmentation out of the model")
+            raise UnsupportedOps(f"the graph uses random numbers ({node.op} in {node.name!r}); move augmentation out of the model")
 
 
 # === Mixed precision ===

@@ -1,4 +1,4 @@
-"""The ladder of `mobile`: TFLite files from the cheapest on a phone to the safest; the first inside the budget is taken."""
+"""The ladder of `mobile`: TFLite files from the cheapest on a phone to the safest; the first within the budget is used."""
 
 from __future__ import annotations
 

@@ -48,21 +48,21 @@ def write_text(path: Path, text: str) -> None:
 
 
 def interface_of(content: Mapping[str, Any]) -> Interface:
-    """Returns what the model of a manifest takes and gives.
+    """Returns the inputs and outputs of the model of a manifest.
 
     Raises:
-        ExportError: when the manifest does not say.
+        ExportError: when the manifest does not state them.
     """
     try:
         inputs = tuple(Tensor(name=one["name"], shape=tuple(one["shape"]), dtype=one["dtype"]) for one in content["inputs"])
         labels = content["labels"]
         return Interface(inputs=inputs, output_names=tuple(content["outputs"]), labels=None if labels is None else tuple(labels))
     except (KeyError, TypeError) as error:
-        raise ExportError(f"the manifest does not say what the model takes and gives ({error!r}); export again") from None
+        raise ExportError(f"the manifest does not describe the model's inputs and outputs ({error!r}); export again") from None
 
 
 def kept(folder: Path, interface: Interface) -> dict[str, Any]:
-    """Returns the records of the artifacts that stand in a folder already: format -> record.
+    """Returns the records of the artifacts that are already in a folder: format -> record.
 
     Raises:
         ExportError: when they were made from a model with other inputs, outputs or labels.
@@ -72,7 +72,7 @@ def kept(folder: Path, interface: Interface) -> dict[str, Any]:
     content = read_manifest(folder)
     if interface_of(content) != interface:
         raise ExportError(
-            f"{str(folder)!r} holds artifacts of a model with other inputs, outputs or labels; remove them, or choose another folder with --out"
+            f"{str(folder)!r} contains artifacts of a model with other inputs, outputs or labels; remove them, or choose another folder with --out"
         )
     return {name: record for name, record in content["artifacts"].items() if (folder / record["path"]).exists()}
 
@@ -81,15 +81,15 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     """Reads the manifest of a folder of artifacts.
 
     Raises:
-        ExportError: when there is none, or it is no manifest.
+        ExportError: when there is none, or it is not a manifest.
     """
     path = Path(folder) / NAME
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ExportError(f"no {NAME} in {str(folder)!r}; labels and resize mode of an artifact stand there") from None
+        raise ExportError(f"no {NAME} in {str(folder)!r}; it stores the labels and the resize mode of an artifact") from None
     except (OSError, ValueError) as error:
         raise ExportError(f"cannot read {str(path)!r}: {error}") from error
     if not isinstance(content, dict) or not {"labels", "metadata", "artifacts"} <= set(content):
-        raise ExportError(f"{str(path)!r} is no manifest: labels, metadata or artifacts are missing")
+        raise ExportError(f"{str(path)!r} is not a manifest: labels, metadata or artifacts are missing")
     return content

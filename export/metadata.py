@@ -31,13 +31,13 @@ COLOURS: Mapping[int | None, int] = {1: GREY, 3: RGB}  # by the number of channe
 
 @dataclass(frozen=True, kw_only=True)
 class Described:
-    """What the metadata says of a model.
+    """The content of the metadata.
 
     Args:
-        name: of the model.
-        description: a sentence on it.
+        name: name of the model.
+        description: one sentence about it.
         labels: the label map, or None.
-        colours: of its one input, where that is a picture with values 0-255: `RGB` or `GREY`; None for other inputs.
+        colours: of its one input, where that is an image with values 0-255: `RGB` or `GREY`; None for other inputs.
         vocabulary: of a BERT tokeniser, by id, or None.
     """
 
@@ -53,7 +53,7 @@ def attach(content: bytes, told: Described) -> bytes:
 
     Args:
         content: the file, as the converter wrote it.
-        told: what to say.
+        told: content of the metadata.
     """
     from ai_edge_litert import schema_py_generated as schema
 
@@ -117,7 +117,7 @@ def read_labels(path: str | Path) -> tuple[str, ...]:
         with zipfile.ZipFile(path) as archive:
             return tuple(archive.read(LABELS).decode("utf-8").split("\n")[:-1])
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise ExportError(f"{str(path)!r} holds no labels: {error}") from None
+        raise ExportError(f"{str(path)!r} contains no labels: {error}") from None
 
 
 # === The tables; the numbers are the places of the fields in the schema ===
@@ -148,7 +148,7 @@ def _tensor(builder: Builder, name: str, more: dict[int, int]) -> int:
 
 
 def _input(builder: Builder, colours: int) -> dict[int, int]:
-    """Content: a picture. ProcessUnit: nothing to normalise, because the model does that itself."""
+    """Content: an image. ProcessUnit: nothing to normalise, because the model does that itself."""
     properties = _table(builder, 2, {}, bytes_at={0: colours})
     content = _table(builder, 3, {1: properties}, bytes_at={0: IMAGE_PROPERTIES})
     options = _table(builder, 2, {0: _floats(builder, [0.0]), 1: _floats(builder, [1.0])})

@@ -63,7 +63,7 @@ def _fp16(proto: onnx.ModelProto, path: Path, options: OnnxOptions) -> None:
     try:
         half.topological_sort()  # the converter appends its casts at the end
     except AssertionError as error:  # "Graph is not a DAG"
-        raise UnsupportedOps("ONNX Runtime's converter to float16 cannot order graphs with loops; export onnx") from error
+        raise UnsupportedOps("ONNX Runtime's converter to float16 cannot sort graphs with loops; export onnx instead") from error
     onnx.save(half.model, str(path))
 
 
@@ -89,7 +89,7 @@ def _int8(proto: onnx.ModelProto, path: Path, options: OnnxOptions) -> None:
             weight_type=quantization.QuantType.QInt8,
         )
     if not any(node.op_type == "QuantizeLinear" for node in onnx.load(str(path)).graph.node):
-        raise ExportError("the quantiser of ONNX Runtime left no layer in 8 bits; this model has nothing that it can quantise")
+        raise ExportError("the quantiser of ONNX Runtime quantised no layer; it supports none of this model's operations")
 
 
 class _Feeds(CalibrationDataReader):
@@ -186,7 +186,7 @@ def _check(proto: onnx.ModelProto, inputs: list[str]) -> None:
             )
     got = [value.name for value in proto.graph.input]
     if got != inputs:
-        raise UnsupportedOps(f"the ONNX graph asks for the inputs {got}; the model has {inputs}; please report this")
+        raise UnsupportedOps(f"the ONNX graph expects the inputs {got}; the model has {inputs}; please report this")
     onnx.checker.check_model(proto, full_check=True)
 
 

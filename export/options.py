@@ -17,7 +17,7 @@ class SavedModelOptions:
     """SavedModel has no options."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns what the record of an artifact says."""
+        """Returns the record for the manifest."""
         return {}
 
 
@@ -31,7 +31,7 @@ class TFLiteOptions:
         calibration: real examples; needed by `int8` and `int16x8`.
         io: type of the input and output tensors of a full-integer file.
         float_layers: tensors of the layers that stay float in an `int8` file; `quantize.worst_layers` finds them.
-        allow_flex: write a file that needs TensorFlow's own operations; it cannot be run here, and says so.
+        allow_flex: write a file that needs TensorFlow's own operations; it cannot be run here, and its record states so.
     """
 
     quantize: Literal["fp16", "dynamic", "int8", "int16x8"] | None = None
@@ -50,7 +50,7 @@ class TFLiteOptions:
             raise ConfigError(f"float_layers are given and quantize is {self.quantize!r}; only int8 files mix float layers in")
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns what the record of an artifact says."""
+        """Returns the record for the manifest."""
         calibration = self.calibration.to_dict() if self.calibration else None
         return {"quantize": self.quantize, "io": self.io, "float_layers": list(self.float_layers), "calibration": calibration}
 
@@ -76,7 +76,7 @@ class OnnxOptions:
         _check_calibration(self.quantize, self.calibration)
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns what the record of an artifact says."""
+        """Returns the record for the manifest."""
         return {
             "quantize": self.quantize,
             "opset": self.opset,
@@ -91,6 +91,8 @@ def _one_of(name: str, value: Any, known: tuple[Any, ...]) -> None:
 
 def _check_calibration(quantize: str | None, calibration: Calibration | None) -> None:
     if quantize in NEEDS_CALIBRATION and calibration is None:
-        raise ConfigError(f"{quantize} needs calibration: give real training examples, for a foreign model with --calibration FOLDER")
+        raise ConfigError(
+            f"{quantize} needs calibration: pass real training examples, with --calibration FOLDER for a model from elsewhere"
+        )
     if quantize not in NEEDS_CALIBRATION and calibration is not None:
-        raise ConfigError(f"calibration is given and quantize is {quantize!r}; only {' and '.join(NEEDS_CALIBRATION)} take any")
+        raise ConfigError(f"calibration is given and quantize is {quantize!r}; only {' and '.join(NEEDS_CALIBRATION)} accept it")

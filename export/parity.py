@@ -23,18 +23,18 @@ from tlkeras.startup import tensor_float32, verification_environment
 
 BATCHES = (1, 2, 3)
 RUNNER = Path(__file__).with_name("runner.py")
-ENCODED = ("saved_model", "c_api")  # readers of formats that decode pictures, or tokenise texts, themselves
+ENCODED = ("saved_model", "c_api")  # readers of formats that decode images, or tokenise texts, themselves
 TIMEOUT = 600  # seconds for one artifact
 
 
 @dataclass(frozen=True, kw_only=True)
 class Samples:
-    """What an artifact is checked on.
+    """The samples that an artifact is verified on.
 
     Args:
         inputs: input name -> array; 3 examples or more, so that batches of 1, 2 and 3 are tried.
-        encoded: encoded pictures, or texts in UTF-8, whose decoded form are the first inputs; empty for models of other things.
-        lengths: how far along their second axis the first inputs go, for models of token ids; the rest is filling.
+        encoded: encoded images, or texts in UTF-8, whose decoded form are the first inputs; empty for models of other things.
+        lengths: how far along their second axis the first inputs go, for models of token ids; the rest is padding.
         score_inputs: whole held-out split (n, …), any numeric type, of a model with one input.
         score_labels: class of each of them.
     """
@@ -48,7 +48,7 @@ class Samples:
 
 @dataclass(frozen=True, kw_only=True)
 class Reference:
-    """What the Keras model (or its float32 twin) answers: name -> array, also `features`, and the split's scores."""
+    """The outputs of the Keras model (or its float32 twin): name -> array, also `features`, and the split's scores."""
 
     outputs: Mapping[str, np.ndarray]
     score: np.ndarray | None
@@ -56,17 +56,17 @@ class Reference:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What an artifact did in its own runtime.
+    """The result of verifying an artifact in its own runtime.
 
     Args:
         runtime: name and version.
         max_abs_diff: largest difference from the Keras model's outputs.
         relative_diff: the same, in parts of its largest output.
-        agreement: share of the held-out split with the same first label.
+        agreement: share of the held-out split with the same top label.
         accuracy: on the held-out split.
         drop: accuracy that was lost; without labels, one minus the agreement.
         latency_ms: median of single examples, in milliseconds.
-        answers: what it answered to the samples, by output.
+        answers: its outputs for the samples, by name.
     """
 
     runtime: str
@@ -104,7 +104,7 @@ def check(row: Format, path: Path, samples: Samples, expected: Reference, interf
 
     Raises:
         ExportError: when its runtime cannot load or run it.
-        ExportMismatch: when it answers otherwise than the model, with the numbers.
+        ExportMismatch: when its outputs differ from the model's; the message states by how much.
     """
     answers, record = run(row, path, samples, interface)
     batches = _batches(samples)
@@ -116,7 +116,9 @@ def check(row: Format, path: Path, samples: Samples, expected: Reference, interf
         for batch in batches:
             largest = max(largest, _compare(row, f"batch {batch}", answers[f"batch{batch}/{name}"], expected.outputs[name][:batch], scale))
         if not np.array_equal(answers[f"again/{name}"], answers[f"batch{batches[-1]}/{name}"]):
-            raise ExportMismatch(f"{row.name}: the same request sent twice is answered in two ways; is something random in the model?")
+            raise ExportMismatch(
+                f"{row.name}: the same request sent twice gets different answers; does the model contain random operations?"
+            )
     if "short" in {key.split("/")[0] for key in answers}:
         for name in interface.output_names:
             largest = max(largest, _compare(row, "without filling", answers[f"short/{name}"], expected.outputs[name][:1], scale))
@@ -147,13 +149,13 @@ def _compare(row: Format, what: str, got: np.ndarray, expected: np.ndarray, scal
     difference = float(np.abs(got.astype("float64") - expected).max()) if got.size else 0.0
     if not difference <= row.tolerance * scale or not np.isfinite(difference):
         raise ExportMismatch(
-            f"{row.name}, {what}: the outputs differ by {difference:.3g}, allowed are {row.tolerance:g} x {scale:.3g} (the largest output of the model)"
+            f"{row.name}, {what}: the outputs differ by {difference:.3g}, allowed {row.tolerance:g} x {scale:.3g} (the largest output of the model)"
         )
     return difference
 
 
 def _check_encoded(row: Format, answers: Mapping[str, np.ndarray], expected: Reference, interface: Interface, scale: float) -> float:
-    """Encoded pictures and texts must give what their decoded form gives: no train/serve skew."""
+    """Encoded images and texts must give what their decoded form gives: no train/serve skew."""
     count = len(answers["encoded/scores"])
     difference = _compare(row, "encoded examples", answers["encoded/scores"], expected.outputs[SCORES][:count], scale)
     if FEATURES in expected.outputs:
@@ -171,12 +173,12 @@ def _check_encoded(row: Format, answers: Mapping[str, np.ndarray], expected: Ref
 
 
 def _check_damaged(row: Format, answers: Mapping[str, np.ndarray], scale: float) -> None:
-    """A damaged picture is told of and changes no other answer."""
+    """A damaged image is reported and changes no other answer."""
     status = answers["damaged/status"].tolist()
     if [one == "ok" for one in status] != [True, False, *[True] * (len(status) - 2)]:
-        raise ExportMismatch(f"{row.name}: with a damaged second picture the status is {status}")
+        raise ExportMismatch(f"{row.name}: with a damaged second image the status is {status}")
     others = np.delete(answers["damaged/scores"], 1, axis=0)
-    _compare(row, "beside a damaged picture", others, answers["encoded/scores"], scale)
+    _compare(row, "beside a damaged image", others, answers["encoded/scores"], scale)
 
 
 def _classifies(scores: np.ndarray | None) -> bool:
@@ -255,4 +257,4 @@ def _job(row: Format, path: Path, samples: Samples, interface: Interface, folder
 
 def _last_line(done: subprocess.CompletedProcess[str]) -> str:
     lines = [line for line in done.stderr.splitlines() if line.strip()]
-    return lines[-1][:400] if lines else f"it ended with code {done.returncode} and no word"
+    return lines[-1][:400] if lines else f"it exited with code {done.returncode} without a message"

@@ -30,14 +30,14 @@ def deprecated_interpreter() -> Iterator[None]:
 
 
 def calibrate(converter: Any, graph: Graph, calibration: Calibration) -> None:
-    """Tells a converter the calibration examples, for full-integer conversion."""
+    """Passes the calibration examples to a converter, for full-integer conversion."""
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = partial(feeds, graph, calibration)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
 
 
 def feeds(graph: Graph, calibration: Calibration) -> Iterator[dict[str, Any]]:
-    """Yields one calibration example at a time, as the function to convert takes it."""
+    """Yields one calibration example at a time, in the form that the function to convert accepts."""
     for one in calibration.feeds():
         yield one if graph.spec.vocabulary is None else repair.bert_feeds(next(iter(one.values())))
 

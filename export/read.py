@@ -20,7 +20,7 @@ class Predictor:
     """An artifact ready to answer.
 
     Args:
-        runtime: name and version of what runs it.
+        runtime: name and version of its runtime.
         input_name: of its one input.
         dtype: of that input.
         call: feeds -> answers.
@@ -32,7 +32,7 @@ class Predictor:
     call: Callable[[runner.Feeds], runner.Feeds]
 
     def scores(self, inputs: np.ndarray, *, batch_size: int = 32, progress: Callable[[int, int], None] | None = None) -> np.ndarray:
-        """Returns the scores of pictures (n, size, size, 3), RGB 0-255, or of token ids (n, tokens, …), as float32 (n, classes)."""
+        """Returns the scores of images (n, size, size, 3), RGB 0-255, or of token ids (n, tokens, …), as float32 (n, classes)."""
         parts = []
         for start in range(0, len(inputs), batch_size):
             batch = np.asarray(inputs[start : start + batch_size], self.dtype)
@@ -57,7 +57,7 @@ def kind_of(path: Path) -> str:
             return "tflite"
         if path.suffix == ".onnx":
             return "onnx"
-    raise ExportError(f"{str(path)!r} is no artifact; expected a SavedModel folder, a .tflite or an .onnx file")
+    raise ExportError(f"{str(path)!r} is not an artifact; expected a SavedModel folder, a .tflite or an .onnx file")
 
 
 def open_artifact(path: str | Path, reader: str | None = None) -> Predictor:
@@ -68,7 +68,7 @@ def open_artifact(path: str | Path, reader: str | None = None) -> Predictor:
         reader: name in `runner.READERS`; that of its kind when None.
 
     Raises:
-        ExportError: when it is no artifact, is damaged, or takes something else than one image, token ids or a sequence.
+        ExportError: when it is not an artifact, is damaged, or accepts something other than one image, token ids or a sequence.
     """
     path = Path(path)
     kind = kind_of(path)
@@ -83,7 +83,7 @@ def open_artifact(path: str | Path, reader: str | None = None) -> Predictor:
     except Exception as error:  # three runtimes, each with errors of its own
         raise ExportError(f"cannot open {str(path)!r}: {reason(error)}") from error
     if len(shape) not in (2, 3) and (len(shape) != 4 or not isinstance(shape[3], int)):
-        raise ExportError(f"{str(path)!r} takes an input of shape {shape}; expected images, token ids or sequences")
+        raise ExportError(f"{str(path)!r} accepts an input of shape {shape}; expected images, token ids or sequences")
     return Predictor(runtime=runtime, input_name=name, dtype=takes, call=call)
 
 

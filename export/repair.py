@@ -1,4 +1,4 @@
-"""Operations of a traced model that TFLite lacks in one type or another, said in others that it has."""
+"""Rewrites operations of a traced model that TFLite lacks for some type as operations that it has."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def for_tflite(graph: Graph, *, integers: bool = False) -> Any:
     windows, becomes slices that are put together the other way round. A slice that only adds axes becomes `ExpandDims`, where TFLite
     lacks it: the masks of T5 and Gemma. For integer arithmetic,
     `Neg`, which has no 8-bit kernel and stands in every layer normalisation, becomes a multiplication by -1.
-    Where the spec has the vocabulary of a BERT tokeniser, the function takes what `bert_feeds` gives.
+    If the spec has the vocabulary of a BERT tokeniser, the function accepts the outputs of `bert_feeds`.
     """
     repaired = _repaired(graph, integers)
     return repaired if graph.spec.vocabulary is None else _as_bert(graph, repaired or graph.predict_tensor)

@@ -55,7 +55,7 @@ def load_saved_model(path: str) -> Any:
             import tensorflow_text  # noqa: F401 - registers the operations
         except ImportError as missing:
             raise ImportError(
-                f"it splits texts by TensorFlow Text, which cannot be imported ({missing}); "
+                f"it tokenises texts with TensorFlow Text, which cannot be imported ({missing}); "
                 "pip install tensorflow-text of the version of your TensorFlow"
             ) from error
         return tf.saved_model.load(path)
@@ -101,7 +101,7 @@ def text_libraries() -> list[str]:
 def tflite(path: str, names: list[str], threads: int | None = None) -> tuple[Call, str]:
     """Returns a function for the file's signature, and the version of LiteRT.
 
-    Inputs and outputs are floats here whatever the file has: integer ones are converted by the scale that the file tells.
+    Inputs and outputs are floats here whatever the file has: integer ones are converted by the scale stored in the file.
     """
     import importlib.metadata
 
@@ -164,7 +164,7 @@ READERS = {"saved_model": saved_model, "c_api": c_api, "tflite": tflite, "onnx":
 
 
 def run(job: dict[str, Any]) -> None:
-    """Does one job: batches, the same request twice, encoded pictures, the whole split, the latency."""
+    """Does one job: batches, the same request twice, encoded images, the whole split, the latency."""
     samples = dict(np.load(job["samples"]))
     started = time.perf_counter()
     call, runtime = READERS[job["reader"]](job["path"], list(samples))
@@ -188,7 +188,7 @@ def run(job: dict[str, Any]) -> None:
 
 
 def encoded(call: Call, paths: list[str]) -> Feeds:
-    """Sends encoded examples to `serving_default` and `embed`; pictures again with a damaged one among them; then none at all."""
+    """Sends encoded examples to `serving_default` and `embed`; images again with a damaged one among them; then none at all."""
     send, known = call.encoded, call.signatures  # type: ignore[attr-defined]
     content = [Path(path).read_bytes() for path in paths]
     requests = {"encoded": content, "empty": []}

@@ -75,7 +75,7 @@ def choose(name: str, artifacts: Iterable[str], *, of: str, keras: bool = True) 
         formats = runtime.formats(artifacts)
         if formats:
             return formats[0], runtime.reader
-    raise ExportError(f"{of} has nothing for the runtime {name!r}; {available(name, artifacts, keras=keras)}")
+    raise ExportError(f"{of} has no artifact for the runtime {name!r}; {available(name, artifacts, keras=keras)}")
 
 
 def available(name: str, artifacts: Iterable[str], *, keras: bool) -> str:

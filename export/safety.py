@@ -25,13 +25,13 @@ def check_saved_model(path: str | Path) -> None:
     every SavedModel has, none is ever run.
 
     Raises:
-        ConfigError: when it has such operations; the message names them.
-        ExportError: when it is no SavedModel.
+        ConfigError: when it has such operations; the message lists them.
+        ExportError: when it is not a SavedModel.
     """
     operations = unsafe_operations(parse(path))
     if operations:
         raise ConfigError(
-            f"{str(path)!r} reads or writes files or runs code ({', '.join(operations)}), which no model needs to compute; "
+            f"{str(path)!r} reads or writes files or runs code ({', '.join(operations)}), which no model needs for its computation; "
             "pass --trust to `tlkeras export` if you know who wrote it"
         )
 
@@ -47,7 +47,7 @@ def parse(path: str | Path) -> Any:
 
     file = Path(path) / "saved_model.pb"
     if not file.is_file():
-        raise ExportError(f"{str(path)!r} is no SavedModel: it has no saved_model.pb")
+        raise ExportError(f"{str(path)!r} is not a SavedModel: it has no saved_model.pb")
     try:
         return saved_model_pb2.SavedModel.FromString(file.read_bytes())
     except (DecodeError, OSError) as error:

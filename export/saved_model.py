@@ -1,4 +1,4 @@
-"""SavedModel for TensorFlow Serving: encoded pictures or texts in; label, scores and class id out."""
+"""SavedModel for TensorFlow Serving: encoded images or texts in; label, scores and class id out."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from tlkeras.export.options import SavedModelOptions
 def write(graph: Graph, path: Path, options: SavedModelOptions) -> None:
     """Writes a folder that TensorFlow loads without Keras and without tlkeras.
 
-    Signatures: `predict_tensor` takes the raw tensors; where the spec can decode pictures or tokenise texts, `serving_default`
-    takes `image_bytes` or `text`, and `embed` gives `features`; else `serving_default` takes the tensors too.
+    Signatures: `predict_tensor` accepts the raw tensors. If the spec can decode images or tokenise texts, `serving_default`
+    accepts `image_bytes` or `text`, and `embed` returns `features`; else `serving_default` accepts the tensors too.
     """
     check_not_random(graph.predict_tensor.graph.as_graph_def())
     tensors = _from_tensors(graph)
@@ -29,15 +29,15 @@ def write(graph: Graph, path: Path, options: SavedModelOptions) -> None:
             signatures["embed"] = _signature(given, lambda out: {name: out[name] for name in (FEATURES, STATUS) if name in out}, answer)
     strip = tf.saved_model.SaveOptions(experimental_debug_stripper=True)
     module = tf.Module()
-    module.weights, module.tracked = graph.module.weights, list(graph.spec.tracked)  # converters could not take the second
+    module.weights, module.tracked = graph.module.weights, list(graph.spec.tracked)  # converters do not support the second
     module.saved_models = getattr(graph.module, "saved_models", [])
     tf.saved_model.save(module, str(path), signatures=signatures, options=strip)
 
 
-# The suffix of `image_bytes` makes TF Serving's REST API take base64.
+# The suffix of `image_bytes` makes TF Serving's REST API accept base64.
 BYTES = tf.TensorSpec((None,), tf.string, name="image_bytes")
 TEXT = tf.TensorSpec((None,), tf.string, name="text")
-STATUS, OK, UNREADABLE = "status", "ok", "not a picture that can be decoded"
+STATUS, OK, UNREADABLE = "status", "ok", "not an image that can be decoded"
 
 
 def _from_tensors(graph: Graph) -> Any:
@@ -63,7 +63,7 @@ def _never_empty(batch: tf.Tensor) -> tf.Tensor:
 
 
 def _from_bytes(graph: Graph) -> Any:
-    """Returns a traced function, encoded pictures -> all outputs: traced once, called by several signatures."""
+    """Returns a traced function, encoded images -> all outputs: traced once, called by several signatures."""
     (image,) = graph.inputs
 
     def serve(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -89,7 +89,7 @@ def _from_text(graph: Graph) -> Any:
 
 
 def _decode(image_bytes: tf.Tensor, decode: Any, shape: tuple[int | None, ...]) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns pictures (n, …) uint8 and which could be decoded (n,): one damaged picture must not fail the others.
+    """Returns images (n, …) uint8 and which could be decoded (n,): one damaged image must not fail the others.
 
     A graph has no `try`; what it has is a data set that leaves out the elements whose work fails.
     """
@@ -106,11 +106,11 @@ def _decode(image_bytes: tf.Tensor, decode: Any, shape: tuple[int | None, ...]) 
     return tf.ensure_shape(images, (None, *shape)), readable
 
 
-DECODERS = 4  # pictures of one request that are decoded at a time
+DECODERS = 4  # images of one request that are decoded at a time
 
 
 def _blank(values: tf.Tensor, readable: tf.Tensor) -> tf.Tensor:
-    """Puts zeros where no picture was."""
+    """Puts zeros where no image was."""
     mask = tf.reshape(readable, tf.concat([tf.shape(readable), tf.ones(tf.rank(values) - 1, tf.int32)], 0))
     return tf.where(mask, values, tf.zeros_like(values))
 
@@ -120,7 +120,7 @@ def _signature(given: tf.TensorSpec, pick: Any, answer: Any) -> Any:
 
 
 def _names(graph: Graph, scores: tf.Tensor, readable: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Class and label; -1 and an empty text where no picture was."""
+    """Class and label; -1 and an empty text where no image was."""
     if graph.spec.labels is None:
         return {}
     class_id = tf.argmax(scores, axis=-1, output_type=tf.int64)

@@ -1,4 +1,4 @@
-"""What the exporters must be told beside the model."""
+"""What the exporters must know in addition to the model."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class Interface:
-    """What a model takes and gives: all that is needed to run and compare one of its artifacts.
+    """The inputs and outputs of a model: all that is needed to run and compare one of its artifacts.
 
     Args:
         inputs: in the order of the model.
@@ -47,17 +47,17 @@ class ExportSpec:
     """How a model is called and what its answers mean.
 
     Args:
-        labels: the label map; None for models that are no classifiers.
-        decode: encoded picture (scalar string tensor) -> uint8 (size, size, 3), in core TensorFlow; traced into the
-            SavedModel. None for models that take no pictures.
+        labels: the label map; None for models that are not classifiers.
+        decode: encoded image (scalar string tensor) -> uint8 (size, size, 3), in core TensorFlow; traced into the
+            SavedModel. None for models that do not accept images.
         tokenise: texts (strings (n,)) -> token ids (n, tokens), in TensorFlow; traced into the SavedModel. None for models that
-            take no texts.
+            do not accept texts.
         tracked: what `tokenise` uses and a SavedModel must keep: tables, for example.
-        vocabulary: of a BERT tokeniser, by id: TFLite files then take `ids`, `mask` and `segment_ids` and hold it, as MediaPipe's
-            `TextClassifier` asks.
-        assets: writes what artifacts without a tokeniser need beside them into a folder; None where there is nothing.
+        vocabulary: of a BERT tokeniser, by id: TFLite files then accept `ids`, `mask` and `segment_ids` and contain it, as MediaPipe's
+            `TextClassifier` requires.
+        assets: writes the files that artifacts without a tokeniser need into a folder; None without any.
         features_layer: layer whose output is the signature `embed`.
-        metadata: texts that travel with the artifacts (resize mode, backbone, …).
+        metadata: texts that are stored with the artifacts (resize mode, backbone, …).
     """
 
     labels: tuple[str, ...] | None = None

@@ -20,7 +20,7 @@ from tlkeras.export.options import TFLiteOptions
 REMEDIES = {
     r"Resize|ScaleAndTranslate": "resize with plain bilinear, without antialiasing, or before the model",
     r"TensorList|While": "build the recurrent layer with unroll=True and a fixed length",
-    r"FFT|Complex": "replace the Fourier transform by a multiplication with its matrix",
+    r"FFT|Complex": "replace the Fourier transform with a multiplication by its matrix",
 }
 
 # What holds most of the weights, by what the file says it is; FLOAT32 weights under fp16 would be a file twice its name.
@@ -36,7 +36,7 @@ def write(graph: Graph, path: Path, options: TFLiteOptions) -> None:
 
     Raises:
         UnsupportedOps: when an operation needs TensorFlow's own kernels ("Flex"), which phones and LiteRT lack.
-        ExportError: when the converter fails, or the file does not hold what its options say.
+        ExportError: when the converter fails, or the file does not contain what its options ask for.
     """
     with (
         graph.plain_saved_model(repair.for_tflite(graph, integers=options.quantize in INTEGERS)) as folder,
@@ -140,10 +140,10 @@ def _check_holds(content: bytes, graph: Graph, options: TFLiteOptions) -> None:
     held = composition(content)
     total = sum(held.values())
     if total < 0.5 * weights - SMALL * len(graph.module.weights):
-        raise ExportError(f"the converter wrote {total:,} of {weights:,} weights: it lost them; please report this")
+        raise ExportError(f"the converter wrote only {total:,} of {weights:,} weights; please report this")
     wanted = HOLDS[options.quantize]
     if total and not options.float_layers and held.get(wanted, 0) < 0.5 * total:
-        raise ExportError(f"a {options.quantize or 'float32'} file should hold mostly {wanted} weights; this one holds {_text(held)}")
+        raise ExportError(f"a {options.quantize or 'float32'} file should contain mostly {wanted} weights; this one contains {_text(held)}")
     if options.quantize == "int8" and not options.float_layers:
         floats = activations(content)["FLOAT32"]
         if floats > len(graph.inputs) + len(graph.output_names):

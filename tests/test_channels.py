@@ -62,12 +62,12 @@ def test_an_adapter_starts_as_the_mean_of_the_channels_on_the_range_of_the_backb
 
 def test_rgb_has_no_adapter():
     assert not any(layer.name.startswith(adapters.PREFIX) for layer in build(3).model.layers)
-    with pytest.raises(ConfigError, match="need none"):
+    with pytest.raises(ConfigError, match="need no adapter"):
         build(3, "repeat")
 
 
 def test_repeat_is_for_grey_only():
-    with pytest.raises(ConfigError, match="is for 1 channel, and channels is 4; take conv"):
+    with pytest.raises(ConfigError, match="is for 1 channel, and channels is 4; use conv"):
         build(4, "repeat")
 
 
@@ -139,18 +139,18 @@ def test_picture_files_of_four_channels_are_an_error_that_says_what_to_give(tmp_
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         Image.fromarray(np.zeros((8, 8, 3), "uint8")).save(tmp_path / name / "1.png")
-    with pytest.raises(DataError, match=r"channels is 4, and .*1.png' is a picture file.*\.npz with x uint8"):
+    with pytest.raises(DataError, match=r"channels is 4, and .*1.png' is an image file.*\.npz with x uint8"):
         Pictures(size=8, resize="stretch", channels=4).materialise(open_source(str(tmp_path)))
 
 
 def test_arrays_of_other_channels_are_an_error_that_names_both():
     x, y = bands(6, 5)
-    with pytest.raises(DataError, match="has 5 channels.*the model takes 3: set channels to 5"):
+    with pytest.raises(DataError, match="has 5 channels.*the model accepts 3: set channels to 5"):
         Pictures(size=8, resize="stretch").materialise(from_arrays(x, y))
 
 
 def test_channels_are_for_pictures_only():
-    with pytest.raises(ConfigError, match="channels is 1; rnn takes sequences"):
+    with pytest.raises(ConfigError, match="channels is 1; rnn accepts sequences"):
         plan.effective(configs.RunConfig.from_dict({"backbone": "rnn", "weights": "none", "channels": 1}))
 
 

@@ -138,7 +138,7 @@ def test_a_folder_is_every_image_in_it_in_order_and_the_rest_is_told(model, phot
     answers = list(model.predict_each(photos, tell=told.append))
     assert [answer.file for answer in answers] == [str(photos / name) for name in ("a.png", "b.jpg", "c/d.png", "e.png")]
     assert [answer.error is None for answer in answers] == [True, True, True, False]
-    assert told == [f"skipped {photos / 'notes.txt'}: .txt is no image format"]
+    assert told == [f"skipped {photos / 'notes.txt'}: .txt is not an image format"]
 
 
 def test_many_skipped_files_are_counted(model, photos):
@@ -267,8 +267,8 @@ def test_what_is_no_run_or_artifact_says_what_it_is(run, zoo, photos, tmp_path):
         (photos / "notes.txt", "a .txt file"),
         (tmp_path / "net.pth", "a file of weights"),
         (tmp_path / "empty", "an empty folder"),
-        (photos, "a folder that holds a.png, b.jpg"),
-        (run.parent, "no run itself but holds the run colours"),
+        (photos, "a folder that contains a.png, b.jpg"),
+        (run.parent, "not a run itself but contains the run colours"),
         (zoo.root, "a zoo with the entries colours"),
     ):
         for call in (tlkeras.load, workflow.evaluate, benchmarking.benchmark):
@@ -337,9 +337,9 @@ def test_standard_input_is_paths_or_one_image(command, run, photos):
         (["-"], b"", "standard input is empty; expected one path per line"),
         (["-", "-"], b"x", "- is given twice"),
         (["-"], b"\xff\xfe\x00damaged", "-: the content is no"),
-        (["{tmp}"], b"", "this folder holds no image files"),
+        (["{tmp}"], b"", "this folder contains no image files"),
         (["--file", "x.txt"], b"", "--file reads texts"),
-        (["x.png", "--runtime", "torch"], b"", "nothing for the runtime 'torch'"),
+        (["x.png", "--runtime", "torch"], b"", "no artifact for the runtime 'torch'"),
     ],
 )
 def test_a_mistake_is_one_line(command, run, tmp_path, arguments, stdin, message):

@@ -84,7 +84,10 @@ def test_a_python_call_reports_wrong_data_without_tensorflow(call, tmp_path, rev
 
 @pytest.mark.parametrize(
     ("backbone", "message"),
-    [("rnn", "accepts sequences, and .* holds images; backbones for images: efficientnet"), ("bert", "accepts texts, and .* holds images")],
+    [
+        ("rnn", "accepts sequences, and .* contains images; backbones for images: efficientnet"),
+        ("bert", "accepts texts, and .* contains images"),
+    ],
 )
 def test_a_backbone_that_does_not_fit_images_is_an_error_that_names_some_that_do(photos, backbone, message):
     with pytest.raises(ConfigError, match=message):
@@ -93,13 +96,13 @@ def test_a_backbone_that_does_not_fit_images_is_an_error_that_names_some_that_do
 
 @pytest.mark.parametrize("backbone", ["efficientnet", "cnn", "rnn"])
 def test_a_backbone_that_does_not_fit_texts_is_an_error_that_names_some_that_do(reviews, backbone):
-    with pytest.raises(ConfigError, match=r"holds texts; backbones for texts: bert, .*--list-backbones"):
+    with pytest.raises(ConfigError, match=r"contains texts; backbones for texts: bert, .*--list-backbones"):
         preflight.open_examples(RunConfig(data=reviews, backbone=backbone))
 
 
 def test_a_backbone_that_does_not_fit_sequences_is_an_error_that_names_some_that_do():
     sequences = make_dataset("steps", [Example(id=str(i), label="ab"[i % 2], array=np.zeros((4, 2), "float32")) for i in range(4)])
-    with pytest.raises(ConfigError, match="holds sequences; backbones for sequences: rnn"):
+    with pytest.raises(ConfigError, match="contains sequences; backbones for sequences: rnn"):
         preflight.open_examples(RunConfig(backbone="cnn"), sequences)
 
 
@@ -115,7 +118,7 @@ def test_a_dry_run_describes_the_data(photos):
 
 def test_a_dry_run_shows_the_splits_that_a_source_has(tmp_path):
     (tmp_path / "t.csv").write_text("text,label,split\na,x,train\nb,y,train\nc,x,test\nd,y,val\n")
-    assert "splits: train 2, val 1, test 1, as the source has them" in preflight.describe(RunConfig(), open_source(str(tmp_path / "t.csv")))
+    assert "splits: train 2, val 1, test 1, from the source" in preflight.describe(RunConfig(), open_source(str(tmp_path / "t.csv")))
 
 
 # === Arguments of Python calls ===

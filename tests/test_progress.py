@@ -145,14 +145,14 @@ def test_a_reporter_of_ones_own_receives_the_pieces_as_progress():
 def test_the_headline_stands_beside_the_majority_baseline():
     y = np.array([0] * 7 + [1])
     found = score(y, np.eye(2)[y], ("ham", "spam")).to_dict()
-    assert headline("test", found) == "test: accuracy 1.000; always 'ham' would have 0.875"
+    assert headline("test", found) == "test: accuracy 1.000; always predicting 'ham' would reach 0.875"
 
 
 def test_a_model_that_always_answers_one_class_is_named_as_such():
     y = np.array([0] * 7 + [1])
     found = score(y, np.eye(3)[np.zeros(8, int)], ("ham", "spam", "absent")).to_dict()
     assert found["majority"] == {"label": "ham", "accuracy": 0.875} and found["never_predicted"] == ["spam"]
-    assert headline("test", found).endswith("would have 0.875: the model is no better than that; never predicted: 'spam'")
+    assert headline("test", found).endswith("would reach 0.875: the model is no better than that; never predicted: 'spam'")
 
 
 def test_without_examples_there_is_no_headline():
@@ -164,4 +164,4 @@ def test_a_terminal_shows_the_scores_with_the_baseline():
     screen, out = piped()
     y = np.array([0, 0, 1])
     screen.scores({"test": score(y, np.eye(2)[y], ("ham", "spam")).to_dict()})
-    assert "│ test │" in out.getvalue() and "always 'ham' would have 0.667" in out.getvalue()
+    assert "│ test │" in out.getvalue() and "always predicting 'ham' would reach 0.667" in out.getvalue()

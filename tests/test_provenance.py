@@ -81,7 +81,7 @@ def test_a_run_whose_data_are_gone_asks_for_data(of_folder, tmp_path):
     shutil.copytree(result.run.root, tmp_path / "run")
     text = (tmp_path / "run" / "config.yaml").read_text()
     (tmp_path / "run" / "config.yaml").write_text(text.replace(str(folder), str(tmp_path / "gone")))
-    with pytest.raises(DataError, match="the data of this run, '.*gone', is not here; pass --data"):
+    with pytest.raises(DataError, match="the data of this run, '.*gone', was not found; pass --data"):
         tlkeras.evaluate(tmp_path / "run")
 
 

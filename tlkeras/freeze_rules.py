@@ -61,14 +61,14 @@ def matches(pattern: str, path: str, stage: str) -> bool:
 
 
 def resolve(paths: Mapping[str, str], rules: Sequence[Rule]) -> dict[str, Rule]:
-    """Returns, for each layer path, the rule that takes it.
+    """Returns, for each layer path, the rule that applies to it.
 
     Args:
         paths: layer path -> stage name ("" for none), from input to output.
         rules: ordered `(pattern, trainable)`.
 
     Raises:
-        FreezeError: when a layer has no rule or a rule takes no layer.
+        FreezeError: when a layer has no rule or a rule applies to no layer.
     """
     taken: dict[str, Rule] = {}
     used: set[int] = set()
@@ -89,8 +89,8 @@ def resolve(paths: Mapping[str, str], rules: Sequence[Rule]) -> dict[str, Rule]:
 
 def _idle(pattern: str, paths: Mapping[str, str]) -> str:
     if pattern.startswith("stage:"):
-        return f"freeze rule {pattern!r} takes no layer; {near(pattern.removeprefix('stage:'), set(paths.values()) - {''})}"
+        return f"freeze rule {pattern!r} applies to no layer; {near(pattern.removeprefix('stage:'), set(paths.values()) - {''})}"
     hit = [path for path, stage in paths.items() if matches(pattern, path, stage)]
     if hit:
-        return f"freeze rule {pattern!r} takes no layer: earlier rules take all {len(hit)} it matches; remove it or move it up"
+        return f"freeze rule {pattern!r} applies to no layer: earlier rules apply to all {len(hit)} layers that it matches; remove it or move it up"
     return f"freeze rule {pattern!r} matches no layer; {near(pattern.strip('*'), paths)}"

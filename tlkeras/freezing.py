@@ -1,4 +1,4 @@
-"""Which layers train: ordered rules (`tlkeras.freeze_rules`), one flag per layer, and a report that tells the truth."""
+"""Which layers train: ordered rules (`tlkeras.freeze_rules`), one flag per layer, and a report of what Keras actually trains."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def _walk(parent: keras.Layer, prefix: str) -> Iterator[tuple[str, keras.Layer]]
 
 
 def is_batch_norm(layer: keras.Layer) -> bool:
-    """Whether the layer keeps running statistics that `fit` would move (BatchNormalization and its kin)."""
+    """Whether the layer keeps running statistics that `fit` would move (BatchNormalization and similar layers)."""
     return isinstance(layer, keras.layers.BatchNormalization)
 
 
@@ -98,8 +98,8 @@ def _own_parameters(layer: keras.Layer) -> int:
 def apply(model: keras.Model, rules: Sequence[Rule], *, stages: Mapping[str, str] | None = None, batch_norm: str = "frozen") -> Report:
     """Sets the trainable flag of every layer by the rules; the one place where flags are set.
 
-    Flags are set leaf by leaf, because Keras ignores `parent.trainable = True` when the parent says True
-    already. With `batch_norm="frozen"`, BatchNorm layers outside the head are frozen themselves, because
+    Flags are set leaf by leaf, because Keras ignores `parent.trainable = True` when the parent's flag is already
+    True. With `batch_norm="frozen"`, BatchNorm layers outside the head are frozen themselves, because
     `fit` of a functional model ignores `training=False` recorded at build time and would move their statistics
     (keras-team/keras#20285). A compiled model is compiled anew with a fresh optimizer, because Keras reads
     flags only then.
@@ -114,7 +114,7 @@ def apply(model: keras.Model, rules: Sequence[Rule], *, stages: Mapping[str, str
         The report, layer by layer.
 
     Raises:
-        FreezeError: when the rules do not cover the model, or Keras did not do as told.
+        FreezeError: when the rules do not cover the model, or Keras did not apply a flag.
     """
     stages = dict(stages or (_APPLIED[model].stages if model in _APPLIED else {}))
     found = list(leaves(model))
@@ -141,7 +141,7 @@ def _check_flags(model: keras.Model, wanted: Mapping[int, tuple[str, bool]]) -> 
     wrong = sorted(path for variable, (path, trainable) in wanted.items() if (variable in actual) != trainable)
     if wrong:
         raise FreezeError(
-            f"Keras did not take the trainable flag of {wrong[0]!r} ({len(wrong)} variables in all); is it shared with a frozen layer?"
+            f"Keras did not apply the trainable flag of {wrong[0]!r} ({len(wrong)} variables in all); is it shared with a frozen layer?"
         )
 
 
@@ -172,7 +172,7 @@ def _literal(path: str) -> str:
 
 
 def report(model: keras.Model) -> Report:
-    """Returns what every layer does in training, as the flags stand now.
+    """Returns what every layer does in training with the current flags.
 
     Example:
         >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, name="dense")])

@@ -1,4 +1,4 @@
-"""What a model takes, by modality: how a source becomes a store of it, and how one thing from a user becomes an input."""
+"""The inputs of a model, by modality: how a source becomes a store, and how one value from a user becomes an input."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TOKENIZER = "tokenizer"  # folder of the vocabulary, in a run and beside artifac
 
 
 class Inputs(Protocol):
-    """What a model takes."""
+    """The inputs that a model accepts."""
 
     @property
     def modality(self) -> str:
@@ -35,11 +35,11 @@ class Inputs(Protocol):
     def materialise(
         self, dataset: Dataset, *, cache_dir: Path | None = None, strict: bool = False, progress: Progress | None = None
     ) -> Store:
-        """Turns every example of a source into what the model takes."""
+        """Turns every example of a source into an input of the model."""
 
     @property
     def noun(self) -> str:
-        """What people call one input."""
+        """What one input is called in messages."""
 
     @property
     def endings(self) -> frozenset[str]:
@@ -53,11 +53,11 @@ class Inputs(Protocol):
         """Whether an array holds several inputs."""
 
     def read(self, value: Any, name: str | None = None) -> np.ndarray:
-        """Returns one input, (1, …), of what a user gave.
+        """Returns one input, (1, …), from a user's value.
 
         Args:
             value: a path; the content of a file; an array; for images a PIL image; for texts the text.
-            name: what to call it in an error.
+            name: its name in error messages.
 
         Raises:
             DataError: when it cannot be read.
@@ -67,15 +67,15 @@ class Inputs(Protocol):
         """Returns several inputs, each (1, …), as one array (n, …)."""
 
     def encoded(self, example: Example) -> bytes:
-        """Returns an example as clients send it: an encoded picture, or a text in UTF-8."""
+        """Returns an example as clients send it: an encoded image, or a text in UTF-8."""
 
     def metadata(self) -> dict[str, str]:
-        """Returns what travels with the artifacts."""
+        """Returns the metadata stored with the artifacts."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pictures:
-    """Pictures of `size` pixels, square or (height, width): RGB, grey, or of as many channels as arrays have."""
+    """Images of `size` pixels, square or (height, width): RGB, grey, or of as many channels as arrays have."""
 
     size: decode.Size
     resize: str
@@ -98,20 +98,20 @@ class Pictures:
 
     @property
     def encodable(self) -> bool:
-        """Whether picture files have these channels; others come as arrays only."""
+        """Whether image files have these channels; others come as arrays only."""
         return self.channels in (1, 3)
 
     def _check_channels(self, dataset: Dataset) -> None:
         for one in dataset.examples:
             if one.array is None and not self.encodable:
                 raise DataError(
-                    f"channels is {self.channels}, and {one.id!r} is a picture file, which is grey or RGB; give arrays: "
+                    f"channels is {self.channels}, and {one.id!r} is an image file, which is grey or RGB; give arrays: "
                     f"an .npz with x uint8 (n, height, width, {self.channels}) and y, or from_arrays(x, y)"
                 )
             if one.array is not None and not decode.fits(one.array, self.channels):
                 has = one.array.shape[-1]
                 raise DataError(
-                    f"{one.id} has {has} channels, of shape {one.array.shape}; the model takes {self.channels}: set channels to {has}"
+                    f"{one.id} has {has} channels, of shape {one.array.shape}; the model accepts {self.channels}: set channels to {has}"
                 )
 
     @property
@@ -178,7 +178,7 @@ class Pictures:
 
     @property
     def decode(self) -> Callable[[Any], Any] | None:
-        """Encoded picture -> uint8 (size, size, channels), in TensorFlow; None where no file has such channels."""
+        """Encoded image -> uint8 (size, size, channels), in TensorFlow; None where no file has such channels."""
         if not self.encodable:
             return None
         return partial(decode.decode_and_resize, size=self.size, resize=self.resize, channels=self.channels)
@@ -200,7 +200,7 @@ class Texts:
         _check(dataset, self.modality)
         bad = [note for note in dataset.notes if note.action == "skipped"]
         if strict and bad:
-            raise DataError(f"{len(bad)} texts cannot be used, the first is {bad[0].path}: {bad[0].reason}; mend it, or leave --strict out")
+            raise DataError(f"{len(bad)} texts cannot be used, the first is {bad[0].path}: {bad[0].reason}; fix it, or leave out --strict")
         store = texts.materialise(dataset, encode=self.tokens, lengths=None if self.tokens.fixed else self.tokens.lengths)
         if progress:
             progress(len(store), len(store))
@@ -274,14 +274,14 @@ class Sequences:
 
 
 def of_metadata(metadata: Mapping[str, str], folder: Path) -> Inputs:
-    """Returns what an artifact takes.
+    """Returns the inputs that an artifact accepts.
 
     Args:
-        metadata: of its manifest.
-        folder: where the manifest stands, and the vocabulary of a model of texts.
+        metadata: metadata of its manifest.
+        folder: folder of the manifest and, for a text model, the vocabulary.
 
     Raises:
-        DataError: when the metadata does not say, as for a model of anything but images of a fixed size, texts or sequences.
+        DataError: when the metadata is incomplete, as for models of anything but images of a fixed size, texts or sequences.
     """
     try:
         if metadata.get("modality") == "text":
@@ -292,7 +292,7 @@ def of_metadata(metadata: Mapping[str, str], folder: Path) -> Inputs:
         return Pictures(size=size, resize=metadata["resize"], channels=int(metadata.get("channels", 3)))
     except (KeyError, TypeError) as error:
         raise DataError(
-            f"the manifest in {str(folder)!r} has no {error.args[0]!r}: its model takes something else than images of a fixed size, texts or "
+            f"the manifest in {str(folder)!r} has no {error.args[0]!r}: its model accepts something other than images of a fixed size, texts or "
             "sequences; call the artifact in its own runtime"
         ) from error
 
@@ -320,16 +320,16 @@ def texts_of(folder: Path) -> Texts:
     """Opens the vocabulary beside a model.
 
     Raises:
-        DataError: when it is not there or damaged.
+        DataError: when it is missing or damaged.
     """
     return Texts(tokens=load_tokens(folder / TOKENIZER))
 
 
 def _check(dataset: Dataset, modality: str) -> None:
-    """Refuses texts for a model of pictures, and the other way round."""
+    """Rejects texts for an image model, and vice versa."""
     if dataset.modality != modality:
         ways = {"image": "--backbone efficientnet", "text": "--backbone bert", "sequence": "--backbone rnn"}
         raise DataError(
-            f"{dataset.name} holds {dataset.modality} examples and the backbone takes {modality}; "
-            f"use a backbone for them, for example {ways[dataset.modality]}"
+            f"{dataset.name} contains {dataset.modality} examples and the backbone accepts {modality}; "
+            f"use a backbone that accepts them, for example {ways[dataset.modality]}"
         )

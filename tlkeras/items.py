@@ -1,4 +1,4 @@
-"""What a user asks a model about, one item after the other: files, folders, patterns, arrays, texts."""
+"""The inputs that a user passes to a model, one after the other: files, folders, patterns, arrays, texts."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ NPY = b"\x93NUMPY"  # how .npy files begin
 
 @dataclass(frozen=True, kw_only=True)
 class Item:
-    """One item, or why there is none.
+    """One item, or the reason why there is none.
 
     Args:
-        name: of the item, for people: a path, the text itself, or `input N`.
-        value: what `Inputs.read` takes.
+        name: of the item, in messages: a path, the text itself, or `input N`.
+        value: what `Inputs.read` accepts.
         error: what is wrong with it, where it cannot be listed.
     """
 
@@ -45,8 +45,8 @@ def items(source: Any, inputs: Inputs, tell: Tell) -> Iterator[Item]:
 
     Args:
         source: one source or several, in any iterable: paths, folders, patterns, encoded images, arrays, PIL images, or texts.
-        inputs: what the model takes.
-        tell: hears of files that are skipped.
+        inputs: the inputs that the model accepts.
+        tell: called with a message about each skipped file.
     """
     for index, part in enumerate(_several(source, inputs)):
         yield from [part] if isinstance(part, Item) else KINDS[inputs.modality](part, index, inputs, tell)
@@ -94,7 +94,7 @@ def _files(source: Any, index: int, inputs: Inputs, tell: Tell) -> Iterator[Item
 
 
 def _folder(folder: Path, inputs: Inputs, tell: Tell) -> Iterator[Item]:
-    """Yields every file of a folder that the model may take, also of the folders inside, in order."""
+    """Yields every file of a folder that the model may accept, including subfolders, in order."""
     try:
         paths, notes = listed_files(folder, inputs.endings)
     except DataError as error:
@@ -105,7 +105,7 @@ def _folder(folder: Path, inputs: Inputs, tell: Tell) -> Iterator[Item]:
     if len(notes) > SHOWN:
         tell(f"skipped {len(notes) - SHOWN} more files in {folder}")
     if not paths:
-        yield Item(name=str(folder), error=f"{folder}: this folder holds no {inputs.noun} files; expected {', '.join(inputs.examples)}")
+        yield Item(name=str(folder), error=f"{folder}: this folder contains no {inputs.noun} files; expected {', '.join(inputs.examples)}")
     yield from (Item(name=str(path), value=path) for path in paths)
 
 
@@ -133,7 +133,7 @@ def _text_file(path: Path, tell: Tell) -> Iterator[Item]:
     if path.is_dir():
         files = sorted(path.rglob("*.txt"))
         if not files:
-            yield Item(name=str(path), error=f"{path}: this folder holds no .txt files")
+            yield Item(name=str(path), error=f"{path}: this folder contains no .txt files")
         yield from (_whole(file) for file in files)
         return
     try:
@@ -143,7 +143,7 @@ def _text_file(path: Path, tell: Tell) -> Iterator[Item]:
         yield Item(name=str(path), error=str(error) if isinstance(error, DataError) else f"{path}: {reason}")
         return
     if not values:
-        yield Item(name=str(path), error=f"{path}: there is no text in this file")
+        yield Item(name=str(path), error=f"{path}: this file contains no text")
     yield from (Item(name=text, value=text) for text in values)
 
 
@@ -169,7 +169,7 @@ def _column(path: Path) -> list[str]:
     table = read_table(path, str(path), Columns())
     usual = [name for name in table.names if name.lower().strip() in TEXTS] or (list(table.names) if len(table.names) == 1 else [])
     if not usual:
-        raise DataError(f"{path} has the columns {', '.join(map(str, table.names))}; expected one that is called text")
+        raise DataError(f"{path} has the columns {', '.join(map(str, table.names))}; expected one named text")
     return [str(text) for (text,) in table.rows(usual[:1]) if text not in (None, "")]
 
 

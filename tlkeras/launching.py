@@ -1,4 +1,4 @@
-"""Start the workers of one training on this machine, watch them, and end all when one fails. Reading this imports no TensorFlow."""
+"""Start the workers of one training on this machine, watch them, and stop all when one fails. Reading this imports no TensorFlow."""
 
 from __future__ import annotations
 
@@ -62,11 +62,11 @@ def rank(hosts: Sequence[str], asked: int | None = None, environ: Mapping[str, s
 
     Args:
         hosts: `host:port` of every worker.
-        asked: what the user said, if anything.
-        environ: where `JOB_COMPLETION_INDEX` (Kubernetes) or `SLURM_PROCID` tell it otherwise.
+        asked: index from the user, if any.
+        environ: environment whose `JOB_COMPLETION_INDEX` (Kubernetes) or `SLURM_PROCID` give it otherwise.
 
     Raises:
-        ConfigError: when nothing tells.
+        ConfigError: when the index cannot be determined.
     """
     told = next((int(environ[name]) for name in RANKS if environ.get(name, "").isdecimal()), None) if asked is None else asked
     if told is None:
@@ -74,7 +74,7 @@ def rank(hosts: Sequence[str], asked: int | None = None, environ: Mapping[str, s
         mine = [index for index, host in enumerate(hosts) if host.rpartition(":")[0] in own]
         if len(mine) != 1:
             raise ConfigError(
-                f"none of --hosts {','.join(hosts)} is this machine ({', '.join(sorted(own))}); say which with --index N, from 0"
+                f"none of --hosts {','.join(hosts)} is this machine ({', '.join(sorted(own))}); pass its position, from 0, with --index N"
             )
         (told,) = mine
     if not 0 <= told < len(hosts):
@@ -92,8 +92,8 @@ def run(clusters: Sequence[Cluster], arguments: Sequence[str], logs: Path, tell:
         tell: called with every line that the first worker here prints.
 
     Raises:
-        TrainingError: when a worker failed, with its reason, after all others were ended; no process is left.
-        KeyboardInterrupt: at Ctrl-C, which the workers get too.
+        TrainingError: when a worker fails, with its reason. All other workers are stopped first.
+        KeyboardInterrupt: on Ctrl-C, which the workers also receive.
     """
     logs.mkdir(parents=True, exist_ok=True)
     workers: list[Worker] = []
@@ -169,16 +169,16 @@ def _reason(worker: Worker) -> str:
     code = worker.process.returncode
     how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
     told = "" if code < 0 else f": {_last_line(worker)}"
-    return f"{worker.name} {how}{told}; all others were ended; its log: {worker.log}"
+    return f"{worker.name} {how}{told}; all other workers were stopped; its log: {worker.log}"
 
 
 def _last_line(worker: Worker) -> str:
-    """Returns the worker's own error, or the last thing that it said."""
+    """Returns the worker's own error, or the last line that it printed."""
     time.sleep(POLL)  # its last lines may still be on their way
     lines = [line for line in worker.log.read_text(errors="replace").splitlines()[-TAIL:] if line.strip()]
-    return next((line for line in reversed(lines) if line.startswith("error: ")), lines[-1] if lines else "it said nothing").removeprefix(
-        "error: "
-    )
+    return next(
+        (line for line in reversed(lines) if line.startswith("error: ")), lines[-1] if lines else "it printed nothing"
+    ).removeprefix("error: ")
 
 
 def _end(workers: Sequence[Worker], how: signal.Signals, grace: float) -> None:

@@ -1,4 +1,4 @@
-"""What a user means by the name of a run, an artifact or an entry of the zoo. Reading names loads no TensorFlow."""
+"""Resolves the name of a run, an artifact or an entry of the zoo, without loading TensorFlow."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def find(target: str | Path, zoo: str | Path | None = None, expected: str = EXPE
     """Finds a run, an artifact or an entry.
 
     Args:
-        target: a path; or `NAME`, `NAME/VERSION`, `zoo:NAME` of an entry. What can be opened at a path comes first.
+        target: a path; or `NAME`, `NAME/VERSION`, `zoo:NAME` of an entry. An existing path takes precedence.
         zoo: folder of the zoo; `TLKERAS_ZOO`, else `zoo/models`, when None.
         expected: for the message.
 
     Raises:
-        DataError: saying what is there, and what was expected.
+        DataError: naming what was found and what was expected.
     """
     name, path = str(target), Path(target).expanduser()
     root = None if zoo is None else Path(zoo)
@@ -75,7 +75,7 @@ def find_whole(target: str | Path, zoo: str | Path | None = None) -> Located:
 
 
 def _can_be_opened(path: Path) -> bool:
-    """Whether a path can be opened, as far as its names tell."""
+    """Whether a path looks like something that can be opened, judging by file names."""
     if path.is_dir():
         run = runs.of(path)
         return (run is not None and path.resolve() == run.root) or any(
@@ -119,7 +119,7 @@ def _described(path: Path) -> str:
 
 KINDS = {
     **dict.fromkeys((".h5", ".pth", ".pt", ".safetensors"), "a file of weights"),
-    **dict.fromkeys((".zip", ".gz", ".tar"), "an archive, to be unpacked first"),
+    **dict.fromkeys((".zip", ".gz", ".tar"), "an archive; unpack it first"),
 }
 
 
@@ -129,15 +129,15 @@ def _described_folder(path: Path) -> str:
         return "an empty folder"
     folders = [entry for entry in entries if entry.is_dir() and runs.of(entry) and runs.of(entry) == Run(entry.resolve())]
     if folders:
-        return f"no run itself but holds {'the run' if len(folders) == 1 else f'{len(folders)} runs:'} {_names(folders)}"
+        return f"not a run itself but contains {'the run' if len(folders) == 1 else f'{len(folders)} runs:'} {_names(folders)}"
     zoo = Zoo(path)
     if zoo.names():
         return f"a zoo with the entries {', '.join(zoo.names()[:SHOWN])}: pass --zoo {path} and the name of one"
     if runs.Run(path).config.is_file():
         return "the folder of a run that did not finish (it has no labels.txt)"
     if any(entry.suffix == ".keras" or entry.name == "saved_model" for entry in entries):
-        return f"a folder without config.yaml and manifest.json that holds {_names(entries)}"
-    return f"a folder that holds {_names(entries)}"
+        return f"a folder without config.yaml and manifest.json that contains {_names(entries)}"
+    return f"a folder that contains {_names(entries)}"
 
 
 def _names(paths: list[Path]) -> str:

@@ -1,4 +1,4 @@
-"""Model files that tlkeras did not write: what each is, and how it is read without running what it may hold."""
+"""Model files that tlkeras did not write: how their kind is detected, and how they are read without running code inside them."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ CONFIG, METADATA = "config.json", "metadata.json"
 
 
 def read(path: str | Path, *, trust: bool = False, modules: Sequence[str] = ()) -> keras.Model:
-    """Reads a Keras model file or a SavedModel; what it is, its content tells, not its name.
+    """Reads a Keras model file or a SavedModel. The content decides which it is, not the name.
 
     Args:
-        path: of the file or folder.
+        path: path of the file or folder.
         trust: whether code inside it may run, and a SavedModel may touch files.
         modules: modules to import first.
 
     Raises:
-        ConfigError: when it holds code and is not trusted, or a module cannot be imported.
+        ConfigError: when it contains code and is not trusted, or a module cannot be imported.
         ExportError: when it cannot be read.
     """
     path = Path(path).expanduser()
@@ -78,7 +78,7 @@ def kind_of(path: Path) -> str:
         return "zip"
     if head == HDF5:
         return "hdf5"
-    what = "an empty file" if not head else "a TFLite file, made from a model" if head[4:8] == b"TFL3" else "no Keras model"
+    what = "an empty file" if not head else "a TFLite file, made from a model" if head[4:8] == b"TFL3" else "not a Keras model"
     raise ExportError(f"cannot read {str(path)!r}: it is {what}; {EXPECTED}")
 
 
@@ -96,17 +96,17 @@ def _explained(path: Path, error: Exception) -> Exception:
     text, why = str(error), reason(error)
     if "ambda" in text and ("unsafe" in text or "safe_mode" in text):
         return ConfigError(
-            f"{str(path)!r} holds a Lambda layer, which is Python code that would run here; replace it by a layer, "
+            f"{str(path)!r} contains a Lambda layer, which is Python code that would run here; replace it with a layer class, "
             "or pass --trust if you know who wrote the file"
         )
     if "OpLambda" in why:  # TFOpLambda, SlicingOpLambda
         return ExportError(
-            f"{str(path)!r} calls TensorFlow functions between its layers, which only Keras 2 reads from such files; "
-            "save it there as a SavedModel, model.save(FOLDER), and export that"
+            f"{str(path)!r} calls TensorFlow functions between its layers; only Keras 2 can read these from such files; "
+            "save it there as a SavedModel with model.save(FOLDER), and export that"
         )
     if "Could not locate class" in text or "not registered" in text or "Unknown layer" in text:
         why = re.split(r"\.? (?:Please ensure|Make sure)", why)[0]
-        return ExportError(f"{str(path)!r} has layers of its own: {why}; name the module that registers them with --import MODULE")
+        return ExportError(f"{str(path)!r} has custom layers: {why}; name the module that registers them with --import MODULE")
     return ExportError(f"cannot read {str(path)!r}: {why}")
 
 
@@ -119,7 +119,7 @@ def _from_zip(path: Path, *, trust: bool) -> keras.Model:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
             if CONFIG not in names:
-                raise ExportError(f"cannot read {str(path)!r}: it is a ZIP archive without {CONFIG}, no Keras model; {EXPECTED}")
+                raise ExportError(f"cannot read {str(path)!r}: it is a ZIP archive without {CONFIG}, not a Keras model; {EXPECTED}")
             config = json.loads(archive.read(CONFIG))
             version = json.loads(archive.read(METADATA)).get("keras_version", "") if METADATA in names else ""
     except (zipfile.BadZipFile, OSError, ValueError, AttributeError) as error:
@@ -161,7 +161,7 @@ def _from_hdf5(path: Path, *, trust: bool) -> keras.Model:
         text = file.attrs.get("model_config")
         if text is None:
             raise ExportError(
-                f"cannot read {str(path)!r}: it holds weights without their model; load them into the model and save it whole, "
+                f"cannot read {str(path)!r}: it contains weights without their model; load them into the model and save the whole model, "
                 "model.save('model.keras')"
             )
         config = json.loads(text)
@@ -269,7 +269,7 @@ def _without_arguments(layer: dict[str, Any], path: Path) -> bool:
         if not argument.inert(config[key]):
             raise ExportError(
                 f"cannot read {str(path)!r}: layer {config.get('name', '')!r} ({name}) has {key}={config[key]!r}, which "
-                f"Keras {keras.__version__} does not accept and which changes what it computes; save the model with the Keras that wrote it, "
+                f"Keras {keras.__version__} does not accept and which changes what the layer computes; with the Keras version that wrote the model, save it "
                 "as a SavedModel: model.export(FOLDER), in Keras 2 model.save(FOLDER)"
             )
         del config[key]
@@ -322,7 +322,7 @@ class _Signature(keras.layers.Layer):
     def __init__(self, loaded: Any, name: str):
         super().__init__(name="saved_model", trainable=False)
         self.signature = loaded.signatures[name]
-        self.loaded = [loaded, loaded]  # Keras would take a lone trackable object apart
+        self.loaded = [loaded, loaded]  # Keras would unpack a lone trackable object
 
     def call(self, inputs: dict[str, Any]) -> dict[str, Any]:
         answers = self.signature(**inputs)
@@ -370,7 +370,7 @@ def _tags(path: Path, proto: Any) -> list[str]:
     """Returns the tags of the graph for serving; a SavedModel of TensorFlow 1 may hold one for training too."""
     graphs = [list(meta.meta_info_def.tags) for meta in proto.meta_graphs]
     if not graphs:
-        raise ExportError(f"cannot read {str(path)!r}: its saved_model.pb holds no graph; it is damaged or empty")
+        raise ExportError(f"cannot read {str(path)!r}: its saved_model.pb contains no graph; it is damaged or empty")
     return next((tags for tags in graphs if "serve" in tags), graphs[0])
 
 
@@ -386,22 +386,24 @@ def _check_signature(path: Path, name: str, inputs: Mapping[str, Any], outputs: 
     where = f"the signature {name} of {str(path)!r}"
     texts = [key for key, one in inputs.items() if one.dtype == tf.string]
     if texts:
-        raise ExportError(f"{where} takes texts or encoded pictures ({texts[0]}); expected numbers")
+        raise ExportError(f"{where} accepts texts or encoded images ({texts[0]}); expected numbers")
     if not inputs:
-        raise ExportError(f"{where} takes nothing; expected a batch of numbers")
+        raise ExportError(f"{where} accepts no input; expected a batch of numbers")
     for key, one in inputs.items():
         if one.shape.rank is None or one.shape.rank == 0:
-            raise ExportError(f"{where} takes {key} of {'unknown rank' if one.shape.rank is None else 'a single number'}; expected a batch")
+            raise ExportError(
+                f"{where} accepts {key} of {'unknown rank' if one.shape.rank is None else 'a single number'}; expected a batch"
+            )
         if one.shape[0] is not None:
             raise ExportError(
-                f"{where} takes batches of exactly {one.shape[0]} ({key} is {one.shape}); save it with a free batch size, (None, …)"
+                f"{where} accepts batches of exactly {one.shape[0]} ({key} is {one.shape}); save it with a free batch size, (None, …)"
             )
     numbers = {key: one for key, one in outputs.items() if one.dtype != tf.string}
     if not numbers:
-        raise ExportError(f"{where} gives no numbers; expected scores")
+        raise ExportError(f"{where} returns no numbers; expected scores")
     unknown = [key for key, one in numbers.items() if one.shape.rank is None]
     if unknown:
-        raise ExportError(f"{where} gives {unknown[0]} of unknown rank; save the model with outputs of known rank")
+        raise ExportError(f"{where} returns {unknown[0]} of unknown rank; save the model with outputs of known rank")
 
 
 @contextmanager

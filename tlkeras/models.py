@@ -24,17 +24,17 @@ __all__ = ["FEATURES", "TaskModel", "build"]
 
 @dataclass(frozen=True, kw_only=True)
 class TaskModel:
-    """A Keras model with what tlkeras knows of it.
+    """A Keras model with its backbone, head and stages.
 
     Args:
-        model: raw pictures 0-255, float32 (batch, size, size, channels), or token ids, int32 (batch, tokens) -> scores, float32
+        model: raw images 0-255, float32 (batch, size, size, channels), or token ids, int32 (batch, tokens) -> scores, float32
             (batch, classes).
         backbone: the row it was built from.
         head: the row of its head.
         stages: layer name -> stage name; the head's layers are of stage `"head"`.
         stage_names: the backbone's stages, from input to output; before them `adapter`, where a channel adapter has weights.
         tokens: texts -> token ids, for models of texts.
-        notes: what people should know of the weights.
+        notes: notes on the weights.
     """
 
     model: keras.Model
@@ -65,7 +65,7 @@ def build(
         backbone: name or alias in the backbone registry.
         classes: number of outputs of the head, 2 or more.
         image_size: side of the square input in pixels; the backbone's default when None.
-        channels, adapter: of the pictures, and how other than 3 become 3; see `tlkeras.backbones.load.load`.
+        channels, adapter: of the images, and how other than 3 become 3; see `tlkeras.backbones.load.load`.
         weights: `pretrained`, `wheel`, `keras`, `hub`, `none`, a file, or the folder of a preset.
         head: name in the head registry.
         dropout: fraction of the features dropped before the head, in training.

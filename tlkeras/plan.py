@@ -1,4 +1,4 @@
-"""From what the user said to what will be done: fill every default, check every name, before anything is loaded."""
+"""From the user's config to an effective config: fill every default and check every name before anything is loaded."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tlkeras.training import placements
 
 BATCH = 32  # examples per step, that the learning rates of the recipes are made for
 # Goyal et al. 2017, https://arxiv.org/abs/1706.02677 (linear, for SGD); Malladi et al. 2022, https://arxiv.org/abs/2205.10287
-# (root, for Adam and its kin).
+# (root, for Adam and similar optimizers).
 EXPONENTS = {"none": 0.0, "linear": 1.0, "sqrt": 0.5}
 SPLIT = 0.15  # fraction held out for each of validation and test where the source has no split of its own
 
@@ -55,16 +55,16 @@ def effective(config: RunConfig) -> RunConfig:
 
 
 def _check_modality(config: RunConfig, row: Backbone) -> None:
-    """Refuses options that mean nothing for this backbone, and formats that it cannot reach."""
+    """Rejects options that do not apply to this backbone, and formats that it does not support."""
     texts = row.modality != "image"
     if texts and config.train.augment != "none":
-        raise ConfigError(f"augment is {config.train.augment!r}; {row.name} takes {row.modality}s, and augmentations are for pictures")
+        raise ConfigError(f"augment is {config.train.augment!r}; {row.name} accepts {row.modality}s, and augmentations are for images")
     if texts and config.model.image_size is not None:
-        raise ConfigError(f"image_size is {config.model.image_size}; {row.name} takes {row.modality}s")
+        raise ConfigError(f"image_size is {config.model.image_size}; {row.name} accepts {row.modality}s")
     if texts and config.model.channels != adapters.RGB:
-        raise ConfigError(f"channels is {config.model.channels}; {row.name} takes {row.modality}s")
+        raise ConfigError(f"channels is {config.model.channels}; {row.name} accepts {row.modality}s")
     if not texts and config.model.max_length is not None:
-        raise ConfigError(f"max_length is {config.model.max_length}; {row.name} takes pictures")
+        raise ConfigError(f"max_length is {config.model.max_length}; {row.name} accepts images")
     for name in config.export.formats:
         format = FORMATS.get(name)
         reason = row.refuses.get(name) or row.refuses.get(format.reader)
@@ -73,7 +73,7 @@ def _check_modality(config: RunConfig, row: Backbone) -> None:
 
 
 def image_size(config: RunConfig) -> int:
-    """Returns the side of the input in pixels, as said or as the backbone has it."""
+    """Returns the side of the input in pixels: the configured one, or the backbone's own."""
     return config.model.image_size or find(config.model.backbone).input_size
 
 
@@ -83,7 +83,7 @@ def _recipe(config: RunConfig) -> Recipe:
     recipe = RECIPES.get(config.train.recipe or ("full" if unfreezes else "feature-extraction"))
     if unfreezes and recipe.stages[-1].unfreeze == "none":
         raise ConfigError(
-            f"recipe {recipe.name!r} keeps the backbone frozen, but unfreeze is set; leave one of them out, or take --recipe full"
+            f"recipe {recipe.name!r} keeps the backbone frozen, but unfreeze is set; leave one of them out, or use --recipe full"
         )
     return recipe
 

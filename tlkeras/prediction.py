@@ -1,4 +1,4 @@
-"""A model that is open and answers: the one reader of inputs and the one kind of answer, for runs, artifacts and entries of the zoo."""
+"""An opened model that predicts: one reader of inputs and one kind of result, for runs, artifacts and entries of the zoo."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ BATCH = 32  # inputs that are read and scored at a time
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """The answer for one input, or why there is none.
+    """The prediction for one input, or the reason why there is none.
 
     Args:
-        file: what was asked about: a path, the text itself, or `input N`.
+        file: the input: a path, the text itself, or `input N`.
         label: the label with the highest score.
         score: its score.
         scores: label -> score, of every label in the order of the label map; with `top_k`, of the best ones, best first.
-        error: why there is no answer.
+        error: why there is no prediction.
     """
 
     file: str = ""
@@ -51,17 +51,17 @@ class Scorer(Protocol):
 
 
 def _silent(_: str) -> None:
-    """Tells nobody."""
+    """Ignores the message."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """A model, opened once: what it takes, what it knows, how it answers.
+    """A model that was opened once and predicts many times.
 
     Args:
-        scores: inputs as the model takes them -> float32 (n, classes).
-        runtime: name and version of what runs it.
-        inputs: what it takes.
+        scores: prepared inputs -> float32 (n, classes).
+        runtime: name and version of its runtime.
+        inputs: the inputs that it accepts.
         labels: the label map.
         run: the run it belongs to, if any.
         model: of a `.keras` file.
@@ -98,12 +98,12 @@ class Model:
         return answers
 
     def predict_each(self, inputs: Any, *, top_k: int | None = None, tell: Tell = _silent) -> Iterator[Prediction]:
-        """Predicts one input after the other; one that cannot be read gives an error, and the others go on.
+        """Predicts one input after the other. An input that cannot be read gives an error, and prediction continues.
 
         Args:
             inputs: see `predict`.
             top_k: see `predict`.
-            tell: hears of files that are skipped.
+            tell: called with a message about each skipped file.
         """
         if top_k is not None and top_k < 1:
             raise ConfigError(f"top_k is {top_k}; expected 1 or more")
@@ -138,7 +138,7 @@ def keras_scores(
 ) -> np.ndarray:
     """Returns the scores of images (n, size, size, channels), 0-255, or of token ids (n, tokens), as float32 (n, classes).
 
-    They are computed in float32 proper, not in TF32: artifacts are compared with them.
+    They are computed in full float32, not in TF32, because artifacts are compared with them.
     """
     parts = [np.empty((0, model.output_shape[-1]), "float32")]
     kind = model.inputs[0].dtype
@@ -154,8 +154,8 @@ def label_map(labels: Any, path: Path) -> tuple[str, ...]:
     """Returns the label map of a manifest.
 
     Raises:
-        DataError: when it has none: what is there is no classifier.
+        DataError: when it has none, because the model is not a classifier.
     """
     if labels is None:
-        raise DataError(f"{str(path)!r} has no labels, so it answers no label: it was exported or pretrained without classes")
+        raise DataError(f"{str(path)!r} has no labels and cannot predict any: it was exported or pretrained without classes")
     return tuple(labels)

@@ -1,4 +1,4 @@
-"""What is checked and opened before TensorFlow loads: settings, examples, and whether the two fit."""
+"""Checks settings and examples, and whether they fit together, before TensorFlow loads."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from tlkeras.lookup import Located, not_a_target
 from tlkeras.lookup import find as find_target
 from tlkeras.zoo.store import Zoo, default_root
 
-USES_DIGITS = "no data named: using scikit-learn's 1,797 handwritten digits"
+USES_DIGITS = "no data given: using scikit-learn's 1,797 handwritten digits"
 ARTIFACTS = (".tflite", ".onnx")  # endings of files that stand beside a manifest
-NO_CLASSIFIER = "the model is no classifier"
+NO_CLASSIFIER = "the model is not a classifier"
 NAMED = 4  # backbones that an error names
 NOUNS = {"image": "images", "text": "texts", "sequence": "sequences"}
 
@@ -73,7 +73,7 @@ def columns(config: RunConfig) -> Columns:
 
 
 def open_examples(config: RunConfig, dataset: Dataset | None = None) -> Dataset:
-    """Opens the source of a config, or takes the examples that were passed, and checks that the backbone accepts them.
+    """Opens the source of a config, or uses the passed examples, and checks that the backbone accepts them.
 
     Raises:
         UnknownName, ConfigError: for settings that are wrong or do not fit the examples.
@@ -101,7 +101,7 @@ def check_modality(backbone: str, dataset: Dataset) -> None:
     ready = [name for name in names if BACKBONES.get(name).weights and BACKBONES.get(name).weights[0].kind.startswith("wheel")]
     few = ", ".join(list(dict.fromkeys([*ready[:1], *names]))[:NAMED])
     raise ConfigError(
-        f"backbone {backbone!r} accepts {NOUNS.get(row.modality, row.modality)}, and {dataset.name} holds {kind}; "
+        f"backbone {backbone!r} accepts {NOUNS.get(row.modality, row.modality)}, and {dataset.name} contains {kind}; "
         f"backbones for {kind}: {few} (--list-backbones shows all)"
     )
 
@@ -120,7 +120,7 @@ def with_splits(config: RunConfig, dataset: Dataset) -> RunConfig:
 
 
 def describe(config: RunConfig, dataset: Dataset) -> str:
-    """Returns what a dry run says of the examples: how many, of which classes, how they are split, what is odd."""
+    """Returns the report of a dry run on the examples: their number, classes, splits and issues."""
     dataset = limited(config, dataset)
     counts = Counter(example.label for example in dataset.examples)
     lines = [f"data: {len(dataset.examples):,} {NOUNS.get(dataset.modality, 'examples')} from {dataset.name}", f"{len(counts)} classes:"]
@@ -137,7 +137,7 @@ def _splits(config: RunConfig, dataset: Dataset) -> str:
     """Returns the sizes that the source gives, or those expected where examples are split by their content."""
     if dataset.has_splits:
         own = Counter(example.split or "train" for example in dataset.examples)
-        return ", ".join(f"{name} {own[name]:,}" for name in SPLITS if own[name]) + ", as the source has them"
+        return ", ".join(f"{name} {own[name]:,}" for name in SPLITS if own[name]) + ", from the source"
     config = with_splits(config, dataset)
     val, test = config.data.val_split or 0.0, config.data.test_split or 0.0
     shares = {"train": 1 - val - test, "val": val, "test": test}
@@ -191,7 +191,7 @@ def examples_for(
 
     Raises:
         DataError: when there is no such source, or it has labels that the model does not know.
-        ConfigError: when the model belongs to no run and no data is named.
+        ConfigError: when the model does not belong to a run and no data is passed.
     """
     if isinstance(data, Chosen):
         return data
@@ -207,7 +207,7 @@ def examples_for(
 
 
 def to_benchmark(located: Located, data: str | Path | Dataset | Chosen | None) -> tuple[Chosen | None, str | None]:
-    """Opens the examples that give the accuracy of a run or an entry of the zoo; without any, says why.
+    """Opens the examples to measure the accuracy of a run or an entry of the zoo; without any, returns the reason.
 
     Args:
         located: the run or the entry.
@@ -243,7 +243,7 @@ def own_source(config: RunConfig | None) -> str:
         DataError: when its source is not known or not on this computer.
     """
     if config is None:
-        raise ConfigError("the model belongs to no run, so it has no data of its own; pass --data or dataset=")
+        raise ConfigError("the model does not belong to a run, so it has no data of its own; pass --data or dataset=")
     missing = missing_source(config)
     if missing:
         raise DataError(f"{missing}; pass --data or dataset=")
@@ -251,14 +251,14 @@ def own_source(config: RunConfig | None) -> str:
 
 
 def missing_source(config: RunConfig) -> str | None:
-    """Returns why the examples that a model was trained on cannot be opened here, or None where they can."""
+    """Returns why the examples that a model was trained on cannot be opened here, or None if they can."""
     source = config.data.source
     if source is None:
         return "this run does not record what it was trained on"
     if is_passed(source):
-        return f"this run was trained on arrays ({source.removeprefix(PASSED)!r}), which are not stored with it"
+        return f"this run was trained on arrays ({source.removeprefix(PASSED)!r}), which the run does not store"
     if kind_of(source) is None:
-        return f"the data of this run, {source!r}, is not here"
+        return f"the data of this run, {source!r}, was not found"
     return None
 
 

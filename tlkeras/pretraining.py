@@ -1,4 +1,4 @@
-"""Networks trained first by oneself: trained on one set of examples, published, then a backbone for another."""
+"""Backbones trained from scratch: train on one set of examples, publish, and use as a backbone for another."""
 
 from __future__ import annotations
 
@@ -45,16 +45,16 @@ class Options:
     """How a network is pretrained.
 
     Args:
-        backbone: name of a row to train by oneself.
+        backbone: name of the backbone to train.
         options: its sizes, as NAME=VALUE.
-        objective: `classification`, `next-step` (sequences), `elbo` (vae) or `language-model` (elmo); what the row is for when None.
+        objective: `classification`, `next-step` (sequences), `elbo` (vae) or `language-model` (elmo); the default of the backbone when None.
         epochs: passes over the examples.
         learning_rate: peak.
         batch_size: examples per step.
-        image_size: side of pictures, the row's own when None.
-        limit: at most this many examples, of each class in proportion; all when None.
+        image_size: side of images, the row's own when None.
+        limit: maximum number of examples, stratified by class; all when None.
         data_licence: licence of the examples, for the card.
-        seed: of weights, order and draws.
+        seed: of initial weights, order and sampling.
     """
 
     backbone: str
@@ -70,13 +70,13 @@ class Options:
 
 
 def pretrain(options: Options, data: str | Dataset | None, name: str, zoo: Zoo, *, reporter: Reporter | str | None = AUTO) -> Entry:
-    """Trains a network from random weights and publishes it, to be used as `--backbone zoo:NAME`.
+    """Trains a network from scratch and publishes it for use as `--backbone zoo:NAME`.
 
     Args:
-        options: what and how.
+        options: the backbone and its training settings.
         data: a source, or examples.
-        name: of the entry.
-        zoo: where.
+        name: name of the entry.
+        zoo: zoo to publish to.
         reporter: receives progress; None for silence.
 
     Returns:
@@ -94,7 +94,7 @@ def pretrain(options: Options, data: str | Dataset | None, name: str, zoo: Zoo, 
     if objective == CLASSIFICATION:
         return _classification(options, dataset, name, zoo, reporter)
     if objective != row.objective:
-        raise ConfigError(f"objective is {objective!r}; {row.name} takes {' or '.join(filter(None, (CLASSIFICATION, row.objective)))}")
+        raise ConfigError(f"objective is {objective!r}; {row.name} accepts {' or '.join(filter(None, (CLASSIFICATION, row.objective)))}")
     workflow.seed_everything(options.seed)
     preflight.check_modality(options.backbone, dataset)
     dataset = _to_learn_from(dataset, options)
@@ -113,7 +113,7 @@ def pretrain(options: Options, data: str | Dataset | None, name: str, zoo: Zoo, 
 
 
 def _to_learn_from(dataset: Dataset, options: Options) -> Dataset:
-    """Returns the examples of a source that it does not hold out itself, as many as were asked for."""
+    """Returns the examples that the source does not hold out, up to the limit."""
     if dataset.has_splits:
         kept = tuple(one for one in dataset.examples if one.split == "train")
         dataset = replace(dataset, examples=kept, name=f"{dataset.name}, its training part")
@@ -151,9 +151,9 @@ class _Made:
     Args:
         model: raw input -> prediction; has a layer `features`.
         inputs: how examples become its input.
-        target: raw inputs -> what is predicted.
+        target: raw inputs -> prediction targets.
         loss: (target, prediction) -> scalar.
-        assets: writes what stands beside the artifacts into a folder; None where there is nothing.
+        assets: writes the files that belong next to the artifacts into a folder; None without any.
     """
 
     model: keras.Model
@@ -215,7 +215,7 @@ def _language_model(row: Backbone, options: Options, dataset: Dataset) -> _Made:
     """Each direction predicts the word that it sees next; Peters et al. 2018, https://arxiv.org/abs/1802.05365, section 3.1."""
     base, features = _base(row, options)
     if base.tokens is None:
-        raise ConfigError(f"{row.name} splits no texts, so that it can be no language model")
+        raise ConfigError(f"{row.name} does not split texts into tokens, so it cannot be a language model")
     inputs, _ = Texts(tokens=base.tokens).fitted(dataset, None)
     ids = inputs.tokens([example.text or "" for example in dataset.examples])
     vocabulary = language_model.Vocabulary.of(ids, base.options["vocabulary"])
@@ -318,7 +318,7 @@ def _card(content: Mapping[str, Any]) -> str:
     return (
         f"# A pretrained network\n\n`{config['backbone']}`, trained by `{content['task']}` on {data['train']} examples of {data['source']} "
         f"(licence: {content['licences']['data']['licence']}); loss {first:.3f} after the first epoch, {last:.3f} after the last.\n\n"
-        "Use it as `tlkeras finetune --backbone zoo:NAME --data …`. It has no labels; its SavedModel, TFLite and ONNX files give what "
+        "Use it as `tlkeras finetune --backbone zoo:NAME --data …`. It has no labels. Its SavedModel, TFLite and ONNX files return what "
         "it was trained to predict.\n"
     )
 
@@ -329,28 +329,28 @@ def _card(content: Mapping[str, Any]) -> str:
 def sample(
     name: str, zoo: Zoo, *, rows: int = 8, columns: int = 8, seed: int = 0, like: np.ndarray | None = None, plane: bool = False
 ) -> np.ndarray:
-    """Draws pictures with a published variational autoencoder.
+    """Samples images from a published variational autoencoder.
 
     Args:
-        name: of the entry.
-        zoo: where.
-        rows, columns: of the grid.
-        seed: of the draws from the prior.
-        plane: in place of draws, the codes at equal steps of probability, where a code is two numbers: all that the network knows.
-        like: pictures uint8 (n, size, size, 3) to reconstruct, each beside its reconstruction, in place of drawing new ones.
+        name: name of the entry.
+        zoo: zoo that contains it.
+        rows, columns: size of the grid.
+        seed: seed of the samples from the prior.
+        plane: decode codes at equal steps of probability instead of random ones. Needs a two-dimensional code.
+        like: images uint8 (n, size, size, 3) to reconstruct instead of sampling. Each is shown beside its reconstruction.
 
     Returns:
         The grid, uint8 (rows * size, columns * size).
 
     Raises:
-        ZooError: when the entry is no autoencoder.
-        ConfigError: when a code is not two numbers, for the plane of them; when the grid has no place for a pair.
+        ZooError: when the entry is not an autoencoder.
+        ConfigError: when `plane` is set and codes are not two-dimensional, or when the grid has no room for a pair.
     """
     from tlkeras.backbones.weights import read_keras
 
     entry = zoo.get(name)
     if entry.manifest.get("task") != ELBO:
-        raise ZooError(f"{entry} is no variational autoencoder; `tlkeras pretrain --backbone vae` makes one")
+        raise ZooError(f"{entry} is not a variational autoencoder; `tlkeras pretrain --backbone vae` creates one")
     model = read_keras(entry.path / "model.keras")
     size = int(entry.manifest["metadata"]["image_size"])
     if like is None:
@@ -360,9 +360,7 @@ def sample(
         pixels = decoder.predict(code.astype("float32"), verbose=0)
     else:
         if rows * columns < 2:
-            raise ConfigError(
-                f"a grid of {rows} x {columns} has no place for a picture beside its reconstruction; expected 2 or more places"
-            )
+            raise ConfigError(f"a grid of {rows} x {columns} has no room for an image beside its reconstruction; expected 2 or more cells")
         pictures = np.asarray(like[: rows * columns // 2], "float32")
         drawn = model.predict(pictures, verbose=0)
         pixels = np.stack([pictures.mean(axis=-1).reshape(len(pictures), -1) / 255, drawn], axis=1).reshape(-1, size * size)
@@ -374,13 +372,13 @@ def sample(
 def _plane(rows: int, columns: int, latent: int) -> np.ndarray:
     """Returns codes on a grid, float64 (rows * columns, 2): Kingma & Welling 2013, figure 4."""
     if latent != 2:
-        raise ConfigError(f"a code of this network is {latent} numbers; only two make a plane: `--backbone-options latent=2`")
+        raise ConfigError(f"a code of this network has {latent} dimensions; a plane needs two: pretrain with `--backbone-options latent=2`")
     across, down = ([NormalDist().inv_cdf((place + 0.5) / count) for place in range(count)] for count in (columns, rows))
     return np.array([(x, y) for y in down for x in across])
 
 
 def pictures_like(name: str, zoo: Zoo, data: str | Dataset, count: int) -> np.ndarray:
-    """Returns pictures of a source as an entry takes them, at most `count`."""
+    """Returns at most `count` images of a source in the form that an entry accepts."""
     size = int(zoo.get(name).manifest["metadata"]["image_size"])
     dataset = data if isinstance(data, Dataset) else open_source(data)
     few = replace(dataset, examples=dataset.examples[:count], labels=dataset.labels)

@@ -1,4 +1,4 @@
-"""Progress as people see it: bars with count and time left on a terminal, lines where nothing can be redrawn."""
+"""Progress on screen: bars with count and time left on a terminal, lines where nothing can be redrawn."""
 
 from __future__ import annotations
 

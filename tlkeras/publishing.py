@@ -1,4 +1,4 @@
-"""From a run to an entry of the zoo: its artifacts, what TensorFlow Serving needs beside them, and its card."""
+"""From a run to an entry of the zoo: its artifacts, the files that TensorFlow Serving needs, and its card."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tlkeras.zoo.card import card, encoded_input
 from tlkeras.zoo.recipe import EntryRecipe
 from tlkeras.zoo.store import MANIFEST, Entry, Zoo
 
-WORST, CONFUSED = 3, 3  # rows told as known weaknesses
+WORST, CONFUSED = 3, 3  # rows listed as known weaknesses
 UNKNOWN = "not stated"
 NOT_COPIED = (MANIFEST,)
 
@@ -47,31 +47,31 @@ def publish(
 
     Args:
         target: folder of a run with a SavedModel among its artifacts.
-        name: of the entry.
-        zoo: where.
-        data_licence: licence of the examples, for the card; what is known of the run's own source when None.
-        data_source: where the examples come from, for the card; the run's own source when None.
+        name: name of the entry.
+        zoo: zoo to publish to.
+        data_licence: licence of the examples, for the card; that of the run's own source, if known, when None.
+        data_source: origin of the examples, for the card; the run's own source when None.
         reporter: receives warnings; None for silence.
 
     Returns:
         The entry; `models.config` and `compose.yaml` of the zoo are renewed.
 
     Raises:
-        DataError: when it is no finished run.
-        ZooError: when its artifacts cannot be an entry.
+        DataError: when it is not a finished run.
+        ZooError: when its artifacts cannot form an entry.
     """
     run = runs.of(Path(target).expanduser())
     if run is None or not run.metrics.is_file() or not run.model.is_file():
-        raise DataError(f"{str(target)!r} is no finished run; expected the folder that `tlkeras finetune` left")
+        raise DataError(f"{str(target)!r} is not a finished run; expected a folder written by `tlkeras finetune`")
     exported = read_manifest(run.exports)
     missing = [one["path"] for one in exported["artifacts"].values() if not (run.exports / one["path"]).exists()]
     if missing:
-        raise ZooError(f"{', '.join(missing)} of the run are gone; export again")
+        raise ZooError(f"{', '.join(missing)} of the run are missing; export again")
     if "saved_model" not in exported["artifacts"]:
-        raise ZooError("the run has no saved_model, which is what an entry is; fine-tune with --export saved_model,…")
+        raise ZooError("the run has no saved_model, which every entry needs; fine-tune with --export saved_model,…")
     if not (data_licence and data_source) and is_passed(runs.read_config(run).data.source or ""):
         resolve(reporter).warn(
-            "this run was trained on arrays, so its card does not state the source and the licence of the data by itself; "
+            "this run was trained on arrays, so the source and the licence of the data are not known; "
             "pass --data-source and --data-licence (data_source= and data_licence=)"
         )
     content = _content(run, exported, data_licence, data_source)
@@ -108,7 +108,7 @@ def warmup_requests(samples: Samples, encoded: str | None) -> list[serving.Reque
 
     Args:
         samples: the examples.
-        encoded: what the signatures call encoded examples; None where they take tensors only.
+        encoded: name of encoded examples in the signatures; None if they accept tensors only.
     """
     tensors = ["predict_tensor"] if encoded else ["predict_tensor", "serving_default"]
     parts = [{name: array[:n] for name, array in samples.inputs.items()} for n in (1, 3)]
@@ -127,7 +127,7 @@ def build(recipe: EntryRecipe, zoo: Zoo, *, reporter: Reporter | str | None = AU
         reporter: receives progress; None for silence.
 
     Returns:
-        The entry, or None where the examples are not here.
+        The entry, or None if the examples are not on this computer.
     """
     if not recipe.available:
         return None
@@ -140,7 +140,7 @@ def build(recipe: EntryRecipe, zoo: Zoo, *, reporter: Reporter | str | None = AU
     return entry
 
 
-# === What the manifest and the card say ===
+# === Content of the manifest and the card ===
 
 
 def _content(run: Run, exported: Mapping[str, Any], data_licence: str | None, data_source: str | None) -> dict[str, Any]:
@@ -174,7 +174,7 @@ def _content(run: Run, exported: Mapping[str, Any], data_licence: str | None, da
 
 
 def _source_and_licence(recorded: str | None) -> tuple[str, str]:
-    """Returns what a card says of the data that a run records, as far as that is known."""
+    """Returns the card's record of the data of a run, as far as that is known."""
     if recorded is None:
         return UNKNOWN, UNKNOWN
     if is_passed(recorded):

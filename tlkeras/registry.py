@@ -40,7 +40,7 @@ class Registry(Generic[Row]):
 
     def _claim(self, name: str) -> None:
         if name in self._rows or name in self._aliases:
-            raise ValueError(f"{self.kind} {name!r} is registered already")
+            raise ValueError(f"{self.kind} {name!r} is already registered")
 
     def add(self, row: Row) -> Row:
         """Adds a row; a name that is taken is an error."""

@@ -1,4 +1,4 @@
-"""How long work reports where it is: bars on a terminal or in a notebook, lines elsewhere, or nothing."""
+"""How long-running work reports progress: bars on a terminal or in a notebook, lines elsewhere, or nothing."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Reporter:
         yield
 
     def say(self, text: str) -> None:
-        """Shows a line for people."""
+        """Shows a line of text."""
 
     def warn(self, text: str) -> None:
-        """Shows a line that people should not miss."""
+        """Shows a warning."""
 
     def progress(self, phase: str, done: int, total: int, text: str = "") -> None:
         """Shows that `phase` has done `done` of `total` pieces; `text` is its latest figure."""
@@ -89,7 +89,7 @@ def headline(split: str, score: Mapping[str, Any]) -> str:
     if not score["n"]:
         return ""
     majority, never = score["majority"], score["never_predicted"]
-    text = f"{split}: accuracy {score['accuracy']:.3f}; always {majority['label']!r} would have {majority['accuracy']:.3f}"
+    text = f"{split}: accuracy {score['accuracy']:.3f}; always predicting {majority['label']!r} would reach {majority['accuracy']:.3f}"
     if score["accuracy"] <= majority["accuracy"]:
         text += ": the model is no better than that"
     if never:

@@ -44,10 +44,10 @@ class Examples:
     """The decoded examples of a run, and their splits.
 
     Args:
-        store: every example as the model takes it.
-        splits: which are for what.
-        scores: split -> the Keras model's scores of its examples, where they are known already.
-        synthetic: whether the examples stand in for data that are gone: nothing is judged or calibrated on them.
+        store: every example in the form that the model accepts.
+        splits: indices of each split.
+        scores: split -> the Keras model's scores of its examples, if already known.
+        synthetic: whether synthetic examples replace missing data. Nothing is evaluated or calibrated on them.
     """
 
     store: Store
@@ -57,7 +57,7 @@ class Examples:
 
     @property
     def held_out(self) -> str:
-        """The split that artifacts are judged on."""
+        """The split that artifacts are evaluated on."""
         return "test" if len(self.splits.test) else "val"
 
 
@@ -80,12 +80,12 @@ def export_task(
 
     Args:
         model: the trained task model.
-        inputs: what it takes.
+        inputs: what it accepts.
         examples: the examples of the run.
         config: formats, budget and calibration.
         out: folder of the artifacts.
         keep: whether artifacts of other formats in `out` stay in the manifest.
-        reporter: hears of progress.
+        reporter: receives progress.
 
     Returns:
         The artifacts that were written.
@@ -125,7 +125,7 @@ def export_task(
 
 
 def export_spec(inputs: Inputs, labels: Sequence[str], config: RunConfig) -> ExportSpec:
-    """Returns what the exporters must know beside a task model."""
+    """Returns what the exporters must know in addition to a task model."""
     return ExportSpec(
         labels=tuple(labels),
         decode=inputs.decode if isinstance(inputs, Pictures) else None,
@@ -139,7 +139,7 @@ def export_spec(inputs: Inputs, labels: Sequence[str], config: RunConfig) -> Exp
 
 
 def _calibration(config: RunConfig, examples: Examples, tensor: keras.KerasTensor) -> Calibration | None:
-    """Chooses training examples, evenly over the classes, where a format asks for any."""
+    """Chooses training examples, evenly over the classes, if a format needs any."""
     if examples.synthetic or not needs_calibration(config.export.formats):
         return None
     train = examples.splits.train
@@ -176,23 +176,23 @@ def export_run(
         target: the folder of the run, or its `model.keras`.
         formats: names of formats.
         out: new or empty folder; the run's own `exports`, where other artifacts are kept, when None.
-        data: a source or examples to calibrate and judge on; the run's own when None.
+        data: a source or examples to calibrate and evaluate on; the run's own when None.
         data_dir: where tensorflow-datasets keeps prepared data.
         changes: config keys of the export that differ from the run's, for example `{"max_drop": 0.01}`.
-        reporter: hears of progress.
+        reporter: receives progress.
 
     Returns:
         The artifacts that were written.
 
     Raises:
-        DataError: when it is no run, has no model, or its data are gone and a format needs them.
+        DataError: when it is not a run, has no model, or lacks the data that a format needs.
         ConfigError: when the backbone cannot be exported to a format.
         ExportError: see `tlkeras.export.export`.
     """
     reporter = resolve(reporter)
     run = runs.run_of(target)
     if run is None:
-        raise DataError(f"{str(target)!r} is no run; expected the folder that `tlkeras finetune` left, or its model.keras")
+        raise DataError(f"{str(target)!r} is not a run; expected a folder written by `tlkeras finetune`, or its model.keras")
     if not run.model.is_file():
         raise DataError(f"{str(run.root)!r} has no model.keras yet; finish the run first")
     if not formats:
@@ -211,7 +211,7 @@ def export_run(
 def _folder(run: Run, out: str | Path | None) -> Path:
     folder = run.exports if out is None else Path(out).expanduser()
     if out is not None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise OutputError(f"--out {str(out)!r} is not an empty folder, and nothing is overwritten; choose another")
+        raise OutputError(f"--out {str(out)!r} is not an empty folder and is not overwritten; choose another")
     return folder
 
 
@@ -223,7 +223,7 @@ def _examples(
     run: Run,
     reporter: Reporter,
 ) -> Examples:
-    """Decodes the data of the run, or the source given in its place; synthetic examples stand in for data that are gone."""
+    """Decodes the data of the run, or the source passed instead. Synthetic examples replace missing data."""
     try:
         chosen = preflight.examples_for(config, opened.labels, data, data_dir=data_dir)
     except DataError as error:
@@ -258,7 +258,7 @@ def _without_data(opened: Model, config: RunConfig, reason: str, reporter: Repor
     if needing:
         raise DataError(
             f"the data of the run cannot be opened ({reason}), and {', '.join(needing)} must be calibrated on real examples; "
-            "pass --data SOURCE, or leave such formats out"
+            "pass --data SOURCE, or leave out these formats"
         )
     reporter.warn(
         f"the data of the run cannot be opened ({reason}): verified on synthetic examples, accuracy not measured; pass --data SOURCE"
@@ -270,7 +270,7 @@ def _without_data(opened: Model, config: RunConfig, reason: str, reporter: Repor
 
 
 def _synthetic(inputs: Inputs, labels: Sequence[str]) -> Dataset:
-    """Returns random pictures or sequences, or a few sentences: enough to compare an artifact with its model."""
+    """Returns random images or sequences, or a few sentences: enough to compare an artifact with its model."""
     rng = np.random.default_rng(0)
     label, count = labels[0], range(PARITY_SAMPLES)
     if isinstance(inputs, Texts):

@@ -1,4 +1,4 @@
-"""The folder that one fine-tuning leaves: where each file stands, and how it is written."""
+"""The folder that one fine-tuning writes: the path of each file, and how it is written."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ RECORDED = (
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder; the attributes are the paths of its files, whether or not they are there yet."""
+    """A run folder; the attributes are the paths of its files, whether or not they exist yet."""
 
     root: Path
 
@@ -84,7 +84,7 @@ class Run:
 
     @property
     def work(self) -> Path:
-        """Memory-mapped pictures and features; gone when the run ends."""
+        """Memory-mapped images and features; deleted when the run ends."""
         return self.checkpoints / "work"
 
     @property
@@ -106,9 +106,9 @@ def create(out: str | None, *, backbone: str, data: str | None) -> Run:
     root = Path(out) if out else _fresh(Path("runs"), f"{backbone}-{_slug(data or 'digits')}")
     try:
         if root.exists() and (not root.is_dir() or any(root.iterdir())):
-            what = "holds a run already" if Run(root).config.exists() else "is not an empty folder"
+            what = "already contains a run" if Run(root).config.exists() else "is not an empty folder"
             raise OutputError(
-                f"--out {str(root)!r} {what}, and nothing is overwritten; choose another, for example {str(_fresh(root.parent, root.name))!r}"
+                f"--out {str(root)!r} {what} and is not overwritten; choose another, for example {str(_fresh(root.parent, root.name))!r}"
             )
         for folder in (root, Run(root).work, Run(root).exports):
             folder.mkdir(parents=True, exist_ok=True)
@@ -117,7 +117,7 @@ def create(out: str | None, *, backbone: str, data: str | None) -> Run:
         raise
     except OSError as error:
         raise OutputError(
-            f"cannot write to --out {str(root)!r}: {error.strerror or error}; choose a folder that you may write to"
+            f"cannot write to --out {str(root)!r}: {error.strerror or error}; choose a folder with write permission"
         ) from error
     return Run(root)
 
@@ -191,10 +191,10 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def write_labels(run: Run, labels: Sequence[str]) -> None:
-    """Writes the label map; a label with a line break cannot be told apart and is refused."""
+    """Writes the label map; rejects a label with a line break, which would read as two labels."""
     broken = [label for label in labels if "\n" in label]
     if broken:
-        raise DataError(f"label {broken[0]!r} holds a line break; rename the class")
+        raise DataError(f"label {broken[0]!r} contains a line break; rename the class")
     write_text(run.labels, "".join(f"{label}\n" for label in labels))
 
 

@@ -1,4 +1,4 @@
-"""Use what a run left: score it, or predict with it, as a Keras model or as any artifact in its own runtime."""
+"""Score a run or predict with it, as a Keras model or as any artifact in its own runtime."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def predict(
     runtime: str | None = None,
     zoo: str | Path | None = None,
 ) -> Iterator[Prediction]:
-    """Predicts images, texts or sequences, one after the other; one that cannot be read gives an error and the others go on.
+    """Predicts images, texts or sequences, one after the other. An input that cannot be read gives an error, and prediction continues.
 
     To predict several times, open the model once: `tlkeras.load(target).predict(inputs)`.
 

@@ -87,7 +87,7 @@ def user_environment() -> dict[str, str]:
 def child_environment() -> dict[str, str]:
     """Returns the environment of a process that runs an exported file beside this one.
 
-    It is the user's, but the process takes no more GPU memory than it needs, and sees no GPU where this process hides them.
+    It is the user's, but the process uses no more GPU memory than it needs, and sees no GPU if this process hides them.
     """
     environment = {GROWTH: "true", **user_environment()}
     if "tensorflow" in sys.modules:

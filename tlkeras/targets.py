@@ -34,11 +34,11 @@ def load(target: str | Path, *, runtime: str | None = None, zoo: str | Path | No
         zoo: folder of the zoo; `TLKERAS_ZOO`, else `zoo/models`, when None.
 
     Returns:
-        The model: `.predict(inputs, top_k=…)` answers, `.labels` and `.runtime` say what answers.
+        The model: `.predict(inputs, top_k=…)` answers, `.labels` and `.runtime` describe it.
 
     Raises:
         DataError, ZooError: when there is no such thing.
-        ExportError: when an artifact is damaged, has no manifest beside it, or there is nothing for the runtime.
+        ExportError: when an artifact is damaged, has no manifest beside it, or has no artifact for the runtime.
 
     Example:
         ```python
@@ -94,7 +94,7 @@ def _format(folder: Path, run: Run | None, runtime: str | None) -> Model:
     has_keras = run is not None and run.model.is_file()
     if not artifacts:
         what = str(run.root if run else folder)
-        raise ExportError(f"{what!r} has no artifacts, so nothing for the runtime {runtime!r}; {available('', (), keras=has_keras)}")
+        raise ExportError(f"{what!r} has no artifacts, so none for the runtime {runtime!r}; {available('', (), keras=has_keras)}")
     name = next(iter(artifacts)) if runtime is None else runtime
     name, reader = choose(name, artifacts, of=repr(str(run.root if run else folder)), keras=has_keras)
     return _artifact(folder / artifacts[name]["path"], folder, run, reader)
@@ -118,7 +118,7 @@ def _keras(path: Path, run: Run | None) -> Model:
         taken, labels = inputs.of_metadata(manifest["metadata"], path.parent), label_map(manifest["labels"], path)
         return Model(scores=partial(keras_scores, read_keras(path)), runtime=f"keras {keras.__version__}", inputs=taken, labels=labels)
     if run is None or not path.is_file():
-        raise DataError(f"{str(path)!r} is no model of a run: config.yaml, labels.txt or the model itself are missing")
+        raise DataError(f"{str(path)!r} is not the model of a run: config.yaml, labels.txt or the model itself is missing")
     config = runs.read_config(run)
     model = read_keras(path)
     return Model(

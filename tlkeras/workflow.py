@@ -45,7 +45,7 @@ __all__ = ["Result", "build", "dry_run", "evaluate", "finetune", "keras_scores",
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What a fine-tuning left: the run folder, its metrics as stored, and the effective config."""
+    """The result of a fine-tuning: the run folder, its metrics as stored, and the effective config."""
 
     run: Run
     metrics: dict[str, Any]
@@ -69,7 +69,7 @@ class _Clock:
 
 @dataclass(frozen=True, kw_only=True)
 class _Data:
-    """Examples as the model takes them, with their splits."""
+    """Examples in the form that the model accepts, with their splits."""
 
     inputs: Inputs
     store: Store
@@ -123,7 +123,7 @@ def _finetune(config: RunConfig, placement: Placement, run: Run, dataset: Datase
     config = preflight.with_splits(config, dataset)
     with clock.phase("build"):
         task = build(config, len(dataset.labels), dataset)
-        for _, rules in plan.stages(config, task.stage_names):  # rules that do not fit are found before the pictures are read
+        for _, rules in plan.stages(config, task.stage_names):  # rules that do not fit are found before the images are read
             freezing.apply(task.model, rules, stages=task.stages)
     for note in task.notes:
         reporter.warn(note)
@@ -209,7 +209,7 @@ def build(config: RunConfig, classes: int, dataset: Dataset | None = None) -> Ta
 
 
 def _prepare(config: RunConfig, dataset: Dataset, task: TaskModel, run: Run, clock: _Clock, reporter: Reporter) -> _Data:
-    """Turns every example into what the model takes, once; splits, audits, and stores the audit."""
+    """Turns every example into an input of the model, once; splits, audits, and stores the audit."""
     inputs, notes = _inputs(config, dataset, task)
     with clock.phase("decode"):
         store = inputs.materialise(dataset, cache_dir=run.work, strict=config.data.strict, progress=partial(reporter.progress, "decode"))
@@ -229,7 +229,7 @@ def _prepare(config: RunConfig, dataset: Dataset, task: TaskModel, run: Run, clo
 
 
 def _inputs(config: RunConfig, dataset: Dataset, task: TaskModel) -> tuple[Inputs, list[Issue]]:
-    """Returns what the model takes, and what was noticed while it was fitted to the data."""
+    """Returns the inputs that the model accepts, and notes from fitting them to the data."""
     if task.backbone.modality == "sequence":
         time, features = task.model.input_shape[1:]
         return Sequences(time=int(time), features=int(features)), []

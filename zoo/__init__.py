@@ -1,4 +1,4 @@
-"""The zoo: versioned entries that TensorFlow Serving, phones and ONNX Runtime load as they stand.
+"""The zoo: versioned entries that TensorFlow Serving, phones and ONNX Runtime load directly.
 
 Importing this package loads neither TensorFlow nor Keras.
 """

@@ -19,9 +19,9 @@ def row(name: str) -> Backbone:
     entry = Zoo(default_root()).get(name)
     wrong = verify_files(entry)
     if wrong:
-        raise ZooError(f"{entry} is not as it was published: {wrong[0]}")
+        raise ZooError(f"{entry} has changed since it was published: {wrong[0]}")
     if "model.keras" not in entry.files:
-        raise ZooError(f"{entry} has no model.keras, so it can be no backbone")
+        raise ZooError(f"{entry} has no model.keras, so it cannot be a backbone")
     before = str(entry.manifest["config"]["backbone"])  # an entry may itself be made from an entry
     of = row(before.removeprefix(ZOO)) if before.startswith(ZOO) else BACKBONES.get(before)
     return dataclasses.replace(

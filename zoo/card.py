@@ -17,7 +17,7 @@ def card(name: str, content: Mapping[str, Any]) -> str:
 
     Args:
         name: of the entry.
-        content: what the manifest says: labels, task, data, metrics, artifacts, licences, config.
+        content: content of the manifest: labels, task, data, metrics, artifacts, licences, config.
     """
     parts = [
         f"# {name}",
@@ -40,37 +40,37 @@ def _intro(content: Mapping[str, Any]) -> str:
     told = content["metadata"]
     kind = modality(content)
     if kind == "text":
-        takes = f"takes texts, as at most {told['max_length']} tokens (`tokenizer/` has the vocabulary); the SavedModel takes raw strings."
+        accepts = f"It accepts texts of at most {told['max_length']} tokens (the vocabulary is in `tokenizer/`). The SavedModel accepts raw strings."
     elif kind == "sequence":
-        takes = f"takes sequences, float32 ({told['time']} steps, {told['features']} features), shorter ones with zeros before them."
+        accepts = f"It accepts sequences, float32 ({told['time']} steps, {told['features']} features), with zeros in front of shorter ones."
     else:
         side = told["image_size"]
         how = f"{side} x {side} pixels, values 0-255 (resized by `{config['resize']}`)"
-        takes = f"takes {colours(told)} images, {how}; the normalisation is inside the model."
-    return f"{content['task']}: {len(labels)} classes ({first}). Backbone `{config['backbone']}`, recipe `{config['recipe']}`; {takes}"
+        accepts = f"It accepts {colours(told)} images, {how}. The normalisation is inside the model."
+    return f"{content['task']}: {len(labels)} classes ({first}). Backbone `{config['backbone']}`, recipe `{config['recipe']}`. {accepts}"
 
 
 def colours(told: Mapping[str, str]) -> str:
-    """Returns what kind of pictures an entry takes."""
+    """Returns the kind of images that an entry accepts."""
     channels = told.get("channels", "3")
     return {"1": "grey", "3": "RGB"}.get(channels, f"{channels}-channel")
 
 
 def modality(content: Mapping[str, Any]) -> str:
-    """Returns what an entry takes: `image`, `text` or `sequence`."""
+    """Returns the modality of an entry: `image`, `text` or `sequence`."""
     return str(content["metadata"].get("modality", "image"))
 
 
 def encoded_input(content: Mapping[str, Any]) -> str | None:
-    """Returns what the signatures call encoded examples; None where they take tensors only."""
+    """Returns the name of encoded examples in the signatures; None if they accept tensors only."""
     if modality(content) == "image":
         return "image_bytes" if content["metadata"].get("channels", "3") in ("1", "3") else None
     return "text" if modality(content) == "text" else None
 
 
 def example_file(content: Mapping[str, Any]) -> str:
-    """Returns the name of a file that an entry takes, for the examples on its card."""
-    name = "picture" if modality(content) == "image" else modality(content)
+    """Returns the name of an input file, for the examples on the card of an entry."""
+    name = modality(content)
     return f"{name}.jpg" if encoded_input(content) else f"{name}.npy"
 
 
@@ -83,7 +83,7 @@ def _results(content: Mapping[str, Any]) -> str:
                 (split, f"{one['accuracy']:.3f}", f"{low:.3f} - {high:.3f}", f"{one['macro_f1']:.3f}", f"{one['loss']:.3f}", one["n"])
             )
     return _table(("split", "accuracy", "95 % interval", "macro-F1", "loss", "n"), rows) + (
-        f"\n\nThe interval is Wilson's, for {modality(content)}s drawn like these; others may do worse."
+        f"\n\nThe interval is Wilson's and holds for {modality(content)}s from the same distribution. Accuracy on others may be lower."
     )
 
 
@@ -96,8 +96,8 @@ def _classes(content: Mapping[str, Any]) -> str:
 
 def _weaknesses(content: Mapping[str, Any]) -> str:
     lines = [f"- `{r['label']}`: recall {r['recall']:.3f}, precision {r['precision']:.3f}" for r in content["weaknesses"]["worst"]]
-    lines += [f"- `{r['label']}` taken for `{r['predicted']}`: {r['n']} of {r['of']}" for r in content["weaknesses"]["confused"]]
-    lines.append(f"- It knows its classes only, and gives one of them to any {modality(content)}.")
+    lines += [f"- `{r['label']}` predicted as `{r['predicted']}`: {r['n']} of {r['of']}" for r in content["weaknesses"]["confused"]]
+    lines.append(f"- It assigns one of its classes to any {modality(content)}, even if none applies.")
     return "\n".join(lines)
 
 
@@ -109,7 +109,7 @@ def _artifacts(content: Mapping[str, Any]) -> str:
         rows.append((f"`{name}`", place, *figures, ", ".join([one.get("runtime") or "not run", *one.get("also", [])])))
     head = ("format", "where", "MB", "ms", "max difference", "agreement", "accuracy", "drop", "run in")
     return _table(head, rows) + (
-        "\n\nEach file was run in these runtimes and compared with the Keras model before it was published; ms is one example on "
+        "\n\nEach file was run in these runtimes and compared with the Keras model before it was published. The ms column is the latency of one example on "
         "the publisher's computer."
     )
 
@@ -136,43 +136,43 @@ def _data(content: Mapping[str, Any]) -> str:
             f"- source: `{data['source']}`; {data['train']} {modality(content)}s to train on, {data['val']} to validate, {data['test']} to test",
             f"- fingerprint (sha256 over content, label and split of every example): `{data['fingerprint']}`",
             f"- audit: {data['skipped']} skipped; issues: {issues}",
-            f"- `verification.npz` and the warm-up records hold {content['examples']} {modality(content)}s of it",
+            f"- `verification.npz` and the warm-up records contain {content['examples']} {modality(content)}s of this data",
         ]
     )
 
 
 def _use(name: str, content: Mapping[str, Any]) -> str:
-    parts = [f"From Python, by any runtime:\n\n```python\nimport tlkeras.zoo\n\n{_load(name, content)}\n```"]
+    parts = [f"From Python, with any runtime:\n\n```python\nimport tlkeras.zoo\n\n{_load(name, content)}\n```"]
     if "saved_model" in content["artifacts"]:
         parts.append(
-            "By TensorFlow Serving, started with `docker compose up` in the zoo:\n\n```sh\n"
+            "With TensorFlow Serving, started by `docker compose up` in the zoo:\n\n```sh\n"
             + curl_call(name, encoded=encoded_input(content), file=example_file(content))
             + "\n```"
         )
         tensor = content["inputs"][0]["name"]
         program = grpc_call(name, encoded=encoded_input(content), file=example_file(content), tensor=tensor)
-        parts.append(f"By gRPC:\n\n```python\n{program}```")
+        parts.append(f"With gRPC:\n\n```python\n{program}```")
     mobile = [one["path"] for one in content["artifacts"].values() if one["path"].endswith(".tflite")]
     if mobile and encoded_input(content):
         is_text = modality(content) == "text"
         holds = "vocabulary (MediaPipe Tasks `TextClassifier`" if is_text else "normalisation (MediaPipe Tasks `ImageClassifier`"
         parts.append(
-            f"On phones: `{mobile[0]}` holds its labels and its {holds} needs nothing else); "
-            "`client/` has short programs for LiteRT in Python, and for MediaPipe Tasks in Kotlin and Swift."
+            f"On phones: `{mobile[0]}` contains its labels and its {holds} needs nothing else). "
+            "`client/` contains short programs for LiteRT in Python and for MediaPipe Tasks in Kotlin and Swift."
         )
     elif mobile:
         given = content["inputs"][0]
         shape = ", ".join(str(side) for side in given["shape"][1:])
-        parts.append(f"On phones: `{mobile[0]}` takes {given['dtype']} (1, {shape}); `labels.txt` names its scores.")
+        parts.append(f"On phones: `{mobile[0]}` accepts {given['dtype']} (1, {shape}). `labels.txt` names its scores.")
     onnx = [one["path"] for one in content["artifacts"].values() if one["path"].endswith(".onnx")]
     if onnx:
         given = content["inputs"][0]
         shape = ", ".join(["n", *(str(side or "tokens") for side in given["shape"][1:])])
-        values = {"text": ", as `tokenizer/` says", "image": f", {colours(content['metadata'])} 0-255", "sequence": ""}
+        values = {"text": ", encoded by `tokenizer/`", "image": f", {colours(content['metadata'])} 0-255", "sequence": ""}
         takes = f"{given['dtype']} ({shape})" + values[modality(content)]
         session = f'onnxruntime.InferenceSession("{onnx[0]}", providers=["CPUExecutionProvider"])'
         parts.append(
-            f"By ONNX Runtime:\n\n```python\nimport onnxruntime\n\nsession = {session}\n"
+            f"With ONNX Runtime:\n\n```python\nimport onnxruntime\n\nsession = {session}\n"
             f'scores = session.run(["scores"], {{"{given["name"]}": inputs}})  # {takes}\n```'
         )
     return "\n\n".join(parts)

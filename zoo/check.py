@@ -19,7 +19,7 @@ QUANTISED = 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One thing that was verified: what, and what is wrong with it (None when nothing is)."""
+    """One verified item, and what is wrong with it (None if nothing)."""
 
     what: str
     problem: str | None = None
@@ -27,7 +27,7 @@ class Check:
 
 
 def verify(entry: Entry, progress: Callable[[int, int, str], None] | None = None) -> list[Check]:
-    """Hashes every file, then runs every artifact in its own runtimes and compares with what it answered when published.
+    """Hashes every file, then runs every artifact in its own runtimes and compares it with its answers at publication.
 
     An artifact whose files have changed is not run.
 

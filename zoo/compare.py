@@ -8,7 +8,7 @@ from typing import Any
 
 from tlkeras.zoo.store import Entry
 
-# What differs between any two entries, or is told as files.
+# What differs between any two entries, or is reported as files.
 NOT_COMPARED = {"entry", "files"}
 ABSENT = "absent"
 

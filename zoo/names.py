@@ -1,4 +1,4 @@
-"""What entries may be called: nothing that leads out of the zoo, on any file system."""
+"""Valid names of entries: none that leads out of the zoo, on any file system."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?")
 
 
 def check_name(name: str) -> str:
-    """Returns a name that is fit for an entry.
+    """Returns a valid name for an entry.
 
     Raises:
         ZooError: for separators, `..`, upper case (two names would be one on some file systems), and the like.
     """
     if not NAME.fullmatch(name) or ".." in name or DEVICES.fullmatch(name):
-        raise ZooError(f"{name!r} is no name for an entry; use 1 to 64 of a-z, 0-9, '.', '_', '-', with a letter or digit at both ends")
+        raise ZooError(
+            f"{name!r} is not a valid name for an entry; use 1 to 64 of a-z, 0-9, '.', '_', '-', with a letter or digit at both ends"
+        )
     return name
 
 
@@ -30,7 +32,7 @@ def check_version(version: int | str) -> int:
     """
     text = str(version)
     if not re.fullmatch(r"[1-9][0-9]{0,17}", text) or isinstance(version, bool):
-        raise ZooError(f"{version!r} is no version; expected an integer of 1 or more, or stable")
+        raise ZooError(f"{version!r} is not a version; expected an integer of 1 or more, or stable")
     return int(text)
 
 

@@ -1,4 +1,4 @@
-"""Use an entry from Python, by any of its artifacts: the same answers from all."""
+"""Use an entry from Python, through any of its artifacts."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class EntryModel(Model):
 def load(name: str, *, version: int | str | None = None, runtime: str | None = None, root: str | Path | None = None) -> EntryModel:
     """Opens an entry of the zoo.
 
-    The hashes of all its files are checked first; nothing of it is executed but the model in its runtime.
+    The hashes of all its files are checked first. Only the model is executed, in its runtime.
 
     Args:
         name: `NAME`, or `NAME/VERSION`.
@@ -44,10 +44,10 @@ def load(name: str, *, version: int | str | None = None, runtime: str | None = N
         root: folder of the zoo; `TLKERAS_ZOO`, else `zoo/models`, when None.
 
     Returns:
-        The model; `.predict([...])` answers.
+        The model; call `.predict([...])`.
 
     Raises:
-        ZooError: when there is no such entry, it is damaged, or has nothing for the runtime.
+        ZooError: when there is no such entry, it is damaged, or it has no artifact for the runtime.
 
     Example:
         ```python
@@ -57,7 +57,7 @@ def load(name: str, *, version: int | str | None = None, runtime: str | None = N
     entry = Zoo(default_root() if root is None else root).get(name.removeprefix("zoo:"), version)
     wrong = verify_files(entry)
     if wrong:
-        raise ZooError(f"{entry} is not as it was published: {wrong[0]}; get it again, or publish it anew")
+        raise ZooError(f"{entry} has changed since it was published: {wrong[0]}; download it again, or publish it again")
     if entry.manifest["labels"] is None:
         raise ZooError(f"{entry} has no labels: it is a pretrained network; use it as --backbone zoo:{entry.name}")
     runtime = DEFAULT if runtime is None else runtime

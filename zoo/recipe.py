@@ -1,4 +1,4 @@
-"""Recipes of entries: YAML files that say how an entry is fine-tuned and published again."""
+"""Recipes of entries: YAML files that define how an entry is fine-tuned and published again."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class EntryRecipe:
 
     Args:
         name: of the entry.
-        config: what `tlkeras.finetune` is told.
+        config: config keys for `tlkeras.finetune`.
         data: the source of the examples, as the recipe wrote it.
         data_licence: of the examples.
         data_source: where they come from.
@@ -51,7 +51,7 @@ def read_recipes(folder: str | Path | None = None, name: str | None = None) -> l
         name: only this one.
 
     Raises:
-        ConfigError: for an unknown name or key, or a value that a run does not take.
+        ConfigError: for an unknown name or key, or a value that a run does not accept.
     """
     paths = sorted(Path(folder or OWN).glob("*.yaml"))
     if name is not None and name not in [path.stem for path in paths]:

@@ -47,7 +47,7 @@ def read_warmup(folder: Path) -> list[tuple[str, dict[str, np.ndarray]]]:
     """Reads the warm-up records of a version folder: signature and inputs of each.
 
     Raises:
-        ZooError: when there are none or they are no `PredictionLog`s.
+        ZooError: when there are none or they are not `PredictionLog`s.
     """
     import tensorflow as tf
     from google.protobuf.message import DecodeError
@@ -61,7 +61,7 @@ def read_warmup(folder: Path) -> list[tuple[str, dict[str, np.ndarray]]]:
     except (tf.errors.OpError, DecodeError) as error:
         raise ZooError(f"the warm-up records of {str(folder)!r} cannot be read: {' '.join(str(error).split())[:200]}") from error
     if not found:
-        raise ZooError(f"the warm-up records of {str(folder)!r} hold no request")
+        raise ZooError(f"the warm-up records of {str(folder)!r} contain no request")
     return found
 
 
@@ -102,7 +102,7 @@ def parse_models_config(text: str) -> Any:
     try:
         return text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
     except text_format.ParseError as error:
-        raise ZooError(f"this is no ModelServerConfig: {error}") from error
+        raise ZooError(f"the file is not a ModelServerConfig: {error}") from error
 
 
 def arguments(config: str = f"{MODELS}/{CONFIG}") -> list[str]:
@@ -138,19 +138,19 @@ services:
 
 
 def rest_body(pictures: Sequence[bytes]) -> str:
-    """Returns the body of a REST request for encoded pictures."""
+    """Returns the body of a REST request for encoded images."""
     import base64
 
     return json.dumps({"instances": [{"image_bytes": {"b64": base64.b64encode(one).decode()}} for one in pictures]})
 
 
-def curl_call(name: str, version: int | None = None, *, encoded: str | None = "image_bytes", file: str = "picture.jpg") -> str:
+def curl_call(name: str, version: int | None = None, *, encoded: str | None = "image_bytes", file: str = "image.jpg") -> str:
     """Returns the shell line that sends an example to a model.
 
     Args:
         name: of the model.
         version: of it; the one that is served when None.
-        encoded: input of the signature that takes encoded examples, `image_bytes` or `text`; None for a model of tensors.
+        encoded: input of the signature that accepts encoded examples, `image_bytes` or `text`; None for a model of tensors.
         file: to send, where it is no text.
     """
     place = f"{name}/versions/{version}" if version else name
@@ -164,7 +164,7 @@ def curl_call(name: str, version: int | None = None, *, encoded: str | None = "i
     return f"printf '%s' {body} |\n  curl -s -d @- {url}"
 
 
-def grpc_call(name: str, *, encoded: str | None = "image_bytes", file: str = "picture.jpg", tensor: str = "image") -> str:
+def grpc_call(name: str, *, encoded: str | None = "image_bytes", file: str = "image.jpg", tensor: str = "image") -> str:
     """Returns a Python program that sends an example to a model by gRPC.
 
     Args:

@@ -1,4 +1,4 @@
-"""The zoo on disk: `ROOT/NAME/VERSION/`, each version a folder that TensorFlow Serving loads as it stands.
+"""The zoo on disk: `ROOT/NAME/VERSION/`, each version a folder that TensorFlow Serving loads directly.
 
 Versions are written aside, flushed, and renamed into place, so that neither TensorFlow Serving nor a second publisher
 ever sees half of one. Reading a zoo executes nothing of it.
@@ -36,8 +36,8 @@ class Entry:
         name: of the model.
         version: 1 or more.
         path: its folder.
-        manifest: what its `manifest.json` says.
-        stable: whether it is the version that was promoted.
+        manifest: content of its `manifest.json`.
+        stable: whether it is the promoted version.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Entry:
         return sum(one["bytes"] for one in self.files.values())
 
     def artifact(self, format: str) -> Path:
-        """Returns where an artifact stands; the SavedModel is the folder itself."""
+        """Returns the path of an artifact; the SavedModel is the folder itself."""
         return self.path / self.manifest["artifacts"][format]["path"]
 
     def __str__(self) -> str:
@@ -76,7 +76,7 @@ class Zoo:
     """A folder of entries.
 
     Args:
-        root: the folder; made when the first entry is published.
+        root: the folder; created when the first entry is published.
     """
 
     def __init__(self, root: str | Path):
@@ -129,10 +129,10 @@ class Zoo:
             hint = near(name, known) if known else "it is empty; `tlkeras zoo publish RUN --name NAME` adds an entry"
             raise ZooError(f"no entry {name!r} in the zoo {str(self.root)!r}; {hint}")
         if version == "stable" and stable is None:
-            raise ZooError(f"no version of {name!r} is promoted; `tlkeras zoo promote {name}/{versions[-1]}` does it")
+            raise ZooError(f"no version of {name!r} is promoted; `tlkeras zoo promote {name}/{versions[-1]}` promotes the newest")
         chosen = (stable or versions[-1]) if version is None else stable if version == "stable" else check_version(version)
         if chosen not in versions:
-            raise ZooError(f"{name!r} has no version {chosen}; there are {', '.join(map(str, versions))}")
+            raise ZooError(f"{name!r} has no version {chosen}; its versions are {', '.join(map(str, versions))}")
         path = self.root / name / str(chosen)
         return Entry(name=name, version=chosen, path=path, manifest=read_manifest(path), stable=chosen == stable)
 
@@ -142,15 +142,15 @@ class Zoo:
         """Adds the next version of a name.
 
         Args:
-            name: of the model.
-            build: fills the folder it is given, and returns what the manifest shall say beside `entry` and `files`.
+            name: name of the model.
+            build: fills the folder that it receives, and returns the manifest without `entry` and `files`.
 
         Raises:
-            ZooError: when the name will not do, or a link was put into the folder. Whatever fails, no version is left.
+            ZooError: when the name is invalid, or the folder contains a link. After a failure, no version is left.
         """
         home = self.root / check_name(name)
         if home.is_symlink():
-            raise ZooError(f"{str(home)!r} is a link; entries of a zoo stand in the zoo itself")
+            raise ZooError(f"{str(home)!r} is a link; the entries of a zoo must be inside its folder")
         home.mkdir(parents=True, exist_ok=True)
         _clean(self.root)
         aside = Path(tempfile.mkdtemp(dir=self.root, prefix=ASIDE))
@@ -165,7 +165,7 @@ class Zoo:
                 home.rmdir()
 
     def _place(self, name: str, home: Path, aside: Path, content: dict[str, Any]) -> Entry:
-        """Takes the next free version: a second publisher that was faster makes the rename fail, and the next is tried."""
+        """Claims the next free version: a second publisher that was faster makes the rename fail, and the next is tried."""
         while True:
             home.mkdir(exist_ok=True)  # a publisher that failed may just have taken the empty folder away
             version = max(self.versions(name), default=0) + 1
@@ -202,7 +202,7 @@ class Zoo:
         """Removes a version; the stable one only with `force`.
 
         Raises:
-            ZooError: when it is not there, or is the stable one.
+            ZooError: when it does not exist, or is the stable one.
         """
         entry = self.get(name, version)
         if entry.stable and not force:
@@ -224,14 +224,14 @@ def files_of(folder: Path) -> list[str]:
     """Returns the relative paths of all files of a folder but its manifest, sorted.
 
     Raises:
-        ZooError: for a link or a special file: what an entry is made of stands in it.
+        ZooError: for a link or a special file, because an entry must be self-contained.
     """
     found = []
     for path in sorted(folder.rglob("*")):
         mode = path.lstat().st_mode
         relative = path.relative_to(folder).as_posix()
         if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
-            raise ZooError(f"{relative!r} in {str(folder)!r} is a link or no plain file; an entry holds plain files only")
+            raise ZooError(f"{relative!r} in {str(folder)!r} is a link or not a regular file; an entry may contain regular files only")
         if stat.S_ISREG(mode) and relative != MANIFEST:
             found.append(relative)
     return found
@@ -253,19 +253,19 @@ def verify_files(entry: Entry) -> list[str]:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """Reads and checks the manifest of a version folder; it is data of somebody else.
+    """Reads and checks the manifest of a version folder, which is untrusted data.
 
     Raises:
-        ZooError: when it is missing, too large, no JSON, or names files outside the folder.
+        ZooError: when it is missing, too large, not JSON, or names files outside the folder.
     """
     content = _read_json(folder / MANIFEST)
     files = content.get("files")
     if not isinstance(files, dict) or not isinstance(content.get("entry"), dict) or not isinstance(content.get("artifacts"), dict):
-        raise ZooError(f"{str(folder / MANIFEST)!r} is no manifest of an entry: entry, artifacts or files are missing")
+        raise ZooError(f"{str(folder / MANIFEST)!r} is not the manifest of an entry: entry, artifacts or files are missing")
     for path, record in files.items():
         parts = PurePosixPath(path).parts
         if not parts or PurePosixPath(path).is_absolute() or ".." in parts or "\\" in path or ":" in path:
-            raise ZooError(f"{str(folder / MANIFEST)!r} names the file {path!r}, which is outside of the entry")
+            raise ZooError(f"{str(folder / MANIFEST)!r} names the file {path!r}, which is outside the entry")
         if not isinstance(record, dict) or not isinstance(record.get("bytes"), int) or not isinstance(record.get("sha256"), str):
             raise ZooError(f"{str(folder / MANIFEST)!r} has no size and hash of {path!r}")
     for name, record in content["artifacts"].items():
@@ -284,11 +284,11 @@ def _read_json(path: Path) -> dict[str, Any]:
             raise ZooError(f"{str(path)!r} is a link or larger than {LARGEST_MANIFEST:,} bytes; it cannot be read as a manifest")
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ZooError(f"{str(path)!r} is not there; {str(path.parent)!r} is no entry") from None
+        raise ZooError(f"{str(path)!r} does not exist; {str(path.parent)!r} is not an entry") from None
     except (OSError, ValueError, RecursionError) as error:
         raise ZooError(f"cannot read {str(path)!r}: {error}") from error
     if not isinstance(content, dict):
-        raise ZooError(f"{str(path)!r} holds no JSON object")
+        raise ZooError(f"{str(path)!r} does not contain a JSON object")
     return content
 
 

@@ -30,9 +30,9 @@ def take_out(entry: Entry, out: str | Path) -> Path:
     out = Path(out).expanduser()
     wrong = verify_files(entry)
     if wrong:
-        raise ZooError(f"{entry} is not as it was published: {wrong[0]}")
+        raise ZooError(f"{entry} has changed since it was published: {wrong[0]}")
     if out.exists():
-        raise OutputError(f"{str(out)!r} is there already, and nothing is overwritten; choose another")
+        raise OutputError(f"{str(out)!r} already exists and is not overwritten; choose another")
     out.parent.mkdir(parents=True, exist_ok=True)
     ending = next((one for one in ARCHIVES if out.name.endswith(one)), None)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".taking-") as folder:

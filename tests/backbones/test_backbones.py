@@ -232,13 +232,13 @@ def test_position_embeddings_of_dinov2_are_interpolated(tmp_path, no_sockets):
     [("vit_base", 230, "224 or 240"), ("dinov2_small", 225, "224 or 238"), ("swin_tiny", 256, "224 or 448"), ("mit_b0", 100, "96 or 128")],
 )
 def test_a_size_that_patches_do_not_fill_is_an_error_that_names_near_ones(name, size, near):
-    with pytest.raises(ConfigError, match=f"image_size is {size}; {name} takes multiples of .*: {near}"):
+    with pytest.raises(ConfigError, match=f"image_size is {size}; {name} accepts multiples of .*; the nearest is {near}"):
         load(name, image_size=size, weights="none")
 
 
 def test_a_folder_of_another_network_is_refused(tmp_path, no_sockets):
     tiny_preset(tmp_path / "preset", "deit_tiny")
-    with pytest.raises(WeightsMismatch, match="holds no backbone for vit_base"):
+    with pytest.raises(WeightsMismatch, match="contains no backbone for vit_base"):
         load("vit_base", image_size=32, weights=str(tmp_path / "preset"))
 
 
@@ -491,12 +491,12 @@ def test_T19_a_file_with_its_hash_is_checked(tmp_path, no_sockets):
     [
         ("page.h5", b"<!DOCTYPE html><html>Sign in</html>", "is a web page"),
         ("cut.weights.h5", b"\x89HDF\r\n\x1a\n" + b"\0" * 200, "cannot be read as a HDF5 file"),
-        ("junk.h5", b"junk", "not a whole HDF5"),
+        ("junk.h5", b"junk", "not a complete HDF5"),
         ("junk.keras", b"junk", "not a whole Keras archive"),
-        ("w.pth", b"junk", "not a whole PyTorch checkpoint"),
-        ("w.pth", b"PK\x03\x04junk", "takes no PyTorch checkpoints"),
+        ("w.pth", b"junk", "not a complete PyTorch checkpoint"),
+        ("w.pth", b"PK\x03\x04junk", "accepts no PyTorch checkpoints"),
         ("page.safetensors", b" <html>", "is a web page"),
-        ("w.npz", b"junk", "no known kind"),
+        ("w.npz", b"junk", "an unknown kind"),
     ],
 )
 def test_T19_a_file_that_is_no_weights_is_one_clear_error(tmp_path, no_sockets, name, content, message):
@@ -573,7 +573,7 @@ def test_a_file_of_the_whole_network_gives_its_features_and_says_what_is_left_ou
     model = tiny()
     assert not same(model, whole)
     (note,) = files.fill(TINY, model, tmp_path / name)
-    assert "holds the classifier of tiny" in note and "Conv_2, Logits" in note
+    assert "contains the classifier of tiny" in note and "Conv_2, Logits" in note
     assert same(model, whole)
     normalization = model.get_layer("normalization")  # which computes with copies of its weights
     np.testing.assert_array_equal(np.ravel(normalization.mean), normalization.weights[0].numpy())
@@ -603,8 +603,8 @@ def test_vgg_with_its_classifier_is_the_one_that_keras_publishes():
     ("layer", "values", "line"),
     [
         ("conv", {"use_bias": True}, r"\+ .*\(4,\)  only in the file"),
-        ("conv_bn", {"center": False}, r"- conv_bn/\w+ \(4,\)  the backbone has it, the file has not"),
-        ("conv", {"kernel_size": 5}, r"! conv/kernel \(3, 3, 3, 4\)  the file has .* \(5, 5, 3, 4\)"),
+        ("conv_bn", {"center": False}, r"- conv_bn/\w+ \(4,\)  only in the backbone"),
+        ("conv", {"kernel_size": 5}, r"! conv/kernel \(3, 3, 3, 4\)  in the file .* \(5, 5, 3, 4\)"),
     ],
 )
 def test_what_differs_is_told_layer_by_layer_in_every_format_and_nothing_is_taken(tmp_path, name, layer, values, line):

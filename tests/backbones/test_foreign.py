@@ -87,9 +87,9 @@ def test_the_wheels_checkpoint_is_read_by_its_layout_and_says_nothing(tmp_path, 
 @pytest.mark.parametrize(
     ("change", "lines"),
     [
-        (without("layer2.0.conv1"), [r"- layer2_0_conv1/kernel <- layer2.0.conv1.weight (128, 64, 3, 3)  the backbone has it"]),
+        (without("layer2.0.conv1"), [r"- layer2_0_conv1/kernel <- layer2.0.conv1.weight (128, 64, 3, 3)  only in the backbone"]),
         (lambda entries: {**entries, "aux.weight": np.zeros((2, 2), "float32")}, ["+ aux.weight (2, 2)  only in the file"]),
-        (lambda entries: {**entries, "bn1.bias": np.zeros(3, "float32")}, ["! stem_bn/beta <- bn1.bias (64,)  the file has bn1.bias (3,)"]),
+        (lambda entries: {**entries, "bn1.bias": np.zeros(3, "float32")}, ["! stem_bn/beta <- bn1.bias (64,)  in the file bn1.bias (3,)"]),
     ],
 )
 def test_a_checkpoint_that_does_not_fit_is_told_entry_by_entry(tmp_path, change, lines):
@@ -111,14 +111,14 @@ def test_the_list_of_a_wrong_network_is_short(tmp_path):
 
 def test_a_row_without_a_layout_names_those_that_have_one(tmp_path):
     path = saved(tmp_path, "resnet18_torch")
-    with pytest.raises(WeightsMismatch, match="resnet50 takes no PyTorch checkpoints.*resnet"):
+    with pytest.raises(WeightsMismatch, match="resnet50 accepts no PyTorch checkpoints.*resnet"):
         loading.load("resnet50", image_size=32, weights=str(path))
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "model.pth"])
 def test_a_lone_file_is_no_text_backbone(tmp_path, name):
     (tmp_path / name).write_bytes(b"x")
-    with pytest.raises(WeightsMismatch, match=r"takes a folder, because config.json and the vocabulary"):
+    with pytest.raises(WeightsMismatch, match=r"needs a folder, because config.json and the vocabulary"):
         loading.load("bert", weights=str(tmp_path / name))
 
 
@@ -180,13 +180,13 @@ def test_a_tensor_written_by_hand_is_read(tmp_path):
         ({"data": tensor((2,), (1,), offset=-1)}, "beyond its storage"),
         ({"data": tensor((2,), (-1,), offset=1)}, "beyond its storage"),
         ({"data": tensor((100000, 100000), (0, 0))}, "beyond its storage"),  # one number, forty gigabytes
-        ({"data": tensor((2,), (1,), size=1 << 28)}, "not a whole"),
-        ({"data": tensor((2,), (1,), key="../../secret")}, "not a whole"),
+        ({"data": tensor((2,), (1,), size=1 << 28)}, "not a complete"),
+        ({"data": tensor((2,), (1,), key="../../secret")}, "not a complete"),
         ({"data": b"\x80\x02cposix\nsystem\n(X\x04\x00\x00\x00truetR."}, "posix.system"),
         ({"data": b"\x80\x02cbuiltins\neval\n."}, "builtins.eval"),
-        ({"data": b"\x80\x02]."}, "holds a list"),
-        ({"data": b"\x80\x02}."}, "no tensors by name"),
-        ({"data": tensor((2,), (1,))[:40]}, "not a whole"),
+        ({"data": b"\x80\x02]."}, "contains a list"),
+        ({"data": b"\x80\x02}."}, "no named tensors"),
+        ({"data": tensor((2,), (1,))[:40]}, "not a complete"),
         ({"data": tensor((2,), (1,)), "byteorder": "big"}, "big-endian"),
     ],
 )
@@ -218,7 +218,7 @@ STATES = [
 def test_a_checkpoint_that_sets_the_state_of_something_is_refused_and_changes_nothing(tmp_path, state_of, state):
     members = {"x/data/0": np.arange(4, dtype="<f4").tobytes(), "x/byteorder": "little"}
     before = [(one.itemsize, one.flags, one.alignment) for one in torch_pickle.STORAGES.values()]
-    with pytest.raises(WeightsMismatch, match="not a whole PyTorch checkpoint"):
+    with pytest.raises(WeightsMismatch, match="not a complete PyTorch checkpoint"):
         torch_pickle.read(archive(tmp_path, built(state_of, state), members=members))
     assert [(one.itemsize, one.flags, one.alignment) for one in torch_pickle.STORAGES.values()] == before
 
@@ -262,7 +262,7 @@ def test_an_index_that_leaves_its_folder_is_refused(tmp_path, places):
     save_file({"a": np.ones(2, "float32")}, tmp_path / "out.safetensors")
     index = tmp_path / "in" / "m.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": places}))
-    with pytest.raises(WeightsMismatch, match=r"beside it|no index"):
+    with pytest.raises(WeightsMismatch, match=r"in the same folder|not an index"):
         safetensors_file.read(index)
 
 
@@ -271,5 +271,5 @@ def test_a_safetensors_file_cut_short_is_refused(tmp_path):
     whole = (tmp_path / "a.safetensors").read_bytes()
     for end in (4, 20, len(whole) - 8):
         (tmp_path / "cut.safetensors").write_bytes(whole[:end])
-        with pytest.raises(WeightsMismatch, match="not a whole safetensors"):
+        with pytest.raises(WeightsMismatch, match="not a complete safetensors"):
             safetensors_file.read(tmp_path / "cut.safetensors")

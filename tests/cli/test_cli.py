@@ -86,7 +86,7 @@ def test_config_init_writes_a_file_that_can_be_used_and_overwrites_nothing(tmp_p
     assert tlkeras("config", "init", "--data", "digits", "--write", tmp_path / "c.yaml").returncode == 0
     assert RunConfig.from_dict(read_yaml(tmp_path / "c.yaml")).data.source == "digits"
     again = tlkeras("config", "init", "--write", tmp_path / "c.yaml")
-    assert again.returncode == 1 and "exists already" in again.stderr
+    assert again.returncode == 1 and "already exists" in again.stderr
 
 
 def folder(root, classes=("a", "b"), n=3):
@@ -102,7 +102,7 @@ def folder(root, classes=("a", "b"), n=3):
     [
         (["--data", "{tmp}/missing"], "no folder, table or source"),
         (["--data", "{tmp}/empty"], "is empty"),
-        (["--data", "{tmp}/one"], "one class only"),
+        (["--data", "{tmp}/one"], "only one class"),
         (["--backbone", "efficientnet_lit0"], "did you mean 'efficientnet_lite0'"),
         (["--recipe", "ful"], "did you mean 'full'"),
         (["--export", "tflit"], "did you mean 'tflite'"),
@@ -189,7 +189,7 @@ def test_ctrl_c_in_mid_training_keeps_the_best_model_so_far(tmp_path):
 
 def test_check_install_takes_a_deep_model_through_every_format_and_names_the_device_and_the_seconds():
     done = tlkeras("check-install")
-    assert done.returncode == 0 and "this machine does what tlkeras needs" in done.stdout, done.stderr
+    assert done.returncode == 0 and "this machine meets the requirements of tlkeras" in done.stdout, done.stderr
     for name in ("saved_model", "tflite", "onnx", "tensorflow 2", "seconds: build ", "CPU: ", "trained on the CPU"):
         assert name in done.stdout, name
 

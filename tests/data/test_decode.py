@@ -101,7 +101,7 @@ def test_whatever_the_bytes_the_orientation_is_a_number_from_1_to_8(data, head):
 
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
-    [("a.jpg", b"", "empty"), ("b.jpg", b"hello, world", "no picture"), ("c.heic", b"\0\0\0\x18ftypheic", "HEIC")],
+    [("a.jpg", b"", "empty"), ("b.jpg", b"hello, world", "not an image"), ("c.heic", b"\0\0\0\x18ftypheic", "HEIC")],
 )
 def test_what_is_no_picture_says_why(tmp_path, name, content, reason):
     (tmp_path / name).write_bytes(content)

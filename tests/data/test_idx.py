@@ -72,7 +72,7 @@ def test_labels_txt_names_the_classes(tmp_path):
 def test_a_folder_of_class_folders_is_none_of_idx_files(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "images.txt").write_text("x")
-    with pytest.raises(DataError, match="one class|no examples|holds no"):
+    with pytest.raises(DataError, match="one class|no examples|contains no"):
         open_source(str(tmp_path))
 
 
@@ -110,13 +110,13 @@ def cut_archive(folder):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lone, "no labels beside it"),
-        (claims, "says that it holds"),
+        (lone, "no file of labels in the same folder"),
+        (claims, "states that it contains"),
         (damaged(lambda content: content[:-1]), "fewer than the 120 values"),
         (damaged(lambda content: content + b"x"), "more than the 120 values"),
-        (damaged(lambda content: content[:6]), "no idx file"),
-        (damaged(lambda content: b"<html>" + content), "no idx file"),
-        (lambda folder: write(folder, labels=LABELS[:4]), "6 pictures and its labels are 4"),
+        (damaged(lambda content: content[:6]), "not an idx file"),
+        (damaged(lambda content: b"<html>" + content), "not an idx file"),
+        (lambda folder: write(folder, labels=LABELS[:4]), "6 images and 4 labels"),
         (few_names, "the label 2 and labels.txt 2 lines"),
         (cut_archive, "cannot be read"),
     ],

@@ -73,7 +73,7 @@ def test_a_class_the_model_does_not_know_is_an_error_that_names_near_ones(tmp_pa
     ("make", "message"),
     [
         (lambda p: None, "is empty"),
-        (lambda p: picture(p / "a" / "1.png"), "one class only"),
+        (lambda p: picture(p / "a" / "1.png"), "only one class"),
         (lambda p: picture(p / "1.png"), "no class folders"),
         (lambda p: (p / "a").mkdir(), "no examples"),
     ],
@@ -109,7 +109,7 @@ def test_a_csv_that_is_no_table_of_pictures_is_an_error(tmp_path, text, message)
 
 def test_another_file_is_an_error(tmp_path):
     (tmp_path / "t.zip").write_bytes(b"PK")
-    with pytest.raises(DataError, match="is a file, but no table"):
+    with pytest.raises(DataError, match="is a file but not a table"):
         open_source(str(tmp_path / "t.zip"))
 
 
@@ -182,5 +182,5 @@ def test_tfds_reads_what_is_prepared_locally_without_a_socket(prepared, monkeypa
 
 @pytest.mark.filterwarnings("ignore")
 def test_tfds_that_cannot_be_had_says_so_and_names_the_alternatives(tmp_path):
-    with pytest.raises(DataError, match="cannot be had.*--data-dir"):
+    with pytest.raises(DataError, match="is not available.*--data-dir"):
         open_source("tfds:no_such_data_set_anywhere", data_dir=str(tmp_path))

@@ -284,7 +284,7 @@ def test_a_pipe_or_a_device_that_a_table_names_is_skipped_without_waiting(tmp_pa
     rows = "".join(f"{label}/{i}.jpg,{label}\n" for label in "ab" for i in range(4))
     (tmp_path / "t.csv").write_text(f"path,label\n{rows}a/pipe.png,a\n/dev/zero,b\n")
     store = stored(tmp_path / "t.csv")
-    assert len(store) == 8 and {issue.reason for issue in store.skipped} == {"no regular file"}
+    assert len(store) == 8 and {issue.reason for issue in store.skipped} == {"not a regular file"}
 
 
 def test_files_that_cannot_be_read_are_counted_by_class(tmp_path):
@@ -292,7 +292,7 @@ def test_files_that_cannot_be_read_are_counted_by_class(tmp_path):
     for name in ("a/0.jpg", "a/1.jpg", "b/0.jpg"):
         (tmp_path / name).write_bytes(b"")
     (note,) = stored(tmp_path).notes
-    assert note.kind == "lost-examples" and note.reason == "3 of 8 files are left out: 'a' 2 of 4, 'b' 1 of 4"
+    assert note.kind == "lost-examples" and note.reason == "3 of 8 files are skipped: 'a' 2 of 4, 'b' 1 of 4"
 
 
 def test_strict_counts_the_rows_of_a_table_that_cannot_be_used(tmp_path):

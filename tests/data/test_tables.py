@@ -71,7 +71,7 @@ def test_quotation_marks_of_a_table_without_quoting_are_characters(table):
     lines = ["label\ttext", 'ham\t"Hello he said', "spam\twin", 'ham\tand "bye"', 'spam\t"free" now']
     dataset = table("\n".join(lines) + "\n", "t.tsv")
     assert [text for text, _ in rows(dataset)] == ['"Hello he said', "win", 'and "bye"', '"free" now']
-    assert "quotation marks are characters" in reasons(dataset, "dialect")[0]
+    assert "quotation marks are ordinary characters" in reasons(dataset, "dialect")[0]
 
 
 # === Rows that do not fit ===
@@ -80,12 +80,12 @@ def test_quotation_marks_of_a_table_without_quoting_are_characters(table):
 def test_a_row_with_too_many_or_too_few_cells_is_reported_by_its_line(table):
     dataset = table("text,label\nfine,pos\nbad,neg\ngood, but long,pos\nalone\n")
     assert rows(dataset) == [("fine", "pos"), ("bad", "neg")]
-    assert [reason[:20] for reason in reasons(dataset, "bad-row")] == ["t.csv:4: 3 cells whe", "t.csv:5: 1 cell wher"]
-    assert reasons(dataset, "lost-examples") == ["t.csv: 2 of 4 rows are left out: 2 of unknown class"]
+    assert [reason[:20] for reason in reasons(dataset, "bad-row")] == ["t.csv:4: 3 cells, ex", "t.csv:5: 1 cell, exp"]
+    assert reasons(dataset, "lost-examples") == ["t.csv: 2 of 4 rows are skipped: 2 of unknown class"]
 
 
 def test_a_table_of_ragged_rows_only_is_an_error_that_names_the_first(table):
-    with pytest.raises(DataError, match=r"no row that can be used; 4 are left out, the first is t.csv:2: 3 cells where 2 are expected"):
+    with pytest.raises(DataError, match=r"no usable row; 4 are skipped, the first is t.csv:2: 3 cells, expected 2"):
         table("label,text\n" + "pos,I came, and saw\nneg,so, so\n" * 2)
 
 
@@ -161,11 +161,11 @@ def test_rows_lost_to_bad_bytes_are_counted_by_class(table):
     content = "text,label\n" + "ça va,ham\n" * 4 + "fine,spam\n" * 3
     dataset = table(content.encode() + b"\xa3100,spam\n" * 2 + b"caf\xe9,ham\n")
     assert len(dataset.examples) == 7
-    assert reasons(dataset, "lost-examples") == ["t.csv: 3 of 10 rows are left out: 'spam' 2 of 5, 'ham' 1 of 5"]
+    assert reasons(dataset, "lost-examples") == ["t.csv: 3 of 10 rows are skipped: 'spam' 2 of 5, 'ham' 1 of 5"]
 
 
 def test_a_class_that_loses_all_its_rows_is_an_error(table):
-    with pytest.raises(DataError, match="no row of class 'spam' that can be used .2 are left out.*t.csv:4: the line is not UTF-8"):
+    with pytest.raises(DataError, match="no row of class 'spam' that can be used .2 are skipped.*t.csv:4: the line is not UTF-8"):
         table("text,label\nça,ham\nfine,news\n".encode() + b"\xa3100,spam\n" * 2)
 
 
@@ -208,7 +208,7 @@ def test_a_column_of_a_table_with_header_may_be_given_by_number(table):
 
 
 def test_a_file_without_columns_is_no_table(table):
-    with pytest.raises(DataError, match="is a file, but no table"):
+    with pytest.raises(DataError, match="is a file but not a table"):
         table("some words\nand more\n", "notes.txt")
 
 
@@ -248,7 +248,7 @@ def test_ids_without_ending_are_those_of_files_in_a_folder_beside_the_table(tabl
     (tmp_path / "data" / "again").symlink_to(tmp_path / "data")
     dataset = table(f"{column},label\n0a1,cat\n0b2,dog\n", "data/t.csv")
     assert [example.path.name for example in dataset.examples] == ["0a1.png", "0b2.jpg"] and dataset.modality == "image"
-    assert reasons(dataset, "matched-files") == [f"t.csv: 2 names in column '{column}' are those of files in 'train'"]
+    assert reasons(dataset, "matched-files") == [f"t.csv: 2 names in column '{column}' refer to files in 'train'"]
 
 
 @pytest.mark.parametrize("fact", ["{0}", "a note", "http://x/{0}"])
@@ -299,7 +299,7 @@ def test_a_row_with_a_pixel_out_of_range_is_reported(table, bad):
 
 
 def test_pixels_that_make_no_square_are_an_error(table):
-    with pytest.raises(DataError, match="17 columns of pixels, which is no square"):
+    with pytest.raises(DataError, match="17 columns of pixels, which is not a square"):
         table(",".join(["label", *(f"pixel{number}" for number in range(17))]) + "\n" + "1" + ",7" * 17 + "\n0" + ",7" * 17 + "\n")
 
 

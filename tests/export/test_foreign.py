@@ -163,7 +163,7 @@ def test_layers_of_its_own_are_imported_by_name(tmp_path, monkeypatch):
     [
         ({"labels": ["a", "b"]}, ConfigError, "2 labels for outputs of shape"),
         ({"formats": ["tflite-int8"]}, ConfigError, "calibration"),
-        ({"calibration": "nowhere"}, DataError, "expected a folder of pictures"),
+        ({"calibration": "nowhere"}, DataError, "expected a folder of images"),
         ({"input_range": "0-2"}, ConfigError, "expected 0-255, 0-1, -1-1"),
         ({"modules": ["no_such_module_x"]}, ConfigError, "cannot import"),
     ],
@@ -190,7 +190,7 @@ def test_a_saved_model_of_texts_is_refused(tmp_path):
     module = tf.Module()
     module.f = tf.function(lambda x: tf.strings.length(x), input_signature=[tf.TensorSpec((None,), tf.string, name="text")])
     tf.saved_model.save(module, str(tmp_path / "m"), signatures=module.f)
-    with pytest.raises(ExportError, match="takes texts"):
+    with pytest.raises(ExportError, match="accepts texts"):
         read(tmp_path / "m")
 
 

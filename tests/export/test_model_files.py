@@ -83,12 +83,12 @@ def test_a_keras_file_is_read_whatever_its_name(tmp_path):
 @pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
 def test_weights_without_their_model_are_refused(tmp_path):
     small().save_weights(tmp_path / "my.weights.h5")
-    with pytest.raises(ExportError, match="weights without their model.*save it whole"):
+    with pytest.raises(ExportError, match="weights without their model.*save the whole model"):
         read(tmp_path / "my.weights.h5")
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [(b"\x1c\0\0\0TFL3....", "a TFLite file"), (b"\x08\x07", "no Keras model"), (b"", "an empty file")]
+    ("content", "message"), [(b"\x1c\0\0\0TFL3....", "a TFLite file"), (b"\x08\x07", "not a Keras model"), (b"", "an empty file")]
 )
 def test_other_files_are_refused_by_what_they_are(tmp_path, content, message):
     (tmp_path / "model.keras").write_bytes(content)
@@ -270,7 +270,7 @@ def test_a_signature_that_is_no_model_of_batches_is_refused(tmp_path, build, mes
 
 def test_a_saved_model_without_a_graph_is_refused(tmp_path):
     (tmp_path / "saved_model.pb").write_bytes(b"")
-    with pytest.raises(ExportError, match="holds no graph"):
+    with pytest.raises(ExportError, match="contains no graph"):
         read(tmp_path)
 
 

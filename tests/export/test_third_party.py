@@ -84,7 +84,7 @@ def test_logits_with_labels_become_probabilities_and_it_is_reported(tmp_path):
     model = network(3)
     scores, said = answers(model, tmp_path / "out", ["a", "b", "c"])
     np.testing.assert_allclose(scores, tf.nn.softmax(model(images())), atol=1e-5)
-    assert any("softmax is added" in line for line in said)
+    assert any("added softmax" in line for line in said)
 
 
 def inside(model):
@@ -285,7 +285,7 @@ def test_a_rung_that_was_judged_by_numbers_shows_how_near_it_is():
 
 
 def test_the_rungs_that_were_refused_are_shown_with_the_reason():
-    lost = {"bytes": 9, "accuracy": 0.8, "agreement": 0.8, "drop": 0.141, "refused": "mobile is right on 0.800"}
+    lost = {"bytes": 9, "accuracy": 0.8, "agreement": 0.8, "drop": 0.141, "refused": "mobile is correct on 0.800"}
     won = {"bytes": 3_700_000, "accuracy": 0.94, "drop": 0.001, "refused": None}
     (line,) = ladder_lines(record(int8=lost, int16x8={"refused": "no kernel"}, dynamic=won))
-    assert "refused before: int8 (lost 0.141 accuracy); int16x8 (no kernel)" in line and "not needed (fp16, float32)" in line
+    assert "rejected: int8 (lost 0.141 accuracy); int16x8 (no kernel)" in line and "not needed (fp16, float32)" in line

@@ -116,13 +116,13 @@ def test_a_grid_is_sampled_or_reconstructed(here, tmp_path):
     grid = sample("vae", here, rows=2, columns=3)
     assert grid.shape == (24, 36) and grid.dtype == np.uint8 and not np.array_equal(grid, sample("vae", here, rows=2, columns=3, seed=1))
     done = CliRunner().invoke(app, ["sample", "vae", "--out", str(tmp_path / "s.png"), "--data", "digits", "--rows", "2", "--columns", "2"])
-    assert done.exit_code == 0 and "2 pictures, each beside its reconstruction" in done.output, done.output
+    assert done.exit_code == 0 and "2 images, each beside its reconstruction" in done.output, done.output
     with Image.open(tmp_path / "s.png") as picture:
         assert picture.size == (24, 24)
 
 
 def test_a_grid_without_a_place_for_a_pair_is_refused(here):
-    with pytest.raises(ConfigError, match="a grid of 1 x 1 has no place"):
+    with pytest.raises(ConfigError, match="a grid of 1 x 1 has no room"):
         sample("vae", here, rows=1, columns=1, like=pictures(2, size=12)[0])
 
 
@@ -153,7 +153,7 @@ def test_what_a_source_holds_out_is_not_learned_from(limit):
 def test_a_network_without_labels_is_no_classifier(here):
     with pytest.raises(ZooError, match="--backbone zoo:vae"):
         open_entry("vae")
-    with pytest.raises(ZooError, match="no variational autoencoder"):
+    with pytest.raises(ZooError, match="not a variational autoencoder"):
         sample("cnn", here)
 
 

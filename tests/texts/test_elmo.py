@@ -252,16 +252,16 @@ def told_otherwise(part, **values):
 
 
 BROKEN = {
-    "truncated": (truncated, "no whole HDF5 file"),
-    "web page": (web_page, "no whole HDF5 file"),
+    "truncated": (truncated, "not a complete HDF5 file"),
+    "web page": (web_page, "not a complete HDF5 file"),
     "external link": (linked, "link to somewhere else"),
-    "external storage": (stored_elsewhere, "no array of floats in this file"),
+    "external storage": (stored_elsewhere, "not an array of floats in this file"),
     "another width": (told_otherwise("lstm", projection_dim=8), "has the shape"),
     "more layers": (told_otherwise("lstm", n_layers=3), "lacks RNN_0"),
     "no sizes": (told_otherwise("lstm", dim=None), "whole numbers"),
     "another activation": (told_otherwise("char_cnn", activation="gelu"), "relu or tanh"),
     "wide filter": (told_otherwise("char_cnn", filters=[[51, 2]]), "wider than"),
-    "no JSON": (lambda folder: (folder / "options.json").write_text("{"), "no options file of an ELMo"),
+    "no JSON": (lambda folder: (folder / "options.json").write_text("{"), "not an options file of an ELMo"),
     "another JSON": (lambda folder: (folder / "options.json").write_text('{"a": 1}'), "it lacks 'char_cnn'"),
 }
 

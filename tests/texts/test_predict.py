@@ -78,9 +78,9 @@ def test_a_folder_of_text_files_is_a_text_for_each_file(model, tmp_path):
     ("name", "content", "message"),
     [
         ("none.txt", None, "none.txt: No such file"),
-        ("blank.txt", b"\n \n", "blank.txt: there is no text in this file"),
+        ("blank.txt", b"\n \n", "blank.txt: this file contains no text"),
         ("latin.txt", b"good\ncaf\xe9\n", "latin.txt: line 2 is not UTF-8"),
-        ("two.csv", b"a,b\n1,2\n", "has the columns a, b; expected one that is called text"),
+        ("two.csv", b"a,b\n1,2\n", "has the columns a, b; expected one named text"),
     ],
 )
 def test_a_file_of_texts_that_cannot_be_read_is_named(model, tmp_path, name, content, message):

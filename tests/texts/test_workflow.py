@@ -182,9 +182,9 @@ def test_the_manifest_says_what_the_model_takes(bert):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"backbone": "bert", "augment": "flip"}, "augmentations are for pictures"),
-        ({"backbone": "bert", "image_size": 64}, "takes texts"),
-        ({"backbone": "efficientnet", "max_length": 64}, "takes pictures"),
+        ({"backbone": "bert", "augment": "flip"}, "augmentations are for images"),
+        ({"backbone": "bert", "image_size": 64}, "accepts texts"),
+        ({"backbone": "efficientnet", "max_length": 64}, "accepts images"),
         ({"backbone": "fnet", "export": "tflite"}, "Fourier"),
         ({"backbone": "fnet", "export": "onnx-int8"}, "Fourier"),
         ({"backbone": "elmo", "export": "tflite-int8"}, "loops in floats"),
@@ -209,7 +209,7 @@ def test_random_weights_are_refused_because_a_vocabulary_comes_with_weights(tmp_
 
 
 def test_a_folder_of_another_network_is_told(presets, tmp_path):
-    with pytest.raises(Exception, match="holds no"):
+    with pytest.raises(Exception, match="contains no"):
         workflow.build(RunConfig.from_dict({"backbone": "gpt2", "weights": presets("Bert")}), 2)
 
 

@@ -151,7 +151,7 @@ def test_a_killed_worker_ends_all_in_seconds_with_its_reason(tmp_path):
         finally:
             parent.kill()
     assert time.monotonic() - started < 30 and parent.returncode == 1
-    assert "was killed by SIGKILL; all others were ended" in errors, errors
+    assert "was killed by SIGKILL; all other workers were stopped" in errors, errors
     assert not [pid for pid in children if _alive(pid)]
 
 

@@ -155,7 +155,7 @@ def test_the_interval_is_wilson_s(n, accuracy, low, high):
 
 
 def test_what_is_no_finished_run_is_not_published(tmp_path, published):
-    with pytest.raises(DataError, match="no finished run"):
+    with pytest.raises(DataError, match="not a finished run"):
         publishing.publish(tmp_path, "x", published[0])
 
 
@@ -177,7 +177,7 @@ def test_models_config_is_a_model_server_config_of_every_entry(small_run, tmp_pa
 
 
 def test_what_is_no_models_config_is_refused():
-    with pytest.raises(ZooError, match="no ModelServerConfig"):
+    with pytest.raises(ZooError, match="not a ModelServerConfig"):
         serving.parse_models_config("models: yes")
 
 
@@ -193,10 +193,10 @@ def test_the_curl_call_sends_what_the_rest_api_takes(tmp_path):
     import base64
     import subprocess
 
-    (tmp_path / "picture.jpg").write_bytes(bytes(range(256)) * 20)
+    (tmp_path / "image.jpg").write_bytes(bytes(range(256)) * 20)
     line = serving.curl_call("colours").split("|\n")[0]
     sent = subprocess.run(["bash", "-c", line], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
-    assert json.loads(sent) == json.loads(serving.rest_body([(tmp_path / "picture.jpg").read_bytes()]))
+    assert json.loads(sent) == json.loads(serving.rest_body([(tmp_path / "image.jpg").read_bytes()]))
     assert base64.b64decode(json.loads(sent)["instances"][0]["image_bytes"]["b64"]) == bytes(range(256)) * 20
     assert serving.curl_call("colours", 3).endswith("/v1/models/colours/versions/3:predict")
 
@@ -217,7 +217,7 @@ def test_an_entry_is_taken_out_as_a_folder_or_an_archive(published, tmp_path, na
     else:
         shutil.unpack_archive(made, tmp_path / "unpacked")
         assert verify_files(Zoo(tmp_path / "unpacked").get("colours", 1)) == []
-    with pytest.raises(OutputError, match="there already"):
+    with pytest.raises(OutputError, match="already exists"):
         take_out(entry, tmp_path / name)
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 

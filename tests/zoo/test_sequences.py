@@ -83,8 +83,8 @@ def test_what_is_no_sequence_is_named(sequences, given, message):
 def test_the_card_of_an_entry_of_tensors_uses_its_words(kind, request):
     _, entry = request.getfixturevalue(kind)
     card = (entry.path / "README.md").read_text(encoding="utf-8")
-    noun, file = {"sequences": ("sequence", "sequence.npy"), "bands": ("image", "picture.npy")}[kind]
-    assert f"gives one of them to any {noun}" in card and f'predict("{file}")' in card and "image_bytes" not in card
+    noun, file = {"sequences": ("sequence", "sequence.npy"), "bands": ("image", "image.npy")}[kind]
+    assert f"assigns one of its classes to any {noun}" in card and f'predict("{file}")' in card and "image_bytes" not in card
     assert ("image" in card.lower().replace("docker image", "")) == (kind == "bands")
     assert "MediaPipe" not in card and ".jpg" not in card
 

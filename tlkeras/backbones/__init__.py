@@ -1,1 +1,1 @@
-"""Pretrained feature extractors: rows of plain data, and what builds them."""
+"""Pretrained feature extractors: rows of plain data, and their builders."""

@@ -1,6 +1,6 @@
-"""Channel adapters: how pictures of other than three channels become what a backbone takes, as layers of the model.
+"""Channel adapters: how images without three channels become the input of a backbone, as layers of the model.
 
-They stand in front of the input contract, are named `adapter_*`, and belong to the stage `adapter`.
+They precede the input contract, are named `adapter_*`, and belong to the stage `adapter`.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ RGB = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Adapter:
-    """One way.
+    """One channel adapter.
 
     Args:
-        name: how it is asked for.
+        name: name that users pass.
         apply: (batch, height, width, channels) -> (batch, height, width, 3), by layers named `adapter_*`.
-        grey_only: whether it takes one channel only.
+        grey_only: whether it accepts one channel only.
         trains: whether it has weights.
-        help: one line for people.
+        help: one line of help text.
     """
 
     name: str
@@ -48,7 +48,7 @@ def _repeat(x: keras.KerasTensor) -> keras.KerasTensor:
 def _conv(x: keras.KerasTensor) -> keras.KerasTensor:
     import keras
 
-    # It starts as the mean of the bands, three times: what the backbone sees then is a grey picture in its own range.
+    # It starts as the mean of the bands, three times: what the backbone sees then is a grey image in its own range.
     mean = keras.initializers.Constant(1 / x.shape[-1])
     return keras.layers.Conv2D(RGB, 1, kernel_initializer=mean, name=f"{PREFIX}conv")(x)
 
@@ -56,13 +56,15 @@ def _conv(x: keras.KerasTensor) -> keras.KerasTensor:
 ADAPTERS: Registry[Adapter] = Registry(
     "channel adapter",
     [
-        Adapter(name="repeat", apply=_repeat, grey_only=True, trains=False, help="the grey channel three times; nothing to train"),
+        Adapter(
+            name="repeat", apply=_repeat, grey_only=True, trains=False, help="repeats the grey channel three times; no weights to train"
+        ),
         Adapter(
             name="conv",
             apply=_conv,
             grey_only=False,
             trains=True,
-            help="a 1x1 convolution to three channels that trains with the head; it starts as the mean of the channels",
+            help="a 1x1 convolution to three channels, trained with the head and initialised to the mean of the channels",
         ),
     ],
 )
@@ -72,14 +74,14 @@ def chosen(channels: int, asked: str | None) -> Adapter | None:
     """Returns the adapter for a number of channels: the one asked for, else `repeat` for grey and `conv` for others; None for RGB.
 
     Raises:
-        ConfigError: when it does not go with the channels.
+        ConfigError: when it does not fit the channels.
         UnknownName: when there is no such adapter.
     """
     if channels == RGB:
         if asked is not None:
-            raise ConfigError(f"channel_adapter is {asked!r}, but pictures of {RGB} channels need none; leave it out, or set channels")
+            raise ConfigError(f"channel_adapter is {asked!r}, but images of {RGB} channels need no adapter; leave it out, or set channels")
         return None
     row = ADAPTERS.get(asked or ("repeat" if channels == 1 else "conv"))
     if row.grey_only and channels != 1:
-        raise ConfigError(f"channel_adapter {row.name!r} is for 1 channel, and channels is {channels}; take conv")
+        raise ConfigError(f"channel_adapter {row.name!r} is for 1 channel, and channels is {channels}; use conv")
     return row

@@ -81,7 +81,7 @@ RESNETS = {
 def resnet_torch(row: Backbone, size: int) -> keras.Model:
     """Builds a ResNet as torchvision has it: a bottleneck's stride is in its 3 x 3 convolution ("v1.5"), no biases, epsilon 1e-5.
 
-    keras.applications puts the stride into the first convolution, has biases, and takes BGR: another network.
+    keras.applications puts the stride into the first convolution, has biases, and expects BGR: another network.
     """
 
     def conv(x: Any, filters: int, kernel: int, stride: int, name: str, *, relu: bool = True) -> Any:

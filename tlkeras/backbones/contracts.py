@@ -1,6 +1,6 @@
 """Input contracts: how raw RGB 0-255 becomes what a backbone was trained on, as layers inside the model.
 
-Plain Keras layers only, named `contract_*`, so that a saved model needs no tlkeras, and TFLite and ONNX take them.
+Plain Keras layers only, named `contract_*`, so that a saved model needs no tlkeras, and TFLite and ONNX support them.
 Figures: keras/src/applications/imagenet_utils.py (caffe, tf, torch modes), and the EfficientNet-Lite reference
 (tensorflow/tpu, models/official/efficientnet/lite: mean 127, standard deviation 128).
 """
@@ -23,7 +23,7 @@ class Contract:
         name: how rows refer to it.
         scale, offset: one per output channel.
         reverse: whether RGB becomes BGR first.
-        help: one line for people.
+        help: one line of help text.
     """
 
     name: str
@@ -33,12 +33,12 @@ class Contract:
     help: str
 
 
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pictures, RGB, range 0-1
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's images, RGB, range 0-1
 
 CONTRACTS: Registry[Contract] = Registry(
     "input contract",
     [
-        Contract(name="identity", help="RGB 0-255 as it is: the backbone has its preprocessing inside."),
+        Contract(name="identity", help="RGB 0-255, unchanged: the preprocessing is part of the backbone."),
         Contract(name="zero_one", scale=(1 / 255,) * 3, help="RGB, 0 to 1."),
         Contract(name="minus_one_one", scale=(1 / 127.5,) * 3, offset=(-1.0,) * 3, help="RGB, -1 to 1."),
         Contract(name="lite", scale=(1 / 128,) * 3, offset=(-127 / 128,) * 3, help="RGB, (x - 127) / 128."),
@@ -52,7 +52,7 @@ CONTRACTS: Registry[Contract] = Registry(
             name="satellite",
             scale=tuple(1 / (255 * s) for s in (0.213, 0.156, 0.143)),
             offset=tuple(-m / s for m, s in zip((0.430, 0.411, 0.296), (0.213, 0.156, 0.143), strict=True)),
-            help="RGB, 0-1, minus the mean of DINOv3's satellite pictures, over their standard deviation.",
+            help="RGB, 0-1, minus the mean of DINOv3's satellite images, over their standard deviation.",
         ),
         Contract(name="caffe", offset=(-103.939, -116.779, -123.68), reverse=True, help="BGR 0-255, minus ImageNet's mean."),
     ],
@@ -60,7 +60,7 @@ CONTRACTS: Registry[Contract] = Registry(
 
 
 def apply(contract: Contract, x: keras.KerasTensor) -> keras.KerasTensor:
-    """Returns the contract's layers on raw RGB pictures.
+    """Returns the contract's layers on raw RGB images.
 
     Args:
         contract: one of `CONTRACTS`, or a preset's own.

@@ -32,7 +32,7 @@ OPTIONS, WEIGHTS = "options.json", "weights.hdf5"
 
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
-    """Sizes of an ELMo, as its `options.json` says them.
+    """Sizes of an ELMo, as in its `options.json`.
 
     Args:
         characters: per word, with the marks of its start and end.
@@ -108,14 +108,14 @@ def text(row: Backbone, choice: str) -> TextModel:
             `…_weights.hdf5`), or `none` for random weights in the sizes of the row's options.
 
     Raises:
-        WeightsUnavailable: when they cannot be had.
-        WeightsMismatch: when the files hold something else.
-        ConfigError: when the row's options make no network.
+        WeightsUnavailable: when they are not available.
+        WeightsMismatch: when the files contain something else.
+        ConfigError: when the row's options do not describe a network.
     """
     if choice == "none":
         return _made(row, network(sizes_of(row.options), row.name))
     if not weights.is_file(choice):
-        raise WeightsUnavailable(f"{row.name} has no weights that can be fetched; {ways()}")
+        raise WeightsUnavailable(f"{row.name} has no weights to download; {ways()}")
     sizes, arrays = read(Path(choice).expanduser())
     made = network(sizes, row.name)
     fill(made.model, sizes, arrays)
@@ -123,13 +123,13 @@ def text(row: Backbone, choice: str) -> TextModel:
 
 
 def ways() -> str:
-    """Returns every way to an ELMo or to something in its place, for the end of a message."""
+    """Returns every way to get an ELMo or an alternative, for the end of a message."""
     from tlkeras.backbones.hub import ready
 
     return "instead: " + ", or ".join(
         [
             "--weights FOLDER with AllenNLP's options.json and weights.hdf5",
-            "--weights none for random ones, which `tlkeras pretrain --backbone elmo` trains on texts of yours",
+            "--weights none for random ones, which `tlkeras pretrain --backbone elmo` trains on your texts",
             *(f"--backbone {name}, from the package index" for name in ready()),
         ]
     )
@@ -230,10 +230,10 @@ def _made(row: Backbone, made: Network) -> TextModel:
 
 
 def sizes_of(options: Mapping[str, Any]) -> Sizes:
-    """Returns the sizes that a row's options say; `filters` is WIDTHxNUMBER, joined by `+`.
+    """Returns the sizes from a row's options; `filters` is WIDTHxNUMBER, joined by `+`.
 
     Raises:
-        ConfigError: when they make no network.
+        ConfigError: when they do not describe a network.
     """
     try:
         pairs = [one.split("x") for one in options["filters"].split("+")]
@@ -245,7 +245,7 @@ def sizes_of(options: Mapping[str, Any]) -> Sizes:
             projection=options["projection"],
         )
     except ValueError as error:
-        raise ConfigError(f"the options make no ELMo: {error}; filters, for example, are 1x32+2x32+3x64") from error
+        raise ConfigError(f"the options do not describe an ELMo: {error}; for example, filters are 1x32+2x32+3x64") from error
 
 
 def _sizes_in(path: Path) -> Sizes:
@@ -267,21 +267,21 @@ def _sizes_in(path: Path) -> Sizes:
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"it lacks {error}" if isinstance(error, KeyError) else " ".join(str(error).split())[:200]
-        raise WeightsMismatch(f"{path.name!r} is no options file of an ELMo: {reason}; expected AllenNLP's options.json") from error
+        raise WeightsMismatch(f"{path.name!r} is not an options file of an ELMo: {reason}; expected AllenNLP's options.json") from error
 
 
 # === Files ===
 
 
 def read(folder: Path) -> tuple[Sizes, dict[str, np.ndarray]]:
-    """Reads a folder as AllenNLP publishes it; nothing is read that the options do not ask for, or that is elsewhere.
+    """Reads a folder as AllenNLP publishes it. Only arrays that the options require are read, and only from this folder.
 
     Returns:
         The sizes, and path in the file -> float32 array.
 
     Raises:
-        WeightsUnavailable: when a file is not there.
-        WeightsMismatch: when a file holds something else.
+        WeightsUnavailable: when a file is missing.
+        WeightsMismatch: when a file contains something else.
     """
     sizes = _sizes_in(_file(folder, OPTIONS))
     path = _file(folder, WEIGHTS)
@@ -289,9 +289,11 @@ def read(folder: Path) -> tuple[Sizes, dict[str, np.ndarray]]:
         with h5py.File(path, "r") as file:
             return sizes, {name: _array(file, name, shape) for name, shape in sizes.shapes().items()}
     except OSError as error:
-        raise WeightsMismatch(f"{path.name!r} is no whole HDF5 file ({' '.join(str(error).split())[:120]}); fetch it again") from error
+        raise WeightsMismatch(
+            f"{path.name!r} is not a complete HDF5 file ({' '.join(str(error).split())[:120]}); download it again"
+        ) from error
     except ValueError as error:
-        raise WeightsMismatch(f"{path.name!r} does not fit its options: {error}") from error
+        raise WeightsMismatch(f"{path.name!r} does not match its options: {error}") from error
 
 
 def _file(folder: Path, name: str) -> Path:
@@ -314,12 +316,12 @@ def _array(file: h5py.File, name: str, shape: tuple[int, ...]) -> np.ndarray:
             raise ValueError(f"{name} is a link to somewhere else")
         place = place[part]
     if not isinstance(place, h5py.Dataset) or place.external or place.is_virtual or place.dtype.kind != "f":
-        raise ValueError(f"{name} is no array of floats in this file")
+        raise ValueError(f"{name} is not an array of floats in this file")
     if place.shape != shape:
         raise ValueError(f"{name} has the shape {place.shape}, expected {shape}")
     array = place[...].astype("float32")
     if not np.isfinite(array).all():
-        raise ValueError(f"{name} holds numbers that are not finite")
+        raise ValueError(f"{name} contains values that are not finite")
     return array
 
 

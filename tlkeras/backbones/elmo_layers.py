@@ -17,7 +17,7 @@ class ProjectedLSTM(layers.Layer):
     Sak et al. 2014, https://arxiv.org/abs/1402.1128; as ELMo uses it: `allennlp/modules/lstm_cell_with_projection.py`.
     The gates stand as in TensorFlow 1: input, memory, forget, output; the forget gate's bias has its 1 inside.
 
-    Takes (batch, time, width) and a bool mask (batch, time), gives (batch, time, projection), zero where nothing is. The
+    Maps (batch, time, width) and a bool mask (batch, time) to (batch, time, projection), zero where nothing is. The
     backward direction begins at the last place that is masked in: state and output stay zero until there.
 
     Args:

@@ -1,7 +1,7 @@
-"""Files of weights: each format is read as data, compared with the network, and only then taken over.
+"""Files of weights: each format is read as data, compared with the network, and only then loaded.
 
-Keras' own loaders are not asked: of two networks with as many layers they take one for the other where shapes agree, `by_name` leaves what
-it does not find at random values, and a `.weights.h5` with more in it than the network has is taken without a word.
+Keras' own loaders are not used. They confuse two networks with equally many layers of the same shapes, `by_name` leaves missing layers
+at random values, and a `.weights.h5` with more layers than the network loads without a warning.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class Format:
     """One kind of weights file.
 
     Args:
-        name: how such files end.
-        what: for people.
-        whole: (path, first bytes) -> whether it can be one.
+        name: ending of such files.
+        what: name in messages.
+        whole: (path, first bytes) -> whether it can be such a file.
         fill: `"module:function"`, called with (row, model, path); returns notes.
     """
 
@@ -72,26 +72,24 @@ PAGE = re.compile(rb"\s*<(!doctype|html|head|body|\?xml|!--)", re.IGNORECASE)
 
 
 def fill(row: Backbone, model: keras.Model, path: Path) -> tuple[str, ...]:
-    """Puts a file's numbers into a network, all of them or none.
+    """Loads the weights of a file into a network, all of them or none.
 
     Returns:
-        What people should know of it.
+        Notes for the user.
 
     Raises:
-        WeightsMismatch: when the file is damaged, something else, or of another network; then with what differs.
+        WeightsMismatch: when the file is damaged, something else, or of another network; then with the differences.
     """
     endings = sorted((one.name for one in FORMATS if path.name.lower().endswith(one.name)), key=len)
     if not endings:
-        raise WeightsMismatch(f"weights file {path.name!r} is of no known kind; expected one that ends with {ENDINGS}")
+        raise WeightsMismatch(f"weights file {path.name!r} is of an unknown kind; expected one that ends with {ENDINGS}")
     kind = FORMATS.get(endings[-1])
     with path.open("rb") as file:
         head = file.read(512)
     if PAGE.match(head):
-        raise WeightsMismatch(
-            f"weights file {path.name!r} is a web page, not weights; the download was answered by a login or an error page"
-        )
+        raise WeightsMismatch(f"weights file {path.name!r} is a web page, not weights; the download returned a login or error page")
     if not kind.whole(path, head):
-        raise WeightsMismatch(f"weights file {path.name!r} is not a whole {kind.what}; fetch it again")
+        raise WeightsMismatch(f"weights file {path.name!r} is not a complete {kind.what}; download it again")
     try:
         notes: tuple[str, ...] = load_function(kind.fill)(row, model, path)
     except TlkerasError:
@@ -106,14 +104,14 @@ def _told(row: Backbone, path: Path, names: Sequence[str]) -> tuple[str, ...]:
     """Returns the note about a classifier that was left out."""
     if not names:
         return ()
-    return (f"{path.name} holds the classifier of {row.name}, too ({', '.join(names)}): it is left out, the head takes its place",)
+    return (f"{path.name} also contains the classifier of {row.name} ({', '.join(names)}): the head replaces it",)
 
 
 # === Layers in order: legacy .h5, .keras ===
 
 
 def legacy_h5(row: Backbone, model: keras.Model, path: Path) -> tuple[str, ...]:
-    """Reads what `save_weights` and `save` of Keras 1 and 2 wrote, and keras.applications still publishes."""
+    """Reads files of `save_weights` and `save` in Keras 1 and 2, which keras.applications still publishes."""
     ours = [_group(layer, layer.trainable_weights + layer.non_trainable_weights) for layer in model.layers if layer.weights]
     variables = [v for layer in model.layers for v in layer.trainable_weights + layer.non_trainable_weights]
     with h5py.File(path, "r") as file:
@@ -131,7 +129,7 @@ def _attribute(group: h5py.Group, name: str) -> list[str]:
         while f"{name}{len(parts)}" in group.attrs:
             parts.append(group.attrs[f"{name}{len(parts)}"])
         if not parts:
-            raise KeyError(f"no {name} in it; was it written by another program than Keras?")
+            raise KeyError(f"it has no {name}; was it written by a program other than Keras?")
     return [one.decode("utf8") if isinstance(one, bytes) else str(one) for part in parts for one in part]
 
 
@@ -184,7 +182,7 @@ def _group(layer: keras.Layer, variables: Sequence[Any], *, read: bool = False) 
 def _in_order(
     row: Backbone, model: keras.Model, path: Path, ours: Sequence[Group], theirs: Sequence[Group], variables: Sequence[Any]
 ) -> tuple[str, ...]:
-    """Takes over layers that are paired by name where all names agree, else by order; every shape must be equal."""
+    """Loads layers that are paired by name if all names agree, else by order; every shape must be equal."""
     theirs, top = _without_classifier(row, ours, theirs)
     named = {group.name: group for group in theirs}
     if len(named) == len(theirs) and named.keys() == {group.name for group in ours}:
@@ -199,7 +197,7 @@ def _in_order(
 def _without_classifier(row: Backbone, ours: Sequence[Group], theirs: Sequence[Group]) -> tuple[list[Group], list[str]]:
     """Returns the layers without the classifier of the row's own architecture, and the names of what was left out.
 
-    Only layers that stand behind all others, have its names in its order, and take the row's features are a classifier.
+    Only layers that stand behind all others, have its names in its order, and accept the row's features are a classifier.
     """
     count = len(row.classifier)
     top = theirs[len(theirs) - count :] if len(theirs) == len(ours) + count else []
@@ -215,7 +213,7 @@ def _without_classifier(row: Backbone, ours: Sequence[Group], theirs: Sequence[G
 
 
 class _Variables(saving_lib.H5IOStore):  # type: ignore[misc]
-    """Collects what a network would write, under the paths of the file, in place of writing it."""
+    """Collects what a network would write, under the paths of the file, instead of writing it."""
 
     def __init__(self) -> None:
         self.found: dict[str, tuple[str, dict[str, Any]]] = {}
@@ -230,7 +228,7 @@ class _Variables(saving_lib.H5IOStore):  # type: ignore[misc]
 
 
 def weights_h5(row: Backbone, model: keras.Model, path: Path) -> tuple[str, ...]:
-    """Reads what `save_weights` of Keras 3 wrote: its paths come from the classes of layers, counted."""
+    """Reads files of `save_weights` in Keras 3, whose paths come from the classes of layers, counted."""
     store = _Variables()
     saving_lib._save_state(model, weights_store=store, assets_store=None, inner_path="", visited_saveables=set())
     variables = {f"{place}/vars/{key}": (name, one) for place, (name, entry) in store.found.items() for key, one in entry.items()}
@@ -287,8 +285,8 @@ def safetensors(row: Backbone, model: keras.Model, path: Path) -> tuple[str, ...
 def _foreign(row: Backbone, model: keras.Model, path: Path, read: Callable[[Path], dict[str, np.ndarray]]) -> tuple[str, ...]:
     if not row.layouts:
         raise WeightsMismatch(
-            f"{row.name} takes no PyTorch checkpoints, because none is of exactly this network; expected .weights.h5, .h5 or .keras, or a "
-            f"--backbone that takes them ({_takers()})"
+            f"{row.name} accepts no PyTorch checkpoints, because none has exactly this architecture; expected .weights.h5, .h5 or .keras, or a "
+            f"--backbone that accepts them ({_takers()})"
         )
     layers, tensors = list(_leaves(model)), read(path)
     layout = layouts.best(row.layouts, layers, tensors)

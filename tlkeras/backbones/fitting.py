@@ -1,4 +1,4 @@
-"""Does a file hold the numbers of this very network: both as lists of entries, what differs, and what is said of it."""
+"""Compares the weights in a file with a network: both as lists of entries, their differences, and the message about them."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Entry:
     """One array, of a file or of a network.
 
     Args:
-        name: for people, `layer/variable`.
-        shape: of it.
-        read: gives the numbers, where it is one of a file: nothing is read before everything fits.
+        name: `layer/variable`, for messages.
+        shape: its shape.
+        read: returns the values of an entry in a file: nothing is read before everything fits.
         change: from the file's order of axes to the variable's.
     """
 
@@ -49,7 +49,7 @@ class Group:
 
 
 def by_name(wanted: Mapping[str, Entry], found: Mapping[str, Entry]) -> list[str]:
-    """Returns what differs between two tables, one line each: first what is missing, then other shapes, then what is too much."""
+    """Returns what differs between two tables, one line each: first missing entries, then other shapes, then surplus entries."""
     lines = [_missing(one) for name, one in wanted.items() if name not in found]
     lines += [_other(one, found[name]) for name, one in wanted.items() if name in found and found[name].shape != one.shape]
     return lines + [_extra(one) for name, one in found.items() if name not in wanted]
@@ -78,7 +78,7 @@ def _within(ours: Group, theirs: Group) -> list[str]:
 
 
 def _missing(entry: Entry) -> str:
-    return f"- {entry.name} {entry.shape}  the backbone has it, the file has not"
+    return f"- {entry.name} {entry.shape}  only in the backbone"
 
 
 def _extra(entry: Entry) -> str:
@@ -86,7 +86,7 @@ def _extra(entry: Entry) -> str:
 
 
 def _other(ours: Entry, theirs: Entry) -> str:
-    return f"! {ours.name} {ours.shape}  the file has {theirs.name} {theirs.shape}"
+    return f"! {ours.name} {ours.shape}  in the file {theirs.name} {theirs.shape}"
 
 
 def check(file: str, backbone: str, lines: Sequence[str]) -> None:
@@ -100,19 +100,19 @@ def check(file: str, backbone: str, lines: Sequence[str]) -> None:
     rest = [f"  and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
     raise WeightsMismatch(
         f"weights file {file!r} does not fit {backbone}, a backbone without classifier: {len(lines)} difference{'s' * (len(lines) > 1)}; "
-        "choose the --backbone it was made from\n" + "\n".join([f"  {line}" for line in lines[:SHOWN]] + rest)
+        "choose the --backbone that the file was made from\n" + "\n".join([f"  {line}" for line in lines[:SHOWN]] + rest)
     )
 
 
 def fill(pairs: Iterable[tuple[Any, Entry, Entry]], layers: Iterable[Any]) -> None:
-    """Puts the numbers into the variables.
+    """Assigns the values to the variables.
 
     Args:
         pairs: (variable, how the network wants it, how the file has it), of equal shapes.
         layers: all layers of the network.
 
     Raises:
-        WeightsMismatch: when a file holds what is no number.
+        WeightsMismatch: when a file contains values that are not numbers.
     """
     for variable, ours, theirs in pairs:
         if theirs.read is None:

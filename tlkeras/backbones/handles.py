@@ -1,4 +1,4 @@
-"""Model ids of hubs, and files, where a backbone is expected: which backbone is meant, and where its weights go."""
+"""Model ids of hubs and files passed as a backbone: which backbone the user means, and where its weights belong."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ FILES = re.compile(r"\.(?:keras|h5|hdf5|pth|pt|bin|ckpt|safetensors|npz|onnx|tfl
 
 
 def hint(name: str, rows: Registry[Backbone]) -> str | None:
-    """Returns the message for a backbone that is no name of a row but an id of a hub, a preset, or a file; None for other names.
+    """Returns the message for a backbone that is not the name of a row but an id of a hub, a preset, or a file; None for other names.
 
     Args:
-        name: as the user gave it.
+        name: name from the user.
         rows: the backbones.
     """
     presets = {source.preset: row for row in rows for source in row.weights if isinstance(source, HubPreset)}
     if FILES.search(name.lower()) or ("/" in name and Path(name).expanduser().exists()):
         what = "folder" if Path(name).expanduser().is_dir() else "file"
-        return f"{name!r} is a {what}; --backbone takes the name of a network (--list-backbones), and the {what} goes to --weights {name}"
+        return f"{name!r} is a {what}; --backbone accepts the name of a network (--list-backbones), and the {what} goes to --weights {name}"
     parts = [part for part in re.split(r"[/:]+", name) if part]
     preset = next((part for part in reversed(parts) if part in presets), None)
     if preset:
@@ -41,7 +41,7 @@ def hint(name: str, rows: Registry[Backbone]) -> str | None:
         use = f"use --backbone {' or '.join(row_names)} with --weights FOLDER, the downloaded files of that model"
     else:
         use = "use a name of --list-backbones with --weights FOLDER, the downloaded files of that model"
-    return f"{name!r} is the id of a model on a hub, and --backbone takes the name of a network; {use}"
+    return f"{name!r} is the id of a model on a hub, and --backbone accepts the name of a network; {use}"
 
 
 def _near(parts: list[str], rows: Registry[Backbone], presets: dict[str, Backbone]) -> list[str]:

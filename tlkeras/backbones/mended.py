@@ -1,4 +1,4 @@
-"""Layers of KerasHub whose saved form cannot be read back, with what they lack."""
+"""Repairs layers of KerasHub whose saved form cannot be read back."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import keras
 
 HUB = "keras_hub.src.models"
 
-# Layers of pictures whose `get_config` has arguments that their constructor refuses, or lacks some that it needs (keras-hub 0.32):
+# Layers of images whose `get_config` has arguments that their constructor refuses, or lacks some that it needs (keras-hub 0.32):
 # class -> argument -> where the layer keeps it, or how it is found.
 CONFIGS: Mapping[str, Mapping[str, str | Callable[[Any], Any]]] = {
     "vit.vit_layers:ViTPatchingAndEmbedding": {
@@ -62,9 +62,9 @@ CONFIGS: Mapping[str, Mapping[str, str | Callable[[Any], Any]]] = {
 
 
 def mend() -> None:
-    """Makes those layers of KerasHub say in their configuration what their constructor takes, in this process.
+    """Makes those layers of KerasHub include all constructor arguments in their configuration, in this process.
 
-    What is saved then loads wherever KerasHub is, without tlkeras.
+    Saved models then load wherever KerasHub is installed, without tlkeras.
     """
     for path, arguments in CONFIGS.items():
         module, _, name = path.partition(":")
@@ -80,19 +80,19 @@ def _said(arguments: Mapping[str, str | Callable[[Any], Any]]) -> Any:
     return get_config
 
 
-# The attention of T5 and Swin is given its mask as an argument, and uses it; Keras takes it for one that is lost (keras-hub 0.32).
+# The attention of T5 and Swin is given its mask as an argument, and uses it; Keras reports it as lost (keras-hub 0.32).
 NO_LOSS = r"Layer '\w+' \(of type (T5MultiHeadAttention|WindowAttention)\) was passed an input with a mask attached to it"
 
 
 def quiet() -> None:
-    """Silences one warning that would come with every model of T5 and Swin, and says nothing that is true."""
+    """Silences a false warning about every model of T5 and Swin."""
     warnings.filterwarnings("ignore", message=NO_LOSS, category=UserWarning)
 
 
 def layers() -> dict[str, Any]:
     """Returns registered name -> class, for `keras.saving.custom_object_scope`.
 
-    They have no `build`, so that Keras 3.15 takes them for built when it reads a `.keras` file: it finds no place for the weights
+    They have no `build`, so Keras 3.15 assumes that they are built when it reads a `.keras` file: it finds no place for the weights
     inside DeBERTa's `RelativeEmbedding` and T5's layers, and warns of it for those of Swin and MiT (keras-hub 0.32).
     """
     from keras_hub.src.models.deberta_v3 import relative_embedding
@@ -107,7 +107,7 @@ def layers() -> dict[str, Any]:
             self.built = True
 
     class T5TransformerLayer(t5_transformer_layer.T5TransformerLayer):  # type: ignore[misc]
-        """A layer of the encoder: tlkeras takes nothing of the decoder."""
+        """A layer of the encoder: tlkeras does not use the decoder."""
 
         def build(self, input_shape: Any) -> None:
             shape, attention = tuple(input_shape), self.self_attention

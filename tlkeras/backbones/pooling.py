@@ -1,4 +1,4 @@
-"""How what a backbone gives for each place becomes one vector for the whole: one row each."""
+"""Pooling: how the output of a backbone for each position becomes one vector. One row each."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ FEATURES = "features"  # name of the layer whose output are the pooled features
 
 @dataclass(frozen=True, kw_only=True)
 class Pooling:
-    """One way.
+    """One pooling.
 
     Args:
         name: how rows refer to it.
         apply: (backbone output, bool mask (batch, tokens) or None) -> (batch, features), by a last layer named `features`.
-        help: one line for people.
+        help: one line of help text.
     """
 
     name: str
@@ -79,13 +79,13 @@ def _vector(x: Any, mask: Any) -> Any:
 POOLINGS: Registry[Pooling] = Registry(
     "pooling",
     [
-        Pooling(name="average", apply=_average, help="mean over all places of a picture"),
-        Pooling(name="average_tokens", apply=_average_tokens, help="mean over all places of a picture that stand in one row"),
+        Pooling(name="average", apply=_average, help="mean over all positions of an image"),
+        Pooling(name="average_tokens", apply=_average_tokens, help="mean over all positions of an image, given as one sequence of tokens"),
         Pooling(name="first", apply=_first, help="the first token, as BERT's [CLS]"),
         Pooling(name="masked_mean", apply=_masked_mean, help="mean over the tokens of the text"),
         Pooling(name="mixed_mean", apply=_mixed_mean, help="learned mix of the layers' means over the words of the text"),
-        Pooling(name="last", apply=_last, help="the last token of the text, which alone has seen all others in GPT"),
-        Pooling(name="last_step", apply=_last_step, help="the last step of a sequence, which is filled up at its start"),
-        Pooling(name="vector", apply=_vector, help="the backbone gives one vector by itself"),
+        Pooling(name="last", apply=_last, help="the last token of the text, the only one that attends to all others in GPT"),
+        Pooling(name="last_step", apply=_last_step, help="the last step of a sequence, which is padded at its start"),
+        Pooling(name="vector", apply=_vector, help="unchanged: the backbone returns one vector"),
     ],
 )

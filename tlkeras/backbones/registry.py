@@ -503,7 +503,7 @@ ZOO = "zoo:"
 
 
 def find(name: str) -> Backbone:
-    """Returns the row of a name or alias, or of `zoo:NAME[/VERSION]`: a network that somebody published.
+    """Returns the row of a name or alias, or of `zoo:NAME[/VERSION]`, a published network.
 
     Raises:
         UnknownName: listing near names; for an id of a hub, the backbone that is meant.

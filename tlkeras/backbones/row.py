@@ -1,4 +1,4 @@
-"""What the tables of backbones are made of."""
+"""The row types of the tables of backbones."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class ZooModel:
     """A published network: the layers of its model up to `features`.
 
     Args:
-        path: of its `model.keras`; a vocabulary stands beside it.
+        path: of its `model.keras`; a vocabulary is in the same folder.
     """
 
     path: str
@@ -89,17 +89,17 @@ class Backbone:
     """One pretrained feature extractor.
 
     Args:
-        name: how it is asked for.
+        name: name that users pass.
         family: networks of one design share it.
         modality: `"image"`, `"text"` or `"sequence"`.
-        builder: `"module:function"`; for pictures called with (row, image size), returns a Keras model without classifier.
+        builder: `"module:function"`; for images called with (row, image size), returns a Keras model without classifier.
         app: name of the class, for builders that need one.
-        contract: name of its input contract, for pictures.
+        contract: name of its input contract, for images.
         figures: arguments of the constructor, for builders that need them.
-        input_size, min_size: pictures: side of the square input in pixels, as it was trained and the smallest it takes;
+        input_size, min_size: images: side of the square input in pixels, as it was trained and the smallest it accepts;
             texts: the longest and the shortest text, in tokens.
-        step: pictures: sides are multiples of it.
-        one_size: pictures: whether its position embeddings are those of each place, so that its weights fit one size only.
+        step: images: sides are multiples of it.
+        one_size: images: whether it has one embedding per position, so that its weights fit one size only.
         features: width after pooling.
         pooling: name in `POOLINGS`: how the backbone's output becomes one vector.
         stages: ordered (name, layer-name pattern); see `stages.stage_of`.
@@ -111,13 +111,13 @@ class Backbone:
         classifier: patterns of the layers above the features, as files of the whole network name them, from input to output.
         layouts: names in `LAYOUTS`: foreign checkpoints of exactly this network.
         tokenizer: texts: name in `TOKENIZERS`.
-        specials: texts: the tokens put before and behind a text, and the one that fills up, as attributes of the tokenizer.
-        fixed_length: texts: whether the answer depends on the filling, so that every text is filled up to one length.
-        options: sizes that may be set, with their defaults, for networks that start from random weights.
-        learning_rate: peak with which it is fine-tuned, whatever the recipe; the recipe's when None.
-        objective: name in `tlkeras.pretraining.OBJECTIVES`: what it is trained for without labels; classification when empty.
+        specials: texts: the tokens put before and after a text, and the padding token, as attributes of the tokenizer.
+        fixed_length: texts: whether the output depends on the padding, so that every text is padded to one length.
+        options: configurable sizes, with their defaults, for networks that start from random weights.
+        learning_rate: peak learning rate for fine-tuning, whatever the recipe; the recipe's when None.
+        objective: name in `tlkeras.pretraining.OBJECTIVES`: its pretraining objective; classification when empty.
         refuses: format -> why this network cannot be exported to it.
-        weights: where its numbers can come from, best first.
+        weights: sources of its weights, best first.
         license: of the weights.
         source: paper.
     """

@@ -1,4 +1,4 @@
-"""Networks to train first by oneself: a small CNN, a recurrent network, the encoder of a variational autoencoder."""
+"""Networks trained from scratch: a small CNN, a recurrent network, the encoder of a variational autoencoder."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def vae_encoder(row: Backbone, size: int) -> keras.Model:
     classifier on it has 0.77 after training on 0-4, and 0.89 where codes are 16 numbers.
     """
     inputs = keras.Input((size, size, 3), name="image")
-    # One channel, of equal parts: the decoder that pretraining adds draws grey pictures.
+    # One channel, of equal parts: the decoder that pretraining adds draws grey images.
     x = layers.Flatten(name="flatten")(keras.ops.mean(inputs, axis=-1, keepdims=True))
     for place, width in enumerate((row.options["hidden1"], row.options["hidden2"]), 1):
         x = layers.Dense(width, activation="relu", name=f"encoder{place}")(x)
@@ -69,7 +69,7 @@ def rnn(row: Backbone, told: Mapping[str, Any]) -> keras.Model:
 
 
 def with_options(row: Backbone, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the row's options with those that were given, which must be known and of the same type.
+    """Returns the row's options, updated with those of the user, which must be known and of the same type.
 
     Raises:
         ConfigError: naming the option.

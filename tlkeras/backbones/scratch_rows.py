@@ -1,4 +1,4 @@
-"""Networks to train first by oneself: one row each. Reading this table imports no Keras."""
+"""Networks trained from scratch: one row each. Reading this table imports no Keras."""
 
 from __future__ import annotations
 

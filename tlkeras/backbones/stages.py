@@ -35,7 +35,7 @@ def stage_of(layer_names: Sequence[str], stages: Sequence[tuple[str, str]]) -> d
     for position, (stage, pattern) in enumerate(stages):
         matching = [i for i, name in enumerate(layer_names) if fnmatch.fnmatchcase(name, pattern)]
         if not matching or matching[-1] < start:
-            raise FreezeError(f"stage {stage!r} ends at no layer: its pattern {pattern!r} matches nothing after the stage before it")
+            raise FreezeError(f"stage {stage!r} ends at no layer: its pattern {pattern!r} matches nothing after the previous stage")
         end = len(layer_names) if position == len(stages) - 1 else matching[-1] + 1
         found.update(dict.fromkeys(layer_names[start:end], stage))
         start = end

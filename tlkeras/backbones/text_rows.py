@@ -315,8 +315,8 @@ _ELMO = [
         },
         objective="language-model",
         refuses={
-            "tflite-int8": "its converter leaves the steps of loops in floats; `mobile`, `tflite-dynamic` and `tflite-fp16` work",
-            "onnx-fp16": "ONNX Runtime's converter cannot order graphs with loops",
+            "tflite-int8": "its converter keeps the steps of loops in floats; `mobile`, `tflite-dynamic` and `tflite-fp16` work",
+            "onnx-fp16": "ONNX Runtime's converter cannot sort graphs with loops",
         },
         weights=(),
         license="Apache-2.0",

@@ -1,4 +1,4 @@
-"""The kinds of tokenizers: how each is saved, loaded, and said to programs without TensorFlow."""
+"""The kinds of tokenizers: how each is saved, loaded, and described to programs without TensorFlow."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tlkeras.errors import MissingPackage
 from tlkeras.registry import Registry
 
 TEXT = "pip install tensorflow-text of the version of your TensorFlow"
-# What KerasHub tokenizers are told besides their vocabulary.
+# Arguments of KerasHub tokenizers besides their vocabulary.
 SETTINGS = ("strip_accents", "add_prefix_space")
 
 
@@ -24,8 +24,8 @@ class TokenizerKind:
     Args:
         name: short name.
         hub: class in `keras_hub.tokenizers`, with the same files in all families.
-        read: folder with the vocabulary -> what the class is told of it.
-        resources: attributes of the tokenizer that hold what a SavedModel must keep: tables, a SentencePiece model.
+        read: folder with the vocabulary -> arguments of the class.
+        resources: attributes of the tokenizer that a SavedModel must keep: tables, a SentencePiece model.
         fast: (tokenizer, start, end, lowercase) -> `tokenizers.Tokenizer`, or None where that library cannot do the same.
     """
 
@@ -36,7 +36,7 @@ class TokenizerKind:
     fast: Callable[[Any, Any, Any, bool], Any] | None = None
 
     def settings(self, tokenizer: Any) -> dict[str, Any]:
-        """Returns what a tokenizer is told besides its vocabulary."""
+        """Returns the arguments of a tokenizer besides its vocabulary."""
         return {key: value for key, value in tokenizer.get_config().items() if key in SETTINGS and value is not None}
 
     def save(self, tokenizer: Any, folder: Path) -> None:
@@ -52,7 +52,7 @@ class TokenizerKind:
         try:
             import tensorflow_text  # noqa: F401 - KerasHub goes on without it, and fails later
         except ImportError as error:
-            raise MissingPackage(f"{self.name} splits texts by TensorFlow Text, which cannot be imported ({error}); {TEXT}") from error
+            raise MissingPackage(f"{self.name} tokenises texts with TensorFlow Text, which cannot be imported ({error}); {TEXT}") from error
         import keras_hub
 
         told = {key: value for key, value in settings.items() if key in SETTINGS}
@@ -69,7 +69,7 @@ class TokenizerKind:
             tokenizer._set_proto_tf(tokenizer.proto)
 
     def tracked(self, tokenizer: Any) -> list[Any]:
-        """Returns what a SavedModel must keep."""
+        """Returns the resources that a SavedModel must keep."""
         return [getattr(tokenizer, name) for name in self.resources]
 
 

@@ -1,4 +1,4 @@
-"""Texts to token ids, as a backbone was trained on them: the vocabulary is part of its weights."""
+"""Texts to token ids, as in the training of a backbone, whose weights include the vocabulary."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ class Tokens:
 
     Args:
         kind: row in `TOKENIZERS`.
-        tokenizer: what splits texts, in TensorFlow operations: string (n,) -> ragged int32 (n, tokens), or (n, tokens, characters)
+        tokenizer: splits texts, in TensorFlow operations: string (n,) -> ragged int32 (n, tokens), or (n, tokens, characters)
             where a token is as many ids.
-        start, end: the tokens put before and behind, or None.
-        pad: id that fills up the shorter texts; the model looks at no position that holds it.
-        length: tokens per text at most, `start` and `end` included; what is longer is cut.
+        start, end: the tokens put before and after a text, or None.
+        pad: id that pads shorter texts; the model ignores positions with it.
+        length: maximum number of tokens per text, including `start` and `end`; longer texts are cut.
         lowercase: whether texts are lowercased first: as BERT did it, not by KerasHub's case folding, which also turns
             "…" into "..." and would need one more operation of TensorFlow Text in the server.
-        fixed: whether every text is filled up to `length`, for models whose answers depend on the filling.
+        fixed: whether every text is padded to `length`, for models whose outputs depend on the padding.
     """
 
     kind: TokenizerKind
@@ -51,7 +51,7 @@ class Tokens:
     fixed: bool = False
 
     def limited(self, length: int) -> Tokens:
-        """Returns the same with another length."""
+        """Returns a copy with another length."""
         return replace(self, length=length)
 
     @property
@@ -87,7 +87,7 @@ class Tokens:
             return self._traced(texts)
 
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
-        """Returns token ids, int32 (n, longest, …); shorter texts are filled up with `pad`."""
+        """Returns token ids, int32 (n, longest, …); shorter texts are padded with `pad`."""
         parts = []
         with filtered_stderr():
             for start in range(0, max(1, len(texts)), BATCH):
@@ -96,13 +96,13 @@ class Tokens:
         return padded(parts, self.pad)
 
     def lengths(self, ids: np.ndarray) -> np.ndarray:
-        """Returns how many positions of each row are no filling, int (n,)."""
+        """Returns how many positions of each row are not padding, int (n,)."""
         there = (ids != self.pad).reshape(*ids.shape[:2], -1).any(axis=2)
         return np.maximum(1, np.where(there, np.arange(1, ids.shape[1] + 1), 0).max(axis=1, initial=1))
 
     @property
     def tracked(self) -> list[Any]:
-        """What a SavedModel with `encode` in it must keep."""
+        """The resources that a SavedModel with `encode` in it must keep."""
         return self.kind.tracked(self.tokenizer)
 
     # === Files ===
@@ -146,7 +146,7 @@ def load(folder: str | Path) -> Tokens:
     """Reads what `Tokens.save` wrote.
 
     Raises:
-        DataError: when it is not there or damaged.
+        DataError: when it is missing or damaged.
     """
     path = Path(folder)
     try:

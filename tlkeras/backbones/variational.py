@@ -1,4 +1,4 @@
-"""The parts of a variational autoencoder beside its encoder: heads for mean and log-variance, sampling, decoder."""
+"""The parts of a variational autoencoder other than its encoder: heads for mean and log-variance, sampling, decoder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LATENT, DECODER = "latent", "decoder"
 class Reparameterise(layers.Layer):
     """Draws from the posterior in training, and adds its divergence from the standard normal prior as a loss.
 
-    Kingma & Welling 2013, https://arxiv.org/abs/1312.6114, equation 10. In inference it gives the mean, so that a model
+    Kingma & Welling 2013, https://arxiv.org/abs/1312.6114, equation 10. In inference it returns the mean, so that a model
     answers the same request in the same way.
     """
 
@@ -45,8 +45,8 @@ def autoencoder(features: Any, *, latent: int, widths: Sequence[int], pixels: in
     Args:
         features: (batch, width), the last hidden layer of the encoder.
         latent: dimensions of the code.
-        widths: of the decoder's hidden layers, from code to picture.
-        pixels: of a picture.
+        widths: of the decoder's hidden layers, from code to image.
+        pixels: of an image.
         seed: of the draws.
     """
     mean = layers.Dense(latent, name="code_mean")(features)
@@ -61,7 +61,7 @@ def decoder_of(model: keras.Model) -> keras.Model:
     """Returns the decoder of an autoencoder: float32 (batch, latent) -> (batch, pixels).
 
     Raises:
-        ValueError: when the model is no autoencoder.
+        ValueError: when the model is not an autoencoder.
     """
     names = [layer.name for layer in model.layers if layer.name.startswith(DECODER)]
     code = model.get_layer(LATENT).output

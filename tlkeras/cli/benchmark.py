@@ -14,20 +14,22 @@ def command(
     data: str | None = typer.Option(
         None,
         "--data",
-        help="Source that gives the accuracy. [default: its own held-out examples, where they are here]",
+        help="Source to measure accuracy on. [default: the model's own held-out examples, if available]",
         show_default=False,
         metavar="SOURCE",
     ),
-    formats: str = typer.Option("", "--formats", help="Only these, comma-separated; keras is the Keras model.", show_default=False),
-    threads: str = typer.Option("1,2", "--threads", help="Numbers of threads to try."),
-    json_out: str | None = typer.Option(None, "--json", help="Write the rows to this file, or - for the screen.", metavar="FILE"),
+    formats: str = typer.Option(
+        "", "--formats", help="Formats to measure, comma-separated; keras is the Keras model. [default: all]", show_default=False
+    ),
+    threads: str = typer.Option("1,2", "--threads", help="Thread counts to measure."),
+    json_out: str | None = typer.Option(None, "--json", help="Write the rows to this file, or to standard output with -.", metavar="FILE"),
     plot: str | None = typer.Option(None, "--plot", help="Draw latency against accuracy: .png, .svg or .pdf.", metavar="FILE"),
-    floor: list[str] = typer.Option([], "--floor", help="accuracy=0.9: end with an error where it is not reached.", metavar="KEY=X"),
+    floor: list[str] = typer.Option([], "--floor", help="Minimum, for example accuracy=0.9: the command fails below it.", metavar="KEY=X"),
     root: str | None = typer.Option(None, "--zoo", help="Folder of the zoo.", show_default=False, metavar="DIR"),
     quiet: bool = typer.Option(False, "--quiet", help="Show only warnings and the result."),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
 ) -> None:
-    """Measure size, load time, latency, throughput, memory and accuracy of every artifact, in turns."""
+    """Measure size, load time, latency, throughput, memory and accuracy of every artifact."""
     import json
     from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`tlkeras check-install`: does this machine do what tlkeras needs?"""
+"""`tlkeras check-install`: does this machine meet the requirements of tlkeras?"""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ NEEDED = {
 
 
 def command(debug: bool = typer.Option(False, "--debug", help="Show tracebacks.")) -> None:
-    """Train, export and verify a small model; name what is missing and what is slow."""
+    """Train, export and verify a small model, and report what is missing or slow."""
     from tlkeras.cli.screen import start_tensorflow
 
     typer.echo(f"python {platform.python_version()} on {platform.platform()}")
@@ -75,7 +75,7 @@ def _devices() -> None:
     if shutil.which("nvidia-smi") and subprocess.run(["nvidia-smi", "-L"], capture_output=True, check=False).stdout.strip():
         typer.echo("slow: this machine has an NVIDIA GPU that TensorFlow does not see; pip install 'tensorflow[and-cuda]'", err=True)
     else:
-        typer.echo(f"CPU: {os.cpu_count()} cores; no GPU, which is fine for frozen backbones")
+        typer.echo(f"CPU: {os.cpu_count()} cores; no GPU, which is enough for frozen backbones")
 
 
 def _trial() -> None:
@@ -102,7 +102,9 @@ def _trial() -> None:
     )
     for line in _slow(timing, gpu=bool(numbers["gpus"])):
         typer.echo(f"slow: {line}", err=True)
-    typer.echo(f"trained, exported and verified a small model in {time.monotonic() - started:.0f} s: this machine does what tlkeras needs")
+    typer.echo(
+        f"trained, exported and verified a small model in {time.monotonic() - started:.0f} s: this machine meets the requirements of tlkeras"
+    )
 
 
 # Seconds of each phase of the trial on 2 cores of a cloud machine, of which a laptop should not need four times as many.

@@ -44,7 +44,7 @@ def init(
         with Path(write).open("x", encoding="utf-8") as file:
             file.write(summary + text)
     except FileExistsError:
-        raise OutputError(f"{write!r} exists already, and nothing is overwritten; choose another with --write") from None
+        raise OutputError(f"{write!r} already exists and is not overwritten; choose another file with --write") from None
     except OSError as error:
-        raise OutputError(f"cannot write {write!r}: {error.strerror}; choose another place with --write") from error
+        raise OutputError(f"cannot write {write!r}: {error.strerror}; choose another file with --write") from error
     typer.echo(f"wrote {write}; next: tlkeras finetune --config {write}")

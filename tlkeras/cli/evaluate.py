@@ -16,7 +16,7 @@ def command(
     data: str | None = typer.Option(
         None, "--data", help="Source of the examples. [default: the run's own]", show_default=False, metavar="SOURCE"
     ),
-    part: str = typer.Option("auto", "--split", help="Which examples: auto (held-out ones), train, val, test or all."),
+    part: str = typer.Option("auto", "--split", help="Examples to evaluate: auto (the held-out ones), train, val, test or all."),
     data_dir: str | None = typer.Option(None, "--data-dir", help="Folder where tensorflow-datasets keeps prepared data.", metavar="DIR"),
     json_out: bool = typer.Option(False, "--json", help="Print the metrics as JSON."),
     quiet: bool = typer.Option(False, "--quiet", help="Show only warnings and the result."),

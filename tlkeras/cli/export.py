@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from tlkeras.export.artifact import Artifact
     from tlkeras.runs import Run
 
-HELP = """Export a run again, or convert any Keras model; each file is proven to answer as the model does.
+HELP = """Export a run again, or convert any Keras model. Each file is verified against the model.
 
-A run keeps its labels, its resize mode and its data: `tlkeras export runs/RUN --formats mobile`.
+A run already records its labels, resize mode and data: `tlkeras export runs/RUN --formats mobile`.
 
-Any other model is described by the flags: `tlkeras export model.h5 --labels labels.txt --calibration photos/`.
+For any other model, flags supply them: `tlkeras export model.h5 --labels labels.txt --calibration photos/`.
 """
 
 FORMATS = ("saved_model", "tflite", "onnx")
@@ -30,7 +30,7 @@ def command(
     out: str | None = typer.Option(
         None,
         "--out",
-        help="New or empty folder for the artifacts. [default: of a run, its exports; else NAME-export here]",
+        help="New or empty folder for the artifacts. [default: the run's exports folder; for other models ./NAME-export]",
         metavar="DIR",
         show_default=False,
     ),
@@ -40,20 +40,22 @@ def command(
         None, "--calibration", help="Real examples: a folder of images, or an .npz of arrays by input name.", metavar="FOLDER"
     ),
     data: str | None = typer.Option(
-        None, "--data", help="For a run: source to calibrate and judge on, in place of its own.", metavar="SOURCE"
+        None, "--data", help="For a run: source to calibrate and evaluate on instead of its own.", metavar="SOURCE"
     ),
-    data_dir: str | None = typer.Option(None, "--data-dir", help="For a run: where tensorflow-datasets keeps data.", metavar="DIR"),
+    data_dir: str | None = typer.Option(
+        None, "--data-dir", help="For a run: folder where tensorflow-datasets keeps prepared data.", metavar="DIR"
+    ),
     input_range: str | None = typer.Option(
         None, "--input-range", help="Pixel values the model was trained on: 0-255, 0-1 or -1-1. [default: 0-255]", show_default=False
     ),
     activation: str | None = typer.Option(
         None,
         "--activation",
-        help="Added after the last layer: softmax, sigmoid or none; auto adds one where a classifier gives logits. [default: auto]",
+        help="Activation to add after the last layer: softmax, sigmoid or none; auto adds one if a classifier outputs logits. [default: auto]",
         show_default=False,
     ),
     resize: str | None = typer.Option(
-        None, "--resize", help="How images get the model's size: stretch, crop or pad. [default: stretch]", show_default=False
+        None, "--resize", help="How images are resized to the model's input: stretch, crop or pad. [default: stretch]", show_default=False
     ),
     max_drop: float | None = typer.Option(
         None, "--max-drop", help="Accuracy (or agreement) a quantised file may lose. [default: 0.02, or the run's]", show_default=False
@@ -61,20 +63,22 @@ def command(
     calibration_examples: int | None = typer.Option(
         None,
         "--calibration-examples",
-        help="Examples that int8 formats are calibrated on, at most. [default: 100, or the run's]",
+        help="Maximum number of examples to calibrate int8 formats on. [default: 100, or the run's]",
         show_default=False,
     ),
     tflite_io: str | None = typer.Option(
         None,
         "--tflite-io",
-        help="Tensors of full-integer TFLite files: float32, int8 or uint8. [default: float32, or the run's]",
+        help="Input and output type of full-integer TFLite files: float32, int8 or uint8. [default: float32, or the run's]",
         show_default=False,
     ),
     opset: int | None = typer.Option(
         None, "--opset", help="Opset of ONNX files, 13 to 18. [default: 18, or the run's]", show_default=False
     ),
-    trust: bool = typer.Option(False, "--trust", help="Run Python code inside the file (Lambda layers), and file access of a SavedModel."),
-    modules: list[str] = typer.Option([], "--import", help="Module that registers layers of the model's own.", metavar="MODULE"),
+    trust: bool = typer.Option(
+        False, "--trust", help="Allow Python code inside the file (Lambda layers), and file access by a SavedModel."
+    ),
+    modules: list[str] = typer.Option([], "--import", help="Module that registers the model's custom layers.", metavar="MODULE"),
     quiet: bool = typer.Option(False, "--quiet", help="Show only warnings and the result."),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
 ) -> None:
@@ -115,8 +119,8 @@ def _check_flags(described: dict[str, Any], refused: tuple[str, ...], *, is_run:
     for name in refused:
         if described[name]:
             flag = FLAGS.get(name, "--" + name.replace("_", "-"))
-            why = "for other models; a run has its own" if is_run else "for runs; other models take their examples from --calibration"
-            raise ConfigError(f"{flag} is {why}" + (", and --data SOURCE gives other examples" if is_run else ""))
+            why = "for other models; a run has its own" if is_run else "for runs; other models read their examples from --calibration"
+            raise ConfigError(f"{flag} is {why}" + ("; --data SOURCE selects other examples" if is_run else ""))
 
 
 def _export_run(

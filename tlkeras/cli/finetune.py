@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tlkeras.data.examples import Dataset
     from tlkeras.workflow import Result
 
-HELP = """Fine-tune a backbone on your data, export it, prove that each artifact works.
+HELP = """Fine-tune a backbone on your data, export it, and verify that each artifact works.
 
 Without --data it uses scikit-learn's handwritten digits.
 
@@ -26,8 +26,10 @@ Example: tlkeras finetune --backbone efficientnet --data photos/ --out runs/phot
 @with_config_flags
 def command(
     config: str | None = typer.Option(None, "--config", help="YAML file with the same keys as the flags; flags win.", metavar="FILE.yaml"),
-    dry_run: bool = typer.Option(False, "--dry-run", help="Show layer, rule, parameters, flag and BatchNorm mode; train nothing."),
-    list_backbones: bool = typer.Option(False, "--list-backbones", help="List the backbones and leave."),
+    dry_run: bool = typer.Option(
+        False, "--dry-run", help="Show layer, rule, parameters, trainable flag and BatchNorm mode of each layer, and stop before training."
+    ),
+    list_backbones: bool = typer.Option(False, "--list-backbones", help="List the backbones and exit."),
     quiet: bool = typer.Option(False, "--quiet", help="Show only warnings and the result."),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
     **given: Any,
@@ -48,7 +50,7 @@ def _list_backbones() -> None:
 
     head = (
         "backbone",
-        "takes",
+        "input",
         "pixels or tokens",
         "smallest",
         "M params",

@@ -26,14 +26,14 @@ def command(
     hosts: str | None = typer.Option(
         None,
         "--hosts",
-        help="One host:port for each worker, comma-separated; starts the one of this machine. [default: all here]",
+        help="One host:port per worker, comma-separated; starts the worker of this machine. [default: all workers run here]",
         show_default=False,
         metavar="HOSTS",
     ),
     index: int | None = typer.Option(
         None,
         "--index",
-        help="Which of --hosts this machine is, from 0. [default: by JOB_COMPLETION_INDEX, SLURM_PROCID or its name]",
+        help="Position of this machine in --hosts, from 0. [default: from JOB_COMPLETION_INDEX, SLURM_PROCID or the host name]",
         show_default=False,
         metavar="N",
     ),

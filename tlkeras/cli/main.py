@@ -20,7 +20,7 @@ from tlkeras.cli import zoo as zoo_command
 
 
 def guarded(command: Callable[..., None]) -> Callable[..., None]:
-    """Makes errors raised on purpose one line, and Ctrl-C a sentence; a bug keeps its traceback, below a line that says so."""
+    """Prints expected errors and Ctrl-C as one line; a bug keeps its traceback, below a line that says so."""
 
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:
@@ -86,7 +86,7 @@ for name, command in zoo_command.COMMANDS.items():
     entries.command(name, cls=usage.Command)(guarded(command))
 app.add_typer(entries, name="zoo")
 sources = typer.Typer(
-    cls=usage.Group, help="What weights there are for each backbone, and what is cached.", no_args_is_help=True, rich_markup_mode=None
+    cls=usage.Group, help="List the weights of each backbone, and manage the cache.", no_args_is_help=True, rich_markup_mode=None
 )
 for name, shown in weights_command.COMMANDS.items():
     sources.command(name, cls=usage.Command)(guarded(shown))

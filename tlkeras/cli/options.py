@@ -34,7 +34,7 @@ def _flag_type(one: Key) -> Any:
 
 
 def with_config_flags(command: Callable[..., None]) -> Callable[..., None]:
-    """Gives a command, which takes `**given`, one flag for every config key.
+    """Gives a command, which accepts `**given`, one flag for every config key.
 
     The command is called with `given` holding only the flags that were typed.
     """

@@ -12,16 +12,17 @@ HELP = """Print label and score of each image, text or sequence.
 
 RUN_OR_ARTIFACT is the folder of a run, a .keras model, an artifact (SavedModel folder, .tflite, .onnx) or NAME[/VERSION] of the zoo.
 
-FILE_OR_TEXT is, for images: a file, a folder (every image in it), a quoted pattern such as "photos/**/*.jpg"; for texts: the text itself;
-- reads standard input: one text per line; one path per line, or the bytes of one image.
+For images, FILE_OR_TEXT is a file, a folder (every image in it) or a quoted pattern such as "photos/**/*.jpg". For texts, it is the text itself.
 
-What cannot be read is reported on its own line, and the others go on; the exit code is 1 then.
+The argument - reads standard input: one text per line, one path per line, or the bytes of one image.
+
+An input that cannot be read is reported on its own line and the rest continue. The exit code is then 1.
 """
 
 
 def command(
     target: str = typer.Argument(
-        help="What answers: a run, a model, an artifact or an entry of the zoo.",
+        help="Model to use: a run, a model, an artifact or an entry of the zoo.",
         metavar="RUN_OR_ARTIFACT",
         autocompletion=complete.run_folders,
     ),
@@ -31,17 +32,17 @@ def command(
     file: list[str] = typer.Option(
         [],
         "--file",
-        help="File of texts: the lines of a .txt, the text column of a .csv, .tsv, .jsonl or .parquet; or a folder of .txt files.",
+        help="Texts to classify: the lines of a .txt, the text column of a .csv, .tsv, .jsonl or .parquet, or a folder of .txt files.",
         metavar="FILE",
         show_default=False,
     ),
     top_k: int | None = typer.Option(
-        None, "--top-k", help="Give this many labels, the best first. [default: 1; with --json all]", min=1, show_default=False, metavar="N"
+        None, "--top-k", help="Number of labels to print, best first. [default: 1; with --json all]", min=1, show_default=False, metavar="N"
     ),
     runtime: str | None = typer.Option(
         None,
         "--runtime",
-        help="keras, tensorflow, litert or onnxruntime, or a format such as tflite-int8. [default: that of what is named]",
+        help="keras, tensorflow, litert or onnxruntime, or a format such as tflite-int8. [default: that of RUN_OR_ARTIFACT]",
         show_default=False,
         metavar="NAME",
     ),
@@ -60,7 +61,7 @@ def command(
     if not sources:
         raise ConfigError("nothing to predict; pass files, folders or texts, --file FILE with texts, or - to read standard input")
     if sources.count("-") > 1:
-        raise ConfigError("- is given twice; standard input can be read once")
+        raise ConfigError("- is given twice; standard input can be read only once")
     from tlkeras.cli.screen import start_tensorflow
     from tlkeras.lookup import find
 
@@ -70,7 +71,7 @@ def command(
 
     model = load(target, runtime=runtime, zoo=root)
     if file and model.inputs.modality != "text":
-        raise ConfigError(f"--file reads texts, and {target} takes {model.inputs.noun}s; pass their paths, or - with one path per line")
+        raise ConfigError(f"--file reads texts, and {target} accepts {model.inputs.noun}s; pass their paths, or - with one path per line")
     failed = 0
     listed = _with_standard_input(sources, model.inputs)
     count = top_k if json_out else top_k or 1

@@ -1,4 +1,4 @@
-"""`tlkeras pretrain` and `tlkeras sample`: networks trained first by oneself."""
+"""`tlkeras pretrain` and `tlkeras sample`: backbones trained from scratch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def command(
     objective: str | None = typer.Option(
         None,
         "--objective",
-        help="classification, next-step (rnn), elbo (vae) or language-model (elmo). [default: what the network is for]",
+        help="classification, next-step (rnn), elbo (vae) or language-model (elmo). [default: the backbone's own]",
         show_default=False,
         metavar="NAME",
     ),
@@ -21,21 +21,21 @@ def command(
     learning_rate: float = typer.Option(1e-3, "--learning-rate", help="Peak learning rate.", metavar="X"),
     batch_size: int = typer.Option(128, "--batch-size", help="Examples per step.", min=1, metavar="N"),
     image_size: int | None = typer.Option(
-        None, "--image-size", help="Side of pictures, in pixels. [default: 28]", show_default=False, metavar="N"
+        None, "--image-size", help="Side of images, in pixels. [default: 28]", show_default=False, metavar="N"
     ),
     limit: int | None = typer.Option(
-        None, "--limit", help="At most this many examples. [default: all]", min=1, show_default=False, metavar="N"
+        None, "--limit", help="Maximum number of examples to use. [default: all]", min=1, show_default=False, metavar="N"
     ),
     data_licence: str | None = typer.Option(
         None, "--data-licence", help="Licence of the examples, for the card.", metavar="TEXT", show_default=False
     ),
-    seed: int = typer.Option(0, "--seed", help="Seed of weights, order and draws.", metavar="N"),
+    seed: int = typer.Option(0, "--seed", help="Seed of initial weights, order and sampling.", metavar="N"),
     root: str | None = typer.Option(
         None, "--zoo", help="Folder of the zoo. [default: $TLKERAS_ZOO, else zoo/models]", show_default=False, metavar="DIR"
     ),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
 ) -> None:
-    """Train a network from random weights and publish it, to be used as --backbone zoo:NAME."""
+    """Train a network from scratch and publish it for use as --backbone zoo:NAME."""
     from tlkeras.cli.screen import Screen, start_tensorflow
     from tlkeras.data.sources.registry import open_source
     from tlkeras.preflight import USES_DIGITS, check_modality
@@ -70,19 +70,21 @@ def command(
 
 
 def sample(
-    name: str = typer.Argument(help="Entry that `tlkeras pretrain --backbone vae` made.", metavar="ENTRY"),
+    name: str = typer.Argument(help="Entry created by `tlkeras pretrain --backbone vae`.", metavar="ENTRY"),
     out: str = typer.Option("sample.png", "--out", help="PNG to write.", metavar="FILE"),
     rows: int = typer.Option(8, "--rows", help="Rows of the grid.", min=1, metavar="N"),
     columns: int = typer.Option(8, "--columns", help="Columns of the grid.", min=1, metavar="N"),
-    data: str | None = typer.Option(None, "--data", help="Source whose pictures to reconstruct, in place of new ones.", metavar="SOURCE"),
-    plane: bool = typer.Option(False, "--plane", help="Codes on a grid in place of draws, where a code is two numbers."),
-    seed: int = typer.Option(0, "--seed", help="Seed of the draws.", metavar="N"),
+    data: str | None = typer.Option(None, "--data", help="Source of images to reconstruct, instead of drawing new ones.", metavar="SOURCE"),
+    plane: bool = typer.Option(
+        False, "--plane", help="Decode a regular grid of codes instead of random ones; needs a two-dimensional code."
+    ),
+    seed: int = typer.Option(0, "--seed", help="Seed of the random codes.", metavar="N"),
     root: str | None = typer.Option(
         None, "--zoo", help="Folder of the zoo. [default: $TLKERAS_ZOO, else zoo/models]", show_default=False, metavar="DIR"
     ),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
 ) -> None:
-    """Draw pictures with a variational autoencoder, or reconstruct those of a source."""
+    """Sample images from a variational autoencoder, or reconstruct the images of a source."""
     from pathlib import Path
 
     from tlkeras.cli.screen import start_tensorflow
@@ -91,7 +93,7 @@ def sample(
     from tlkeras.zoo.store import Zoo, default_root
 
     if Path(out).exists():
-        raise OutputError(f"--out {out!r} is there already, and nothing is overwritten; choose another")
+        raise OutputError(f"--out {out!r} already exists and is not overwritten; choose another")
     source = None if data is None else open_source(data)
     start_tensorflow()
     from PIL import Image
@@ -102,4 +104,4 @@ def sample(
     like = None if source is None else pretraining.pictures_like(name, zoo, source, rows * columns)
     Image.fromarray(pretraining.sample(name, zoo, rows=rows, columns=columns, seed=seed, like=like, plane=plane)).save(out)
     pairs = None if like is None else min(len(like), rows * columns // 2)
-    typer.echo(f"{out}: {rows * columns} pictures" if pairs is None else f"{out}: {pairs} pictures, each beside its reconstruction")
+    typer.echo(f"{out}: {rows * columns} images" if pairs is None else f"{out}: {pairs} images, each beside its reconstruction")

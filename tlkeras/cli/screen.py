@@ -1,4 +1,4 @@
-"""What people see at the end of a command: tables, and which of several files was chosen and why."""
+"""The output at the end of a command: tables, and which of several files was chosen and why."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _ladder_line(name: str, tried: Sequence[Mapping[str, Any]]) -> str:
     rung = "int8 with some layers in float" if chosen["attempt"].startswith("int8, ") else chosen["attempt"]
     later = RUNGS[RUNGS.index(rung) + 1 :] if rung in RUNGS else ()
     if refused:
-        text += f"; refused before: {'; '.join(_refusal(attempt) for attempt in refused)}"
+        text += f"; rejected: {'; '.join(_refusal(attempt) for attempt in refused)}"
     return text + (f"; safer rungs not needed ({', '.join(later)})" if later else "")
 
 
@@ -111,7 +111,7 @@ def _benchmark_row(row: Any) -> list[str]:
 
 
 def start_tensorflow() -> None:
-    """Loads TensorFlow for a command, telling people on a terminal why it takes a moment."""
+    """Loads TensorFlow for a command, with a notice on terminals because it takes a moment."""
     from tlkeras.startup import load_tensorflow
 
     if sys.stderr.isatty():

@@ -1,4 +1,4 @@
-"""Mistakes on the command line as one line: what was wrong, what was probably meant. Exit code 2."""
+"""Reports mistakes on the command line in one line: what was wrong, what was probably meant. Exit code 2."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`tlkeras weights list|fetch|path|clear`: what each backbone can use, and what of it is here."""
+"""`tlkeras weights list|fetch|path|clear`: the weights of each backbone, and the cache."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import typer
 
-NAME = typer.Argument(None, help="Backbone or family; all when left out.", metavar="BACKBONE", show_default=False)
+NAME = typer.Argument(None, help="Backbone or family. [default: all]", metavar="BACKBONE", show_default=False)
 
 
 def _debug() -> bool:
@@ -14,7 +14,7 @@ def _debug() -> bool:
 
 
 def show(name: str | None = NAME, json_out: bool = typer.Option(False, "--json", help="Print JSON."), debug: bool = _debug()) -> None:
-    """List every source of weights: where from, whether it is here, size, licence, sha256."""
+    """List every source of weights with its origin, state, size, licence and sha256."""
     import json
 
     from tlkeras.backbones.cache import status
@@ -40,7 +40,7 @@ def show(name: str | None = NAME, json_out: bool = typer.Option(False, "--json",
 
 
 def fetch(name: str = typer.Argument(help="Backbone or family.", metavar="BACKBONE"), debug: bool = _debug()) -> None:
-    """Get the weights of a backbone now, so that later runs need no network."""
+    """Download the weights of a backbone now, so that later runs need no network."""
     from tlkeras.backbones.cache import status
     from tlkeras.backbones.registry import find
     from tlkeras.cli.screen import start_tensorflow
@@ -51,7 +51,7 @@ def fetch(name: str = typer.Argument(help="Backbone or family.", metavar="BACKBO
 
     load(row.name)
     paths = [str(path) for one in status([row]) for path in (*one.paths, *([one.theirs] if one.theirs else []))]
-    typer.echo(f"{row.name}: {', '.join(paths) or 'in the cache of what downloaded it'}")
+    typer.echo(f"{row.name}: {', '.join(paths) or 'in the cache of the library that downloaded it'}")
 
 
 def path(debug: bool = _debug()) -> None:
@@ -62,7 +62,7 @@ def path(debug: bool = _debug()) -> None:
 
 
 def clear(name: str | None = NAME, debug: bool = _debug()) -> None:
-    """Delete what is cached of one backbone, or of all."""
+    """Delete the cached weights of one backbone, or of all."""
     from tlkeras.backbones import cache
     from tlkeras.backbones.registry import BACKBONES, find
 

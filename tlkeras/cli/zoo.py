@@ -1,4 +1,4 @@
-"""`tlkeras zoo`: publish, look at, verify and take out versioned models."""
+"""`tlkeras zoo`: publish, inspect, verify and copy versioned models."""
 
 from __future__ import annotations
 
@@ -83,11 +83,11 @@ def show(
 
 
 def verify(
-    name: str | None = typer.Argument(None, help=f"{ENTRY} All entries when left out.", metavar="ENTRY", show_default=False),
+    name: str | None = typer.Argument(None, help=f"{ENTRY} [default: all entries]", metavar="ENTRY", show_default=False),
     root: str | None = _root(),
     debug: bool = _debug(),
 ) -> None:
-    """Hash every file again, run every artifact again in its runtimes."""
+    """Verify the hash of every file, and run every artifact in its runtimes again."""
     from tlkeras.cli.screen import start_tensorflow
 
     start_tensorflow()
@@ -110,7 +110,7 @@ def diff(
     root: str | None = _root(),
     debug: bool = _debug(),
 ) -> None:
-    """Tell what differs between two entries: files, figures, settings."""
+    """Show the differences between two entries: files, figures and settings."""
     from tlkeras.zoo.compare import diff as compare
 
     zoo = _zoo(root)
@@ -128,7 +128,7 @@ def diff(
 
 
 def promote(
-    name: str = typer.Argument(help=f"{ENTRY} The newest version when none is told.", metavar="ENTRY"),
+    name: str = typer.Argument(help=f"{ENTRY} The newest version by default.", metavar="ENTRY"),
     root: str | None = _root(),
     debug: bool = _debug(),
 ) -> None:
@@ -146,7 +146,7 @@ def promote(
 
 def remove(
     name: str = typer.Argument(help="NAME/VERSION.", metavar="ENTRY"),
-    force: bool = typer.Option(False, "--force", help="Also when it is the stable version."),
+    force: bool = typer.Option(False, "--force", help="Remove it even if it is the stable version."),
     root: str | None = _root(),
     debug: bool = _debug(),
 ) -> None:
@@ -173,7 +173,7 @@ def export(
     root: str | None = _root(),
     debug: bool = _debug(),
 ) -> None:
-    """Copy an entry out of the zoo, its hashes checked, as a folder or an archive."""
+    """Copy an entry out of the zoo, as a folder or an archive, after checking its hashes."""
     from tlkeras.zoo.takeout import take_out
 
     entry = _zoo(root).get(name)
@@ -181,12 +181,12 @@ def export(
 
 
 def build(
-    name: str | None = typer.Argument(None, help="One recipe; all when left out.", show_default=False),
+    name: str | None = typer.Argument(None, help="Name of a recipe. [default: all]", show_default=False),
     recipes: str | None = typer.Option(None, "--recipes", help="Folder of recipes. [default: the project's own]", show_default=False),
     root: str | None = _root(),
     debug: bool = _debug(),
 ) -> None:
-    """Fine-tune and publish the entries of the recipes; one whose data is not there is skipped, and told."""
+    """Fine-tune and publish the entries of the recipes. Recipes without their data are skipped and reported."""
     from tlkeras.cli.screen import Screen, start_tensorflow
     from tlkeras.zoo.recipe import read_recipes
 
@@ -198,7 +198,7 @@ def build(
     for recipe in found:
         with screen.live():
             entry = publishing.build(recipe, _zoo(root), reporter=screen)
-        typer.echo(f"published {entry}" if entry else f"skipped {recipe.name}: its data {recipe.data!r} is not there; see {recipe.path}")
+        typer.echo(f"published {entry}" if entry else f"skipped {recipe.name}: its data {recipe.data!r} is missing; see {recipe.path}")
 
 
 COMMANDS: dict[str, Callable[..., None]] = {

@@ -1,4 +1,4 @@
-"""What is odd about the data, each with path and reason, before training sees it."""
+"""Issues with the data, each with path and reason, found before training."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from tlkeras.data.store import Store
 
 NEAR = 3  # bits in which the hashes of two near-duplicates may differ, of 64
 LISTED = 100  # issues of one kind that are listed; all are counted
-IMBALANCE = 20  # largest class over smallest, from where it is told
-CROWD = 1000  # pictures with one band of the hash in common that are compared with each other
-FLAT = 6  # hashes with fewer bits set, or unset, come from pictures without structure and say nothing
+IMBALANCE = 20  # largest class over smallest, from which it is reported
+CROWD = 1000  # images with one band of the hash in common that are compared with each other
+FLAT = 6  # hashes with fewer bits set, or unset, come from images without structure and say nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,8 +124,8 @@ def near_pairs(hashes: np.ndarray, distance: int = NEAR) -> list[tuple[int, int]
     """Returns pairs (i, j), i < j, whose hashes differ in at most `distance` bits; each j appears once at most.
 
     Hashes that differ in at most 3 of 64 bits agree in one of four 16-bit bands at least, so only such pairs are
-    compared. Hashes of flat pictures are left out, and of a band that more than `CROWD` pictures share (drawings on an
-    even ground) only the first ones are compared, so that the time grows with the number of pictures and not its square.
+    compared. Hashes of flat images are left out, and of a band that more than `CROWD` images share (drawings on an
+    even ground) only the first ones are compared, so that the time grows with the number of images and not its square.
     """
     ones = np.bitwise_count(hashes)
     useful = np.flatnonzero((ones >= FLAT) & (ones <= 64 - FLAT))
@@ -148,13 +148,11 @@ def _classes(store: Store) -> Iterator[Issue]:
     counts = np.bincount(store.y, minlength=len(store.labels))
     for label, count in zip(store.labels, counts, strict=True):
         if count == 1:
-            yield Issue(
-                kind="single-example-class", path=label, reason=f"one {store.noun} only: nothing of it can be held out", action="kept"
-            )
+            yield Issue(kind="single-example-class", path=label, reason=f"only one {store.noun}, so none can be held out", action="kept")
     present = counts[counts > 0]
     if len(present) and present.max() >= IMBALANCE * present.min():
         large, small = store.labels[int(counts.argmax())], store.labels[int(np.where(counts > 0, counts, counts.max() + 1).argmin())]
-        reason = f"{large!r} has {present.max()} {store.noun}s and {small!r} {present.min()}; --class-weights evens that out"
+        reason = f"{large!r} has {present.max()} {store.noun}s and {small!r} {present.min()}; --class-weights compensates for that"
         yield Issue(kind="imbalance", path=small, reason=reason, action="kept")
 
 

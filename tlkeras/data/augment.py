@@ -1,4 +1,4 @@
-"""Random changes of training pictures, fixed by (seed, epoch, example) and by nothing else."""
+"""Random changes of training images, fixed by (seed, epoch, example) and by nothing else."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tlkeras.data.augment_registry import AUGMENTS, Augment
 
-DRAWS = 8  # random numbers for each picture and epoch
+DRAWS = 8  # random numbers for each image and epoch
 
 
 def draws(count: int, seed: int, epoch: int) -> np.ndarray:
@@ -19,7 +19,7 @@ def draws(count: int, seed: int, epoch: int) -> np.ndarray:
 
 
 def augment(images: tf.Tensor, numbers: tf.Tensor, name: str) -> tf.Tensor:
-    """Changes a batch of pictures.
+    """Changes a batch of images.
 
     Args:
         images: float32 (n, size, size, 3), 0 to 255.
@@ -73,7 +73,7 @@ def _colour(images: tf.Tensor, numbers: tf.Tensor, row: Augment) -> tf.Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentedView:
-    """Pictures as one epoch would see them, made batch by batch when sliced."""
+    """Images as one epoch would see them, made batch by batch when sliced."""
 
     images: np.ndarray
     name: str

@@ -1,4 +1,4 @@
-"""The augmentations: each row says how far a picture may be changed."""
+"""The augmentations: each row limits the random changes to an image."""
 
 from __future__ import annotations
 
@@ -33,15 +33,27 @@ class Augment:
 AUGMENTS: Registry[Augment] = Registry(
     "augmentation",
     [
-        Augment(name="none", help="Pictures as they are."),
-        Augment(name="flip", help="Left and right swapped half of the time.", flip=True),
+        Augment(name="none", help="Images unchanged."),
+        Augment(name="flip", help="Horizontal flip with probability 0.5.", flip=True),
         Augment(
-            name="shift", help="A little shift, zoom and turn, never a flip: for digits, letters and signs.", zoom=0.1, shift=0.08, rotate=8
+            name="shift",
+            help="Slight shift, zoom and rotation, never a flip: for digits, letters and signs.",
+            zoom=0.1,
+            shift=0.08,
+            rotate=8,
         ),
-        Augment(name="light", help="Flip, slight zoom and shift, light.", flip=True, zoom=0.15, shift=0.08, brightness=0.1, contrast=0.15),
+        Augment(
+            name="light",
+            help="Flip, slight zoom and shift, brightness and contrast.",
+            flip=True,
+            zoom=0.15,
+            shift=0.08,
+            brightness=0.1,
+            contrast=0.15,
+        ),
         Augment(
             name="strong",
-            help="Flip, zoom, shift, turn, light and colour.",
+            help="Flip, zoom, shift, rotation, brightness, contrast and colour.",
             flip=True,
             zoom=0.3,
             shift=0.15,

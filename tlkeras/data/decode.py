@@ -1,6 +1,6 @@
-"""The one way from an encoded picture to an upright one of the model's size, RGB or grey: in training, in `predict` and inside the SavedModel.
+"""The one way from an encoded image to an upright one of the model's size, RGB or grey: in training, in `predict` and inside the SavedModel.
 
-Everything in `decode_and_resize` is core TensorFlow, so that the exported graph runs in TF Serving as it stands.
+Everything in `decode_and_resize` is core TensorFlow, so that the exported graph runs in TF Serving unchanged.
 Formats that TensorFlow cannot read (TIFF, AVIF, …) are turned into PNG of the same pixels by `read_image_bytes`.
 Transparent images are composited on white, whatever colour is hidden below (GIF excepted: TensorFlow makes those parts
 black); 16 bits are scaled to 8, not clipped; JPEG is decoded with the accurate DCT, so that
@@ -59,7 +59,7 @@ def size_from_text(text: str) -> Size:
 
 
 def decode_and_resize(data: tf.Tensor, size: Size, resize: str = "stretch", channels: int = 3) -> tf.Tensor:
-    """Decodes one picture.
+    """Decodes one image.
 
     Args:
         data: scalar string: JPEG, PNG, GIF (first frame), WebP (not animated), BMP (no palette, or one of 8 bits).
@@ -99,7 +99,7 @@ def _decode(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         return tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE"), exif.in_jpeg(raw)
 
     def png() -> tuple[tf.Tensor, tf.Tensor]:
-        # Asked for 4 channels without need, TensorFlow 2.21 gives pictures of 1, 2 and 4 bits a wrong alpha.
+        # Asked for 4 channels without need, TensorFlow 2.21 gives images of 1, 2 and 4 bits a wrong alpha.
         opaque = lambda: tf.io.decode_image(data, channels=3, expand_animations=False)  # noqa: E731
         return tf.cond(_png_has_alpha(raw), lambda: _on_white(tf.io.decode_png(data, channels=4)), opaque), exif.in_png(raw)
 
@@ -204,7 +204,7 @@ def _resized(image: tf.Tensor, size: tuple[int, int], resize: str) -> tf.Tensor:
 
 
 def encode_png(array: np.ndarray) -> bytes:
-    """Returns a picture (height, width) or (height, width, channels), uint8 or uint16, as PNG."""
+    """Returns an image (height, width) or (height, width, channels), uint8 or uint16, as PNG."""
     array = array if array.ndim == 3 else array[..., None]
     return bytes(tf.io.encode_png(array).numpy())
 
@@ -218,12 +218,12 @@ def on_white(array: np.ndarray) -> np.ndarray:
 
 
 def fits(array: np.ndarray, channels: int) -> bool:
-    """Whether an array can be a picture of so many channels: 1 and 3 stand for each other and for RGBA; others are as they are."""
+    """Whether an array can be an image of so many channels: 1 and 3 stand for each other and for RGBA; others are as they are."""
     return (array.shape[-1] if array.ndim == 3 else 1) in ((1, 3, 4) if channels in (1, 3) else (channels,))
 
 
 def as_channels(array: np.ndarray, channels: int) -> np.ndarray:
-    """Returns uint8 (height, width, channels) of a picture.
+    """Returns uint8 (height, width, channels) of an image.
 
     Args:
         array: uint8 (height, width) or (height, width, channels); see `fits`.

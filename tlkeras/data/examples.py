@@ -1,4 +1,4 @@
-"""What every source gives: examples with labels, one label map, and what was noticed while listing."""
+"""The output of every source: examples with labels, one label map, and issues found while listing."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from tlkeras.errors import DataError, near
 
 @dataclass(frozen=True, kw_only=True)
 class Issue:
-    """One thing that is odd about the data.
+    """One issue with the data.
 
     Args:
         kind: short name, as counted in `data_audit.json`.
-        path: which file, folder or example.
-        reason: what is odd.
+        path: the file, folder or example.
+        reason: the issue, in words.
         action: `"skipped"`, `"kept"`, `"ignored"` or `"reported"` (about the source as a whole). Nothing is ever deleted.
     """
 
@@ -36,7 +36,7 @@ class Issue:
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """One picture, text or sequence with its label: a file, an array, or the text itself.
+    """One image, text or sequence with its label: a file, an array, or the text itself.
 
     Args:
         id: stable name: the path below the source, or name/number.
@@ -45,7 +45,7 @@ class Example:
         content: an encoded image, where the source holds the bytes itself.
         array: uint8 (height, width) or (height, width, channels); float32 (time, features) for sequences.
         text: the text.
-        split: `train`, `val` or `test` where the source itself says so.
+        split: `train`, `val` or `test` if the source defines splits.
     """
 
     id: str
@@ -65,10 +65,10 @@ class Dataset:
     """Examples from one source.
 
     Args:
-        name: the source, for people.
+        name: name of the source, for messages.
         examples: in a fixed order.
         labels: the label map; the index of a label is its class id.
-        notes: what was noticed while listing.
+        notes: issues found while listing.
         source: the `--data` value they were read from; None for examples that a Python call passed.
     """
 
@@ -88,7 +88,7 @@ class Dataset:
 
     @property
     def has_splits(self) -> bool:
-        """Whether the source says itself which examples are held out."""
+        """Whether the source itself defines held-out examples."""
         return any(example.split for example in self.examples)
 
     @property
@@ -119,16 +119,16 @@ def make_dataset(
     examples = tuple(_named(example) for example in examples)
     found = ordered({example.label for example in examples})
     if not examples:
-        raise DataError(f"{name} holds no examples; expected pictures or texts, a folder for each class, or a table of them")
+        raise DataError(f"{name} contains no examples; expected images or texts in one folder per class, or a table of them")
     if labels is None and len(found) < 2:
-        raise DataError(f"{name} has one class only ({found[0]!r}); expected two or more, one folder for each")
+        raise DataError(f"{name} has only one class ({found[0]!r}); expected two or more, one folder for each")
     splits = {example.split for example in examples}
     if labels is None and not splits & {None, TRAIN}:
-        raise DataError(f"{name} holds {' and '.join(sorted(filter(None, splits)))} examples only; expected a train split to learn from")
+        raise DataError(f"{name} contains only {' and '.join(sorted(filter(None, splits)))} examples; expected a train split to learn from")
     strange = [label for label in found if labels is not None and label not in labels]
     if strange:
         raise DataError(
-            f"{name} has {len(strange)} labels that the model does not know, the first is {strange[0]!r}; {near(strange[0], labels or ())}"
+            f"{name} has {len(strange)} labels that the model does not know; the first is {strange[0]!r}; {near(strange[0], labels or ())}"
         )
     return Dataset(name=name, examples=examples, labels=tuple(labels or found), notes=tuple(notes))
 
@@ -162,7 +162,7 @@ def losses(name: str, what: str, totals: Mapping[str | None, int], lost: Mapping
 
     Args:
         name: the source.
-        what: the examples, for people: `"rows"`.
+        what: what messages call the examples, such as `"rows"`.
         totals: label -> examples that there are; None: those of unknown class.
         lost: label -> examples that are left out.
     """
@@ -171,7 +171,7 @@ def losses(name: str, what: str, totals: Mapping[str | None, int], lost: Mapping
     known = sorted(((label, count) for label, count in lost.items() if label is not None and count), key=lambda pair: -pair[1])
     parts = [f"{label!r} {count:,} of {totals[label]:,}" for label, count in known]
     parts += [f"{lost[None]:,} of unknown class"] if lost.get(None) else []
-    reason = f"{sum(lost.values()):,} of {sum(totals.values()):,} {what} are left out: {', '.join(parts)}"
+    reason = f"{sum(lost.values()):,} of {sum(totals.values()):,} {what} are skipped: {', '.join(parts)}"
     return [Issue(kind="lost-examples", path=name, reason=reason, action="reported")]
 
 
@@ -184,7 +184,7 @@ def from_arrays(x: Any, y: Any, *, labels: Sequence[str] | None = None, name: st
     Args:
         x: images, uint8 (n, height, width) or (n, height, width, channels), 0 to 255; other than 1, 3 or 4 (RGBA) channels go with
             `channels`. Or n texts: a list, an array or a pandas Series.
-        y: n labels, of any type with a text; or indices into `labels` where that is given. Missing ones (None, NaN) are reported.
+        y: n labels of any type that can be printed, or indices into `labels` if that is given. Missing ones (None, NaN) are reported.
         labels: the label map.
         name: of the dataset.
 
@@ -207,7 +207,7 @@ def array_examples(
     """Returns the examples of arrays of images or texts, and what was left out; see `from_arrays`."""
     x = _array("x", x)
     if len(x) != _length(y):
-        raise DataError(f"x has {len(x)} examples and y has {_length(y)} labels; expected as many")
+        raise DataError(f"x has {len(x)} examples and y has {_length(y)} labels; expected the same number")
     is_text = x.ndim == 1 and (
         x.dtype.kind == "U" or x.dtype.kind == "O" and all(isinstance(entry, str) or is_missing(entry) for entry in x)
     )
@@ -267,7 +267,7 @@ def _array(name: str, values: Any) -> np.ndarray:
         array = np.asarray(array)
     except ValueError as error:  # rows of different lengths
         what = "one label for each example" if name == "y" else "images of one size, or texts"
-        raise DataError(f"{name} is a list of unequal parts ({str(error)[:80]}); expected {what}") from error
+        raise DataError(f"{name} is a list of elements of different shapes ({str(error)[:80]}); expected {what}") from error
     if array.ndim == 0:
         raise DataError(f"{name} is a {type(values).__name__}; expected an array or a list with one entry for each example")
     return array[:, 0] if name == "x" and array.ndim == 2 and array.shape[1] == 1 and array.dtype.kind in "OU" else array
@@ -288,5 +288,7 @@ def _label(value: Any, labels: Sequence[str] | None) -> Any:
         return value
     index = int(value)
     if index != value or not 0 <= index < len(labels):
-        raise DataError(f"y has the label {value}; expected 0 to {len(labels) - 1}, the places of the {len(labels)} labels, or their names")
+        raise DataError(
+            f"y has the label {value}; expected 0 to {len(labels) - 1}, the indices of the {len(labels)} labels, or their names"
+        )
     return str(labels[index])

@@ -1,4 +1,4 @@
-"""Which picture format some bytes are, and how those that TensorFlow cannot decode become PNG; no TensorFlow here."""
+"""Which image format some bytes are, and how those that TensorFlow cannot decode become PNG; no TensorFlow here."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from PIL import Image, ImageOps
 
 from tlkeras.errors import DataError
 
-NATIVE = ("jpeg", "png", "gif", "webp")  # what `decode_and_resize` takes as it is
-# Pixels of the largest picture that is decoded: as many as Pillow admits before it speaks of a decompression bomb.
+NATIVE = ("jpeg", "png", "gif", "webp")  # what `decode_and_resize` accepts unchanged
+# Pixels of the largest image that is decoded: as many as Pillow admits before it speaks of a decompression bomb.
 LARGEST = 2 * 89_478_485
 _HEADS = (
     (b"\xff\xd8\xff", "jpeg"),
@@ -33,7 +33,7 @@ _READERS = {"bmp": "BMP", "tiff": "TIFF", "ppm": "PPM", "jpeg2000": "JPEG2000", 
 
 
 def sniff(data: bytes) -> str | None:
-    """Returns the format that the first bytes tell, whatever the name of the file says, or None."""
+    """Returns the format according to the first bytes, whatever the file name, or None."""
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "webp"
     if data[4:8] == b"ftyp":
@@ -42,21 +42,21 @@ def sniff(data: bytes) -> str | None:
 
 
 def read_image_bytes(path: str | Path) -> bytes:
-    """Returns a picture file as bytes that `decode_and_resize` takes.
+    """Returns an image file as bytes that `decode_and_resize` accepts.
 
     Args:
         path: JPEG, PNG, GIF and still WebP come as they are; animated WebP (first frame), BMP, TIFF (first page), PPM,
             JPEG 2000, ICO and AVIF come as upright PNG of the same pixels.
 
     Raises:
-        DataError: when the file is empty, no picture, cut short, or of a format that cannot be read.
+        DataError: when the file is empty, not an image, truncated, or of a format that cannot be read.
         OSError: when the file cannot be opened.
     """
     return decodable(Path(path).read_bytes())
 
 
 def decodable(data: bytes) -> bytes:
-    """Returns an encoded picture as bytes that `decode_and_resize` takes; see `read_image_bytes`."""
+    """Returns an encoded image as bytes that `decode_and_resize` accepts; see `read_image_bytes`."""
     kind = sniff(data)
     if kind is None or kind not in NATIVE and kind not in _READERS:
         raise DataError(_not_a_picture(data, kind))
@@ -64,7 +64,7 @@ def decodable(data: bytes) -> bytes:
         return _as_png(data, kind)
     width, height = _declared(data, kind)
     if width * height > LARGEST:
-        raise DataError(f"the picture says it is {width} x {height} pixels; expected at most {LARGEST // 10**6} million: make it smaller")
+        raise DataError(f"the image header states {width} x {height} pixels; expected at most {LARGEST // 10**6} million: reduce it")
     return data
 
 
@@ -86,8 +86,8 @@ def _not_a_picture(data: bytes, kind: str | None) -> str:
     if not data:
         return "the file is empty (0 bytes)"
     if kind == "heic":
-        return "HEIC pictures are not supported; convert it to JPEG (on a phone: Camera, Formats, Most Compatible)"
-    return "the content is no picture (expected JPEG, PNG, WebP, GIF, BMP, TIFF, PPM, JPEG 2000, ICO or AVIF)"
+        return "HEIC images are not supported; convert the file to JPEG (on a phone: Camera, Formats, Most Compatible)"
+    return "the content is not an image (expected JPEG, PNG, WebP, GIF, BMP, TIFF, PPM, JPEG 2000, ICO or AVIF)"
 
 
 def _declared(data: bytes, kind: str) -> tuple[int, int]:
@@ -111,7 +111,7 @@ def _as_png(data: bytes, kind: str) -> bytes:
             image = ImageOps.exif_transpose(opened)
     # What Pillow raises for broken or strange files; NotImplementedError and KeyError for compressions it does not know.
     except (OSError, SyntaxError, ValueError, EOFError, NotImplementedError, KeyError, Image.DecompressionBombError) as error:
-        raise DataError(f"the {kind.upper()} picture cannot be read: {' '.join(str(error).split())[:160]}") from error
+        raise DataError(f"the {kind.upper()} image cannot be read: {' '.join(str(error).split())[:160]}") from error
     buffer = io.BytesIO()
     _eight_bits(image).save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()

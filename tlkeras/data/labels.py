@@ -14,14 +14,14 @@ NUMBERED = re.compile(r"(\d+)[\s:,;.)-]+(\S.*)")  # "0 cat", "0: cat": Teachable
 def read_labels(path: str | Path) -> tuple[tuple[str, ...], str | None]:
     """Reads a file with one label per line, in class order.
 
-    A byte order mark, line ends of every system, blank lines and spaces around a label are no part of it. Numbers before the
-    labels are left out where they count up from 0 and the labels differ without them.
+    A byte order mark, line ends of every system, blank lines and spaces around a label are ignored. Numbers before the
+    labels are ignored if they count up from 0 and the labels differ without them.
 
     Args:
         path: of the file, UTF-8, or UTF-16 with a byte order mark.
 
     Returns:
-        The labels, and a note for people where numbers were left out.
+        The labels, and a note if numbers were ignored.
 
     Raises:
         ConfigError: when the file cannot be read, is empty, or has a label twice.
@@ -42,7 +42,7 @@ def read_labels(path: str | Path) -> tuple[tuple[str, ...], str | None]:
     twice = sorted({label for label in used if used.count(label) > 1})
     if twice:
         raise ConfigError(f"--labels {str(path)!r} has the label {twice[0]!r} twice; expected one line for each class")
-    return used, f"--labels: the numbers before the labels are left out: {_shown(used)}" if plain else None
+    return used, f"--labels: the numbers before the labels are ignored: {_shown(used)}" if plain else None
 
 
 def _without_numbers(labels: tuple[str, ...]) -> tuple[str, ...] | None:

@@ -1,4 +1,4 @@
-"""The Exif orientation of an encoded picture, read and undone inside the graph, with core operations only."""
+"""The Exif orientation of an encoded image, read and undone inside the graph, with core operations only."""
 
 from __future__ import annotations
 

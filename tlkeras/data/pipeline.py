@@ -65,13 +65,13 @@ def batches(
     them, on the device that computes, so that a quarter of the bytes travel.
 
     Args:
-        x: one array, or several of equal length: pictures uint8 (n, size, size, 3), token ids int32 (n, tokens, …) or float
+        x: one array, or several of equal length: images uint8 (n, size, size, 3), token ids int32 (n, tokens, …) or float
             features.
         y: int (n,).
         batch_size: examples per batch; the last one may be smaller.
         shuffle: whether the order changes from pass to pass.
         seed: of order and augmentation.
-        augment: name in `AUGMENTS`, for pictures.
+        augment: name in `AUGMENTS`, for images.
         class_weights: class id -> weight of its examples.
         first_epoch: number of the first pass, for training that goes on where it was stopped.
         lengths: int (n,): how far along their second axis examples go. Batches are then made of examples of similar length,
@@ -87,7 +87,7 @@ def batches(
     arrays: list[Any] = list(x) if isinstance(x, (list, tuple)) else [x]
     counts = [len(array) for array in arrays]
     if set(counts) != {len(y)}:
-        raise DataError(f"there are {len(y)} labels for arrays of {', '.join(map(str, counts))} examples; expected as many")
+        raise DataError(f"there are {len(y)} labels for arrays of {', '.join(map(str, counts))} examples; expected the same number")
     weights = None if class_weights is None else _example_weights(class_weights, y)
     passes = count(first_epoch)
     augments = augment != "none"

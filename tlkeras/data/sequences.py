@@ -19,7 +19,7 @@ def described(dataset: Dataset, time: int | None) -> dict[str, Any]:
 
     Args:
         dataset: sequences float32 (time, features), of any length.
-        time: steps that the network takes; the longest sequence, at most 512, when None.
+        time: number of steps of the network's input; the longest sequence, at most 512, when None.
     """
     arrays = [one.array for one in dataset.examples if one.split in (None, "train") and one.array is not None]
     steps = np.concatenate(arrays)
@@ -48,7 +48,7 @@ def materialise(dataset: Dataset, *, time: int, features: int) -> Store:
     for one in dataset.examples:
         if one.array is None or one.array.ndim != 2 or one.array.shape[1] != features:
             got = None if one.array is None else one.array.shape
-            raise DataError(f"{one.id} has the shape {got}; the model takes (time, {features})")
+            raise DataError(f"{one.id} has the shape {got}; the model accepts (time, {features})")
     places = {label: index for index, label in enumerate(dataset.labels)}
     arrays = [np.asarray(one.array, "float32") for one in dataset.examples]
     return Store(

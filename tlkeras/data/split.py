@@ -34,7 +34,7 @@ def split(
 
     Each content gets a number in [0, 1) from its hash and the seed; below `test_split` it is for the test, then for
     validation, else for training. So copies stay together, and adding or renaming files moves no other. Each class
-    is hit in proportion up to chance; a class with three or more different pictures gets at least one in each
+    is hit in proportion up to chance; a class with three or more different images gets at least one in each
     split asked for (the one whose number is nearest), which is the only case where an added file can move another.
     Splits that the source gives are kept; one that it lacks is carved from its training examples only when asked for
     or, for validation, when there is none.
@@ -42,7 +42,7 @@ def split(
     Args:
         sha256: of the content of each example.
         y: (n,) class of each example.
-        given: the split that the source says, or None, for each example.
+        given: the split from the source, or None, for each example.
         val_split, test_split: fractions; None means 0.15 where the source has no splits.
         seed: of the numbers.
     """
@@ -75,7 +75,7 @@ def _number(seed: int, sha256: str) -> float:
 def _repair(
     names: np.ndarray, pool: np.ndarray, members: np.ndarray, numbers: np.ndarray, hashes: np.ndarray, wanted: Sequence[str]
 ) -> None:
-    """Gives every wanted split a picture of the class, from the split that has most; training comes first."""
+    """Gives every wanted split an image of the class, from the split that has most; training comes first."""
     contents = len(set(hashes[members]))
     for name in wanted if contents >= len(SPLITS) else wanted[:1]:
         if (members & (names == name)).any():

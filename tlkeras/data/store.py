@@ -1,4 +1,4 @@
-"""Every example decoded once: an array, or a memory-mapped file when large; bad files are skipped and told."""
+"""Every example decoded once: an array, or a memory-mapped file when large; bad files are skipped and reported."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from tlkeras.data.examples import Dataset, Example, Issue, losses
 from tlkeras.errors import DataError, OutputError
 from tlkeras.startup import KNOWN_NOISE, filtered_stderr
 
-MEMORY_LIMIT = 2 * 1024**3  # bytes of decoded pictures kept in memory
+MEMORY_LIMIT = 2 * 1024**3  # bytes of decoded images kept in memory
 THREADS = max(2, min(8, os.cpu_count() or 2))  # reading and decoding overlap; TensorFlow releases Python's lock
 CPU = "/cpu:0"
 LARGEST_FILE = 1024**3  # bytes of one image file
 EVEN = 0.01  # of 765, between two cells that are equally bright
-SMALL = 32  # pixels, below which a picture has no perceptual hash
-# What TensorFlow prints of a picture that it cannot decode; the exception says the same, and becomes an issue.
+SMALL = 32  # pixels, below which an image has no perceptual hash
+# What TensorFlow prints of an image that it cannot decode; the exception says the same, and becomes an issue.
 # What TensorFlow logs of a damaged file, which is reported by its name anyway.
 DECODE_NOISE = re.compile(
     r"Local rendezvous is aborting with status|^\s*\[\[\{\{(?:function_)?node|\b(?:png_io|jpeg_mem|jpeg_handle|gif_io)\.cc:|"
@@ -42,21 +42,21 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Store:
-    """Examples as a model takes them, in the order of the source.
+    """Examples in the form that a model accepts, in the order of the source.
 
     Args:
-        inputs: pictures, uint8 (n, size, size, channels); token ids, int32 (n, tokens, …); sequences, float32 (n, time,
+        inputs: images, uint8 (n, size, size, channels); token ids, int32 (n, tokens, …); sequences, float32 (n, time,
             features). An array or a memory map.
         y: int32 (n,), indices into `labels`.
         examples: those that could be read.
         sha256: of the content of each.
-        dhash: uint64 (n,), perceptual hashes; zeros for what is no picture.
+        dhash: uint64 (n,), perceptual hashes; zeros for what is no image.
         alike: what near-duplicates have in common, for texts: their letters without case and space; else empty.
         lengths: int (n,), tokens of each text; None where all inputs are of one length.
-        noun: what one example is, for people.
+        noun: what one example is called in messages.
         labels: the label map.
-        skipped: what could not be read.
-        notes: what is odd, from listing and from reading.
+        skipped: examples that could not be read.
+        notes: issues from listing and from reading.
     """
 
     inputs: np.ndarray
@@ -69,7 +69,7 @@ class Store:
     notes: tuple[Issue, ...]
     alike: tuple[str, ...] = ()
     lengths: np.ndarray | None = None
-    noun: str = "picture"
+    noun: str = "image"
 
     def __len__(self) -> int:
         return len(self.y)
@@ -98,7 +98,7 @@ class Rows:
 
 
 def rows(images: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """Returns the pictures at `index`: a copy from memory, a view that reads on demand from a memory map."""
+    """Returns the images at `index`: a copy from memory, a view that reads on demand from a memory map."""
     return Rows(images, index) if isinstance(images, np.memmap) else images[index]  # type: ignore[return-value]
 
 
@@ -127,15 +127,15 @@ def materialise(
 
     Args:
         dataset: what a source gave.
-        size: side of the pictures in pixels, or (height, width).
+        size: side of the images in pixels, or (height, width).
         resize: `stretch`, `crop` or `pad`.
-        channels: of the pictures as they are wanted.
-        cache_dir: where the memory map goes when the pictures exceed `memory_limit` bytes.
+        channels: of the images as they are wanted.
+        cache_dir: where the memory map goes when the images exceed `memory_limit` bytes.
         strict: whether a file that cannot be read is an error.
         progress: called with (done, all).
 
     Raises:
-        DataError: with `strict`, for bad files; or when a class has no picture left.
+        DataError: with `strict`, for bad files; or when a class has no image left.
         OutputError: when `cache_dir` has no room for the memory map.
     """
     count = len(dataset.examples)
@@ -154,7 +154,7 @@ def materialise(
         told = "; ".join(f"{one.path!r}: {one.reason}" for one in skipped[:3]) + (
             f"; and {len(skipped) - 3} more" if len(skipped) > 3 else ""
         )
-        raise DataError(f"{len(skipped)} of {count} files cannot be used: {told}; mend or remove them, or leave --strict out to skip them")
+        raise DataError(f"{len(skipped)} of {count} files cannot be used: {told}; fix or remove them, or leave out --strict to skip them")
     kept = [index for index, one in enumerate(results) if not one.bad]
     return _store(dataset, images, kept, results, skipped)
 
@@ -188,8 +188,8 @@ def _check_classes(dataset: Dataset, store: Store) -> None:
     lost = sorted(before - {example.label for example in store.examples})
     if lost:
         raise DataError(
-            f"no picture of class {lost[0]!r} can be read ({len(store.skipped)} files skipped, the first {store.skipped[0].path!r}: "
-            f"{store.skipped[0].reason}); mend them or remove the class"
+            f"no image of class {lost[0]!r} can be read ({len(store.skipped)} files skipped, the first {store.skipped[0].path!r}: "
+            f"{store.skipped[0].reason}); fix them or remove the class"
         )
 
 
@@ -201,8 +201,8 @@ def _allocate(shape: tuple[int, ...], cache_dir: Path | None, memory_limit: int)
     if free < needed:  # writing to a map on a full disk would end the process
         folder.rmdir()
         raise OutputError(
-            f"the decoded pictures need {needed / 1e9:.1f} GB under {str(folder.parent)!r}, which has {free / 1e9:.1f} GB free; "
-            "make room or use --limit"
+            f"the decoded images need {needed / 1e9:.1f} GB under {str(folder.parent)!r}, which has {free / 1e9:.1f} GB free; "
+            "free some space or use --limit"
         )
     images = np.lib.format.open_memmap(folder / "pictures.npy", mode="w+", dtype="uint8", shape=shape)
     weakref.finalize(images, shutil.rmtree, folder, ignore_errors=True)
@@ -225,7 +225,7 @@ class Decoder:
 
         Args:
             example: a file or an array.
-            into: uint8 (size, size, channels), filled with the picture.
+            into: uint8 (size, size, channels), filled with the image.
             content: of the file, where that is here already.
         """
         if example.array is not None:
@@ -238,7 +238,7 @@ class Decoder:
         try:
             status = path.stat()
             if not stat.S_ISREG(status.st_mode):  # a pipe or a device: reading it could wait for ever
-                return Reading(bad=Issue(kind="unreadable", path=example.id, reason="no regular file", action="skipped"))
+                return Reading(bad=Issue(kind="unreadable", path=example.id, reason="not a regular file", action="skipped"))
             if status.st_size > LARGEST_FILE:
                 reason = f"{status.st_size:,} bytes; expected at most {LARGEST_FILE:,}"
                 return Reading(bad=Issue(kind="unreadable", path=example.id, reason=reason, action="skipped"))
@@ -262,7 +262,7 @@ class Decoder:
         except DataError as error:
             return Reading(bad=Issue(kind=_kind(content), path=example.id, reason=str(error), action="skipped"))
         except tf.errors.OpError as error:
-            reason = f"the {(decode.sniff(content) or '').upper()} picture cannot be decoded: {_short(error)}"
+            reason = f"the {(decode.sniff(content) or '').upper()} image cannot be decoded: {_short(error)}"
             return Reading(bad=Issue(kind="truncated", path=example.id, reason=reason, action="skipped"))
         notes = (_extension_note(example, example.path, content) if example.path else None, _transparency_note(example, content))
         return Reading(sha256=hashlib.sha256(content).hexdigest(), dhash=difference_hash(into), notes=tuple(filter(None, notes)))
@@ -290,7 +290,7 @@ def _short(error: tf.errors.OpError) -> str:
     lines = [
         line.strip() for line in str(error.message).splitlines() if line.strip() and not line.startswith(("Detected at", "Graph execution"))
     ]
-    text = next((line for line in lines if "[[" not in line), "the picture is damaged")
+    text = next((line for line in lines if "[[" not in line), "the image is damaged")
     return re.sub(r"\{\{function_node [^}]*\}\} ?", "", text).split(" [Op")[0][:160]
 
 
@@ -323,14 +323,14 @@ def _transparency_note(example: Example, content: bytes) -> Issue | None:
 
 
 def difference_hash(image: np.ndarray) -> int:
-    """Returns the 64-bit difference hash of a picture (Krawetz 2013, "Kind of Like That"): whether each of 8 x 9 cells is
+    """Returns the 64-bit difference hash of an image (Krawetz 2013, "Kind of Like That"): whether each of 8 x 9 cells is
     brighter than its left neighbour.
 
     Args:
         image: uint8 (size, size, channels).
     """
     rows, columns = _cells(image.shape[0], 8), _cells(image.shape[1], 9)
-    # Rows first: adding up three channels of a whole picture would take longer than decoding it.
+    # Rows first: adding up three channels of a whole image would take longer than decoding it.
     bands = rows @ image.reshape(image.shape[0], -1).astype("float64")  # (8, size * channels)
     cells = bands.reshape(8, image.shape[1], -1).sum(axis=-1) @ columns.T  # (8, 9), mean grey times channels
     # What differs by a rounding only counts as equal, so that an even ground gives zeros and not noise.

@@ -1,4 +1,4 @@
-"""Every text as token ids, once; a length that fits the data; what is odd about texts."""
+"""Every text as token ids, once; a length that fits the data; issues with texts."""
 
 from __future__ import annotations
 

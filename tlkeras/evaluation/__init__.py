@@ -1,1 +1,1 @@
-"""How good a model is, and where it errs."""
+"""How accurate a model is, and which classes it confuses."""

@@ -1,4 +1,4 @@
-"""Numbers of a classifier on held-out examples."""
+"""Metrics of a classifier on held-out examples."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sklearn import metrics as sk
 
 @dataclass(frozen=True, kw_only=True)
 class ClassScore:
-    """One row of the classification report: `n` examples of the class, `predicted` times that it was the answer."""
+    """One row of the classification report: `n` examples of the class, `predicted` as this class `predicted` times."""
 
     label: str
     precision: float
@@ -36,7 +36,7 @@ class Score:
 
     @property
     def majority(self) -> dict[str, Any] | None:
-        """The most frequent class of these examples, and the accuracy of always answering it; None without examples."""
+        """The most frequent class of these examples, and the accuracy of always predicting it; None without examples."""
         if not self.n:
             return None
         most = max(self.per_class, key=lambda row: row.n)
@@ -44,11 +44,11 @@ class Score:
 
     @property
     def never_predicted(self) -> list[str]:
-        """The classes that occur among these examples, and are the answer for none."""
+        """The classes that occur among these examples but are never predicted."""
         return [row.label for row in self.per_class if row.n and not row.predicted]
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns what `metrics.json` holds of a split."""
+        """Returns the record of a split in `metrics.json`."""
         return {
             "n": self.n,
             "accuracy": self.accuracy,

@@ -1,4 +1,4 @@
-"""`report.html`: one page, no scripts, nothing loaded from elsewhere."""
+"""`report.html`: one self-contained page without scripts."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ def write(
     audit: Mapping[str, Any],
     history: Sequence[Mapping[str, Any]],
 ) -> None:
-    """Writes the report of a run, titled with the name of its folder; no local path is in it.
+    """Writes the report of a run, titled with the name of its folder. It contains no local path.
 
     Args:
-        path: where, in the folder of the run; the page is self-contained.
-        summary: what `metrics.json` holds.
+        path: file to write, in the folder of the run.
+        summary: content of `metrics.json`.
         config: the effective config, flat.
         figures: split name -> score.
         labels: the label map.
-        audit: what `data_audit.json` holds.
+        audit: content of `data_audit.json`.
         history: one row per epoch with `stage`, `epoch`, `loss`, `val_loss`, ….
     """
     held_out = "test" if figures["test"].n else "val"
@@ -70,7 +70,7 @@ FOLDERS = re.compile(r"(?<![^\s>(;=])(?:/|[A-Za-z]:[\\/])(?:[^\s/\\<>&]+[/\\])*(
 
 
 def _without_folders(part: str, path: Path, config: Mapping[str, Any]) -> str:
-    """Leaves the last part of every local path: a report is sent to others."""
+    """Shortens every local path to its last part, because reports are shared."""
     here = path.resolve().parent
     local = [Path(str(config[key])).expanduser() for key in ("data", "data_dir", "out", "weights") if config.get(key)]
     known = {str(form.parent) for one in [here, *local] for form in (one, one.absolute(), one.resolve()) if form.is_absolute()}
@@ -141,7 +141,7 @@ def _confusions(score: Score, labels: Sequence[str]) -> str:
     np.fill_diagonal(wrong, 0)
     worst = [np.unravel_index(flat, wrong.shape) for flat in np.argsort(-wrong, axis=None)[:10]]
     pairs = [(labels[t], labels[p], int(wrong[t, p])) for t, p in worst if wrong[t, p]]
-    listed = _table(("true label", "taken for", "times"), pairs) or "<p>No example was confused.</p>"
+    listed = _table(("true label", "predicted label", "count"), pairs) or "<p>No example was confused.</p>"
     return (_matrix(score.confusion, labels) if score.n and len(labels) <= MOST_CLASSES else "") + listed
 
 
@@ -158,7 +158,7 @@ def _matrix(confusion: np.ndarray, labels: Sequence[str]) -> str:
         + "</tr>"
         for i, label in enumerate(labels)
     )
-    return f"<p class=muted>Rows: true label. Columns: what the model said.</p><table class=matrix>{head}{body}</table>"
+    return f"<p class=muted>Rows: true label. Columns: predicted label.</p><table class=matrix>{head}{body}</table>"
 
 
 def _curves(history: Sequence[Mapping[str, Any]]) -> str:
@@ -188,7 +188,7 @@ def _curves(history: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _stage_table(summary: Mapping[str, Any]) -> str:
-    head = ("stage", "epochs", "best epoch", "parameters trained", "frozen weights proven unmoved")
+    head = ("stage", "epochs", "best epoch", "parameters trained", "frozen weights verified unchanged")
     rows = [
         (one["name"], one["epochs"], one["best_epoch"], f"{one['trainable_parameters']:,}", one["frozen_variables"])
         for one in summary["stages"]
@@ -201,4 +201,4 @@ def _audit(audit: Mapping[str, Any]) -> str:
     counted = _table(("issue", "count"), sorted(audit["counts"].items()))
     listed = _table(("kind", "path", "reason", "action"), [(i["kind"], i["path"], i["reason"], i["action"]) for i in issues[:100]])
     more = f"<p class=muted>{len(issues) - 100} more in data_audit.json.</p>" if len(issues) > 100 else ""
-    return (counted + listed + more) or "<p>The audit found nothing to complain of.</p>"
+    return (counted + listed + more) or "<p>The audit found no issues.</p>"

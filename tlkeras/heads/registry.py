@@ -12,11 +12,11 @@ class Head:
     """One kind of head.
 
     Args:
-        name: how it is asked for.
+        name: name that users pass.
         build: `"module:function"`; called with (features of shape (batch, width), outputs, dropout), returns scores.
         loss: name of the Keras loss that trains it.
         metric: name of the Keras metric shown while it trains.
-        help: one line for people.
+        help: one line of help text.
     """
 
     name: str

@@ -14,7 +14,7 @@ class Stage:
     Args:
         name: short name, unique in its recipe.
         unfreeze: what trains besides the head, as in `freezing.parse`.
-        epochs: passes over the training split, at most.
+        epochs: maximum number of passes over the training split.
         learning_rate: peak of the schedule; a backbone whose row has one is trained at its own.
         warmup: fraction of the steps over which the learning rate rises from 0.
         weight_decay: decoupled (AdamW), not on biases and norms.
@@ -32,10 +32,10 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """A named list of stages, with why one would take it and where it comes from.
+    """A named list of stages, with its purpose and source.
 
     Args:
-        name: how it is asked for.
+        name: name that users pass.
         stages: in order.
         text: the stages for text backbones, where other figures are usual.
         why, source: one line, and the paper.
@@ -60,7 +60,7 @@ RECIPES: Registry[Recipe] = Registry(
         Recipe(
             name="feature-extraction",
             stages=(_HEAD,),
-            why="The backbone stays as it is and each example's features are computed once: seconds on a laptop, hard to overfit.",
+            why="The backbone stays frozen and each example's features are computed once: seconds on a laptop, hard to overfit.",
             source="Donahue et al. 2014, DeCAF, https://arxiv.org/abs/1310.1531",
         ),
         Recipe(
@@ -70,7 +70,7 @@ RECIPES: Registry[Recipe] = Registry(
             # The last weights, when the learning rate has come down to 0: the loss of a transformer rises, as it grows sure
             # of its answers, while it still gets more of them right.
             text=(Stage(name="full", unfreeze="all", epochs=3, learning_rate=5e-5, warmup=0.1, weight_decay=1e-2, keep="last"),),
-            why="Everything trains: best where data are many or far from the photos of ImageNet.",
+            why="Everything trains: best with much data, or data far from the photos of ImageNet.",
             source="Kornblith et al. 2019, Do Better ImageNet Models Transfer Better?, https://arxiv.org/abs/1805.08974",
         ),
     ],

@@ -1,1 +1,1 @@
-"""Walk the stages of a recipe, where it is told to; compute what is frozen once."""
+"""Runs the stages of a recipe on the requested devices, and computes frozen layers only once."""

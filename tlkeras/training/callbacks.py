@@ -1,4 +1,4 @@
-"""What watches a stage while Keras fits it."""
+"""Callbacks that watch a stage while Keras fits it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class StopOnNaN(keras.callbacks.Callback):
             self.model.stop_training = True
             raise TrainingDiverged(
                 f"the loss became {loss} at batch {batch + 1} with learning rate {self.learning_rate:g}; "
-                f"try --learning-rate {self.learning_rate / 10:g}, and look for odd pictures in data_audit.json"
+                f"try --learning-rate {self.learning_rate / 10:g}, and check data_audit.json for unusual images"
             )
 
 
@@ -82,7 +82,7 @@ class KeepBest(keras.callbacks.Callback):
             variable.assign(value)
 
     def save(self) -> None:
-        """Writes the weights of the whole model, as they stand, next to their final name and then onto it."""
+        """Writes the current weights of the whole model to a temporary file, then renames it."""
         if self.trained is None:
             return
         self.before_save()
@@ -94,10 +94,10 @@ class KeepBest(keras.callbacks.Callback):
 
 
 class Progress(keras.callbacks.Callback):
-    """Tells how far a stage is, epoch by epoch and batch by batch.
+    """Reports the progress of a stage, epoch by epoch and batch by batch.
 
     Args:
-        tell: called with (batches done, batches in all, text for people).
+        tell: called with (batches done, batches in all, text).
         steps: batches of an epoch.
     """
 

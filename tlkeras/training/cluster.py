@@ -22,8 +22,8 @@ class Cluster:
     """The workers of one training, and which of them this process is.
 
     Args:
-        addresses: `host:port` of each worker; the first one is the chief, which alone writes.
-        index: place of this process among them, from 0.
+        addresses: `host:port` of each worker. The first is the chief, the only one that writes.
+        index: position of this process among them, from 0.
     """
 
     addresses: tuple[str, ...]
@@ -46,10 +46,10 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> Cluster | None:
     """Returns the cluster that `TF_CONFIG` names: `tlkeras launch`, Kubeflow's training operator and others write it.
 
     Returns:
-        The cluster, or None where the variable is not set or names no worker.
+        The cluster, or None if the variable is not set or names no worker.
 
     Raises:
-        ConfigError: when it cannot be understood, or names tasks that do not train.
+        ConfigError: when it cannot be parsed, or names tasks that do not train.
     """
     text = environ.get(VARIABLE, "").strip()
     if not text:

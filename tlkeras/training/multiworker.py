@@ -30,7 +30,7 @@ class DistributedModel(keras.Model):
     or distributed by the strategy. Arrays work too, sharded by Keras.
 
     Raises:
-        TrainingError: when this Keras has no longer the methods that are overridden.
+        TrainingError: when this Keras no longer has the overridden methods.
 
     Example:
         ```python

@@ -1,4 +1,4 @@
-"""AdamW with warm-up and cosine decay, whose update takes few operations however many weights a model has."""
+"""AdamW with warm-up and cosine decay, whose update needs few operations however many weights a model has."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def optimizer(stage: Stage, steps: int, placement: Placement) -> keras.optimizer
     Args:
         stage: learning rate, warm-up and weight decay.
         steps: of the whole stage.
-        placement: several replicas add up gradients variable by variable, and so take Keras' own class.
+        placement: several replicas add up gradients variable by variable, and so use Keras' own class.
     """
     warmup = int(stage.warmup * steps)
     schedule: Any = stage.learning_rate

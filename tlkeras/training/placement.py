@@ -1,6 +1,6 @@
 """Where the work runs: devices of this machine, or several machines, as `tf.distribute` strategies.
 
-Only training opens a scope: builders, recipes and exporters make and take plain models (see `replicas.py`).
+Only training opens a scope: builders, recipes and exporters use plain models (see `replicas.py`).
 GPU and TPU placements are tested with parts of a CPU that act as devices; one NVIDIA GPU was run by hand, a TPU never.
 """
 
@@ -32,8 +32,8 @@ class Placement:
     """Where the work runs.
 
     Args:
-        name: as it was asked for or chosen.
-        strategy: the `tf.distribute` strategy; None for the one device that TensorFlow takes by itself.
+        name: requested or chosen name.
+        strategy: the `tf.distribute` strategy; None for the one device that TensorFlow chooses by itself.
         devices: names of the devices of this process that compute; None: the one that TensorFlow chooses by itself, the first GPU where
             there is one. Never `""`, which means the CPU once TensorFlow computes eagerly.
         workers: how many processes train together.
@@ -87,7 +87,7 @@ class Placement:
         return device if self.strategy is None and not others and device and "gpu" in device.lower() else None
 
     def describe(self) -> str:
-        """Returns one line for people."""
+        """Returns one line of text."""
         told = f"{self.replicas} replica{'s' * (self.replicas > 1)}"
         return f"{self.name}: {told}" + (f" in {self.workers} workers, this is worker {self.worker}" if self.workers > 1 else "")
 
@@ -138,11 +138,11 @@ class Placement:
         return np.ascontiguousarray(found.view("uint8")[:, :width]).view(rows.dtype).reshape(len(found), *rows.shape[1:])
 
     def agree(self, what: str, tell: Callable[[], str]) -> None:
-        """Makes sure that all workers say the same of something that they must share.
+        """Makes sure that all workers agree on something that they must share.
 
         Args:
-            what: name for people.
-            tell: what this worker has, as a text; not called where there is one worker.
+            what: its name in messages.
+            tell: returns the value of this worker as text; not called for a single worker.
 
         Raises:
             TrainingError: naming the workers that differ from the chief.
@@ -174,7 +174,7 @@ class Placement:
                 raise
             reason = " ".join(str(error.message).split())[:160]
             raise TrainingError(
-                f"worker {self.worker} lost another worker of {self.workers} ({reason}); look into the logs of the others for the reason"
+                f"worker {self.worker} lost another worker of {self.workers} ({reason}); see the logs of the other workers for the cause"
             ) from error
 
 
@@ -196,7 +196,7 @@ def open_placement(text: str) -> Placement:
         text: `NAME` or `NAME:N`, see `placements.PLACEMENTS`.
 
     Raises:
-        UnknownName, ConfigError: when there is no such device, or no cluster is told.
+        UnknownName, ConfigError: when there is no such device, or no cluster is defined.
     """
     kind, number = placements.parse(text)
     opened: Placement = load_function(kind.open)(number)
@@ -272,7 +272,8 @@ def _split_cpu(count: int) -> None:
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
     except RuntimeError as error:
         raise ConfigError(
-            f"placement is 'mirrored:{count}' and TensorFlow computes with {len(made)} CPU devices already; open it first in the process"
+            f"placement is 'mirrored:{count}' and TensorFlow computes with {len(made)} CPU devices already; "
+            "open the placement before any other TensorFlow work in the process"
         ) from error
 
 
@@ -285,7 +286,7 @@ def open_multiworker(number: int | None) -> Placement:
     told = _cluster()
     if told is None:
         raise ConfigError(
-            "placement is 'multiworker' and no cluster is told: TF_CONFIG is not set and this is no SLURM step of several tasks; "
+            "placement is 'multiworker' and no cluster is defined: TF_CONFIG is not set and this is not a SLURM step of several tasks; "
             "`tlkeras launch --workers 2 finetune …` starts two workers here"
         )
     if len(told.addresses) == 1:
@@ -308,7 +309,7 @@ def open_multiworker(number: int | None) -> Placement:
 def open_tpu(number: int | None) -> Placement:
     """The TPU of this machine, or the one that `TPU_NAME` names."""
     if not os.environ.get("TPU_NAME") and not tf.config.list_physical_devices("TPU"):
-        raise ConfigError("placement is 'tpu' and there is none here: no TPU device and no TPU_NAME; use --placement auto")
+        raise ConfigError("placement is 'tpu' and this machine has no TPU: no TPU device and no TPU_NAME; use --placement auto")
     resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=os.environ.get("TPU_NAME", "local"))
     tf.config.experimental_connect_to_cluster(resolver)
     tf.tpu.experimental.initialize_tpu_system(resolver)

@@ -1,4 +1,4 @@
-"""Which placements there are: one row each. Reading this table imports no TensorFlow."""
+"""The placements: one row each. Importing this table imports no TensorFlow."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ class Kind:
     """One way to place the work.
 
     Args:
-        name: how it is asked for; `name:N` where it takes a number.
+        name: name that users pass; `name:N` if it accepts a number.
         open: `"module:function"`, called with the number or None, returns a `Placement`.
         number: what the number means; empty when there is none.
-        help: one line for people.
+        help: one line of help text.
     """
 
     name: str
@@ -33,10 +33,10 @@ PLACEMENTS: Registry[Kind] = Registry(
     "placement",
     [
         _kind("auto", "the workers that TF_CONFIG or SLURM name, else all GPUs of this machine, else its CPU"),
-        _kind("cpu", "the CPU, even where there is a GPU"),
+        _kind("cpu", "the CPU, even on a machine with a GPU"),
         _kind("gpu", "one GPU, the first one or gpu:N", "which GPU, from 0"),
         _kind("mirrored", "all GPUs of this machine, or N of them; without GPUs, N parts of the CPU (for tests)", "how many devices"),
-        _kind("multiworker", "the workers that TF_CONFIG or SLURM name; `tlkeras launch` starts some here"),
+        _kind("multiworker", "the workers that TF_CONFIG or SLURM name; `tlkeras launch` starts workers here"),
         _kind("tpu", "the TPU of this machine or of TPU_NAME"),
     ],
 )

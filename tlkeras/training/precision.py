@@ -1,4 +1,4 @@
-"""In which numbers a model trains: the mixed dtype of a device, loss scaling, TF32."""
+"""Numeric precision of training: the mixed dtype of a device, loss scaling, TF32."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def mixed_policy() -> str:
 
 
 def _capability(gpu: tf.config.PhysicalDevice) -> tuple[int, int]:
-    """Returns the compute capability; devices that are not NVIDIA's state none and are taken for recent ones."""
+    """Returns the compute capability; devices of other vendors state none and count as recent ones."""
     return tf.config.experimental.get_device_details(gpu).get("compute_capability", AMPERE)
 
 
@@ -55,6 +55,6 @@ def record(model: keras.Model, *, tf32: bool) -> dict[str, Any]:
 
 
 def describe(facts: Mapping[str, Any]) -> str:
-    """Returns the facts of `record` as one line for people."""
+    """Returns the facts of `record` as one line of text."""
     text = "training in float32" if facts["compute_dtype"] == "float32" else f"training in {facts['compute_dtype']} with float32 weights"
     return text + (", products in TF32" if facts["tf32"] else "") + f", on {', '.join(facts['gpus']) or 'the CPU'}"

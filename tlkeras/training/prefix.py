@@ -23,7 +23,7 @@ Forward = Callable[[np.ndarray], list[np.ndarray]]
 
 
 class Sliceable(Protocol):
-    """An array, a memory map, or pictures that are made when they are asked for."""
+    """An array, a memory map, or images that are made when they are asked for."""
 
     def __len__(self) -> int: ...
 

@@ -4,8 +4,8 @@ The plain model stays a plain model, which freezing, prefix caching, saving and 
 twin before a stage and back afterwards. Three things make the sum of the parts the whole:
 
 - the loss of a part is its rows' share of the mean over the whole batch, however unequal the parts are;
-- dropout draws one mask for the whole batch, of which each replica takes its rows;
-- BatchNorm that trains takes its statistics over all replicas (frozen, it has none to take).
+- dropout draws one mask for the whole batch, of which each replica uses its rows;
+- BatchNorm that trains computes its statistics over all replicas (frozen, it computes none).
 
 Dropout inside a layer of layers (the blocks of KerasHub's transformers) draws for each part on its own: the losses then agree
 in expectation, not digit by digit.

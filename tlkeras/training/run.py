@@ -1,4 +1,4 @@
-"""Walk the stages of a recipe: set flags, split at the freeze boundary, fit, prove that nothing frozen moved."""
+"""Runs the stages of a recipe: set flags, split at the freeze boundary, fit, verify that frozen weights are unchanged."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ MAX_VIEWS = 4  # augmented copies of each example whose features are cached
 
 @dataclass(frozen=True, kw_only=True)
 class Examples:
-    """What a model takes and labels of one split, in the same order.
+    """Inputs and labels of one split, in the same order.
 
     Args:
-        inputs: pictures uint8 (n, size, size, 3), token ids int32 (n, tokens, …) or sequences float32 (n, time, features).
+        inputs: images uint8 (n, size, size, 3), token ids int32 (n, tokens, …) or sequences float32 (n, time, features).
         y: int (n,).
         lengths: int (n,), tokens of each text; None where all are of one length.
     """
@@ -51,7 +51,7 @@ class Examples:
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What holds for all stages of a run."""
+    """Options for all stages of a run."""
 
     batch_size: int = 32
     batch_norm: str = "frozen"
@@ -68,7 +68,7 @@ class Options:
 
 @dataclass(frozen=True, kw_only=True)
 class StageResult:
-    """What one stage did: history per epoch, the best epoch, which weights were proven unmoved."""
+    """The result of one stage: history per epoch, the best epoch, and which weights were verified unchanged."""
 
     name: str
     history: list[dict[str, float]]
@@ -101,7 +101,7 @@ class Interrupted(KeyboardInterrupt):
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """What all stages did, and the trained model's scores of the held-out splits, in their order."""
+    """The results of all stages, and the trained model's scores of the held-out splits, in their order."""
 
     stages: list[StageResult]
     scores: dict[str, np.ndarray]
@@ -115,7 +115,7 @@ def run(task: TaskModel, stages: Sequence[tuple[Stage, Sequence[Rule]]], parts: 
         stages: each stage with its freeze rules.
         parts: `train` is learned from, `val` is what early stopping looks at, `test` is only scored; the
             last two may be empty.
-        options: what holds for all stages.
+        options: options for all stages.
 
     Raises:
         TrainingDiverged, OutOfMemory, FreezeError: see `errors`.
@@ -166,7 +166,7 @@ def _run_stage(
 
 
 def _lengths(suffix: keras.Model, part: Examples) -> np.ndarray | None:
-    """Returns the lengths of a split where what the suffix takes has a free axis."""
+    """Returns the lengths of a split if the input of the suffix has a free axis."""
     return part.lengths if any(_free(tensor) for tensor in suffix.inputs) else None
 
 

@@ -1,1 +1,1 @@
-"""Foreign checkpoints to Keras weights."""
+"""Converts checkpoints of other libraries to Keras weights."""

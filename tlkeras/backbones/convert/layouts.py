@@ -1,4 +1,4 @@
-"""Layouts of foreign checkpoints: which of its modules holds the numbers of which layer."""
+"""Layouts of checkpoints from other libraries: which module contains the weights of which layer."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from tlkeras.registry import Registry
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """How one library names what a network is made of.
+    """How one library names the parts of a network.
 
     Args:
         name: how rows refer to it.
         modules: `"module:function"`, called with the names of the layers that have weights, in order; returns layer -> module.
-        classifier: pattern of the modules above the features, which a backbone has no place for.
+        classifier: pattern of the modules above the features, which a backbone does not have.
         epsilon: of the checkpoint's BatchNorm; where the layer has another, the variance is moved by the difference, which is exact.
-        renamed: (pattern, replacement) for names as older versions wrote them.
-        help: one line for people.
+        renamed: (pattern, replacement) for names in the files of older versions.
+        help: one line of help text.
     """
 
     name: str
@@ -45,7 +45,7 @@ LAYOUTS: Registry[Layout] = Registry(
             modules=f"{_MODULES}:lukemelas",
             classifier=r"_fc",
             epsilon=1e-3,
-            help="EfficientNet-PyTorch of lukemelas and its kin",
+            help="EfficientNet-PyTorch of lukemelas and compatible checkpoints",
         ),
         Layout(
             name="timm_efficientnet_lite",
@@ -127,7 +127,7 @@ class _Change:
 
 
 def best(names: Sequence[str], layers: Sequence[Any], tensors: Mapping[str, np.ndarray]) -> Layout:
-    """Returns the layout, of those that a row takes, of which most names are in a checkpoint."""
+    """Returns the layout, of those that a row accepts, of which most names are in a checkpoint."""
     return max((LAYOUTS.get(name) for name in names), key=lambda one: len(wanted(one, layers).keys() & named(one, tensors).keys()))
 
 

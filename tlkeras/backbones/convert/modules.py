@@ -1,7 +1,7 @@
 """Layer of ours -> module of a foreign checkpoint, one function for each layout.
 
-Each is called with the names of the layers that have weights, from input to output. What a rule does not know keeps its name, and is
-then missing in the checkpoint, which is told.
+Each is called with the names of the layers that have weights, from input to output. A name that no rule matches is kept. It is
+then missing in the checkpoint, which is reported.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Read the tensors of a PyTorch checkpoint without PyTorch, and without running what a pickle may ask for.
+"""Read the tensors of a PyTorch checkpoint without PyTorch, and without running code that a pickle refers to.
 
 Two formats. Legacy (torch.save before 1.6): three pickles (magic number, protocol version, machine), the pickle of the object, the pickled
 list of storage keys, then per storage its length (int64) and its bytes. Since 1.6 a zip archive: `NAME/data.pkl`, `NAME/byteorder`, and
@@ -51,7 +51,7 @@ LARGEST_PICKLE = 1 << 26  # bytes; a pickle holds names and shapes, not numbers
 
 # Named tuples, and not classes with a `__dict__` or a `__setstate__`: the BUILD instruction of a pickle cannot change them.
 class _Storage(NamedTuple):
-    """Where a tensor's numbers will be: known before they are read."""
+    """Where the values of a tensor are stored; known before they are read."""
 
     dtype: np.dtype
     key: str
@@ -70,7 +70,7 @@ class _RebuildTensor:
 
     def __call__(self, storage: _Storage, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *_: Any) -> _Tensor:
         if not isinstance(storage, _Storage):
-            raise WeightsMismatch("the checkpoint makes a tensor of something that is no storage; expected a PyTorch state dict")
+            raise WeightsMismatch("the checkpoint builds a tensor from something that is not a storage; expected a PyTorch state dict")
         return _Tensor(storage, offset, tuple(shape), tuple(strides))
 
 
@@ -99,14 +99,14 @@ class _Unpickler(pickle.Unpickler):
         if (module, name) in ADMITTED:
             return ADMITTED[module, name]
         raise WeightsMismatch(
-            f"the checkpoint asks for {module}.{name}, which is no tensor; refused, because unpickling it could run code: "
+            f"the checkpoint refers to {module}.{name}, which is not a tensor; refused, because unpickling it could run code: "
             "save its state_dict() alone, or as safetensors"
         )
 
     def persistent_load(self, pid: Any) -> _Storage:
         # (kind, type, key, device, size), and a sixth for views in the legacy format.
         if not (isinstance(pid, tuple) and len(pid) in (5, 6) and pid[0] == "storage" and isinstance(pid[1], str) and pid[1] in STORAGES):
-            raise WeightsMismatch("the checkpoint refers to something that is no tensor storage; expected a PyTorch state dict")
+            raise WeightsMismatch("the checkpoint refers to something that is not a tensor storage; expected a PyTorch state dict")
         return _Storage(dtype=STORAGES[pid[1]], key=str(pid[2]), size=int(pid[4]))
 
 
@@ -114,7 +114,7 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
     """Returns name -> array of a PyTorch state dict, in file order; of a training checkpoint, those of its model.
 
     Raises:
-        WeightsMismatch: when the file is something else, is cut short, or asks for anything but tensors.
+        WeightsMismatch: when the file is something else, is truncated, or refers to anything but tensors.
     """
     try:
         if zipfile.is_zipfile(path):
@@ -141,7 +141,7 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
         if isinstance(error, WeightsMismatch):
             raise
         raise WeightsMismatch(
-            f"{Path(path).name!r} is not a whole PyTorch checkpoint ({type(error).__name__}: {error}); fetch it again"
+            f"{Path(path).name!r} is not a complete PyTorch checkpoint ({type(error).__name__}: {error}); download it again"
         ) from error
 
 
@@ -153,7 +153,7 @@ def _read_zip(archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
     # Members are looked up by their full names, read into memory, and never written: none can leave its place.
     roots = [name.removesuffix("data.pkl") for name in members if name.count("/") == 1 and name.endswith("/data.pkl")]
     if len(roots) != 1:
-        raise WeightsMismatch("a zip archive, but no PyTorch checkpoint: expected one NAME/data.pkl in it")
+        raise WeightsMismatch("a zip archive, but not a PyTorch checkpoint: expected one NAME/data.pkl in it")
     root = roots[0]
     if f"{root}constants.pkl" in members:
         raise WeightsMismatch("a TorchScript program, not a checkpoint; save the state_dict() of the module it was made from")
@@ -175,7 +175,7 @@ def _read_zip(archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
 def _stored(info: zipfile.ZipInfo, largest: int) -> zipfile.ZipInfo:
     """Returns a member that unpacks to no more than it takes up in the file, as PyTorch writes them: no zip bombs."""
     if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size or info.file_size > largest:
-        raise WeightsMismatch(f"member {info.filename!r} is compressed or larger than it can be; PyTorch writes no such archives")
+        raise WeightsMismatch(f"member {info.filename!r} is compressed or larger than the file allows; PyTorch writes no such archives")
     return info
 
 
@@ -184,9 +184,9 @@ def _stored(info: zipfile.ZipInfo, largest: int) -> zipfile.ZipInfo:
 
 def _read_legacy(file: BinaryIO) -> dict[str, np.ndarray]:
     if _Unpickler(file).load() != MAGIC or _Unpickler(file).load() != PROTOCOL:
-        raise WeightsMismatch("no PyTorch checkpoint: its magic number is missing")
+        raise WeightsMismatch("not a PyTorch checkpoint: its magic number is missing")
     _Unpickler(file).load()  # sizes of C types on the machine that wrote it; the storages are little-endian
-    # Every storage stands in the file, those of an optimizer too, and only what refers to them tells their types.
+    # Every storage stands in the file, those of an optimizer too, and only what refers to them states their types.
     seen: dict[str, _Storage] = {}
 
     class Remembering(_Unpickler):
@@ -218,7 +218,7 @@ def _read_storage(file: BinaryIO, storage: _Storage) -> bytes:
 def _tensors(content: Any) -> dict[str, _Tensor]:
     """Returns the tensors of a state dict, or of the one inside a training checkpoint, without the names of wrappers."""
     if not isinstance(content, Mapping):
-        raise WeightsMismatch(f"the checkpoint holds a {type(content).__name__}; expected a PyTorch state dict, name -> tensor")
+        raise WeightsMismatch(f"the checkpoint contains a {type(content).__name__}; expected a PyTorch state dict, name -> tensor")
     content = dict(content)  # without attributes that a pickle has set on an ordered dictionary
     for key in NESTED:
         if isinstance(content.get(key), Mapping) and any(isinstance(one, _Tensor) for one in dict(content[key]).values()):
@@ -227,7 +227,7 @@ def _tensors(content: Any) -> dict[str, _Tensor]:
     named = {WRAPPERS.sub("", name): one for name, one in content.items() if isinstance(name, str) and isinstance(one, _Tensor)}
     if not named:
         raise WeightsMismatch(
-            f"the checkpoint holds no tensors by name; its keys are {', '.join(map(repr, list(content)[:5])) or 'none'}, expected a PyTorch state dict"
+            f"the checkpoint contains no named tensors; its keys are {', '.join(map(repr, list(content)[:5])) or 'none'}, expected a PyTorch state dict"
         )
     return named
 

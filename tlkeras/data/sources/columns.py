@@ -1,4 +1,4 @@
-"""Which column of a table is what."""
+"""Finds the role of each column of a table."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class Roles:
         kind: `text`, `path`, `image` (encoded images in the cells), `pixels` or `sequence`.
         content: columns of the content: one, or all pixels or features.
         label: column of the labels.
-        split: column that says what is held out, or None.
-        id: column that tells sequences apart, or None.
+        split: column with the split of each row, or None.
+        id: column that identifies the sequence, or None.
         order: column that orders the steps of a sequence, or None.
     """
 
@@ -69,7 +69,7 @@ class Columns:
 
     @classmethod
     def from_config(cls, data: DataConfig) -> Columns:
-        """Returns what a config says about tables."""
+        """Returns the settings of a config for tables."""
         return cls(text=data.text_column, path=data.path_column, label=data.label_column, encoding=data.encoding, header=data.header)
 
     def roles(self, spec: str, table: Table, is_image: Callable[[str], bool]) -> Roles:

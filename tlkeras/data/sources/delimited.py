@@ -29,7 +29,7 @@ SEPARATOR_LINE = re.compile(r"sep=(.)\s*", re.IGNORECASE)  # Excel's own hint, o
 
 @dataclass(frozen=True, kw_only=True)
 class Dialect:
-    """How cells are told apart.
+    """How cells are separated.
 
     Args:
         separator: between two cells.
@@ -157,7 +157,7 @@ def read_delimited(file: Path, spec: str, columns: Columns) -> Delimited | None:
     first = [cell.strip() for cell in records[0].cells(dialect)]
     has_header = _has_header(spec, file.name, first, records, dialect, lines, columns)
     if not has_header:
-        reason = "no header: the first line is data, and the columns are numbered from 1"
+        reason = "no header: the first line contains data, and the columns are numbered from 1"
         notes.append(Issue(kind="no-header", path=file.name, reason=reason, action="reported"))
     names = first if has_header else _numbered(first)
     good, bad = _fitting(records[1:] if has_header else records, dialect, len(names), file.name)
@@ -208,9 +208,9 @@ def _without_quoting(lines: Sequence[str], start: int, dialect: Dialect, records
 def _described(dialect: Dialect) -> str:
     parts = [f"separated by {TITLES.get(dialect.separator, repr(dialect.separator))}"]
     if not dialect.quoting:
-        parts.append("quotation marks are characters like others")
+        parts.append("quotation marks are ordinary characters")
     if dialect.spaced:
-        parts.append("blanks after a separator are left out")
+        parts.append("blanks after a separator are ignored")
     return ", ".join(parts)
 
 
@@ -291,7 +291,7 @@ def _fitting(records: Sequence[Record], dialect: Dialect, width: int, name: str)
             if count > width and not any(record.cells(dialect)[width:]):  # separators at the end of the line
                 good.append(record)
                 continue
-            reason = f"{count} cell{'' if count == 1 else 's'} where {width} are expected"
+            reason = f"{count} cell{'' if count == 1 else 's'}, expected {width}"
             reason += "; a text with separators in it needs quotation marks" if count > width else ""
         bad.append(Issue(kind="bad-row", path=f"{name}:{record.line}", reason=reason, action="skipped"))
     return good, bad
@@ -318,7 +318,7 @@ def _has_header(
     table = Delimited(name, names, good, (), dialect, lines, has_header=False)
     shown = ", ".join(repr(cell[:30]) for cell in first[:3]) + (", …" if len(first) > 3 else "")
     raise DataError(
-        f"the first line of {spec!r} looks like data ({shown}), not like a header; {suggestion(table)}; --header takes it for one"
+        f"the first line of {spec!r} looks like data ({shown}), not like a header; {suggestion(table)}; --header reads it as one"
     )
 
 

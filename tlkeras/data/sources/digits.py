@@ -14,7 +14,7 @@ from tlkeras.data.sources.columns import Columns
 
 
 def open_digits(spec: str, *, labels: Sequence[str] | None = None, data_dir: str | None = None, columns: Columns | None = None) -> Dataset:
-    """Returns the digits as grey pictures, ink bright on dark, with labels "0" to "9"."""
+    """Returns the digits as grey images, ink bright on dark, with labels "0" to "9"."""
     from sklearn.datasets import load_digits
 
     digits = load_digits()

@@ -33,7 +33,7 @@ class Encoding:
 
     @property
     def title(self) -> str:
-        """The name for people."""
+        """The name in messages."""
         return "UTF-8" if self.name.startswith(UTF8) else self.name
 
     @property
@@ -63,7 +63,7 @@ def detect_encoding(content: bytes, asked: str | None = None) -> Encoding:
         return Encoding(name="utf-8-sig" if name == UTF8 else name)
     for mark, name in MARKS:
         if content.startswith(mark):
-            return Encoding(name=name, note=None if name == "utf-8-sig" else f"read as {name.upper()}, as its first bytes say")
+            return Encoding(name=name, note=None if name == "utf-8-sig" else f"read as {name.upper()}, as its first bytes state")
     if guess := _without_mark(content[:4096]):
         return Encoding(name=guess, note=f"read as {guess.upper()}; if the text is wrong, pass --encoding NAME")
     try:
@@ -105,7 +105,7 @@ def _without_mark(head: bytes) -> str | None:
 
 
 def _not_utf8(content: bytes) -> Encoding:
-    """Tells a file of another encoding from UTF-8 with damaged rows: by how many lines need one or the other."""
+    """Distinguishes a file in another encoding from UTF-8 with damaged rows, by the number of lines that need either."""
     bad = good = 0
     for line in content.splitlines():
         if _BEYOND.search(line):

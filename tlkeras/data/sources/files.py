@@ -1,4 +1,4 @@
-"""The image files that the rows of a table name: as they stand, with another separator, without ending, or in a folder beside the table."""
+"""The image files that the rows of a table name: unchanged, with another separator, without extension, or in a folder beside the table."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class FileIndex:
             yield Issue(kind="backslashes", path=table, reason=reason, action="reported")
         if self.matched:
             folders = ", ".join(repr(folder) for folder in sorted(self.matched)[:3]) + (", …" if len(self.matched) > 3 else "")
-            reason = f"{self.matched.total():,} names in column {column!r} are those of files in {folders}"
+            reason = f"{self.matched.total():,} names in column {column!r} refer to files in {folders}"
             yield Issue(kind="matched-files", path=table, reason=reason, action="reported")
 
     @cached_property

@@ -39,12 +39,12 @@ def open_folder(spec: str, *, labels: Sequence[str] | None = None, data_dir: str
     folders = [entry for entry in entries if entry.is_dir()]
     if not folders:
         raise DataError(
-            f"folder {spec!r} holds files but no class folders; put each image into a folder named after its class, or use a CSV with path,label"
+            f"folder {spec!r} contains files but no class folders; put each image into a folder named after its class, or use a CSV with path,label"
         )
     splits = _splits(spec, root, folders, notes)
     for entry in entries:
         if entry not in (splits or folders) and (not splits or split_of(entry.name) is None or not entry.is_dir()):
-            reason = "lies beside train, val and test" if splits else "lies outside the class folders"
+            reason = "is next to train, val and test" if splits else "is outside the class folders"
             notes.append(Issue(kind="stray-file", path=_id(entry, root), reason=reason, action="ignored"))
     classes: list[tuple[Path, str | None]] = [(folder, None) for folder in folders]
     if splits:
@@ -75,7 +75,7 @@ def _unpacked(folder: Path, root: Path, labels: Sequence[str] | None, notes: lis
         return entries
     for entry in entries:
         if entry != inner:
-            notes.append(Issue(kind="stray-file", path=_id(entry, root), reason="lies outside the class folders", action="ignored"))
+            notes.append(Issue(kind="stray-file", path=_id(entry, root), reason="is outside the class folders", action="ignored"))
     return _unpacked(inner, root, labels, notes)
 
 
@@ -121,7 +121,7 @@ def _class_folders(folder: Path, root: Path, notes: list[Issue]) -> list[Path]:
     entries = _visible(folder, root, notes)
     for entry in entries:
         if not entry.is_dir():
-            notes.append(Issue(kind="stray-file", path=_id(entry, root), reason="lies outside the class folders", action="ignored"))
+            notes.append(Issue(kind="stray-file", path=_id(entry, root), reason="is outside the class folders", action="ignored"))
     return [entry for entry in entries if entry.is_dir()]
 
 
@@ -131,7 +131,7 @@ Members = Sequence[tuple[Path, str | None, list[Path]]]  # class folder, split, 
 
 
 def listed_files(folder: Path, endings: Set[str] = PICTURES) -> tuple[list[Path], list[Issue]]:
-    """Returns the files of a folder and of the folders inside, in a fixed order, and what was left out (hidden files are not told).
+    """Returns the files of a folder and of the folders inside, in a fixed order, and what was skipped (hidden files are not reported).
 
     Args:
         folder: where.
@@ -143,8 +143,8 @@ def listed_files(folder: Path, endings: Set[str] = PICTURES) -> tuple[list[Path]
         if path.suffix.lower() in endings:
             paths.append(path)
         else:
-            kind = "image format" if endings is PICTURES else f"{' or '.join(sorted(endings))} file"
-            reason = f"{path.suffix or 'no ending'} is no {kind}"
+            kind = "an image format" if endings is PICTURES else f"a {' or '.join(sorted(endings))} file"
+            reason = _other_format(path, kind)
             notes.append(Issue(kind="not-an-image", path=_id(path, folder), reason=reason, action="ignored"))
     return paths, [note for note in notes if note.kind != "hidden"]
 
@@ -154,13 +154,17 @@ def _images(members: Members, root: Path, notes: list[Issue]) -> Iterator[Exampl
         images = [path for path in paths if path.suffix.lower() in PICTURES]
         for path in paths:
             if path.suffix.lower() not in PICTURES:
-                reason = f"{path.suffix} is no image format"
+                reason = _other_format(path, "an image format")
                 notes.append(Issue(kind="not-an-image", path=_id(path, root), reason=reason, action="ignored"))
         for path in images:
             yield Example(id=_id(path, root), label=folder.name, path=path, split=split)
         if not images:
-            reason = "the folder holds no images, so it is no class"
+            reason = "the folder contains no images, so it is not a class"
             notes.append(Issue(kind="empty-class", path=_id(folder, root), reason=reason, action="ignored"))
+
+
+def _other_format(path: Path, expected: str) -> str:
+    return f"{path.suffix} is not {expected}" if path.suffix else f"no file extension; expected {expected}"
 
 
 def _texts(members: Members, root: Path, notes: list[Issue], columns: Columns) -> Iterator[Example]:
@@ -169,7 +173,7 @@ def _texts(members: Members, root: Path, notes: list[Issue], columns: Columns) -
     for folder, split, paths in members:
         for path in paths:
             if path.suffix.lower() != TEXT_ENDING or path.name.lower() == LABEL_MAP:
-                reason = "a list of labels" if path.name.lower() == LABEL_MAP else f"{path.suffix} is no text format"
+                reason = "a list of labels" if path.name.lower() == LABEL_MAP else _other_format(path, "a text format")
                 notes.append(Issue(kind="not-a-text", path=_id(path, root), reason=reason, action="ignored"))
                 continue
             text = _read_text(path, root, columns.encoding, notes)
@@ -218,11 +222,11 @@ def _files(folder: Path, root: Path, notes: list[Issue]) -> Iterator[Path]:
         return
     for entry in entries:
         if entry.is_dir() and _is_loop(entry):
-            notes.append(Issue(kind="stray-file", path=_id(entry, root), reason="a link to a folder that it lies in", action="ignored"))
+            notes.append(Issue(kind="stray-file", path=_id(entry, root), reason="a link to a parent folder", action="ignored"))
         elif entry.is_dir():
             yield from _files(entry, root, notes)
         elif entry.exists() and not entry.is_file():  # a pipe or a device: opening it could wait for ever
-            notes.append(Issue(kind="not-a-file", path=_id(entry, root), reason="no regular file", action="ignored"))
+            notes.append(Issue(kind="not-a-file", path=_id(entry, root), reason="not a regular file", action="ignored"))
         else:
             yield entry
 

@@ -1,4 +1,4 @@
-"""A folder of idx files, the format of MNIST and what took its place: `train-images-idx3-ubyte[.gz]` and its kin.
+"""A folder of idx files, the format of MNIST and its successors: `train-images-idx3-ubyte[.gz]` and so on.
 
 The format (http://yann.lecun.com/exdb/mnist/): two zero bytes, one byte for the type (8: unsigned), one for the number of dimensions, each
 dimension as a big-endian 32-bit number, then the values, the last dimension running fastest.
@@ -29,13 +29,13 @@ LARGEST = 1 << 32  # bytes of one file, unpacked: a few kilobytes of gzip can cl
 
 
 def is_idx(spec: str) -> bool:
-    """Whether a `--data` value is a folder with pictures in idx files."""
+    """Whether a `--data` value is a folder with images in idx files."""
     root = Path(spec).expanduser()
     return root.is_dir() and any(IMAGES.fullmatch(path.name) for path in root.iterdir())
 
 
 def open_idx(spec: str, *, labels: Sequence[str] | None = None, data_dir: str | None = None, columns: Columns | None = None) -> Dataset:
-    """Returns the grey pictures of a folder of idx files; which are held out is told by the files' names.
+    """Returns the grey images of a folder of idx files; the names of the files state which are held out.
 
     The labels are the numbers, or the lines of a `labels.txt` beside the files, the first of which names 0.
 
@@ -53,7 +53,7 @@ def open_idx(spec: str, *, labels: Sequence[str] | None = None, data_dir: str | 
         split = _split(part, path.name) if len(parts) > 1 else None
         images, numbers = read_idx(path, 3), read_idx(_labels_of(path), 1)
         if len(images) != len(numbers):
-            raise DataError(f"{path.name!r} has {len(images)} pictures and its labels are {len(numbers)}; expected as many")
+            raise DataError(f"{path.name!r} has {len(images)} images and {len(numbers)} labels; expected the same number")
         if names and len(numbers) and numbers.max() >= len(names):
             raise DataError(
                 f"{path.name!r} has the label {numbers.max()} and labels.txt {len(names)} lines; expected one line for each label"
@@ -82,29 +82,29 @@ def _labels_of(images: Path) -> Path:
     for path in (images.with_name(stem), images.with_name(f"{stem}.gz")):
         if path.is_file():
             return path
-    raise DataError(f"{images.name!r} has no labels beside it; expected {stem} or {stem}.gz")
+    raise DataError(f"{images.name!r} has no file of labels in the same folder; expected {stem} or {stem}.gz")
 
 
 def read_idx(path: Path, dimensions: int) -> np.ndarray:
     """Returns the array of an idx file, uint8.
 
     Raises:
-        DataError: when it is another file, cut short, or longer than it says.
+        DataError: when it is another kind of file, truncated, or longer than its header states.
     """
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             head = file.read(4 + 4 * dimensions)
             if len(head) < 4 + 4 * dimensions or head[:4] != bytes([0, 0, UBYTE, dimensions]):
-                raise DataError(f"{path.name!r} is no idx file of {dimensions} dimensions and unsigned bytes; fetch it again")
+                raise DataError(f"{path.name!r} is not an idx file of {dimensions} dimensions and unsigned bytes; download it again")
             shape = struct.unpack(f">{dimensions}I", head[4:])
             size = math.prod(shape)
             if size > LARGEST:
-                raise DataError(f"{path.name!r} says that it holds {size} values; expected {LARGEST} or fewer")
+                raise DataError(f"{path.name!r} states that it contains {size} values; expected {LARGEST} or fewer")
             content = file.read(size + 1)
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path.name!r} cannot be read: {error}; fetch it again") from error
+        raise DataError(f"{path.name!r} cannot be read: {error}; download it again") from error
     if len(content) != size:
         raise DataError(
-            f"{path.name!r} holds {'more' if len(content) > size else 'fewer'} than the {size} values that it says; fetch it again"
+            f"{path.name!r} contains {'more' if len(content) > size else 'fewer'} than the {size} values that it states; download it again"
         )
     return np.frombuffer(content, np.uint8).reshape(shape)

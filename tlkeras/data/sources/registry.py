@@ -22,7 +22,7 @@ class Source:
         name: short name.
         takes: whether a `--data` value is of this kind.
         open: `"module:function"`, called with (value, labels, data_dir, columns), returns a `Dataset`.
-        help: one line for people.
+        help: one line of help text.
         licence: of the examples, where every source of this kind has the same.
     """
 
@@ -52,7 +52,7 @@ SOURCES: Registry[Source] = Registry(
             name="idx",
             takes=is_idx,
             open="tlkeras.data.sources.idx:open_idx",
-            help="a folder of idx files, as MNIST has them (train-images-idx3-ubyte, …)",
+            help="a folder of idx files such as MNIST's (train-images-idx3-ubyte, …)",
         ),
         Source(
             name="folder",
@@ -64,7 +64,7 @@ SOURCES: Registry[Source] = Registry(
             name="sequences",
             takes=lambda spec: Path(spec).is_file() and Path(spec).suffix.lower() == ".npz",
             open="tlkeras.data.sources.sequences:open_npz",
-            help="an .npz file with x and y: sequences (n, time, features), or pictures uint8 (n, height, width, channels)",
+            help="an .npz file with x and y: sequences (n, time, features), or images uint8 (n, height, width, channels)",
         ),
         Source(
             name="table",
@@ -98,7 +98,7 @@ def kind_of(spec: str) -> Source | None:
 def open_source(
     spec: str | None, *, labels: Sequence[str] | None = None, data_dir: str | None = None, columns: Columns | None = None
 ) -> Dataset:
-    """Lists the examples of a source; no picture is read yet, except from sources that are arrays.
+    """Lists the examples of a source; no image is read yet, except from sources that are arrays.
 
     Args:
         spec: a `--data` value; None means `DEFAULT`, the built-in digits.
@@ -119,7 +119,7 @@ def open_source(
         return replace(load_function(kind.open)(value, labels=labels, data_dir=data_dir, columns=columns), source=value)
     path = Path(value).expanduser()
     if path.is_file():
-        raise DataError(f"{value!r} is a file, but no table; expected {', '.join(source.help for source in SOURCES)}")
+        raise DataError(f"{value!r} is a file but not a table; expected {', '.join(source.help for source in SOURCES)}")
     siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
     hint = near(path.name, siblings) if siblings else f"the folder {str(path.parent)!r} is missing too"
     raise DataError(f"no folder, table or source {value!r}; {hint}")

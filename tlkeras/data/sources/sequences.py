@@ -1,4 +1,4 @@
-"""Arrays: `.npz` with `x` and `y` (n,), sequences (n, time, features) or pictures uint8 (n, height, width, channels); and sequences
+"""Arrays: `.npz` with `x` and `y` (n,), sequences (n, time, features) or images uint8 (n, height, width, channels); and sequences
 as a long-form CSV with `id`, `label` and features."""
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tlkeras.errors import DataError
 
 
 def open_npz(spec: str, *, labels: Sequence[str] | None = None, data_dir: str | None = None, columns: Columns | None = None) -> Dataset:
-    """Reads arrays of sequences or pictures; `split` (n,) says what is held out, where it is there.
+    """Reads arrays of sequences or images; the optional `split` (n,) has the split of each.
 
     Raises:
         DataError: when arrays are missing or do not fit.
@@ -43,7 +43,7 @@ def open_npz(spec: str, *, labels: Sequence[str] | None = None, data_dir: str | 
     if x.ndim != 3 or len(y) != len(x) or x.dtype.kind not in "fiu":
         raise DataError(f"x in {spec!r} is {x.dtype} {x.shape} and y {y.shape}; expected numbers (n, time, features) and as many labels")
     if not np.isfinite(x).all():
-        raise DataError(f"x in {spec!r} has values that are no numbers; fill them first")
+        raise DataError(f"x in {spec!r} contains NaN or infinite values; replace them first")
     texts, notes = array_labels(y, Path(spec).name, None)
     examples = [
         Example(id=f"{i}", label=text, array=x[i].astype("float32"), split=parts[i]) for i, text in enumerate(texts) if text is not None

@@ -67,7 +67,7 @@ def open_table(spec: str, *, labels: Sequence[str] | None = None, data_dir: str 
         notes.append(issue)
     notes += _losses(table, texts, lost)
     if not examples and (bad := [note for note in notes if note.action == "skipped"]):
-        raise DataError(f"{name} has no row that can be used; {len(bad):,} are left out, the first is {bad[0].path}: {bad[0].reason}")
+        raise DataError(f"{name} has no usable row; {len(bad):,} are skipped, the first is {bad[0].path}: {bad[0].reason}")
     _check_classes(name, examples, lost, notes, labels)
     return make_dataset(name, _unique(examples), notes=notes, labels=labels)
 
@@ -92,7 +92,7 @@ def read_table(file: Path, spec: str, columns: Columns) -> Table:
         raise DataError(f"cannot read {spec!r} as {file.suffix[1:].upper()}: {' '.join(str(error).split())[:200]}") from error
     if table is None:
         raise DataError(
-            f"{spec!r} is a file, but no table: its first line has one cell; expected columns separated by tabs, commas, ; or |"
+            f"{spec!r} is a file but not a table: its first line has one cell; expected columns separated by tabs, commas, ; or |"
         )
     return table
 
@@ -115,8 +115,8 @@ def _check_classes(
     if gone and labels is None:
         first = next(note for note in notes if note.action == "skipped")
         raise DataError(
-            f"{name} has no row of class {gone[0]!r} that can be used ({lost[gone[0]]:,} are left out; the first row left out is {first.path}: "
-            f"{first.reason}); mend these rows, or remove them"
+            f"{name} has no row of class {gone[0]!r} that can be used ({lost[gone[0]]:,} are skipped; the first skipped row is {first.path}: "
+            f"{first.reason}); fix these rows, or remove them"
         )
 
 
@@ -207,14 +207,14 @@ def _pixels(table: Table, roles: Roles, file: Path, where: Sequence[str], notes:
     side = math.isqrt(len(columns))
     if side * side != len(columns):
         raise DataError(
-            f"{table.name} has {len(columns)} columns of pixels, which is no square; expected side x side of them (784 for 28 x 28), or an .npz "
+            f"{table.name} has {len(columns)} columns of pixels, which is not a square; expected side x side columns (784 for 28 x 28), or an .npz "
             "with x uint8 (n, height, width, channels) and y"
         )
     for row_id, row in zip(where, table.rows(columns), strict=True):
         try:
             values = np.array([float(value) for value in row])
         except (TypeError, ValueError):
-            yield Issue(kind="bad-row", path=row_id, reason="a pixel is no number", action="skipped")
+            yield Issue(kind="bad-row", path=row_id, reason="a pixel is not a number", action="skipped")
             continue
         if not (values % 1 == 0).all() or values.min() < 0 or values.max() > 255:
             reason = f"pixels from {values.min():g} to {values.max():g}; expected whole numbers from 0 to 255"

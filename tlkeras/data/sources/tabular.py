@@ -13,7 +13,7 @@ from tlkeras.data.sources.encoding import UNDECODABLE, decode_text, detect_encod
 from tlkeras.data.targets import clean
 from tlkeras.errors import DataError
 
-SAMPLE = 50  # rows that are looked at to tell what a column holds
+SAMPLE = 50  # rows that decide what a column contains
 
 
 def column_name(text: str) -> str:
@@ -97,9 +97,9 @@ def read_json_lines(file: Path, encoding: str | None) -> JsonLines:
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise DataError(f"{where} is no JSON: {error}") from error
+            raise DataError(f"{where} is not valid JSON: {error}") from error
         if not isinstance(row, dict):
-            raise DataError(f"{where} is no JSON object; expected one object with text and label in each line")
+            raise DataError(f"{where} is not a JSON object; expected one object with text and label on each line")
         row = {column_name(key): value for key, value in row.items()}
         if not UNDECODABLE.search(line):  # else the cells stay marked, so that the row is left out and counted with its class
             whole = {key: clean(value) if isinstance(value, str) else value for key, value in row.items()}
@@ -107,7 +107,7 @@ def read_json_lines(file: Path, encoding: str | None) -> JsonLines:
             row = whole
         rows.append((number, row))
     if halves:
-        reason = f"{halves:,} rows have half a character (a lone surrogate), which is read as U+FFFD"
+        reason = f"{halves:,} rows contain half a character (a lone surrogate), which is read as U+FFFD"
         notes.append(Issue(kind="lone-surrogate", path=file.name, reason=reason, action="kept"))
     return JsonLines(file.name, rows, notes)
 

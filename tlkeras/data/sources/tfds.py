@@ -20,10 +20,10 @@ PATIENCE = 10  # seconds until a host that does not answer is given up
 
 
 def open_tfds(spec: str, *, labels: Sequence[str] | None = None, data_dir: str | None = None, columns: Columns | None = None) -> Dataset:
-    """Reads a classification set of pictures or texts; it is downloaded only when it is not under `data_dir`.
+    """Reads a classification set of images or texts; it is downloaded only when it is not under `data_dir`.
 
     Raises:
-        DataError: for an unknown name, a set without image or text and label, or one that cannot be had from here.
+        DataError: for an unknown name, a set without image or text and label, or one that is not available.
     """
     load_tensorflow()  # tensorflow-datasets would load it without our settings
     builder = _prepared(spec, data_dir)
@@ -57,7 +57,7 @@ def open_tfds(spec: str, *, labels: Sequence[str] | None = None, data_dir: str |
 
 
 def _content(value: Any) -> dict[str, Any]:
-    """Returns the text or the picture of a row, by the name of its field in `Example`."""
+    """Returns the text or the image of a row, by the name of its field in `Example`."""
     return {"text": value.decode("utf-8", "replace")} if isinstance(value, bytes) else {"array": np.asarray(value)}
 
 
@@ -86,7 +86,7 @@ def _prepared(spec: str, data_dir: str | None) -> Any:
     except Exception as error:  # tensorflow-datasets raises its own, requests' and the file system's errors here
         reason = " ".join(str(error).split())[:200]
         raise DataError(
-            f"{spec!r} cannot be had ({type(error).__name__}: {reason}); prepare it elsewhere and pass --data-dir DIR, or use a folder or a CSV"
+            f"{spec!r} is not available ({type(error).__name__}: {reason}); prepare it elsewhere and pass --data-dir DIR, or use a folder or a CSV"
         ) from error
     finally:
         socket.setdefaulttimeout(before)
