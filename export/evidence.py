@@ -16,6 +16,7 @@ from tlkeras.errors import ExportError
 from tlkeras.export.artifact import Artifact
 from tlkeras.export.parity import Reference, Samples
 from tlkeras.export.spec import Interface, as_array
+from tlkeras.loading import read_npz
 
 NAME = "verification.npz"
 PICTURES = 3  # encoded pictures that are kept: enough to try a batch, few enough to be small
@@ -85,11 +86,10 @@ def read(folder: str | Path, interface: Interface) -> Evidence:
     """
     path = Path(folder) / NAME
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            held = dict(arrays)
+        held = read_npz(path)
     except FileNotFoundError:
         raise ExportError(f"no {NAME} in {str(folder)!r}; the samples to verify on stand there; export again") from None
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError) as error:
         raise ExportError(f"cannot read {str(path)!r}: {error}") from error
     missing = [one.name for one in interface.inputs if f"inputs/{one.name}" not in held]
     if missing:

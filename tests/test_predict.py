@@ -337,7 +337,9 @@ def test_standard_input_is_paths_or_one_image(command, run, photos):
         (["-"], b"", "standard input is empty; expected one path per line"),
         (["-", "-"], b"x", "- is given twice"),
         (["-"], b"\xff\xfe\x00damaged", "-: the content is no"),
+        (["-"], b"\x93NUMPY\x01\x00cut", "cannot read the array on standard input"),
         (["{tmp}"], b"", "this folder holds no image files"),
+        (["x" * 5000], b"", "File name too long"),
         (["--file", "x.txt"], b"", "--file reads texts"),
         (["x.png", "--runtime", "torch"], b"", "nothing for the runtime 'torch'"),
     ],
@@ -345,6 +347,21 @@ def test_standard_input_is_paths_or_one_image(command, run, photos):
 def test_a_mistake_is_one_line(command, run, tmp_path, arguments, stdin, message):
     code, out, err = command(run, *[one.format(tmp=tmp_path) for one in arguments], stdin=stdin)
     assert code == 1 and out == [] and len(err) == 1 and err[0].startswith("error: ") and message in err[0], err
+
+
+def test_an_empty_name_is_reported_and_is_not_the_current_folder(command, run, photos, monkeypatch):
+    monkeypatch.chdir(photos)
+    code, out, err = command(run, photos / "a.png", "")
+    assert code == 1 and len(out) == 1 and err == ["error: an input is empty; expected a file, a folder or a pattern"]
+
+
+def test_names_that_are_all_wrong_have_a_line_of_json_each(command, run):
+    code, out, err = command(run, "gone.png", "gone/*.png", "--json")
+    assert code == 1 and len(err) == 2
+    assert list(map(json.loads, out)) == [
+        {"file": "gone.png", "error": "gone.png: No such file or directory"},
+        {"file": "gone/*.png", "error": "gone/*.png: no file matches this pattern"},
+    ]
 
 
 def test_the_command_asks_entries_and_runtimes(command, zoo, photos):

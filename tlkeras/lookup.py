@@ -8,15 +8,17 @@ from pathlib import Path
 
 from tlkeras import runs
 from tlkeras.data.formats import sniff
-from tlkeras.errors import DataError, close_names
+from tlkeras.errors import DataError, ExportError, close_names
 from tlkeras.export import manifest as manifests
 from tlkeras.runs import Run
 from tlkeras.zoo.names import NAME
 from tlkeras.zoo.store import Zoo, default_root
 
 ZOO = "zoo:"
+ZIP, HDF5 = b"PK\x03\x04", b"\x89HDF\r\n\x1a\n"  # how Keras files begin
 IN_ZOO = "NAME or NAME/VERSION of the zoo"
 EXPECTED = f"the folder of a run, a .keras model of a run, a SavedModel folder, a .tflite or .onnx file, or {IN_ZOO}"
+MODEL = "the folder of a run, a .keras or .h5 file of a whole model, or a SavedModel folder"
 WHOLE = f"the folder of a run, or {IN_ZOO}"
 SHOWN = 5  # names listed in a message
 
@@ -87,6 +89,29 @@ def _can_be_opened(path: Path) -> bool:
 def _is_entry(path: Path) -> bool:
     """Whether a folder is that of an entry of a zoo: it holds versions."""
     return NAME.fullmatch(path.name) is not None and bool(Zoo(path.parent).versions(path.name))
+
+
+def model_kind(path: Path) -> str:
+    """Returns what a model file or folder is: `saved_model`, `zip` (Keras 3) or `hdf5` (Keras 2). Its name does not matter.
+
+    Raises:
+        ExportError: when a path is none of these.
+    """
+    if path.is_dir():
+        if (path / "saved_model.pb").is_file():
+            return "saved_model"
+        text = " in text form" if (path / "saved_model.pbtxt").is_file() else ""
+        raise ExportError(
+            f"cannot read {str(path)!r}: the folder has no saved_model.pb{text and ' but a saved_model.pbtxt'}; expected {MODEL}"
+        )
+    with path.open("rb") as file:
+        head = file.read(8)
+    if head.startswith(ZIP):
+        return "zip"
+    if head == HDF5:
+        return "hdf5"
+    what = "an empty file" if not head else "a TFLite file, made from a model" if head[4:8] == b"TFL3" else "no Keras model"
+    raise ExportError(f"cannot read {str(path)!r}: it is {what}; expected {MODEL}")
 
 
 # === Messages ===
