@@ -121,6 +121,12 @@ def test_what_is_no_image_is_named_with_what_was_expected(model, given, message)
         model.predict(given)
 
 
+def test_an_open_file_is_its_content(model, photos):
+    with (photos / "a.png").open("rb") as file:
+        (answer,) = model.predict(file)
+    assert answer.scores == model.predict(photos / "a.png")[0].scores
+
+
 def test_top_k_gives_the_best_labels_best_first(model, photos):
     every, best = model.predict(photos / "a.png")[0], model.predict(photos / "a.png", top_k=2)[0]
     assert list(every.scores) == list(model.labels) and len(best.scores) == 2
@@ -281,6 +287,13 @@ def test_a_part_of_a_run_is_not_benchmarked_but_its_run_is_named(run):
         benchmarking.benchmark(run / "exports" / "model.onnx")
 
 
+@pytest.mark.parametrize("name", ["", " ", None])
+def test_an_empty_name_of_a_model_is_not_the_current_folder(run, monkeypatch, name):
+    monkeypatch.chdir(run.root)
+    with pytest.raises(DataError, match=f"received {name!r}; expected the folder of a run"):
+        tlkeras.load(name)
+
+
 def test_a_mistyped_entry_lists_the_near_one(zoo):
     with pytest.raises(DataError, match="did you mean the entry 'colours'"):
         tlkeras.load("colour", zoo=zoo.root)
@@ -341,7 +354,7 @@ def test_standard_input_is_paths_or_one_image(command, run, photos):
         (["{tmp}"], b"", "this folder holds no image files"),
         (["x" * 5000], b"", "File name too long"),
         (["--file", "x.txt"], b"", "--file reads texts"),
-        (["x.png", "--runtime", "torch"], b"", "nothing for the runtime 'torch'"),
+        (["{tmp}", "--runtime", "torch"], b"", "nothing for the runtime 'torch'"),
     ],
 )
 def test_a_mistake_is_one_line(command, run, tmp_path, arguments, stdin, message):

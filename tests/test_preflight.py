@@ -55,6 +55,9 @@ COMMANDS = {
     "predict-empty": ["predict", "run", ""],
     "predict-texts": ["predict", "run", "--file", "reviews.csv"],
     "predict-missing-text-run": ["predict", "gone", "a text"],
+    "predict-runtime": ["predict", "run", "reviews.csv", "--runtime", "torch"],
+    "publish-name": ["zoo", "publish", "run", "--name", "A b"],
+    "publish-no-run": ["zoo", "publish", "missing", "--name", "ab"],
     "finetune-missing-files": ["finetune", "--data", "paths.csv", "--backbone", "cnn", "--weights", "none"],
     "finetune-damaged-arrays": ["finetune", "--data", "cut.npz"],
 }

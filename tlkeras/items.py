@@ -57,6 +57,8 @@ def _several(source: Any, inputs: Inputs) -> Iterator[Any]:
     """Yields the parts of a list, or of an array that is a batch."""
     if isinstance(source, str | bytes | bytearray | Path | Item) or _is_image(source):
         yield source
+    elif hasattr(source, "read"):  # an open file, whose lines are no inputs
+        yield source.read()
     elif hasattr(source, "__array__"):
         array = np.asarray(source)
         batch = array.dtype.kind in "OUS" or inputs.is_batch(array)

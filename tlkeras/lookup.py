@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tlkeras import runs
 from tlkeras.data.formats import sniff
-from tlkeras.errors import DataError, ExportError, close_names
+from tlkeras.errors import DataError, ExportError, ZooError, close_names
 from tlkeras.export import manifest as manifests
+from tlkeras.export.runtimes import KERAS, available, choose, plain
 from tlkeras.runs import Run
 from tlkeras.zoo.names import NAME
 from tlkeras.zoo.store import Zoo, default_root
@@ -49,6 +51,8 @@ def find(target: str | Path, zoo: str | Path | None = None, expected: str = EXPE
     Raises:
         DataError: saying what is there, and what was expected.
     """
+    if not isinstance(target, str | Path) or not str(target).strip():
+        raise DataError(f"received {target!r}; expected {expected}")
     name, path = str(target), Path(target).expanduser()
     root = None if zoo is None else Path(zoo)
     if name.startswith(ZOO):
@@ -74,6 +78,61 @@ def find_whole(target: str | Path, zoo: str | Path | None = None) -> Located:
     if located.entry is None and (run is None or located.path.resolve() not in (run.root, run.exports)):
         raise DataError(not_a_target(located.path, f"the folder of its run, {str(run.root)!r}" if run else WHOLE))
     return located
+
+
+def artifact_of(folder: Path, run: Run | None, runtime: str | None) -> tuple[Path, str]:
+    """Chooses one of the artifacts of a folder.
+
+    Args:
+        folder: of the artifacts.
+        run: that they belong to, if any.
+        runtime: a runtime or a format; the first artifact when None.
+
+    Returns:
+        Path and reader of the artifact.
+
+    Raises:
+        ExportError: naming what there is.
+    """
+    artifacts = manifests.read_manifest(folder)["artifacts"] if (folder / manifests.NAME).is_file() else {}
+    has_keras, what = run is not None and run.model.is_file(), str(run.root if run else folder)
+    if not artifacts:
+        raise ExportError(f"{what!r} has no artifacts, so nothing for the runtime {runtime!r}; {available('', (), keras=has_keras)}")
+    name, reader = choose(next(iter(artifacts)) if runtime is None else runtime, artifacts, of=repr(what), keras=has_keras)
+    return folder / artifacts[name]["path"], reader
+
+
+def check_runtime(located: Located, runtime: str | None) -> None:
+    """Checks that a run has something for a runtime; what else can be opened is checked when it is.
+
+    Raises:
+        ExportError: naming what there is.
+    """
+    run = runs.of(located.path) if located.entry is None else None
+    if runtime is not None and run and located.path.resolve() == run.root and plain(runtime) != KERAS:
+        artifact_of(run.exports, run, runtime)
+
+
+def to_publish(target: str | Path) -> tuple[Run, dict[str, Any]]:
+    """Finds a run that can be published.
+
+    Returns:
+        The run, and the manifest of its artifacts.
+
+    Raises:
+        DataError: when it is no finished run.
+        ZooError: when its artifacts cannot be an entry.
+    """
+    run = runs.of(Path(target).expanduser())
+    if run is None or not run.metrics.is_file() or not run.model.is_file():
+        raise DataError(f"{str(target)!r} is no finished run; expected the folder that `tlkeras finetune` left")
+    exported = manifests.read_manifest(run.exports)
+    missing = [one["path"] for one in exported["artifacts"].values() if not (run.exports / one["path"]).exists()]
+    if missing:
+        raise ZooError(f"{', '.join(missing)} of the run are gone; export again")
+    if "saved_model" not in exported["artifacts"]:
+        raise ZooError("the run has no saved_model, which is what an entry is; fine-tune with --export saved_model,…")
+    return run, exported
 
 
 def _can_be_opened(path: Path) -> bool:

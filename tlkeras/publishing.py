@@ -18,11 +18,11 @@ import numpy as np
 from tlkeras import runs, workflow
 from tlkeras.backbones.registry import find
 from tlkeras.data.sources.registry import PASSED, is_passed, kind_of
-from tlkeras.errors import DataError, ZooError
 from tlkeras.evaluation import metrics
 from tlkeras.export import evidence
-from tlkeras.export.manifest import interface_of, read_manifest
+from tlkeras.export.manifest import interface_of
 from tlkeras.export.parity import Samples
+from tlkeras.lookup import to_publish
 from tlkeras.reporting import AUTO, Reporter, resolve
 from tlkeras.runs import Run
 from tlkeras.zoo import serving
@@ -61,15 +61,7 @@ def publish(
         DataError: when it is no finished run.
         ZooError: when its artifacts cannot be an entry.
     """
-    run = runs.of(Path(target).expanduser())
-    if run is None or not run.metrics.is_file() or not run.model.is_file():
-        raise DataError(f"{str(target)!r} is no finished run; expected the folder that `tlkeras finetune` left")
-    exported = read_manifest(run.exports)
-    missing = [one["path"] for one in exported["artifacts"].values() if not (run.exports / one["path"]).exists()]
-    if missing:
-        raise ZooError(f"{', '.join(missing)} of the run are gone; export again")
-    if "saved_model" not in exported["artifacts"]:
-        raise ZooError("the run has no saved_model, which is what an entry is; fine-tune with --export saved_model,…")
+    run, exported = to_publish(target)
     if not (data_licence and data_source) and is_passed(runs.read_config(run).data.source or ""):
         resolve(reporter).warn(
             "this run was trained on arrays, so its card does not state the source and the licence of the data by itself; "

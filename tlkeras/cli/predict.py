@@ -62,11 +62,13 @@ def command(
     if sources.count("-") > 1:
         raise ConfigError("- is given twice; standard input can be read once")
     from tlkeras.cli.screen import start_tensorflow
-    from tlkeras.lookup import find
+    from tlkeras.lookup import check_runtime, find
     from tlkeras.preflight import modality_of
 
     # Mistyped names are reported before TensorFlow loads.
-    modality = modality_of(find(target, root))
+    located = find(target, root)
+    check_runtime(located, runtime)
+    modality = modality_of(located)
     if file and modality not in (None, "text"):
         raise ConfigError(f"--file reads texts, and {target} takes {modality}s; pass their paths, or - with one path per line")
     if modality not in (None, "text") and _all_absent(sources, json_out):
