@@ -1,6 +1,7 @@
 """What is wrong with settings or data is reported in one line, and before TensorFlow loads."""
 
 import resource
+import shutil
 import subprocess
 import sys
 
@@ -13,7 +14,8 @@ from tlkeras import preflight
 from tlkeras.config import RunConfig, TrainConfig, keys, read_yaml
 from tlkeras.data.examples import Example, from_arrays, make_dataset
 from tlkeras.data.sources.registry import is_passed, open_source, recorded
-from tlkeras.errors import ConfigError, DataError
+from tlkeras.errors import ConfigError, DataError, OutputError
+from tlkeras.training.cluster import Cluster
 
 
 @pytest.fixture
@@ -55,9 +57,13 @@ COMMANDS = {
     "predict-empty": ["predict", "run", ""],
     "predict-texts": ["predict", "run", "--file", "reviews.csv"],
     "predict-missing-text-run": ["predict", "gone", "a text"],
-    "predict-runtime": ["predict", "run", "reviews.csv", "--runtime", "torch"],
+    "predict-runtime": ["predict", "bare", "reviews.csv", "--runtime", "torch"],
     "publish-name": ["zoo", "publish", "run", "--name", "A b"],
     "publish-no-run": ["zoo", "publish", "missing", "--name", "ab"],
+    "finetune-out": ["finetune", "--data", "reviews.csv", "--backbone", "bert", "--out", "run"],
+    "evaluate-report": ["evaluate", "run/report.html"],
+    "benchmark-no-artifacts": ["benchmark", "bare"],
+    "publish-no-artifacts": ["zoo", "publish", "bare", "--name", "ab"],
     "finetune-missing-files": ["finetune", "--data", "paths.csv", "--backbone", "cnn", "--weights", "none"],
     "finetune-damaged-arrays": ["finetune", "--data", "cut.npz"],
 }
@@ -68,6 +74,11 @@ def test_a_command_reports_wrong_data_in_one_line_without_tensorflow(name, tmp_p
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.yaml").write_text('backbone: "cnn"\ndata: "digits"\n')
     (tmp_path / "run" / "labels.txt").write_text("a\nb\n")
+    for file in ("report.html", "metrics.json", "model.keras"):
+        (tmp_path / "run" / file).touch()
+    shutil.copytree(tmp_path / "run", tmp_path / "bare")  # a run that was not exported
+    (tmp_path / "run" / "exports").mkdir()
+    (tmp_path / "run" / "exports" / "manifest.json").write_text("{}")
     (tmp_path / "model.keras").write_bytes(b"PK\x03\x04")
     (tmp_path / "paths.csv").write_text("path,label\n" + "".join(f"gone/{i}.jpg,{'ab'[i % 2]}\n" for i in range(8)))
     (tmp_path / "cut.npz").write_bytes(b"PK\x03\x04 and no more")
@@ -137,6 +148,16 @@ def test_of_each_class_no_file_is_opened_behind_the_first_that_can_be_an_image(p
     monkeypatch.setattr(preflight, "unreadable", lambda path: opened.append(path.name))
     preflight.open_examples(RunConfig(data=photos, backbone="cnn", weights="none"))
     assert opened == ["0.png", "0.png"]
+
+
+def test_the_folder_of_a_run_is_checked_in_the_first_worker_alone(tmp_path, monkeypatch):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "kept.txt").touch()
+    config = RunConfig(out=str(tmp_path / "run"))
+    with pytest.raises(OutputError, match="nothing is overwritten"):
+        preflight.check_out(config)
+    monkeypatch.setenv("TF_CONFIG", Cluster(addresses=("a:1", "b:1"), index=1).tf_config())
+    preflight.check_out(config)  # it writes elsewhere, and the first worker may have begun
 
 
 # === Dry run ===

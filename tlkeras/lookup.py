@@ -18,6 +18,7 @@ from tlkeras.zoo.store import Zoo, default_root
 
 ZOO = "zoo:"
 ZIP, HDF5 = b"PK\x03\x04", b"\x89HDF\r\n\x1a\n"  # how Keras files begin
+TFLITE = b"TFL3"  # from byte 4 on
 IN_ZOO = "NAME or NAME/VERSION of the zoo"
 EXPECTED = f"the folder of a run, a .keras model of a run, a SavedModel folder, a .tflite or .onnx file, or {IN_ZOO}"
 MODEL = "the folder of a run, a .keras or .h5 file of a whole model, or a SavedModel folder"
@@ -77,6 +78,8 @@ def find_whole(target: str | Path, zoo: str | Path | None = None) -> Located:
     run = None if located.entry else runs.of(located.path)
     if located.entry is None and (run is None or located.path.resolve() not in (run.root, run.exports)):
         raise DataError(not_a_target(located.path, f"the folder of its run, {str(run.root)!r}" if run else WHOLE))
+    if run:
+        _check_exported(run)
     return located
 
 
@@ -126,13 +129,19 @@ def to_publish(target: str | Path) -> tuple[Run, dict[str, Any]]:
     run = runs.of(Path(target).expanduser())
     if run is None or not run.metrics.is_file() or not run.model.is_file():
         raise DataError(f"{str(target)!r} is no finished run; expected the folder that `tlkeras finetune` left")
+    _check_exported(run)
     exported = manifests.read_manifest(run.exports)
     missing = [one["path"] for one in exported["artifacts"].values() if not (run.exports / one["path"]).exists()]
     if missing:
         raise ZooError(f"{', '.join(missing)} of the run are gone; export again")
     if "saved_model" not in exported["artifacts"]:
-        raise ZooError("the run has no saved_model, which is what an entry is; fine-tune with --export saved_model,…")
+        raise ZooError(f"the run has no saved_model, which is what an entry is; `tlkeras export {run.root} --formats saved_model` adds it")
     return run, exported
+
+
+def _check_exported(run: Run) -> None:
+    if not (run.exports / manifests.NAME).is_file():
+        raise DataError(f"{str(run.root)!r} has no artifacts; `tlkeras export {run.root} --formats saved_model,tflite,onnx` writes them")
 
 
 def _can_be_opened(path: Path) -> bool:
@@ -142,7 +151,12 @@ def _can_be_opened(path: Path) -> bool:
         return (run is not None and path.resolve() == run.root) or any(
             (path / name).is_file() for name in ("saved_model.pb", manifests.NAME)
         )
-    return path.is_file()
+    return path.is_file() and (path.suffix in (".keras", ".onnx") or _head(path)[4:8] == TFLITE)
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(8)
 
 
 def _is_entry(path: Path) -> bool:
@@ -163,13 +177,12 @@ def model_kind(path: Path) -> str:
         raise ExportError(
             f"cannot read {str(path)!r}: the folder has no saved_model.pb{text and ' but a saved_model.pbtxt'}; expected {MODEL}"
         )
-    with path.open("rb") as file:
-        head = file.read(8)
+    head = _head(path)
     if head.startswith(ZIP):
         return "zip"
     if head == HDF5:
         return "hdf5"
-    what = "an empty file" if not head else "a TFLite file, made from a model" if head[4:8] == b"TFL3" else "no Keras model"
+    what = "an empty file" if not head else "a TFLite file, made from a model" if head[4:8] == TFLITE else "no Keras model"
     raise ExportError(f"cannot read {str(path)!r}: it is {what}; expected {MODEL}")
 
 

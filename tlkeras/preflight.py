@@ -22,6 +22,7 @@ from tlkeras.errors import ConfigError, DataError, TlkerasError
 from tlkeras.export.manifest import NAME, read_manifest
 from tlkeras.lookup import Located, not_a_target
 from tlkeras.lookup import find as find_target
+from tlkeras.training.cluster import from_environment
 from tlkeras.zoo.store import Zoo, default_root
 
 USES_DIGITS = "no data named: using scikit-learn's 1,797 handwritten digits"
@@ -87,6 +88,17 @@ def open_examples(config: RunConfig, dataset: Dataset | None = None) -> Dataset:
     if dataset.modality == "image":
         check_files(dataset)
     return dataset
+
+
+def check_out(config: RunConfig) -> None:
+    """Checks that the folder of a new run is free; other workers than the first write elsewhere.
+
+    Raises:
+        OutputError: when it is not.
+    """
+    cluster = from_environment()
+    if config.out and (cluster is None or cluster.index == 0):
+        runs.check_free(Path(config.out))
 
 
 def check_files(dataset: Dataset) -> None:
