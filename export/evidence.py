@@ -16,6 +16,7 @@ from tlkeras.errors import ExportError
 from tlkeras.export.artifact import Artifact
 from tlkeras.export.parity import Reference, Samples
 from tlkeras.export.spec import Interface, as_array
+from tlkeras.loading import read_npz
 
 NAME = "verification.npz"
 PICTURES = 3  # encoded images that are kept: enough to try a batch, few enough to be small
@@ -85,8 +86,7 @@ def read(folder: str | Path, interface: Interface) -> Evidence:
     """
     path = Path(folder) / NAME
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            held = dict(arrays)
+        held = read_npz(path)
     except FileNotFoundError:
         raise ExportError(f"no {NAME} in {str(folder)!r}; it stores the samples to verify on; export again") from None
     except (OSError, ValueError, EOFError) as error:

@@ -121,6 +121,12 @@ def test_what_is_no_image_is_named_with_what_was_expected(model, given, message)
         model.predict(given)
 
 
+def test_an_open_file_is_its_content(model, photos):
+    with (photos / "a.png").open("rb") as file:
+        (answer,) = model.predict(file)
+    assert answer.scores == model.predict(photos / "a.png")[0].scores
+
+
 def test_top_k_gives_the_best_labels_best_first(model, photos):
     every, best = model.predict(photos / "a.png")[0], model.predict(photos / "a.png", top_k=2)[0]
     assert list(every.scores) == list(model.labels) and len(best.scores) == 2
@@ -281,6 +287,13 @@ def test_a_part_of_a_run_is_not_benchmarked_but_its_run_is_named(run):
         benchmarking.benchmark(run / "exports" / "model.onnx")
 
 
+@pytest.mark.parametrize("name", ["", " ", None])
+def test_an_empty_name_of_a_model_is_not_the_current_folder(run, monkeypatch, name):
+    monkeypatch.chdir(run.root)
+    with pytest.raises(DataError, match=f"received {name!r}; expected the folder of a run"):
+        tlkeras.load(name)
+
+
 def test_a_mistyped_entry_lists_the_near_one(zoo):
     with pytest.raises(DataError, match="did you mean the entry 'colours'"):
         tlkeras.load("colour", zoo=zoo.root)
@@ -337,14 +350,31 @@ def test_standard_input_is_paths_or_one_image(command, run, photos):
         (["-"], b"", "standard input is empty; expected one path per line"),
         (["-", "-"], b"x", "- is given twice"),
         (["-"], b"\xff\xfe\x00damaged", "-: the content is no"),
+        (["-"], b"\x93NUMPY\x01\x00cut", "cannot read the array on standard input"),
         (["{tmp}"], b"", "this folder contains no image files"),
+        (["x" * 5000], b"", "File name too long"),
         (["--file", "x.txt"], b"", "--file reads texts"),
-        (["x.png", "--runtime", "torch"], b"", "no artifact for the runtime 'torch'"),
+        (["{tmp}", "--runtime", "torch"], b"", "nothing for the runtime 'torch'"),
     ],
 )
 def test_a_mistake_is_one_line(command, run, tmp_path, arguments, stdin, message):
     code, out, err = command(run, *[one.format(tmp=tmp_path) for one in arguments], stdin=stdin)
     assert code == 1 and out == [] and len(err) == 1 and err[0].startswith("error: ") and message in err[0], err
+
+
+def test_an_empty_name_is_reported_and_is_not_the_current_folder(command, run, photos, monkeypatch):
+    monkeypatch.chdir(photos)
+    code, out, err = command(run, photos / "a.png", "")
+    assert code == 1 and len(out) == 1 and err == ["error: an input is empty; expected a file, a folder or a pattern"]
+
+
+def test_names_that_are_all_wrong_have_a_line_of_json_each(command, run):
+    code, out, err = command(run, "gone.png", "gone/*.png", "--json")
+    assert code == 1 and len(err) == 2
+    assert list(map(json.loads, out)) == [
+        {"file": "gone.png", "error": "gone.png: No such file or directory"},
+        {"file": "gone/*.png", "error": "gone/*.png: no file matches this pattern"},
+    ]
 
 
 def test_the_command_asks_entries_and_runtimes(command, zoo, photos):

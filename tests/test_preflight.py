@@ -1,6 +1,7 @@
 """What is wrong with settings or data is reported in one line, and before TensorFlow loads."""
 
 import resource
+import shutil
 import subprocess
 import sys
 
@@ -13,7 +14,8 @@ from tlkeras import preflight
 from tlkeras.config import RunConfig, TrainConfig, keys, read_yaml
 from tlkeras.data.examples import Example, from_arrays, make_dataset
 from tlkeras.data.sources.registry import is_passed, open_source, recorded
-from tlkeras.errors import ConfigError, DataError
+from tlkeras.errors import ConfigError, DataError, OutputError
+from tlkeras.training.cluster import Cluster
 
 
 @pytest.fixture
@@ -41,16 +43,29 @@ def arrays(n=12):
 COMMANDS = {
     "finetune": ["finetune", "--data", "missing"],
     "finetune-modality": ["finetune", "--backbone", "rnn", "--data", "reviews.csv"],
-    "finetune-empty": ["finetune", "--unfreeze", ""],
     "dry-run": ["finetune", "--data", "missing", "--dry-run"],
     "pretrain": ["pretrain", "--name", "x", "--data", "missing"],
     "pretrain-modality": ["pretrain", "--name", "x", "--backbone", "rnn", "--data", "reviews.csv"],
     "sample": ["sample", "x", "--data", "missing"],
     "evaluate": ["evaluate", "run", "--data", "missing"],
     "evaluate-no-run": ["evaluate", "missing"],
-    "evaluate-empty": ["evaluate", "run", "--data", ""],
     "benchmark": ["benchmark", "run", "--data", "missing"],
     "export": ["export", "model.keras", "--out", "new", "--calibration", "missing"],
+    "export-folder": ["export", "run/.."],
+    "predict-missing-files": ["predict", "run", "gone.jpg"],
+    "predict-pattern": ["predict", "run", "gone/*.jpg"],
+    "predict-empty": ["predict", "run", ""],
+    "predict-texts": ["predict", "run", "--file", "reviews.csv"],
+    "predict-missing-text-run": ["predict", "gone", "a text"],
+    "predict-runtime": ["predict", "bare", "reviews.csv", "--runtime", "torch"],
+    "publish-name": ["zoo", "publish", "run", "--name", "A b"],
+    "publish-no-run": ["zoo", "publish", "missing", "--name", "ab"],
+    "finetune-out": ["finetune", "--data", "reviews.csv", "--backbone", "bert", "--out", "run"],
+    "evaluate-report": ["evaluate", "run/report.html"],
+    "benchmark-no-artifacts": ["benchmark", "bare"],
+    "publish-no-artifacts": ["zoo", "publish", "bare", "--name", "ab"],
+    "finetune-missing-files": ["finetune", "--data", "paths.csv", "--backbone", "cnn", "--weights", "none"],
+    "finetune-damaged-arrays": ["finetune", "--data", "cut.npz"],
 }
 
 
@@ -59,9 +74,18 @@ def test_a_command_reports_wrong_data_in_one_line_without_tensorflow(name, tmp_p
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.yaml").write_text('backbone: "cnn"\ndata: "digits"\n')
     (tmp_path / "run" / "labels.txt").write_text("a\nb\n")
+    for file in ("report.html", "metrics.json", "model.keras"):
+        (tmp_path / "run" / file).touch()
+    shutil.copytree(tmp_path / "run", tmp_path / "bare")  # a run that was not exported
+    (tmp_path / "run" / "exports").mkdir()
+    (tmp_path / "run" / "exports" / "manifest.json").write_text("{}")
+    (tmp_path / "model.keras").write_bytes(b"PK\x03\x04")
+    (tmp_path / "paths.csv").write_text("path,label\n" + "".join(f"gone/{i}.jpg,{'ab'[i % 2]}\n" for i in range(8)))
+    (tmp_path / "cut.npz").write_bytes(b"PK\x03\x04 and no more")
     code = (
         "import sys, os, atexit; from tlkeras.cli import main\n"
         "main._leave = lambda code: (print('tensorflow' in sys.modules), sys.stdout.flush(), os._exit(code))\n"
+        "atexit.register(lambda: print('tensorflow' in sys.modules))  # where it ends in the usual way\n"
         "sys.argv = ['tlkeras', *sys.argv[1:]]; main.main()"
     )
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -104,6 +128,39 @@ def test_a_backbone_that_does_not_fit_sequences_is_an_error_that_names_some_that
     sequences = make_dataset("steps", [Example(id=str(i), label="ab"[i % 2], array=np.zeros((4, 2), "float32")) for i in range(4)])
     with pytest.raises(ConfigError, match="contains sequences; backbones for sequences: rnn"):
         preflight.open_examples(RunConfig(backbone="cnn"), sequences)
+
+
+# === Files of images ===
+
+
+def test_a_class_without_a_file_that_can_be_an_image_is_an_error_before_anything_is_decoded(photos):
+    for file in (photos / "bee").iterdir():
+        file.write_bytes(b"no image at all")
+    with pytest.raises(DataError, match=r"no image of class 'bee' can be read; the first of its 3 files is 'bee/0.png': the content is no"):
+        preflight.open_examples(RunConfig(data=photos, backbone="cnn", weights="none"))
+
+
+def test_a_class_with_one_file_that_can_be_an_image_goes_on(photos):
+    for name in ("0.png", "1.png"):
+        (photos / "bee" / name).write_bytes(b"no image at all")
+    assert len(preflight.open_examples(RunConfig(data=photos, backbone="cnn", weights="none")).examples) == 10
+
+
+def test_of_each_class_no_file_is_opened_behind_the_first_that_can_be_an_image(photos, monkeypatch):
+    opened = []
+    monkeypatch.setattr(preflight, "unreadable", lambda path: opened.append(path.name))
+    preflight.open_examples(RunConfig(data=photos, backbone="cnn", weights="none"))
+    assert opened == ["0.png", "0.png"]
+
+
+def test_the_folder_of_a_run_is_checked_in_the_first_worker_alone(tmp_path, monkeypatch):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "kept.txt").touch()
+    config = RunConfig(out=str(tmp_path / "run"))
+    with pytest.raises(OutputError, match="nothing is overwritten"):
+        preflight.check_out(config)
+    monkeypatch.setenv("TF_CONFIG", Cluster(addresses=("a:1", "b:1"), index=1).tf_config())
+    preflight.check_out(config)  # it writes elsewhere, and the first worker may have begun
 
 
 # === Dry run ===

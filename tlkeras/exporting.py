@@ -26,6 +26,7 @@ from tlkeras.export.graph import Graph
 from tlkeras.export.options import HIGHEST_OPSET
 from tlkeras.export.parity import Samples
 from tlkeras.export.spec import ExportSpec, as_array
+from tlkeras.loading import read_npz
 from tlkeras.model_files import read, saved_models
 from tlkeras.reporting import AUTO, Reporter, resolve
 from tlkeras.startup import filtered_stderr
@@ -385,8 +386,7 @@ def _words(model: keras.Model) -> list[str]:
 
 def _arrays(path: Path, graph: Graph) -> _Given:
     try:
-        with np.load(path, allow_pickle=False) as held:
-            arrays = dict(held)
+        arrays = read_npz(path)
     except (OSError, ValueError) as error:
         raise DataError(f"cannot read {str(path)!r}: {error}") from error
     missing = [one.name for one in graph.inputs if one.name not in arrays]

@@ -19,6 +19,7 @@ from tlkeras.data.formats import encoded_image
 from tlkeras.data.sources.folder import PICTURES
 from tlkeras.data.store import DECODE_NOISE, Decoder, Progress, Store, materialise
 from tlkeras.errors import DataError
+from tlkeras.loading import read_npy
 from tlkeras.startup import filtered_stderr
 
 MOST_CHANNELS = 16  # an array whose last side is longer is no single image
@@ -303,8 +304,8 @@ def _load_array(path: str | Path, name: str, expected: str) -> np.ndarray:
     try:
         if path.suffix.lower() == ".csv":
             return np.loadtxt(path, delimiter=",", ndmin=2)
-        return np.asarray(np.load(path, allow_pickle=False))
-    except (OSError, ValueError, EOFError) as error:
+        return read_npy(path)
+    except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else " ".join(str(error).split())[:160]
         raise DataError(f"{name}: {reason}; expected {expected}") from error
 

@@ -13,11 +13,12 @@ import numpy as np
 
 from tlkeras.data.formats import sniff
 from tlkeras.data.sources.columns import TEXTS, Columns
-from tlkeras.data.sources.folder import listed_files
+from tlkeras.data.sources.folder import absent, listed_files
 from tlkeras.data.sources.registry import TABLES
 from tlkeras.data.sources.table import read_table
 from tlkeras.errors import DataError
 from tlkeras.inputs import Inputs
+from tlkeras.loading import read_npy
 
 Tell = Callable[[str], None]
 SHOWN = 5  # skipped files that are named; the others are counted
@@ -56,6 +57,8 @@ def _several(source: Any, inputs: Inputs) -> Iterator[Any]:
     """Yields the parts of a list, or of an array that is a batch."""
     if isinstance(source, str | bytes | bytearray | Path | Item) or _is_image(source):
         yield source
+    elif hasattr(source, "read"):  # an open file, whose lines are no inputs
+        yield source.read()
     elif hasattr(source, "__array__"):
         array = np.asarray(source)
         batch = array.dtype.kind in "OUS" or inputs.is_batch(array)
@@ -80,14 +83,14 @@ def _files(source: Any, index: int, inputs: Inputs, tell: Tell) -> Iterator[Item
     if not isinstance(source, str | Path):
         yield Item(name=f"input {index}", value=bytes(source) if isinstance(source, bytearray) else source)
         return
+    error = absent(source)
     path = Path(source).expanduser()
-    if path.is_dir():
+    if error is not None:
+        yield Item(name=str(source), error=error)
+    elif path.is_dir():
         yield from _folder(path, inputs, tell)
-    elif not path.exists() and glob.has_magic(str(path)):
-        matches = sorted(glob.glob(str(path), recursive=True))
-        if not matches:
-            yield Item(name=str(source), error=f"{source}: no file matches this pattern")
-        for match in matches:
+    elif not path.exists():
+        for match in sorted(glob.glob(str(path), recursive=True)):
             yield from _folder(Path(match), inputs, tell) if Path(match).is_dir() else [Item(name=match, value=Path(match))]
     else:
         yield Item(name=str(source), value=path)
@@ -188,8 +191,13 @@ def standard_input(content: bytes, inputs: Inputs) -> list[Any]:
     if not content.strip():
         expected = "one text per line" if inputs.modality == "text" else f"one path per line, or the bytes of one {inputs.noun} file"
         raise DataError(f"standard input is empty; expected {expected}")
-    if inputs.modality != "text" and (content.startswith(NPY) or sniff(content)):
-        return [Item(name="-", value=np.load(io.BytesIO(content), allow_pickle=False) if content.startswith(NPY) else content)]
+    if inputs.modality != "text" and content.startswith(NPY):
+        try:
+            return [Item(name="-", value=read_npy(io.BytesIO(content)))]
+        except (OSError, ValueError) as error:
+            raise DataError(f"cannot read the array on standard input: {' '.join(str(error).split())[:160]}") from error
+    if inputs.modality != "text" and sniff(content):
+        return [Item(name="-", value=content)]
     try:
         return list(_lines(content, "standard input"))
     except DataError:

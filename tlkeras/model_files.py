@@ -26,9 +26,8 @@ from tlkeras.backbones.weights import read_keras
 from tlkeras.errors import ConfigError, ExportError, reason
 from tlkeras.export import safety
 from tlkeras.export.quiet import quiet_converters
+from tlkeras.lookup import MODEL, model_kind
 
-ZIP, HDF5 = b"PK\x03\x04", b"\x89HDF\r\n\x1a\n"
-EXPECTED = "expected the folder of a run, a .keras or .h5 file of a whole model, or a SavedModel folder"
 CONFIG, METADATA = "config.json", "metadata.json"
 
 
@@ -46,8 +45,8 @@ def read(path: str | Path, *, trust: bool = False, modules: Sequence[str] = ()) 
     """
     path = Path(path).expanduser()
     if not path.exists():
-        raise ExportError(f"no model {str(path)!r}; {EXPECTED}")
-    kind = kind_of(path)
+        raise ExportError(f"no model {str(path)!r}; expected {MODEL}")
+    kind = model_kind(path)
     _import(modules)
     if kind == "saved_model":
         return _from_saved_model(path, trust=trust)
@@ -59,27 +58,6 @@ def read(path: str | Path, *, trust: bool = False, modules: Sequence[str] = ()) 
         raise
     except Exception as error:  # Keras raises many kinds
         raise _explained(path, error) from error
-
-
-def kind_of(path: Path) -> str:
-    """Returns `saved_model`, `zip` (Keras 3) or `hdf5` (Keras 2).
-
-    Raises:
-        ExportError: when a path is none of these.
-    """
-    if path.is_dir():
-        if (path / "saved_model.pb").is_file():
-            return "saved_model"
-        text = " in text form" if (path / "saved_model.pbtxt").is_file() else ""
-        raise ExportError(f"cannot read {str(path)!r}: the folder has no saved_model.pb{text and ' but a saved_model.pbtxt'}; {EXPECTED}")
-    with path.open("rb") as file:
-        head = file.read(8)
-    if head.startswith(ZIP):
-        return "zip"
-    if head == HDF5:
-        return "hdf5"
-    what = "an empty file" if not head else "a TFLite file, made from a model" if head[4:8] == b"TFL3" else "not a Keras model"
-    raise ExportError(f"cannot read {str(path)!r}: it is {what}; {EXPECTED}")
 
 
 def _import(modules: Sequence[str]) -> None:
@@ -119,7 +97,7 @@ def _from_zip(path: Path, *, trust: bool) -> keras.Model:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
             if CONFIG not in names:
-                raise ExportError(f"cannot read {str(path)!r}: it is a ZIP archive without {CONFIG}, not a Keras model; {EXPECTED}")
+                raise ExportError(f"cannot read {str(path)!r}: it is a ZIP archive without {CONFIG}, not a Keras model; expected {MODEL}")
             config = json.loads(archive.read(CONFIG))
             version = json.loads(archive.read(METADATA)).get("keras_version", "") if METADATA in names else ""
     except (zipfile.BadZipFile, OSError, ValueError, AttributeError) as error:

@@ -12,15 +12,17 @@ from tlkeras import plan, runs
 from tlkeras.backbones.registry import BACKBONES, find
 from tlkeras.config import RunConfig
 from tlkeras.data.examples import Dataset, make_dataset
+from tlkeras.data.formats import unreadable
 from tlkeras.data.sources.columns import Columns
 from tlkeras.data.sources.folder import PICTURES
 from tlkeras.data.sources.registry import DEFAULT, PASSED, is_passed, kind_of, open_source
 from tlkeras.data.split import SPLITS
 from tlkeras.data.subset import subset
-from tlkeras.errors import ConfigError, DataError
+from tlkeras.errors import ConfigError, DataError, TlkerasError
 from tlkeras.export.manifest import NAME, read_manifest
 from tlkeras.lookup import Located, not_a_target
 from tlkeras.lookup import find as find_target
+from tlkeras.training.cluster import from_environment
 from tlkeras.zoo.store import Zoo, default_root
 
 USES_DIGITS = "no data given: using scikit-learn's 1,797 handwritten digits"
@@ -83,7 +85,46 @@ def open_examples(config: RunConfig, dataset: Dataset | None = None) -> Dataset:
     if dataset is None:
         dataset = open_source(config.data.source, data_dir=config.data.data_dir, columns=columns(config))
     check_modality(config.model.backbone, dataset)
+    if dataset.modality == "image":
+        check_files(dataset)
     return dataset
+
+
+def check_out(config: RunConfig) -> None:
+    """Checks that the folder of a new run is free; other workers than the first write elsewhere.
+
+    Raises:
+        OutputError: when it is not.
+    """
+    cluster = from_environment()
+    if config.out and (cluster is None or cluster.index == 0):
+        runs.check_free(Path(config.out))
+
+
+def check_files(dataset: Dataset) -> None:
+    """Checks that each class has a file that can be an image. Of a class, files are opened up to the first such one.
+
+    Raises:
+        DataError: when a class has none.
+    """
+    usable: set[str] = set()
+    reasons: dict[str, list[str]] = {}
+    for example in dataset.examples:
+        if example.label in usable:
+            continue
+        reason = unreadable(example.path or Path(example.id)) if example.array is None and example.content is None else None
+        if reason is None:
+            usable.add(example.label)
+        else:
+            reasons.setdefault(example.label, []).append(f"{example.id!r}: {reason}")
+    lost = [label for label in reasons if label not in usable]
+    if lost:
+        first = reasons[lost[0]]
+        others = f" (and {len(lost) - 1} more)" if len(lost) > 1 else ""
+        raise DataError(
+            f"no image of class {lost[0]!r}{others} can be read; the first of its {len(first):,} files is {first[0]}; "
+            "correct the paths or the files, or remove the class"
+        )
 
 
 def check_modality(backbone: str, dataset: Dataset) -> None:
@@ -267,6 +308,15 @@ def same_source(first: str | None, second: str | None) -> bool:
     if first is None or second is None:
         return False
     return first == second or (Path(first).exists() and Path(first).resolve() == Path(second).resolve())
+
+
+def modality_of(located: Located) -> str | None:
+    """Returns what a model takes, where that is known without opening it: `image`, `text` or `sequence`."""
+    try:
+        config, _ = _trained_with(located)
+        return None if config is None else find(config.model.backbone).modality
+    except TlkerasError:
+        return None  # what is wrong is reported where the model is opened
 
 
 def _trained_with(located: Located) -> tuple[RunConfig | None, tuple[str, ...]]:

@@ -17,11 +17,11 @@ import numpy as np
 from tlkeras import runs, workflow
 from tlkeras.backbones.registry import find
 from tlkeras.data.sources.registry import PASSED, is_passed, kind_of
-from tlkeras.errors import DataError, ZooError
 from tlkeras.evaluation import metrics
 from tlkeras.export import evidence
-from tlkeras.export.manifest import interface_of, read_manifest
+from tlkeras.export.manifest import interface_of
 from tlkeras.export.parity import Samples
+from tlkeras.lookup import to_publish
 from tlkeras.reporting import AUTO, Reporter, resolve
 from tlkeras.runs import Run
 from tlkeras.zoo import serving
@@ -60,15 +60,7 @@ def publish(
         DataError: when it is not a finished run.
         ZooError: when its artifacts cannot form an entry.
     """
-    run = runs.of(Path(target).expanduser())
-    if run is None or not run.metrics.is_file() or not run.model.is_file():
-        raise DataError(f"{str(target)!r} is not a finished run; expected a folder written by `tlkeras finetune`")
-    exported = read_manifest(run.exports)
-    missing = [one["path"] for one in exported["artifacts"].values() if not (run.exports / one["path"]).exists()]
-    if missing:
-        raise ZooError(f"{', '.join(missing)} of the run are missing; export again")
-    if "saved_model" not in exported["artifacts"]:
-        raise ZooError("the run has no saved_model, which every entry needs; fine-tune with --export saved_model,…")
+    run, exported = to_publish(target)
     if not (data_licence and data_source) and is_passed(runs.read_config(run).data.source or ""):
         resolve(reporter).warn(
             "this run was trained on arrays, so the source and the licence of the data are not known; "

@@ -104,22 +104,35 @@ def create(out: str | None, *, backbone: str, data: str | None) -> Run:
         OutputError: when the folder holds something already or cannot be written.
     """
     root = Path(out) if out else _fresh(Path("runs"), f"{backbone}-{_slug(data or 'digits')}")
+    check_free(root)
     try:
-        if root.exists() and (not root.is_dir() or any(root.iterdir())):
-            what = "already contains a run" if Run(root).config.exists() else "is not an empty folder"
-            raise OutputError(
-                f"--out {str(root)!r} {what} and is not overwritten; choose another, for example {str(_fresh(root.parent, root.name))!r}"
-            )
         for folder in (root, Run(root).work, Run(root).exports):
             folder.mkdir(parents=True, exist_ok=True)
         _check_writable(root)
-    except OutputError:
-        raise
     except OSError as error:
-        raise OutputError(
-            f"cannot write to --out {str(root)!r}: {error.strerror or error}; choose a folder with write permission"
-        ) from error
+        raise _cannot_write(root, error) from error
     return Run(root)
+
+
+def check_free(root: Path) -> None:
+    """Checks that a folder is not there yet, or is empty.
+
+    Raises:
+        OutputError: when it holds something already or cannot be read.
+    """
+    try:
+        is_free = not root.exists() or root.is_dir() and not any(root.iterdir())
+    except OSError as error:
+        raise _cannot_write(root, error) from error
+    if not is_free:
+        what = "holds a run already" if Run(root).config.exists() else "is not an empty folder"
+        raise OutputError(
+            f"--out {str(root)!r} {what}, and nothing is overwritten; choose another, for example {str(_fresh(root.parent, root.name))!r}"
+        )
+
+
+def _cannot_write(root: Path, error: OSError) -> OutputError:
+    return OutputError(f"cannot write to --out {str(root)!r}: {error.strerror or error}; choose a folder that you may write to")
 
 
 def scratch() -> Run:

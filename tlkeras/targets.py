@@ -15,9 +15,9 @@ from tlkeras.config import RunConfig
 from tlkeras.errors import DataError, ExportError
 from tlkeras.export import manifest as manifests
 from tlkeras.export.read import kind_of, open_artifact
-from tlkeras.export.runtimes import KERAS, RUNTIMES, available, choose, plain
+from tlkeras.export.runtimes import KERAS, RUNTIMES, plain
 from tlkeras.inputs import Inputs, Pictures, Sequences, texts_of
-from tlkeras.lookup import find, not_a_target
+from tlkeras.lookup import artifact_of, find, not_a_target
 from tlkeras.prediction import Model, keras_scores, label_map
 from tlkeras.runs import Run
 from tlkeras.zoo import open as entries
@@ -90,14 +90,8 @@ def _reader(path: Path, kind: str, runtime: str | None) -> str:
 
 def _format(folder: Path, run: Run | None, runtime: str | None) -> Model:
     """Opens one of the artifacts of a folder."""
-    artifacts = manifests.read_manifest(folder)["artifacts"] if (folder / manifests.NAME).is_file() else {}
-    has_keras = run is not None and run.model.is_file()
-    if not artifacts:
-        what = str(run.root if run else folder)
-        raise ExportError(f"{what!r} has no artifacts, so none for the runtime {runtime!r}; {available('', (), keras=has_keras)}")
-    name = next(iter(artifacts)) if runtime is None else runtime
-    name, reader = choose(name, artifacts, of=repr(str(run.root if run else folder)), keras=has_keras)
-    return _artifact(folder / artifacts[name]["path"], folder, run, reader)
+    path, reader = artifact_of(folder, run, runtime)
+    return _artifact(path, folder, run, reader)
 
 
 def _artifact(path: Path, folder: Path, run: Run | None, reader: str) -> Model:

@@ -75,6 +75,25 @@ def test_a_mistyped_line_is_one_line_that_says_what_was_probably_meant(capsys, t
     assert out == "" and err.startswith("error: ") and err.count("\n") == 1 and meant in err, err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["predict", "", "a.jpg"], "argument RUN_OR_ARTIFACT is empty"),
+        (["export", " "], "argument MODEL is empty"),
+        (["export", "model.keras", "--out", ""], "--out is empty; expected DIR, or leave it out"),
+        (["finetune", "--data", ""], "--data is empty; expected SOURCE, or leave it out"),
+        (["evaluate", "run", "--data="], "--data is empty"),
+        (["predict", "run", "--file", "a.txt", "--file", ""], "--file is empty"),
+        (["launch", "--logs", "", "finetune"], "--logs is empty"),
+        (["launch", "finetune", "--out", ""], "--out is empty"),
+    ],
+)
+def test_an_empty_value_is_reported_and_is_no_name_of_the_current_folder(capsys, arguments, message):
+    assert run(*arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("error: ") and err.count("\n") == 1 and message in err, err
+
+
 def test_every_word_of_another_tool_leads_to_a_command_or_an_option_that_there_is():
     from tlkeras.cli.usage import COMMANDS, OPTIONS
 

@@ -108,6 +108,24 @@ def test_the_text_of_a_dataset_holds_no_arrays():
     assert "array(" not in repr(dataset.examples[0])
 
 
+@pytest.mark.parametrize("damage", ["cut", "objects", "changed", "text", "npy"])
+def test_a_damaged_npz_is_one_line(tmp_path, damage):
+    file = tmp_path / "a.npz"
+    np.savez_compressed(file, x=np.arange(192, dtype="uint8").reshape(1, 8, 8, 3), y=[0])
+    content = bytearray(file.read_bytes())
+    if damage == "changed":
+        content[60:90] = b"?" * 30
+    file.write_bytes(content[:100] if damage == "cut" else b"no arrays" if damage == "text" else content)
+    if damage == "objects":
+        np.savez(file, x=np.array([1, None], object), y=[0, 1])
+    if damage == "npy":
+        with file.open("wb") as opened:
+            np.save(opened, np.zeros(3))
+    with pytest.raises(DataError, match=r"cannot read '.*a.npz': .+") as error:
+        open_source(str(file))
+    assert "\n" not in str(error.value)
+
+
 def test_splits_of_an_npz_are_read_by_the_words_of_folders(tmp_path):
     np.savez(tmp_path / "x.npz", x=np.zeros((4, 4, 4, 1), "uint8"), y=[10, 2, 10, 2], split=["TRAIN", "training", "dev", "eval"])
     dataset = open_source(str(tmp_path / "x.npz"))

@@ -107,10 +107,42 @@ def test_a_csv_that_is_no_table_of_pictures_is_an_error(tmp_path, text, message)
         open_source(str(tmp_path / "t.csv"))
 
 
-def test_another_file_is_an_error(tmp_path):
-    (tmp_path / "t.zip").write_bytes(b"PK")
-    with pytest.raises(DataError, match="is a file but not a table"):
-        open_source(str(tmp_path / "t.zip"))
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("t.zip", b"PK", "unpack it"),
+        ("t.TAR", b"x", "unpack it"),
+        ("t.xlsx", b"PK", "save the sheet as CSV"),
+        ("t.json", b"[]", "as .jsonl"),
+        ("t.pkl", b"x", "tlkeras.from_arrays"),
+        ("t.jpg", b"\xff\xd8\xff", "it is an image: name a folder"),
+        ("t.doc", b"x", "expected .*a folder of class folders"),
+    ],
+)
+def test_another_file_is_an_error_that_says_what_to_do_with_it(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=f"is a file but not a table; .*{message}"):
+        open_source(str(tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("digit", "did you mean 'digits'"),
+        ("photo", "did you mean 'photos'"),
+        ("gone/photos", "the folder 'gone' is missing too"),
+        ("empty/photos", "is empty"),
+        ("https://example.com/photos.zip", "download it"),
+    ],
+)
+def test_a_source_that_is_not_here_is_an_error_that_says_what_was_probably_meant(tmp_path, monkeypatch, value, message):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "empty").mkdir()
+    (tmp_path / ".photo").mkdir()  # hidden, and so not what was meant
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=f"no folder, table or source .*; .*{message}") as error:
+        open_source(value)
+    assert "'.photo'" not in str(error.value)
 
 
 def test_the_digits_are_the_default():

@@ -146,11 +146,13 @@ def _export_model(model: str, out: str | None, names: list[str], described: dict
     from tlkeras.cli.screen import start_tensorflow
     from tlkeras.data.labels import read_labels
     from tlkeras.errors import DataError
+    from tlkeras.lookup import model_kind
     from tlkeras.preflight import check_calibration
 
     for path in (model, described["calibration"]):
         if path is not None and not Path(path).expanduser().exists():
             raise DataError(f"no file or folder {path!r}; {'see tlkeras export --help' if path == model else 'expected real examples'}")
+    model_kind(Path(model).expanduser())  # a file of another kind is reported before TensorFlow loads
     labels, note = read_labels(described["labels"]) if described["labels"] is not None else (None, None)
     if note:
         screen.warn(note)

@@ -41,6 +41,8 @@ def command(
     from tlkeras.cli.screen import start_tensorflow
 
     dataset = preflight.open_examples(settings)  # what is wrong with settings or data is reported before TensorFlow loads
+    if not dry_run:
+        preflight.check_out(settings)
     start_tensorflow()
     _dry_run(settings, dataset) if dry_run else _finetune(settings, dataset, quiet)
 

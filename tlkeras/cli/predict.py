@@ -63,9 +63,17 @@ def command(
     if sources.count("-") > 1:
         raise ConfigError("- is given twice; standard input can be read only once")
     from tlkeras.cli.screen import start_tensorflow
-    from tlkeras.lookup import find
+    from tlkeras.lookup import check_runtime, find
+    from tlkeras.preflight import modality_of
 
-    find(target, root)  # a mistyped name is found before TensorFlow loads
+    # Mistyped names are reported before TensorFlow loads.
+    located = find(target, root)
+    check_runtime(located, runtime)
+    modality = modality_of(located)
+    if file and modality not in (None, "text"):
+        raise ConfigError(f"--file reads texts, and {target} takes {modality}s; pass their paths, or - with one path per line")
+    if modality not in (None, "text") and _all_absent(sources, json_out):
+        raise typer.Exit(1)
     start_tensorflow()
     from tlkeras.targets import load
 
@@ -85,6 +93,22 @@ def command(
             typer.echo("\t".join([_one_line(answer.file), *(f"{label}\t{score:.4f}" for label, score in answer.scores.items())]))
     if failed:
         raise typer.Exit(1)
+
+
+def _all_absent(sources: list[Any], json_out: bool) -> bool:
+    """Whether no source names a file; says so of each."""
+    import json
+
+    from tlkeras.data.sources.folder import absent
+
+    errors = {source: None if source == "-" else absent(source) for source in sources}
+    if not all(errors.values()):
+        return False
+    for source, error in errors.items():
+        typer.echo(f"error: {error}", err=True)
+        if json_out:
+            typer.echo(json.dumps({"file": source, "error": error}, ensure_ascii=False))
+    return True
 
 
 def _with_standard_input(sources: list[Any], inputs: Any) -> list[Any]:

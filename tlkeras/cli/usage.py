@@ -89,7 +89,21 @@ class Command(_OneLine, TyperCommand):
         ctx.allow_extra_args = False
         if extra:
             raise UsageError(f"unexpected argument {extra[0]!r}; {self._meant(ctx, extra[0])}", ctx)
+        self._check_empty(ctx)
         return extra
+
+    def _check_empty(self, ctx: Any) -> None:
+        """Refuses empty texts, which an unset variable of the shell leaves behind; as a path, they would be the current folder."""
+        for parameter in self.params:
+            value, is_option = ctx.params.get(parameter.name), parameter.param_type_name == "option"
+            if (
+                parameter.nargs == 1
+                and value != parameter.default
+                and any(isinstance(text, str) and not text.strip() for text in (value if parameter.multiple else [value]))
+            ):
+                name = parameter.opts[0] if is_option else f"argument {parameter.metavar or parameter.name.upper()}"
+                expected = f"; expected {parameter.metavar}, or leave it out" if is_option and parameter.metavar else ""
+                raise UsageError(f"{name} is empty{expected}; see `{ctx.command_path} --help`", ctx)
 
     def _check_dashes(self, ctx: Any, args: list[str]) -> None:
         """Refuses `-epochs`, which would be read as the options -e, -p, -o, …"""

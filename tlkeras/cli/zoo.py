@@ -38,7 +38,11 @@ def publish(
 ) -> None:
     """Publish a run as the next version of an entry."""
     from tlkeras.cli.screen import start_tensorflow
+    from tlkeras.lookup import to_publish
+    from tlkeras.zoo.names import check_name
 
+    check_name(name)
+    to_publish(run)  # what cannot be published is reported before TensorFlow loads
     start_tensorflow()
     from tlkeras import publishing
 

@@ -121,7 +121,7 @@ def make_dataset(
     if not examples:
         raise DataError(f"{name} contains no examples; expected images or texts in one folder per class, or a table of them")
     if labels is None and len(found) < 2:
-        raise DataError(f"{name} has only one class ({found[0]!r}); expected two or more, one folder for each")
+        raise DataError(f"{name} has only one class ({found[0]!r}); expected two or more")
     splits = {example.split for example in examples}
     if labels is None and not splits & {None, TRAIN}:
         raise DataError(f"{name} contains only {' and '.join(sorted(filter(None, splits)))} examples; expected a train split to learn from")

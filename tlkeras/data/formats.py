@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import stat
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,19 @@ def read_image_bytes(path: str | Path) -> bytes:
         OSError: when the file cannot be opened.
     """
     return decodable(Path(path).read_bytes())
+
+
+def unreadable(path: Path) -> str | None:
+    """Returns why a file cannot be an image, as far as its first bytes tell, or None."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe or a device: reading it could wait for ever
+            return "no regular file"
+        with path.open("rb") as file:
+            head = file.read(32)
+    except (OSError, ValueError) as error:  # ValueError: a name with a zero character
+        return getattr(error, "strerror", None) or str(error)
+    kind = sniff(head)
+    return None if kind in NATIVE or kind in _READERS else _not_a_picture(head, kind)
 
 
 def decodable(data: bytes) -> bytes:

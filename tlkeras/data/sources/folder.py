@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence, Set
@@ -128,6 +129,21 @@ def _class_folders(folder: Path, root: Path, notes: list[Issue]) -> list[Path]:
 # === Files ===
 
 Members = Sequence[tuple[Path, str | None, list[Path]]]  # class folder, split, its files
+
+
+def absent(source: str | Path) -> str | None:
+    """Returns why a path or a pattern names no file, or None where it names one."""
+    if not str(source).strip():
+        return "an input is empty; expected a file, a folder or a pattern"
+    try:
+        path = Path(source).expanduser()
+        if path.exists() or path.is_symlink():
+            return None
+        if glob.has_magic(str(path)):
+            return None if glob.glob(str(path), recursive=True) else f"{source}: no file matches this pattern"
+    except (OSError, ValueError, RuntimeError) as error:  # too long, a NUL, an unknown user
+        return f"{str(source)[:60]!r}: {getattr(error, 'strerror', None) or error}"
+    return f"{source}: No such file or directory"
 
 
 def listed_files(folder: Path, endings: Set[str] = PICTURES) -> tuple[list[Path], list[Issue]]:

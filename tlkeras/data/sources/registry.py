@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tlkeras.data.examples import Dataset
+from tlkeras.data.formats import sniff
 from tlkeras.data.sources.columns import Columns
 from tlkeras.data.sources.idx import is_idx
-from tlkeras.errors import DataError, near
+from tlkeras.errors import DataError, close_names, near
 from tlkeras.loading import load_function
 from tlkeras.registry import Registry
 
@@ -119,7 +120,36 @@ def open_source(
         return replace(load_function(kind.open)(value, labels=labels, data_dir=data_dir, columns=columns), source=value)
     path = Path(value).expanduser()
     if path.is_file():
-        raise DataError(f"{value!r} is a file but not a table; expected {', '.join(source.help for source in SOURCES)}")
-    siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-    hint = near(path.name, siblings) if siblings else f"the folder {str(path.parent)!r} is missing too"
-    raise DataError(f"no folder, table or source {value!r}; {hint}")
+        raise DataError(f"{value!r} is a file but not a table; {_advice(path)}")
+    raise DataError(f"no folder, table or source {value!r}; {_hint(value, path)}")
+
+
+# What to do with a file that is no source, by its ending.
+ADVICE = {
+    **dict.fromkeys((".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar"), "unpack it and name the folder"),
+    **dict.fromkeys((".xlsx", ".xls", ".ods", ".numbers"), "save the sheet as CSV"),
+    ".json": "write one JSON object on each line, as .jsonl",
+    ".npy": "save the examples and their labels in one file: numpy.savez('data.npz', x=images, y=labels)",
+    **dict.fromkeys((".tfrecord", ".tfrecords", ".h5", ".hdf5", ".mat", ".pkl", ".pickle"), "pass arrays: tlkeras.from_arrays(x, y)"),
+}
+
+
+def _advice(path: Path) -> str:
+    with path.open("rb") as file:
+        is_image = sniff(file.read(32)) is not None
+    if is_image:
+        return "it is an image: name a folder with a folder of images for each class"
+    return ADVICE.get(path.suffix.lower()) or f"expected {', '.join(source.help for source in SOURCES)}"
+
+
+def _hint(value: str, path: Path) -> str:
+    """Returns what a source that is not here was probably meant to be."""
+    if "://" in value:
+        return "sources are on this computer: download it, and unpack it if it is an archive"
+    if not path.parent.is_dir():
+        return f"the folder {str(path.parent)!r} is missing too"
+    siblings = [entry.name for entry in path.parent.iterdir() if not entry.name.startswith(".") or path.name.startswith(".")]
+    named = [DEFAULT] if path.parent == Path(".") else []
+    if not close_names(path.name, [*siblings, *named]) and not siblings:
+        return f"the folder {str(path.parent.resolve())!r} is empty"
+    return near(path.name, [*siblings, *named])

@@ -14,6 +14,7 @@ from tlkeras.data.sources.tabular import Table
 from tlkeras.data.split_names import parse_split
 from tlkeras.data.targets import clean
 from tlkeras.errors import DataError
+from tlkeras.loading import read_npz
 
 
 def open_npz(spec: str, *, labels: Sequence[str] | None = None, data_dir: str | None = None, columns: Columns | None = None) -> Dataset:
@@ -23,8 +24,7 @@ def open_npz(spec: str, *, labels: Sequence[str] | None = None, data_dir: str | 
         DataError: when arrays are missing or do not fit.
     """
     try:
-        with np.load(Path(spec).expanduser(), allow_pickle=False) as held:
-            arrays = dict(held)
+        arrays = read_npz(Path(spec).expanduser())
     except (OSError, ValueError) as error:
         raise DataError(f"cannot read {spec!r}: {error}") from error
     missing = [name for name in ("x", "y") if name not in arrays]
