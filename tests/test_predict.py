@@ -354,7 +354,7 @@ def test_standard_input_is_paths_or_one_image(command, run, photos):
         (["{tmp}"], b"", "this folder contains no image files"),
         (["x" * 5000], b"", "File name too long"),
         (["--file", "x.txt"], b"", "--file reads texts"),
-        (["{tmp}", "--runtime", "torch"], b"", "nothing for the runtime 'torch'"),
+        (["{tmp}", "--runtime", "torch"], b"", "no artifact for the runtime 'torch'"),
     ],
 )
 def test_a_mistake_is_one_line(command, run, tmp_path, arguments, stdin, message):

@@ -182,7 +182,7 @@ def model_kind(path: Path) -> str:
         return "zip"
     if head == HDF5:
         return "hdf5"
-    what = "an empty file" if not head else "a TFLite file, made from a model" if head[4:8] == TFLITE else "no Keras model"
+    what = "an empty file" if not head else "a TFLite file, made from a model" if head[4:8] == TFLITE else "not a Keras model"
     raise ExportError(f"cannot read {str(path)!r}: it is {what}; expected {MODEL}")
 
 
