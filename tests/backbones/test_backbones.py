@@ -492,7 +492,7 @@ def test_T19_a_file_with_its_hash_is_checked(tmp_path, no_sockets):
         ("page.h5", b"<!DOCTYPE html><html>Sign in</html>", "is a web page"),
         ("cut.weights.h5", b"\x89HDF\r\n\x1a\n" + b"\0" * 200, "cannot be read as a HDF5 file"),
         ("junk.h5", b"junk", "not a complete HDF5"),
-        ("junk.keras", b"junk", "not a whole Keras archive"),
+        ("junk.keras", b"junk", "not a complete Keras archive"),
         ("w.pth", b"junk", "not a complete PyTorch checkpoint"),
         ("w.pth", b"PK\x03\x04junk", "accepts no PyTorch checkpoints"),
         ("page.safetensors", b" <html>", "is a web page"),

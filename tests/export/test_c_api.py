@@ -57,7 +57,7 @@ def test_T22_a_damaged_picture_among_three_is_told_and_an_empty_batch_is_empty(s
 @pytest.mark.parametrize(
     ("signature", "feeds", "message"),
     [
-        ("nothing", {}, "no signature 'nothing'; there are .*predict_tensor"),
+        ("nothing", {}, "no signature 'nothing'; the SavedModel has .*predict_tensor"),
         ("predict_tensor", {"picture": 1}, "accepts image; got picture"),
         ("predict_tensor", {"image": np.zeros((1, 16, 16, 4))}, "(?i)shape|size|depth|dimension"),
     ],
