@@ -82,7 +82,7 @@ def fnet():
 FOREIGN = [
     (augmented, ("tflite",)),
     (grouped, ("onnx",)),
-    (two_and_two, ("saved_model",)),
+    (two_and_two, ("tflite",)),
     (mixed, ALL),
     (deberta, ALL),
     *(pytest.param(build, ALL, marks=pytest.mark.slow) for build in (augmented, grouped, two_and_two)),
