@@ -194,7 +194,7 @@ def test_grey_files_are_decoded_to_one_channel_in_training_and_in_the_saved_mode
     for i, (picture, label) in enumerate(zip(x, y, strict=True)):
         (tmp_path / "photos" / label).mkdir(parents=True, exist_ok=True)
         Image.fromarray(picture).save(tmp_path / "photos" / label / f"{i}.png")
-    result = run(tmp_path, 1, data=str(tmp_path / "photos"))
+    result = run(tmp_path, 1, data=str(tmp_path / "photos"), export="saved_model,tflite")
     exports = result.run.exports
     manifest = json.loads((exports / "manifest.json").read_text())
     assert manifest["inputs"][0]["shape"] == [None, 16, 16, 1] and manifest["metadata"]["channels"] == "1"

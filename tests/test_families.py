@@ -20,6 +20,7 @@ from tlkeras.export.parity import BATCHES, Samples
 from tlkeras.export.spec import ExportSpec
 
 QUICK = ("cnn", "deit_tiny", "mobilenet_v5_300m")
+CONVERTED = ("cnn", "deit_tiny")  # convolutions and attention; every converter takes long for the many kinds of blocks of the third
 # One of each kind of block, and narrow: converting the whole network takes more memory than many machines have.
 NARROW = ("mobilenet_v5_300m",)
 ROWS = [row for row in BACKBONES if row.modality != "text"]
@@ -27,7 +28,12 @@ FLOATS = [row.name for row in FORMATS if not row.quantised]  # of the others doc
 SEQUENCES = {"time": 5, "features": 2, "mean": [0.0, 1.0], "std": [1.0, 2.0]}
 
 
-@pytest.fixture(scope="module", params=[row.name if row.name in QUICK else pytest.param(row.name, marks=pytest.mark.slow) for row in ROWS])
+def rows(quick):
+    """Returns all names, those that are not quick for the slow tests only."""
+    return [row.name if row.name in quick else pytest.param(row.name, marks=pytest.mark.slow) for row in ROWS]
+
+
+@pytest.fixture(scope="module", params=rows(QUICK))
 def task(request, tmp_path_factory):
     keras.backend.clear_session()
     row = BACKBONES.get(request.param)
@@ -48,6 +54,7 @@ def inputs(task, n=4):
     return np.random.default_rng(0).uniform(0, 255 if task.backbone.modality == "image" else 1, shape).astype("float32")
 
 
+@pytest.mark.parametrize("task", rows(CONVERTED), indirect=True)
 def test_T5_every_row_is_exported_to_every_format_and_verified_at_batch_1_2_and_3_or_says_why_not(task, tmp_path):
     assert BATCHES == (1, 2, 3)
     (given,) = task.model.inputs

@@ -6,10 +6,9 @@ import statistics
 import pytest
 
 from tlkeras import workflow
-from tlkeras.config import RunConfig
-from tlkeras.export.formats import FORMATS
+from tlkeras.config import FORMATS_BY_DEFAULT, RunConfig
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.promise]
 
 
 def test_the_first_command_gives_three_verified_artifacts_and_093_on_the_digits(tmp_path):
@@ -19,7 +18,7 @@ def test_the_first_command_gives_three_verified_artifacts_and_093_on_the_digits(
     assert sum(os.times()[:4]) - before < 180
     assert result.metrics["test"]["accuracy"] >= 0.93
     exports = result.metrics["exports"]
-    assert set(exports) == set(FORMATS.names()) and all(one["verified"] for one in exports.values())
+    assert set(exports) == set(FORMATS_BY_DEFAULT) and all(one["verified"] for one in exports.values())
     assert {one["accuracy"] for one in exports.values()} == {result.metrics["test"]["accuracy"]}
     weights = 4 * (3_413_024 + 1280 * 10 + 10)
     assert exports["saved_model"]["bytes"] <= 1.1 * weights

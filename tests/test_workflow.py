@@ -21,7 +21,7 @@ from tlkeras.evaluation import report
 from tlkeras.evaluation.metrics import score
 from tlkeras.inputs import Pictures
 
-SMALL = {"backbone": "mobilenet", "weights": "none", "image_size": 32, "epochs": 2, "batch_size": 16}
+SMALL = {"backbone": "cnn", "weights": "none", "image_size": 32, "epochs": 2, "batch_size": 16}
 
 
 def photos(root, per_class=12, classes=("red", "green"), size=48):
@@ -283,7 +283,7 @@ def test_an_out_folder_below_a_file_cannot_be_written(tmp_path):
     [
         ({"data": "no/such/folder"}, DataError),
         ({"weights": "imagenet.h5"}, WeightsUnavailable),
-        ({"image_size": 16}, ConfigError),
+        ({"backbone": "mobilenet", "image_size": 16}, ConfigError),
         ({"unfreeze": "nothing*"}, Exception),
     ],
 )

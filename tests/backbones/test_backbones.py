@@ -274,16 +274,34 @@ def test_two_builds_have_equal_layer_names_whatever_was_built_before(name):
     ]
 
 
-@pytest.mark.parametrize("name", QUICK)
-def test_a_saved_backbone_loads_equal_without_tlkeras(tmp_path, name):
-    model = load(name, image_size=32, weights="none", options=few_layers(BACKBONES.get(name)))
-    model.save(tmp_path / "m.keras")
+LOADED = """
+import pathlib, sys, keras, numpy as np
+folder = pathlib.Path(sys.argv[1])
+for path in sorted(folder.glob("*.keras")):
+    np.save(path.with_suffix(".npy"), keras.saving.load_model(path)(np.load(folder / "inputs.npy"), training=False))
+assert "tlkeras" not in sys.modules
+"""
+
+
+@pytest.fixture(scope="module")
+def loaded_elsewhere(tmp_path_factory):
+    """Name -> what a saved backbone answers here, and in a process without tlkeras, which loads them all."""
+    folder = tmp_path_factory.mktemp("loaded")
     x = np.random.default_rng(0).integers(0, 255, (2, 32, 32, 3)).astype("float32")
-    np.save(tmp_path / "x.npy", x)
-    code = "import sys, keras, numpy as np; m = keras.saving.load_model(sys.argv[1]); np.save(sys.argv[3], m.predict(np.load(sys.argv[2]), verbose=0))"
-    paths = [str(tmp_path / one) for one in ("m.keras", "x.npy", "y.npy")]
-    subprocess.run([sys.executable, "-I", "-c", code, *paths], check=True, capture_output=True)
-    np.testing.assert_allclose(np.load(tmp_path / "y.npy"), model.predict(x, verbose=0), atol=1e-5)
+    np.save(folder / "inputs.npy", x)
+    here = {}
+    for name in QUICK:
+        model = load(name, image_size=32, weights="none", options=few_layers(BACKBONES.get(name)))
+        model.save(folder / f"{name}.keras")
+        here[name] = np.asarray(model(x, training=False))
+    subprocess.run([sys.executable, "-I", "-c", LOADED, str(folder)], check=True, capture_output=True)
+    return {name: (here[name], np.load(folder / f"{name}.npy")) for name in QUICK}
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_a_saved_backbone_loads_equal_without_tlkeras(loaded_elsewhere, name):
+    here, elsewhere = loaded_elsewhere[name]
+    np.testing.assert_allclose(elsewhere, here, atol=1e-5)
 
 
 def test_an_unknown_backbone_lists_near_names():
@@ -414,6 +432,7 @@ CLASSIFIERS = {"efficientnet_lite": ("_fc.weight", "_fc.bias"), "mobilenet_v2": 
 
 
 @pytest.mark.slow
+@pytest.mark.promise
 @pytest.mark.parametrize(
     ("name", "at_least"),
     [("efficientnet_lite0", 0.87), ("efficientnet_lite1", 0.87), ("efficientnet_lite2", 0.85), ("mobilenet_v2_torch", 0.81)],
@@ -446,7 +465,8 @@ def test_a_backbone_reads_its_imagenet_weights_rightly(shared_data, name, at_lea
 # === Files, and no network ===
 
 
-def efficientnet_b0_file(folder):
+@pytest.fixture(scope="module")
+def b0_file(tmp_path_factory):
     """A file as an air-gapped user has it: weights without classifier, with statistics of its own in the normalisation."""
     keras.utils.set_random_seed(0)
     base = keras.applications.EfficientNetB0(include_top=False, weights=None, input_shape=(64, 64, 3))
@@ -454,15 +474,15 @@ def efficientnet_b0_file(folder):
         if isinstance(layer, keras.layers.Normalization):
             layer.adapt_mean.assign([0.485, 0.456, 0.406])
             layer.adapt_variance.assign([0.229, 0.224, 0.225])
-    path = folder / "b0_notop.weights.h5"
+    path = tmp_path_factory.mktemp("b0") / "b0_notop.weights.h5"
     base.save_weights(path)
     return path
 
 
-def test_T19_efficientnet_v1_from_a_local_file_equals_weights_imagenet(tmp_path, monkeypatch, no_sockets):
+def test_T19_efficientnet_v1_from_a_local_file_equals_weights_imagenet(b0_file, monkeypatch, no_sockets):
     from keras.src.applications import efficientnet
 
-    path = efficientnet_b0_file(tmp_path)
+    path = b0_file
     monkeypatch.setattr(efficientnet.file_utils, "get_file", lambda *a, **k: str(path))
     theirs = keras.applications.EfficientNetB0(include_top=False, weights="imagenet", input_shape=(64, 64, 3))
     ours = load("efficientnet_b0", image_size=64, weights=str(path))
@@ -478,8 +498,8 @@ def test_T19_efficientnet_v1_from_a_local_file_equals_weights_imagenet(tmp_path,
     assert np.abs(unscaled.predict(x, verbose=0) - expected).max() > 0.01 * np.abs(expected).max()
 
 
-def test_T19_a_file_with_its_hash_is_checked(tmp_path, no_sockets):
-    path = efficientnet_b0_file(tmp_path)
+def test_T19_a_file_with_its_hash_is_checked(b0_file, no_sockets):
+    path = b0_file
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     load("efficientnet_b0", image_size=64, weights=f"{path}#sha256={digest}")
     with pytest.raises(WeightsMismatch, match="has sha256"):
@@ -505,8 +525,8 @@ def test_T19_a_file_that_is_no_weights_is_one_clear_error(tmp_path, no_sockets, 
         load("efficientnet_b0", image_size=64, weights=str(tmp_path / name))
 
 
-def test_T19_the_weights_of_another_network_are_refused(tmp_path, no_sockets):
-    path = efficientnet_b0_file(tmp_path)
+def test_T19_the_weights_of_another_network_are_refused(b0_file, no_sockets):
+    path = b0_file
     with pytest.raises(WeightsMismatch, match="does not fit mobilenet_v3_small, a backbone without classifier"):
         load("mobilenet_v3_small", image_size=64, weights=str(path))
 

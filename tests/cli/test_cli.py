@@ -16,7 +16,7 @@ from tlkeras.backbones.registry import BACKBONES
 from tlkeras.cli.check_install import USUAL, _slow
 from tlkeras.config import RunConfig, keys, read_yaml
 
-TINY = ["--backbone", "mobilenet", "--weights", "none", "--image-size", "32", "--epochs", "1", "--limit", "60"]
+TINY = ["--backbone", "cnn", "--weights", "none", "--image-size", "32", "--epochs", "1", "--limit", "60"]
 
 
 def call(*arguments, script="finetune", cwd=ROOT, timeout=300):
@@ -161,9 +161,9 @@ def test_ctrl_c_in_mid_training_keeps_the_best_model_so_far(tmp_path):
         str(ROOT / "scripts" / "finetune.py"),
         *TINY[:-4],
         "--epochs",
-        "500",
+        "5000",
         "--patience",
-        "500",
+        "5000",
         "--recipe",
         "full",
     ]

@@ -48,9 +48,23 @@ def calibration(scale=1.0, n=32):
 SPEC = ExportSpec(labels=("red", "green", "blue"))
 
 
+@pytest.fixture(scope="module")
+def written(trained, held_out, tmp_path_factory):
+    """Returns a function: format -> its artifact of the trained network, calibrated, written once."""
+    artifacts = {}
+
+    def get(name):
+        if name not in artifacts:
+            folder = tmp_path_factory.mktemp("written")
+            (artifacts[name],) = export(trained, SPEC, folder, held_out, formats=(name,), budget=Budget(calibration=calibration()))
+        return artifacts[name]
+
+    return get
+
+
 @pytest.mark.parametrize("name", QUANTISED)
-def test_a_quantised_file_keeps_the_accuracy_and_says_what_it_lost(trained, held_out, tmp_path, name):
-    (artifact,) = export(trained, SPEC, tmp_path, held_out, formats=(name,), budget=Budget(calibration=calibration()))
+def test_a_quantised_file_keeps_the_accuracy_and_says_what_it_lost(written, name):
+    artifact = written(name)
     assert artifact.verdict.drop <= 0.02 and artifact.verdict.accuracy >= 0.98
     record = artifact.to_dict()
     assert record["agreement"] is not None and record["options"]["quantize"] == artifact.options["quantize"]
@@ -77,11 +91,13 @@ def test_a_full_integer_file_can_have_integer_inputs_and_outputs(trained, held_o
     assert tflite.activations(artifact.path.read_bytes())["FLOAT32"] == 0
 
 
-def test_a_full_integer_file_quantises_weights_per_channel(trained, held_out, tmp_path):
+def test_a_full_integer_file_quantises_weights_per_channel(written):
     from ai_edge_litert.interpreter import Interpreter
 
-    (artifact,) = export(trained, SPEC, tmp_path, held_out, formats=("tflite-int8",), budget=Budget(calibration=calibration()))
-    scales = [len(one["quantization_parameters"]["scales"]) for one in Interpreter(model_path=str(artifact.path)).get_tensor_details()]
+    scales = [
+        len(one["quantization_parameters"]["scales"])
+        for one in Interpreter(model_path=str(written("tflite-int8").path)).get_tensor_details()
+    ]
     assert 16 in scales and 32 in scales
 
 
@@ -130,8 +146,8 @@ def test_T23_a_file_that_loses_more_than_it_may_is_refused_with_advice_and_leave
     assert not list(tmp_path.iterdir())
 
 
-def test_mobile_takes_int8_where_that_is_good_enough(trained, held_out, tmp_path):
-    (artifact,) = export(trained, SPEC, tmp_path, held_out, formats=("mobile",), budget=Budget(calibration=calibration()))
+def test_mobile_takes_int8_where_that_is_good_enough(written):
+    artifact = written("mobile")
     assert [one["attempt"] for one in artifact.tried] == ["int8"] and artifact.options["quantize"] == "int8"
 
 
@@ -159,12 +175,11 @@ def test_an_onnx_file_has_the_opset_that_was_asked_for(trained, held_out, tmp_pa
 
 
 @pytest.mark.parametrize("name", ["onnx", "onnx-fp16", "onnx-int8"])
-def test_an_onnx_file_gives_the_same_labels_in_openvino(trained, held_out, tmp_path, name):
+def test_an_onnx_file_gives_the_same_labels_in_openvino(trained, written, held_out, name):
     pytest.importorskip("openvino", reason="OpenVINO is not installed; it comes with tlkeras[test]")
     from tlkeras.export import runner
 
-    (artifact,) = export(trained, SPEC, tmp_path, held_out, formats=(name,), budget=Budget(calibration=calibration()))
-    call, _ = runner.openvino(str(artifact.path), ["image"])
+    call, _ = runner.openvino(str(written(name).path), ["image"])
     x = held_out.score_inputs.astype("float32")
     assert (call({"image": x})["scores"].argmax(-1) == trained.predict(x, verbose=0).argmax(-1)).all()
 

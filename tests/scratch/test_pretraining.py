@@ -73,14 +73,19 @@ def test_what_was_pretrained_verifies_in_every_runtime(zoo, name):
     assert not [one.problem for one in check.verify(zoo.get(name)) if one.problem]
 
 
+# The files of each were verified in every runtime when it was published; each is exported to one format again.
+EXPORTED = {"cnn": ("tflite",), "vae": ("onnx",), "rnn": ("tflite",)}
+FILES = {"saved_model": "saved_model", "tflite": "model.tflite", "onnx": "model.onnx"}
+
+
 @pytest.mark.parametrize("name", DATA)
 def test_a_published_network_is_a_backbone_like_any_other(here, name, tmp_path):
-    values = {"backbone": f"zoo:{name}", "epochs": 30, "learning_rate": 0.02, "out": str(tmp_path / "run")}
+    values = {"backbone": f"zoo:{name}", "epochs": 30, "learning_rate": 0.02, "out": str(tmp_path / "run"), "export": list(EXPORTED[name])}
     result = workflow.finetune(RunConfig.from_dict(values), dataset=DATA[name]())
-    assert set(result.metrics["exports"]) == {"saved_model", "tflite", "onnx"}
+    assert set(result.metrics["exports"]) == set(EXPORTED[name])
     assert result.metrics["stages"][0]["examples_computed_once"] == len(DATA[name]().examples)
-    for artifact in ("saved_model", "model.tflite", "model.onnx"):
-        found = workflow.evaluate(result.run.exports / artifact, DATA[name](), part="all")
+    for format in EXPORTED[name]:
+        found = workflow.evaluate(result.run.exports / FILES[format], DATA[name](), part="all")
         assert found.score.accuracy > (0.2 if name == "vae" else 0.5)  # of ten digits
 
 
@@ -186,7 +191,8 @@ def test_an_objective_of_another_network_is_an_error(zoo):
 # === Sequences ===
 
 
-@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+# The published network above is a GRU, verified in every runtime.
+@pytest.mark.parametrize("cell", [pytest.param("rnn", marks=pytest.mark.slow), "lstm", pytest.param("gru", marks=pytest.mark.slow)])
 def test_every_cell_is_trained_and_exported_to_every_format(cell, tmp_path):
     values = {"backbone": "rnn", "weights": "none", "backbone_options": [f"cell={cell}", "num_layers=2", "hidden_size=8"]}
     values |= {"recipe": "full", "epochs": 15, "learning_rate": 0.01, "out": str(tmp_path / "run")}

@@ -402,7 +402,7 @@ def config(out, **more):
 def run(tmp_path_factory):
     root = tmp_path_factory.mktemp("run")
     told = {**TOLD, "lstm": {**TOLD["lstm"], "cell_clip": 3, "proj_clip": 3, "projection_dim": 8}}
-    given = config(root / "run", weights=str(write(root / "elmo", told)), backbone_options=[])
+    given = config(root / "run", weights=str(write(root / "elmo", told)), backbone_options=[], epochs=20)
     return workflow.finetune(given, dataset=reviews(120))
 
 

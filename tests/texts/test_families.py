@@ -1,5 +1,6 @@
-"""Every family of text backbones: width, stages, freezing, save and load."""
+"""Every family of text backbones: width, stages, freezing, save and load, its copy for several devices."""
 
+import keras
 import numpy as np
 import pytest
 
@@ -7,12 +8,15 @@ from tests.texts.conftest import VOCABULARIES
 from tests.texts.test_tokens import ROWS
 from tlkeras import freezing, models
 from tlkeras.backbones.weights import read_keras
+from tlkeras.training import replicas
+from tlkeras.training.placement import open_placement
 
 IDS = np.array([[2, 9, 10, 11, 12, 3]], "int32")
 
 
-@pytest.fixture(params=VOCABULARIES)
+@pytest.fixture(scope="module", params=VOCABULARIES)
 def task(request, presets):
+    keras.backend.clear_session()
     return models.build(ROWS[request.param], 3, weights=presets(request.param))
 
 
@@ -23,6 +27,12 @@ def test_features_are_as_wide_as_the_network(task):
 def test_what_is_saved_loads_equal(task, tmp_path):
     task.model.save(tmp_path / "m.keras")
     np.testing.assert_array_equal(read_keras(tmp_path / "m.keras").predict(IDS, verbose=0), task.model.predict(IDS, verbose=0))
+
+
+def test_the_copy_for_several_devices_is_the_model(task):
+    ids = np.array([[2, 9, 10, 11, 12, 3], [2, 9, 3, 0, 0, 0]], "int32")
+    twin = replicas.twin(task.model, open_placement("mirrored:2"), task.head.loss)
+    np.testing.assert_allclose(twin.model(ids, training=False), task.model(ids, training=False), atol=1e-6)
 
 
 def test_every_stage_can_be_unfrozen_and_nothing_below_it_trains(task):

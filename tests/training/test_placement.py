@@ -53,6 +53,20 @@ def trained(placement, tmp_path, *, spec="all", n=33, batch_size=8, batch_norm="
     return model, rows, result.scores
 
 
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """Returns a function: what `trained` gives on one device, trained once."""
+    results = {}
+
+    def get(**options):
+        key = tuple(options.items())
+        if key not in results:
+            results[key] = trained(ONE_DEVICE, tmp_path_factory.mktemp("alone"), **options)
+        return results[key]
+
+    return get
+
+
 @pytest.mark.parametrize(
     ("name", "spec", "n", "batch_norm"),
     [
@@ -64,8 +78,8 @@ def trained(placement, tmp_path, *, spec="all", n=33, batch_size=8, batch_norm="
         ("mirrored:2", "all", 32, "train"),
     ],
 )
-def test_T15_several_devices_train_as_one_does_however_the_last_batch_divides(name, spec, n, batch_norm, tmp_path):
-    one, losses, scores = trained(ONE_DEVICE, tmp_path, spec=spec, n=n, batch_norm=batch_norm)
+def test_T15_several_devices_train_as_one_does_however_the_last_batch_divides(alone, name, spec, n, batch_norm, tmp_path):
+    one, losses, scores = alone(spec=spec, n=n, batch_norm=batch_norm)
     other, mirrored, others = trained(open_placement(name), tmp_path, spec=spec, n=n, batch_norm=batch_norm)
     np.testing.assert_allclose(mirrored, losses, rtol=1e-4)
     for a, b in zip(one.weights, other.weights, strict=True):

@@ -124,9 +124,16 @@ def fit(policy, spec, placement, tmp_path, monkeypatch):
     return used[0], model
 
 
-@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "mixed_float16"])
+PLACES = [("all", "one device"), ("last:1", "one device"), ("none", "mirrored:2"), ("all", "mirrored:2")]
+
+
 @pytest.mark.parametrize(
-    ("spec", "place"), [("all", "one device"), ("last:1", "one device"), ("none", "mirrored:2"), ("all", "mirrored:2")]
+    ("policy", "spec", "place"),
+    [
+        *(("mixed_float16", *place) for place in PLACES),
+        *((policy, *PLACES[0]) for policy in ("float32", "mixed_bfloat16")),
+        *(pytest.param(policy, *place, marks=pytest.mark.slow) for policy in ("float32", "mixed_bfloat16") for place in PLACES[1:]),
+    ],
 )
 def test_the_loss_is_scaled_wherever_layers_compute_in_float16(policy, spec, place, tmp_path, monkeypatch):
     placement = ONE_DEVICE if place == "one device" else open_placement(place)

@@ -18,7 +18,7 @@ def small_run(tmp_path_factory):
     x, y = pictures(150, size=32)
     names = np.array(["rouge", "grün", "蓝"])
     config = RunConfig.from_dict(
-        {"backbone": "mobilenet_v3_small", "weights": "none", "image_size": 32, "epochs": 4, "export": FORMATS, "max_drop": 1.0}
+        {"backbone": "cnn", "weights": "none", "image_size": 32, "epochs": 4, "export": FORMATS, "max_drop": 1.0}
         | {"out": str(tmp_path_factory.mktemp("runs") / "colours"), "unfreeze": "all", "learning_rate": 0.003}
     )
     return workflow.finetune(config, dataset=from_arrays(x, names[y]))

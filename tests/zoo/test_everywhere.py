@@ -12,7 +12,7 @@ from tlkeras.data import decode
 from tlkeras.export import c_api
 from tlkeras.zoo.store import Zoo
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.promise]
 FORMATS = "saved_model,tflite,onnx"
 
 
