@@ -293,7 +293,7 @@ def _fill(
         "history": history,
         "data": {"source": dataset.name, "train": len(x)},
         "licences": {
-            "backbone weights": {"licence": row.license, "source": row.source},
+            "backbone weights": publishing.weights_record(row, "none"),
             "data": {
                 "licence": options.data_licence or publishing.licence_of(dataset.source) or publishing.UNKNOWN,
                 "source": dataset.name,

@@ -16,6 +16,8 @@ import numpy as np
 
 from tlkeras import runs, workflow
 from tlkeras.backbones.registry import find
+from tlkeras.backbones.row import Backbone
+from tlkeras.backbones.weights import NAMED
 from tlkeras.data.sources.registry import PASSED, is_passed, kind_of
 from tlkeras.evaluation import metrics
 from tlkeras.export import evidence
@@ -156,13 +158,27 @@ def _content(run: Run, exported: Mapping[str, Any], data_licence: str | None, da
         "data": {**summary["data"], "source": source},
         "examples": len(evidence.read(run.exports, interface_of(exported)).samples.inputs[exported["inputs"][0]["name"]]),
         "licences": {
-            "backbone weights": {"licence": row.license, "source": row.source},
+            "backbone weights": weights_record(row, config.model.weights),
             "data": {"licence": data_licence or licence, "source": data_source or source},
         },
         "config": config.to_dict(),
         "environment": environment,
         "timing": summary["timing"],
     }
+
+
+def weights_record(row: Backbone, weights: str) -> dict[str, str]:
+    """Returns the card's record of the weights that a backbone started from.
+
+    Args:
+        row: the backbone; its licence and source are those of its published weights.
+        weights: as in the config: the name of a source, a file, or a folder.
+    """
+    if weights == "none":
+        return {"licence": "none needed", "source": "random weights: trained from scratch"}
+    if weights in NAMED:
+        return {"licence": row.license, "source": row.source}
+    return {"licence": UNKNOWN, "source": f"{UNKNOWN} (from {Path(weights.partition('#')[0]).name!r})"}
 
 
 def _source_and_licence(recorded: str | None) -> tuple[str, str]:

@@ -9,6 +9,7 @@ import pytest
 from tests.export.helpers import graph_ops
 from tests.helpers import pictures
 from tlkeras import publishing
+from tlkeras.backbones.registry import find
 from tlkeras.data import decode
 from tlkeras.errors import DataError, OutputError, ZooError
 from tlkeras.evaluation import metrics
@@ -126,7 +127,17 @@ def test_a_changed_file_is_neither_run_nor_loaded(copy):
 def test_the_card_tells_what_people_must_know(published):
     _, entry = published
     text = (entry.path / "README.md").read_text(encoding="utf-8")
-    for part in ("95 % interval", "macro-F1", "Known weaknesses", "fingerprint", "Apache-2.0", "CC0", "curl", "grpc", "onnxruntime"):
+    for part in (
+        "95 % interval",
+        "macro-F1",
+        "Known weaknesses",
+        "fingerprint",
+        "trained from scratch",
+        "CC0",
+        "curl",
+        "grpc",
+        "onnxruntime",
+    ):
         assert part in text
     assert "grün" in text and "recipe: " in text and "`model_int8.tflite`" in text
 
@@ -152,6 +163,21 @@ def test_the_card_of_a_run_from_arrays_claims_neither_source_nor_licence(small_r
 def test_the_interval_is_wilson_s(n, accuracy, low, high):
     got = metrics.interval(n, accuracy)
     np.testing.assert_allclose(got, (low, high), atol=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("weights", "licence"),
+    [
+        ("pretrained", "Apache-2.0"),
+        ("wheel", "Apache-2.0"),
+        ("none", "none needed"),
+        ("mine/model.keras", "not stated"),
+        ("preset", "not stated"),
+    ],
+)
+def test_the_card_claims_the_licence_of_published_weights_for_these_alone(weights, licence):
+    record = publishing.weights_record(find("efficientnet_lite0"), weights)
+    assert licence in record["licence"] and "mine/" not in record["source"]
 
 
 def test_what_is_no_finished_run_is_not_published(tmp_path, published):
