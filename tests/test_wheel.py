@@ -20,6 +20,7 @@ def test_the_wheel_holds_every_package_and_works_elsewhere(tmp_path):
         "import sys, pathlib, tlkeras, tlkeras.export, tlkeras.zoo\n"
         "site = pathlib.Path(sys.argv[1])\n"
         "assert all(site in pathlib.Path(m.__file__).parents for m in (tlkeras, tlkeras.export, tlkeras.zoo))\n"
+        "assert (site / 'tlkeras' / 'py.typed').exists()\n"
         "assert not any((site / name).exists() for name in ('export', 'zoo', 'tests', 'scripts'))\n"
         "r = tlkeras.finetune(tlkeras.RunConfig.from_dict(dict(backbone='mobilenet', weights='none', image_size=32, epochs=1, limit=60)))\n"
         "assert set(r.metrics['exports']) == {'saved_model', 'tflite', 'onnx'}\n"

@@ -395,7 +395,7 @@ def test_the_function_for_graphs_takes_no_texts_at_all(tokens):
 
 def config(out, **more):
     values = {"backbone": "elmo", "weights": "none", "backbone_options": TINY.split(","), "recipe": "full", "out": str(out)}
-    return RunConfig.from_dict({**values, "epochs": 12, "learning_rate": 0.02, "export": "saved_model,tflite,onnx", **more})
+    return RunConfig.from_dict({**values, "epochs": 8, "learning_rate": 0.02, "export": "saved_model,tflite,onnx", **more})
 
 
 @pytest.fixture(scope="module")
