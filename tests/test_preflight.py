@@ -157,7 +157,7 @@ def test_the_folder_of_a_run_is_checked_in_the_first_worker_alone(tmp_path, monk
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "kept.txt").touch()
     config = RunConfig(out=str(tmp_path / "run"))
-    with pytest.raises(OutputError, match="nothing is overwritten"):
+    with pytest.raises(OutputError, match="is not overwritten"):
         preflight.check_out(config)
     monkeypatch.setenv("TF_CONFIG", Cluster(addresses=("a:1", "b:1"), index=1).tf_config())
     preflight.check_out(config)  # it writes elsewhere, and the first worker may have begun

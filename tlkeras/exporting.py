@@ -260,14 +260,15 @@ def _activation(model: keras.Model, options: Options, reporter: Reporter) -> str
     return added
 
 
+PROBABILITIES = ("softmax", "sigmoid", "hard_sigmoid", "sparsemax", "sparse_sigmoid")  # activations whose values lie from 0 to 1
 PASSING = ("Flatten", "Reshape", "Identity", "Dropout", "Activation", "Rescaling", "Cast")  # what may stand behind the last layer
 
 
 def _gives_logits(model: keras.Model) -> bool:
     """Whether the scores of a model are logits, according to its last layer or, if that is inconclusive, its answers."""
-    linear = _ends_linear(keras.tree.flatten(model.outputs)[0])
-    if linear is not None:
-        return linear
+    logits = _ends_in_logits(keras.tree.flatten(model.outputs)[0])
+    if logits is not None:
+        return logits
     graph = Graph(model, ExportSpec())
     graph.module.saved_models = saved_models(model)
     feeds = [keras.ops.convert_to_tensor(_random(one, model)) for one in graph.inputs]
@@ -275,8 +276,8 @@ def _gives_logits(model: keras.Model) -> bool:
     return bool(scores.min() < -1e-3 or scores.max() > 1 + 1e-3)
 
 
-def _ends_linear(output: Any) -> bool | None:
-    """Whether the last layer that computes is linear; None if inconclusive."""
+def _ends_in_logits(output: Any) -> bool | None:
+    """Whether the last layer that computes gives other values than probabilities; None for a function that Keras does not have."""
     while True:
         operation = output._keras_history.operation
         name, activation = type(operation).__name__, getattr(operation, "activation", None)
@@ -286,7 +287,9 @@ def _ends_linear(output: Any) -> bool | None:
         elif name in ("Softmax", "Sigmoid"):
             return False
         elif activation is not None and activation is not keras.activations.linear:
-            return False if activation in (keras.activations.softmax, keras.activations.sigmoid) else None
+            name = getattr(activation, "__name__", "")
+            known = getattr(keras.activations, name, None) is activation
+            return name not in PROBABILITIES if known else None
         elif name in PASSING and name != "Rescaling":
             inputs = operation._inbound_nodes[output._keras_history.node_index].input_tensors
             output = inputs[0]

@@ -123,12 +123,12 @@ def to_publish(target: str | Path) -> tuple[Run, dict[str, Any]]:
         The run, and the manifest of its artifacts.
 
     Raises:
-        DataError: when it is no finished run.
+        DataError: when it is not a finished run.
         ZooError: when its artifacts cannot be an entry.
     """
     run = runs.of(Path(target).expanduser())
     if run is None or not run.metrics.is_file() or not run.model.is_file():
-        raise DataError(f"{str(target)!r} is no finished run; expected the folder that `tlkeras finetune` left")
+        raise DataError(f"{str(target)!r} is not a finished run; expected a folder written by `tlkeras finetune`")
     _check_exported(run)
     exported = manifests.read_manifest(run.exports)
     missing = [one["path"] for one in exported["artifacts"].values() if not (run.exports / one["path"]).exists()]

@@ -125,9 +125,9 @@ def check_free(root: Path) -> None:
     except OSError as error:
         raise _cannot_write(root, error) from error
     if not is_free:
-        what = "holds a run already" if Run(root).config.exists() else "is not an empty folder"
+        what = "already contains a run" if Run(root).config.exists() else "is not an empty folder"
         raise OutputError(
-            f"--out {str(root)!r} {what}, and nothing is overwritten; choose another, for example {str(_fresh(root.parent, root.name))!r}"
+            f"--out {str(root)!r} {what} and is not overwritten; choose another, for example {str(_fresh(root.parent, root.name))!r}"
         )
 
 

@@ -87,6 +87,10 @@ def test_logits_with_labels_become_probabilities_and_it_is_reported(tmp_path):
     assert any("added softmax" in line for line in said)
 
 
+def far_below_zero(x):
+    return x - 1000.0
+
+
 def inside(model):
     """A model as a layer of another, as transfer learning ends."""
     return keras.Sequential([keras.Input((8, 8, 3)), model, layers.Activation("linear")])
@@ -100,8 +104,16 @@ def inside(model):
         (lambda: keras.Sequential([network(3), layers.Softmax()]), None),
         (lambda: network(3, "sigmoid"), None),
         (lambda: network(3, "tanh"), "softmax"),
+        (lambda: network(3, far_below_zero), "softmax"),
     ],
-    ids=["logits of an inner model", "probabilities of an inner model", "a Softmax layer", "independent classes", "scores from -1 to 1"],
+    ids=[
+        "logits of an inner model",
+        "probabilities of an inner model",
+        "a Softmax layer",
+        "independent classes",
+        "scores from -1 to 1",
+        "a function of the user's",
+    ],
 )
 def test_what_the_scores_are_is_seen_in_the_last_layer_or_in_the_answers(tmp_path, build, expected):
     model = build()

@@ -80,7 +80,12 @@ def test_a_name_that_is_taken_is_one_plain_path_component(name):
 
 @pytest.mark.parametrize(
     ("asked", "message"),
-    [("ant", "did you mean 'ants'"), ("ants/7", "no version 7; there are 1"), ("ants/x", "no version"), ("ants/stable", "promote ants/1")],
+    [
+        ("ant", "did you mean 'ants'"),
+        ("ants/7", "no version 7; its versions are 1"),
+        ("ants/x", "not a version"),
+        ("ants/stable", "promote ants/1"),
+    ],
 )
 def test_what_is_not_there_is_told_with_what_is(zoo, asked, message):
     zoo.publish("ants", build())
