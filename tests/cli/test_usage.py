@@ -3,12 +3,16 @@
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from tests.conftest import ROOT
 from tlkeras.cli import main, usage, zoo
+from tlkeras.cli.finetune import next_commands
+from tlkeras.config import RunConfig
 from tlkeras.errors import DataError
+from tlkeras.runs import Run
 from tlkeras.zoo.store import Zoo
 
 
@@ -221,3 +225,14 @@ def test_diff_of_equal_entries_says_that_there_are_no_differences(tmp_path, caps
     assert capsys.readouterr().out == "no differences between net/1 and net/2: the same files, figures and settings\n"
     zoo.diff("net/2", "net/3", root=str(tmp_path))
     assert capsys.readouterr().out == "~ saved_model.pb: 1 -> 1 bytes\n"
+
+
+@pytest.mark.parametrize(
+    ("settings", "sample"),
+    [({}, "IMAGE.jpg"), ({"backbone": "bert"}, "'a text'"), ({"backbone": "rnn"}, "SEQUENCE.csv"), ({"channels": 5}, "ARRAY.npy")],
+)
+def test_the_next_commands_of_a_run_name_inputs_of_its_kind(settings, sample, tmp_path):
+    result = SimpleNamespace(run=Run(tmp_path), config=RunConfig.from_dict(settings), metrics={"exports": {}})
+    commands = [line for title, line in next_commands(result) if line.startswith("tlkeras predict")]
+    assert commands[0] == f"tlkeras predict {tmp_path} {sample}"
+    assert len(commands) == (2 if sample == "IMAGE.jpg" else 1)  # a folder of images

@@ -21,6 +21,7 @@ from tlkeras.data.sources.registry import open_source
 from tlkeras.data.subset import subset
 from tlkeras.errors import ConfigError, DataError, WeightsUnavailable, ZooError
 from tlkeras.pretraining import Options, pretrain, sample
+from tlkeras.reporting import Reporter
 from tlkeras.zoo import check
 from tlkeras.zoo import load as open_entry
 from tlkeras.zoo.store import Zoo
@@ -181,6 +182,15 @@ def test_sizes_that_do_not_fit_are_errors(options, message, tmp_path):
     with pytest.raises(ConfigError, match=message):
         config = RunConfig.from_dict({"backbone": "cnn", "weights": "none", "backbone_options": list(options), "out": str(tmp_path / "r")})
         workflow.finetune(config, dataset=colours(20))
+
+
+def test_without_data_it_reports_that_it_uses_the_digits(zoo):
+    said = []
+    listener = Reporter()
+    listener.say = said.append
+    with pytest.raises(ConfigError, match="accepts sequences"):  # and digits are images: nothing is trained
+        pretrain(Options(backbone="rnn"), None, "x", zoo, reporter=listener)
+    assert said == ["no data given: using scikit-learn's 1,797 handwritten digits"]
 
 
 def test_an_objective_of_another_network_is_an_error(zoo):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -21,7 +22,7 @@ def column_name(text: str) -> str:
     return " ".join(clean(text).split())
 
 
-class Table:
+class Table(ABC):
     """Rows with named columns.
 
     Args:
@@ -50,9 +51,9 @@ class Table:
         self.has_header = has_header
         self.binary = tuple(binary)
 
+    @abstractmethod
     def rows(self, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
         """Yields the cells of each row in some columns; None where a row lacks one."""
-        raise NotImplementedError
 
     def sample(self, name: str, count: int = SAMPLE) -> list[Any]:
         """Returns the first cells of a column that hold something."""
