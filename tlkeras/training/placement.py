@@ -80,12 +80,6 @@ class Placement:
         ahead = tf.distribute.InputOptions(experimental_fetch_to_device=not all("cpu" in (device or "").lower() for device in self.devices))
         return self.strategy.distribute_datasets_from_function(lambda _: make(self.share), options=ahead)
 
-    @property
-    def accelerator(self) -> str | None:
-        """The GPU to send batches ahead to, where one device computes and it is a GPU."""
-        (device, *others) = self.devices
-        return device if self.strategy is None and not others and device and "gpu" in device.lower() else None
-
     def describe(self) -> str:
         """Returns one line of text."""
         told = f"{self.replicas} replica{'s' * (self.replicas > 1)}"
