@@ -25,7 +25,7 @@ def main():
     from tlkeras.data import pipeline
     from tlkeras.data.sources.registry import open_source
     from tlkeras.data.subset import subset
-    from tlkeras.inputs import Texts
+    from tlkeras.modalities.inputs import Texts
 
     dataset = subset(open_source(sys.argv[1] if len(sys.argv) > 1 else str(TABLE)), TEXTS, 0)
     task = models.build("bert", len(dataset.labels))

@@ -18,8 +18,9 @@ load_tensorflow()
 
 import keras  # noqa: E402
 
-from tlkeras import freezing, models  # noqa: E402
+from tlkeras import models  # noqa: E402
 from tlkeras.data import pipeline  # noqa: E402
+from tlkeras.training import freezing  # noqa: E402
 from tlkeras.training.optimizer import FlatAdamW  # noqa: E402
 
 KINDS = {"keras": keras.optimizers.AdamW, "flat": FlatAdamW}
@@ -47,7 +48,7 @@ def measure(kind: str, x: np.ndarray, y: np.ndarray, batch: int) -> tuple[float,
     keras.utils.clear_session()
     keras.utils.set_random_seed(0)
     task = models.build("efficientnet_lite0", 2, image_size=x.shape[1], weights="none")
-    freezing.apply(task.model, freezing.parse("all", task.stage_names), stages=task.stages)
+    freezing.apply(task.model, freezing.parse("all", task.section_names), sections=task.sections)
     task.model.compile(KINDS[kind](1e-4, weight_decay=1e-2), "sparse_categorical_crossentropy")
     clock = Clock()
     task.model.fit(pipeline.batches(x, y, batch_size=batch, shuffle=True, seed=0), epochs=3, verbose=0, shuffle=False, callbacks=[clock])

@@ -27,19 +27,20 @@ def measure(placement_name: str, backbone: str, size: int, batch: int, steps: in
     from tlkeras.startup import load_tensorflow
 
     load_tensorflow()
-    from tlkeras.training.placement import open_placement
+    from tlkeras.distribution.strategies import open_placement
 
     placement = open_placement(placement_name)
     import keras
     import numpy as np
 
-    from tlkeras import freezing, models
+    from tlkeras import models
     from tlkeras.data import pipeline
-    from tlkeras.training import replicas
+    from tlkeras.distribution import replicas
+    from tlkeras.training import freezing
 
     keras.utils.set_random_seed(0)
     task = models.build(backbone, 10, image_size=size, weights="none")
-    freezing.apply(task.model, freezing.parse("all", task.stage_names), stages=task.stages)
+    freezing.apply(task.model, freezing.parse("all", task.section_names), sections=task.sections)
     twin = None if placement.strategy is None else replicas.twin(task.model, placement, task.head.loss)
     model = task.model if twin is None else twin.model
     with placement.scope():
@@ -61,8 +62,8 @@ def measure(placement_name: str, backbone: str, size: int, batch: int, steps: in
 
 def run(name: str, told: list[str]) -> dict[str, float]:
     """Runs a placement in processes of its own; returns what the first one measured."""
-    from tlkeras.launching import free_addresses
-    from tlkeras.training.cluster import Cluster
+    from tlkeras.distribution.cluster import Cluster
+    from tlkeras.distribution.launch import free_addresses
 
     count = PLACEMENTS[name]
     addresses = free_addresses(count)

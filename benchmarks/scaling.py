@@ -39,12 +39,13 @@ def measure(name: str) -> dict[str, float]:
     import keras
     import numpy as np
 
-    from tlkeras import freezing, models
+    from tlkeras import models
     from tlkeras.backbones.registry import find
+    from tlkeras.training import freezing
 
     row = find(name)
     task = models.build(name, 10, weights="none" if row.modality == "image" else "pretrained")
-    freezing.apply(task.model, freezing.parse("all", task.stage_names), stages=task.stages)
+    freezing.apply(task.model, freezing.parse("all", task.section_names), sections=task.sections)
     task.model.compile(optimizer=keras.optimizers.AdamW(1e-5), loss=task.head.loss)
     (given,) = task.model.inputs
     shape = [TOKENS if side is None else side for side in given.shape[1:]]

@@ -76,9 +76,9 @@ def fashion(network):
 
 def run(pair, network, folder):
     """Returns start -> accuracy for each seed."""
-    from tlkeras import workflow
     from tlkeras.config import RunConfig
-    from tlkeras.pretraining import Options, pretrain
+    from tlkeras.jobs import finetune
+    from tlkeras.jobs.pretrain import Options, pretrain
     from tlkeras.zoo.store import Zoo
 
     name = f"{network}-{list(EPOCHS).index(pair)}"
@@ -93,7 +93,7 @@ def run(pair, network, folder):
         for seed in SEEDS:
             told = {"backbone": network if "weights" in values else f"zoo:{name}", **COMMON, **values, "seed": seed}
             config = RunConfig.from_dict({**told, "out": str(folder / f"{name}-{start}-{seed}")})
-            result = workflow.finetune(config, dataset=digits(pair, network, keep, FEW, seed))
+            result = finetune.finetune(config, dataset=digits(pair, network, keep, FEW, seed))
             found[start].append(result.metrics["test"]["accuracy"])
         gain = np.subtract(found[start], found[BASELINE[start]]) if start in BASELINE else None
         told = "" if gain is None else f"   gain {np.mean(gain):+.3f} ± {np.std(gain, ddof=1):.3f}"

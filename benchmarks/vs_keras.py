@@ -62,14 +62,14 @@ def plain_keras(data: Path, epochs: int) -> dict[str, float]:
 
 def with_tlkeras(data: Path, epochs: int) -> dict[str, float]:
     """The same job as one call."""
-    from tlkeras import workflow
     from tlkeras.config import RunConfig
+    from tlkeras.jobs import finetune
 
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         told = {"data": str(data), "out": f"{folder}/run", "export": "none", "image_size": SIZE, "batch_size": BATCH}
         told |= {"epochs": epochs, "learning_rate": RATE, "patience": epochs}
-        metrics = workflow.finetune(RunConfig.from_dict(told)).metrics
+        metrics = finetune.finetune(RunConfig.from_dict(told)).metrics
     return {"seconds": time.perf_counter() - started, "accuracy": metrics["val"]["accuracy"]}
 
 

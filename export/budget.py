@@ -12,7 +12,7 @@ from tlkeras.export.formats import Format
 from tlkeras.export.graph import Graph
 from tlkeras.export.options import HIGHEST_OPSET, OnnxOptions, TFLiteOptions
 from tlkeras.export.parity import Verdict
-from tlkeras.loading import load_function
+from tlkeras.registry import load_function
 
 MAX_DROP = 0.02  # accuracy that a quantised file may lose on the held-out split
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from tlkeras import files
 from tlkeras.export.graph import Graph
-from tlkeras.export.manifest import write_text
 
 FOLDER = "client"
 TEMPLATES = Path(__file__).with_name("client_templates")
@@ -18,7 +18,7 @@ MODES = {1: "L", 3: "RGB"}  # channels -> how Pillow calls them
 # What a tokeniser leaves for programs without TensorFlow -> folder of the programs that use it.
 SPLITTERS = {"tokenizer.json": "text", "characters.json": "characters"}
 
-# How images become square, as `tlkeras.data.decode` does it, for each resize mode.
+# How images become square, as `tlkeras.modalities.images.decode` does it, for each resize mode.
 PYTHON = {
     "stretch": "    return image.resize((SIZE, SIZE), Image.Resampling.BILINEAR)",
     "crop": """    side = max(1, round(0.875 * min(image.size)))  # the centre
@@ -99,7 +99,7 @@ def write(out: Path, graph: Graph, records: Mapping[str, Mapping[str, Any]]) -> 
     }
     for template in _templates(out, graph):
         (out / FOLDER).mkdir(exist_ok=True)
-        write_text(out / FOLDER / template.stem, Template(template.read_text(encoding="utf-8")).substitute(filled))
+        files.write(out / FOLDER / template.stem, Template(template.read_text(encoding="utf-8")).substitute(filled))
 
 
 def _templates(out: Path, graph: Graph) -> list[Path]:

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 
 from tlkeras.errors import ExportError, UnsupportedOps
-from tlkeras.export import clients, evidence, manifest, parity
+from tlkeras.export import clients, manifest, parity, verification
 from tlkeras.export.artifact import Artifact, measure
 from tlkeras.export.budget import Budget, check_within, figures
 from tlkeras.export.formats import FORMATS, Format
@@ -22,7 +22,7 @@ from tlkeras.export.graph import Graph, is_mixed
 from tlkeras.export.parity import Samples, Verdict
 from tlkeras.export.quiet import quiet_converters
 from tlkeras.export.spec import ExportSpec
-from tlkeras.loading import load_function
+from tlkeras.registry import load_function
 
 ASSETS = "tokenizer"  # folder of the vocabulary, beside the artifacts
 
@@ -101,7 +101,7 @@ def _describe(
     records = {**kept, **{artifact.format: artifact.to_dict() for artifact in done}}
     if graph.spec.assets:
         graph.spec.assets(out / ASSETS)
-    evidence.write(out, graph.interface, samples, expected, done, records)
+    verification.write(out, graph.interface, samples, expected, done, records)
     manifest.write_manifest(out, graph, records)
     clients.write(out, graph, records)
 

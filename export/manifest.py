@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tlkeras import __version__
+from tlkeras import __version__, files
 from tlkeras.errors import ExportError
 from tlkeras.export.spec import Interface, Tensor
 
@@ -36,15 +35,8 @@ def write_manifest(folder: str | Path, graph: Graph, records: Mapping[str, Mappi
         "artifacts": {name: dict(record) for name, record in records.items()},
     }
     if labels is not None:
-        write_text(Path(folder) / LABELS, "".join(f"{label}\n" for label in labels))
-    write_text(Path(folder) / NAME, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a file whole or not at all."""
-    aside = path.with_name(f".{path.name}.writing")
-    aside.write_text(text, encoding="utf-8")
-    os.replace(aside, path)
+        files.write(Path(folder) / LABELS, "".join(f"{label}\n" for label in labels))
+    files.write_json(Path(folder) / NAME, content)
 
 
 def interface_of(content: Mapping[str, Any]) -> Interface:

@@ -23,7 +23,7 @@ COLUMNS = [row.name for row in FORMATS if not row.attempts]  # `mobile` is one o
 CALIBRATION = 16
 
 # KerasHub families, in tiny configurations: the graph is that of the large ones. None: a size the family does not have.
-# Of T5 only the encoder is a backbone here; tests/texts exports it.
+# Of T5 only the encoder is a backbone here; tests/modalities/texts exports it.
 TEXT: Mapping[str, dict[str, Any]] = {
     "Albert": {"num_groups": 1, "num_inner_repetitions": 1, "embedding_dim": 16},
     "Bert": {},
@@ -50,7 +50,7 @@ TINY: Mapping[str, dict[str, Any]] = {
     },
     "ViT": {"image_shape": (32, 32, 3), "patch_size": 8, "num_layers": 2, "num_heads": 2, "hidden_dim": 32, "mlp_dim": 64},
 }
-# Rows of KerasHub's image backbones, at their smallest size, transformers of the ViT kind with two blocks; tests/test_families.py has
+# Rows of KerasHub's image backbones, at their smallest size, transformers of the ViT kind with two blocks; tests/backbones/test_families.py has
 # all rows in the float formats, among them MobileNetV5, whose whole network takes more memory to convert than many machines have.
 PICTURES = ("deit_tiny", "dinov2_small", "dinov3_small", "mit_b0", "mobilenet_v3_small_050")
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from tlkeras.backbones.convert.layouts import LAYOUTS
-from tlkeras.backbones.files import FORMATS as FILES
 from tlkeras.backbones.registry import BACKBONES
 from tlkeras.config import keys
-from tlkeras.data.augment_registry import AUGMENTS
 from tlkeras.data.sources.registry import SOURCES
+from tlkeras.distribution.registry import PLACEMENTS
 from tlkeras.export.formats import FORMATS
-from tlkeras.recipes.registry import RECIPES
-from tlkeras.training.placements import PLACEMENTS
+from tlkeras.modalities.images.augmentations import AUGMENTS
+from tlkeras.training.recipes.registry import RECIPES
+from tlkeras.weights.formats import FORMATS as FILES
+from tlkeras.weights.layouts import LAYOUTS
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
@@ -38,7 +38,7 @@ def backbones(modality: str) -> str:
         "features",
         *top1,
         "in / out",
-        "stages",
+        "sections",
         "weights",
         "licence",
         "paper",
@@ -48,7 +48,7 @@ def backbones(modality: str) -> str:
         if row.modality != modality:
             continue
         published = ("–" if row.top1 is None else f"{row.top1:.3f}",) if top1 else ()
-        stages = " ".join(name for name, _ in row.stages) if len(row.stages) < 15 else f"{row.stages[0][0]} … {row.stages[-1][0]}"
+        sections = " ".join(name for name, _ in row.sections) if len(row.sections) < 15 else f"{row.sections[0][0]} … {row.sections[-1][0]}"
         rows.append(
             (
                 f"`{row.name}`",
@@ -58,7 +58,7 @@ def backbones(modality: str) -> str:
                 row.features,
                 *published,
                 " / ".join(part for part in (row.contract, row.tokenizer, row.pooling) if part),
-                stages,
+                sections,
                 ", ".join([*(getattr(source, "preset", source.kind) for source in row.weights), *(["`.pth`"] if row.layouts else [])])
                 or "–",
                 row.license,
@@ -112,10 +112,10 @@ def backbones_page() -> str:
 def page() -> str:
     """Returns the whole page."""
     settings = ((f"`{one.key}`", one.help, one.default_text) for one in keys())
-    stages = (
+    recipes = (
         (
             f"`{row.name}`",
-            "; ".join(f"{s.name}: unfreeze {s.unfreeze}, {s.epochs} epochs, {s.learning_rate:g}" for s in row.stages),
+            "; ".join(f"{s.name}: unfreeze {s.unfreeze}, {s.epochs} epochs, {s.learning_rate:g}" for s in row.phases),
             row.why,
             row.source,
         )
@@ -128,7 +128,7 @@ def page() -> str:
         "The flag of a key has two hyphens in front and hyphens instead of underscores. `freeze_rules` is for config files only.",
         table(("key", "what", "default"), settings),
         "## Recipes",
-        table(("name", "stages (at most, peak learning rate)", "why", "source"), stages),
+        table(("name", "phases (at most, peak learning rate)", "why", "source"), recipes),
         "## Sources",
         table(("name", "what"), ((f"`{row.name}`", row.help) for row in SOURCES)),
         "## Augmentations",

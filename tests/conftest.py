@@ -25,7 +25,7 @@ from tlkeras.startup import load_tensorflow  # noqa: E402
 
 load_tensorflow()
 
-from tlkeras import reporting  # noqa: E402
+from tlkeras import progress as reporting  # noqa: E402
 
 reporting.automatic = lambda: reporting.SILENT  # Python calls report progress by default; tests that look at it pass a reporter
 

@@ -10,7 +10,7 @@ BLOCKS = ("s0", "s1", "s2")
 
 
 def tiny_model(classes: int = 3, size: int = 16, *, dropout: float = 0.0) -> tuple[keras.Model, dict[str, str]]:
-    """Returns a residual network of three stages with a head, and layer name -> stage."""
+    """Returns a residual network of three sections with a head, and layer name -> section."""
     inputs = x = keras.Input((size, size, 3), name="image")
     for k in range(3):
         before = x = layers.Conv2D(8, 3, padding="same", name=f"conv_s{k}")(x)
@@ -22,8 +22,8 @@ def tiny_model(classes: int = 3, size: int = 16, *, dropout: float = 0.0) -> tup
     x = layers.Dropout(dropout, name="head_dropout")(x)
     x = layers.Dense(classes, name="head_logits")(x)
     model = keras.Model(inputs, layers.Softmax(name="scores")(x), name="tiny")
-    stages = {name: name[-2:] if name[-2:] in BLOCKS else "" for name in below}
-    return model, stages | {layer.name: "head" for layer in model.layers if layer.name not in below}
+    sections = {name: name[-2:] if name[-2:] in BLOCKS else "" for name in below}
+    return model, sections | {layer.name: "head" for layer in model.layers if layer.name not in below}
 
 
 def pictures(n: int, size: int = 16, classes: int = 3, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -5,10 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tlkeras import config as configs
-from tlkeras import plan
 from tlkeras.backbones.registry import BACKBONES
 from tlkeras.config import RunConfig
 from tlkeras.errors import ConfigError
+from tlkeras.jobs import plan
 
 
 def test_what_is_stored_reads_back_as_the_same_config(tmp_path):
@@ -91,5 +91,5 @@ def test_whatever_a_file_holds_it_is_a_config_or_a_config_error(values):
 )
 def test_a_backbone_with_a_rate_of_its_own_is_fine_tuned_at_it_unless_told_otherwise(values, rate):
     config = plan.effective(RunConfig.from_dict({"backbone": "minilm_l6", **values}))
-    (stage, _), *_ = plan.stages(config, [name for name, _ in BACKBONES.get("minilm_l6").stages])
-    assert config.train.learning_rate == stage.learning_rate == rate
+    (phase, _), *_ = plan.phases(config, [name for name, _ in BACKBONES.get("minilm_l6").sections])
+    assert config.train.learning_rate == phase.learning_rate == rate

@@ -6,7 +6,13 @@ import importlib
 import numpy as np
 import pytest
 
-MODULES = ("tlkeras.config", "tlkeras.freeze_rules", "tlkeras.freezing", "tlkeras.backbones.stages", "tlkeras.data.examples")
+MODULES = (
+    "tlkeras.config",
+    "tlkeras.training.freeze_rules",
+    "tlkeras.training.freezing",
+    "tlkeras.backbones.sections",
+    "tlkeras.data.examples",
+)
 
 
 @pytest.mark.parametrize("name", MODULES)

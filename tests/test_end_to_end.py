@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from tlkeras import config as configs
-from tlkeras import workflow
 from tlkeras.data.examples import Dataset, Example, from_arrays, make_dataset
+from tlkeras.jobs import finetune
 
 ALL = "saved_model,tflite,onnx"
 FILES = {"saved_model": "saved_model", "tflite": "model.tflite", "onnx": "model.onnx"}
@@ -49,10 +49,10 @@ def test_a_network_is_fine_tuned_exported_and_its_files_answer_as_the_keras_mode
     if backbone == "deit_tiny":
         values["backbone_options"] = "num_layers=2"
     config = configs.RunConfig.from_dict({**values, **({"image_size": size} if size else {})})
-    result = workflow.finetune(config, dataset=data)
-    ours = workflow.evaluate(result.run.root, data=data)
+    result = finetune.finetune(config, dataset=data)
+    ours = finetune.evaluate(result.run.root, data=data)
     for format in formats.split(","):
         told = result.metrics["exports"][format]
         assert told["relative_diff"] <= 1e-3 and told["agreement"] == 1.0 and told["accuracy"] == result.metrics["test"]["accuracy"]
-        theirs = workflow.evaluate(result.run.exports / FILES[format], data=data)
+        theirs = finetune.evaluate(result.run.exports / FILES[format], data=data)
         assert theirs.score.accuracy == ours.score.accuracy

@@ -11,11 +11,10 @@ from rich.console import Console
 
 import tlkeras
 from tests.conftest import ROOT
-from tlkeras import reporting
+from tlkeras import progress as reporting
 from tlkeras.errors import ConfigError
 from tlkeras.evaluation.metrics import score
-from tlkeras.progress import Lines, Screen
-from tlkeras.reporting import Reporter, headline
+from tlkeras.progress import Lines, Reporter, Screen, headline
 
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -109,7 +108,7 @@ def test_a_line_of_a_long_phase_has_name_and_count(monkeypatch):
 
 def test_a_python_call_in_a_script_prints_lines_without_carriage_returns():
     code = (
-        "from tlkeras import reporting; r = reporting.resolve('auto')\n"
+        "from tlkeras import progress; r = progress.resolve('auto')\n"
         "with r.live(): r.say('3 examples'); r.pieces('export')(0, 1, 'onnx'); r.finished('export', 1.0)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True, env={"FORCE_COLOR": "1"})

@@ -5,15 +5,15 @@ import statistics
 
 import pytest
 
-from tlkeras import workflow
 from tlkeras.config import FORMATS_BY_DEFAULT, RunConfig
+from tlkeras.jobs import finetune
 
 pytestmark = [pytest.mark.slow, pytest.mark.promise]
 
 
 def test_the_first_command_gives_three_verified_artifacts_and_093_on_the_digits(tmp_path):
     before = sum(os.times()[:4])
-    result = workflow.finetune(RunConfig.from_dict({"backbone": "efficientnet", "out": str(tmp_path / "run")}))
+    result = finetune.finetune(RunConfig.from_dict({"backbone": "efficientnet", "out": str(tmp_path / "run")}))
     # Processor seconds of this process and its children: 60 here, which two cores do in far less than 3 minutes.
     assert sum(os.times()[:4]) - before < 180
     assert result.metrics["test"]["accuracy"] >= 0.93
@@ -26,7 +26,7 @@ def test_the_first_command_gives_three_verified_artifacts_and_093_on_the_digits(
 
 def test_unfreezing_the_last_stages_gives_098_on_the_digits(tmp_path):
     told = {"unfreeze": "last:2", "out": str(tmp_path / "run"), "export": "none"}
-    assert workflow.finetune(RunConfig.from_dict(told)).metrics["test"]["accuracy"] >= 0.98
+    assert finetune.finetune(RunConfig.from_dict(told)).metrics["test"]["accuracy"] >= 0.98
 
 
 def test_ants_and_bees_reach_094_frozen_in_under_a_minute(tmp_path, shared_data):
@@ -39,7 +39,7 @@ def test_ants_and_bees_reach_094_frozen_in_under_a_minute(tmp_path, shared_data)
             "export": "none",
             "out": str(tmp_path / str(seed)),
         }
-        metrics = workflow.finetune(RunConfig.from_dict(told)).metrics
+        metrics = finetune.finetune(RunConfig.from_dict(told)).metrics
         assert metrics["timing"]["train"] < 60
         accuracies.append(metrics["val"]["accuracy"])
     assert statistics.mean(accuracies) >= 0.94

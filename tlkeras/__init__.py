@@ -12,18 +12,18 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "BACKBONES": "tlkeras.backbones.registry",
-    "RECIPES": "tlkeras.recipes.registry",
-    "Reporter": "tlkeras.reporting",
+    "RECIPES": "tlkeras.training.recipes.registry",
+    "Reporter": "tlkeras.progress",
     "RunConfig": "tlkeras.config",
-    "SILENT": "tlkeras.reporting",
+    "SILENT": "tlkeras.progress",
     "TlkerasError": "tlkeras.errors",
-    "evaluate": "tlkeras.api",
-    "export_model": "tlkeras.exporting",
-    "finetune": "tlkeras.api",
+    "evaluate": "tlkeras.jobs.api",
+    "export_model": "tlkeras.jobs.export_model",
+    "finetune": "tlkeras.jobs.api",
     "from_arrays": "tlkeras.data.examples",
-    "load": "tlkeras.targets",
+    "load": "tlkeras.jobs.opening",
     "open_source": "tlkeras.data.sources.registry",
-    "predict": "tlkeras.workflow",
+    "predict": "tlkeras.jobs.finetune",
 }
 
 __all__ = sorted([*_PUBLIC, "__version__"])
@@ -32,7 +32,7 @@ __all__ = sorted([*_PUBLIC, "__version__"])
 def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if _PUBLIC[name] in ("tlkeras.workflow", "tlkeras.exporting", "tlkeras.targets"):
+    if _PUBLIC[name] in ("tlkeras.jobs.finetune", "tlkeras.jobs.export_model", "tlkeras.jobs.opening"):
         from tlkeras.startup import load_tensorflow
 
         load_tensorflow()

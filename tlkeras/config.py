@@ -122,18 +122,18 @@ class TrainConfig:
     """How the model is trained."""
 
     recipe: str | None = key(
-        None, "Named list of stages; an unknown name lists them.", unset="feature-extraction, or full with --unfreeze", metavar="NAME"
+        None, "Named list of phases; an unknown name lists them.", unset="feature-extraction, or full with --unfreeze", metavar="NAME"
     )
     epochs: int | None = key(
-        None, "Maximum number of passes over the training split (of the last stage).", unset="the recipe's", metavar="N"
+        None, "Maximum number of passes over the training split (of the last phase).", unset="the recipe's", metavar="N"
     )
     batch_size: int = key(32, "Examples per step, over all devices and workers.", metavar="N")
     learning_rate: float | None = key(
-        None, "Peak learning rate (of the last stage).", unset="the recipe's, or the backbone's own if it trains", metavar="X"
+        None, "Peak learning rate (of the last phase).", unset="the recipe's, or the backbone's own if it trains", metavar="X"
     )
     unfreeze: str | None = key(
         None,
-        "Layers to train besides the head: none, all, last:2 (stages), from:block5, or layer-name patterns.",
+        "Layers to train besides the head: none, all, last:2 (sections), from:block5, or layer-name patterns.",
         unset="the recipe's",
         metavar="SPEC",
     )
@@ -144,7 +144,7 @@ class TrainConfig:
         None, "BatchNorm of the backbone: frozen or train.", unset="frozen; train with --weights none", metavar="frozen|train"
     )
     augment: str = key("none", "Augmentation of the training images; an unknown name lists them.", metavar="NAME")
-    patience: int = key(8, "Epochs without a better validation loss before a stage stops early.", metavar="N")
+    patience: int = key(8, "Epochs without a better validation loss before a phase stops early.", metavar="N")
     placement: str = key(
         "auto", "Where the work runs: auto, cpu, gpu:N, mirrored[:N], multiworker (see `tlkeras launch`) or tpu.", metavar="NAME"
     )

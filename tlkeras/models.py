@@ -8,31 +8,31 @@ from typing import Any
 
 import keras
 
-from tlkeras import freezing
 from tlkeras.backbones import adapters
 from tlkeras.backbones.load import load
 from tlkeras.backbones.pooling import FEATURES, POOLINGS
 from tlkeras.backbones.registry import find
 from tlkeras.backbones.row import Backbone
-from tlkeras.backbones.stages import stage_of
-from tlkeras.backbones.tokens import Tokens
-from tlkeras.heads.registry import HEADS, Head
-from tlkeras.loading import load_function
+from tlkeras.backbones.sections import section_of
+from tlkeras.modalities.texts.tokens import Tokens
+from tlkeras.registry import load_function
+from tlkeras.tasks.registry import HEADS, Head
+from tlkeras.training import freezing
 
 __all__ = ["FEATURES", "TaskModel", "build"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskModel:
-    """A Keras model with its backbone, head and stages.
+    """A Keras model with its backbone, head and sections.
 
     Args:
         model: raw images 0-255, float32 (batch, size, size, channels), or token ids, int32 (batch, tokens) -> scores, float32
             (batch, classes).
         backbone: the row it was built from.
         head: the row of its head.
-        stages: layer name -> stage name; the head's layers are of stage `"head"`.
-        stage_names: the backbone's stages, from input to output; before them `adapter`, where a channel adapter has weights.
+        sections: layer name -> section name; the head's layers are of section `"head"`.
+        section_names: the backbone's sections, from input to output; before them `adapter`, where a channel adapter has weights.
         tokens: texts -> token ids, for models of texts.
         notes: notes on the weights.
     """
@@ -40,8 +40,8 @@ class TaskModel:
     model: keras.Model
     backbone: Backbone
     head: Head
-    stages: dict[str, str]
-    stage_names: list[str]
+    sections: dict[str, str]
+    section_names: list[str]
     tokens: Tokens | None = None
     notes: tuple[str, ...] = ()
 
@@ -86,9 +86,9 @@ def build(
 
     # === Functional model ===
     model = keras.Model(base.model.input, scores, name=f"{base.model.name}_{head_row.name}")
-    stages = {name: stage for name, stage in stage_of(below, base.stages).items()}
-    stages |= {layer.name: freezing.HEAD for layer in model.layers if layer.name not in below}
-    stages = {layer.name: stages[layer.name] for layer in model.layers}
-    first = [adapters.STAGE] if any(name == adapters.STAGE and model.get_layer(of).weights for of, name in stages.items()) else []
-    names = [*first, *(name for name, _ in base.stages)]
-    return TaskModel(model=model, backbone=row, head=head_row, stages=stages, stage_names=names, tokens=base.tokens, notes=base.notes)
+    sections = {name: section for name, section in section_of(below, base.sections).items()}
+    sections |= {layer.name: freezing.HEAD for layer in model.layers if layer.name not in below}
+    sections = {layer.name: sections[layer.name] for layer in model.layers}
+    first = [adapters.SECTION] if any(name == adapters.SECTION and model.get_layer(of).weights for of, name in sections.items()) else []
+    names = [*first, *(name for name, _ in base.sections)]
+    return TaskModel(model=model, backbone=row, head=head_row, sections=sections, section_names=names, tokens=base.tokens, notes=base.notes)

@@ -1,13 +1,14 @@
-"""Progress on screen: bars with count and time left on a terminal, lines where nothing can be redrawn."""
+"""How long-running work reports progress: bars on a terminal or in a notebook, lines elsewhere, or nothing."""
 
 from __future__ import annotations
 
 import importlib.util
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -15,7 +16,92 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Column, Table
 from rich.text import Text
 
-from tlkeras.reporting import Reporter, Scores, headline
+from tlkeras.errors import ConfigError
+
+AUTO = "auto"  # bars on a terminal or in a notebook, lines elsewhere
+Scores = Mapping[str, Mapping[str, Any]]  # split -> its figures, as `metrics.json` holds them
+
+
+class Reporter:
+    """Receives progress. This one shows nothing; subclass it to show something."""
+
+    @contextmanager
+    def live(self) -> Iterator[None]:
+        """Shows progress while the body runs; may be entered again inside."""
+        yield
+
+    def say(self, text: str) -> None:
+        """Shows a line of text."""
+
+    def warn(self, text: str) -> None:
+        """Shows a warning."""
+
+    def progress(self, phase: str, done: int, total: int, text: str = "") -> None:
+        """Shows that `phase` has done `done` of `total` pieces; `text` is its latest figure."""
+
+    def piece(self, phase: str, number: int, total: int, name: str) -> None:
+        """Shows that `phase` begins its piece `number` of `total`, called `name`; pieces take seconds or more."""
+        self.progress(phase, number - 1, total, f"{name} ({number}/{total})")
+
+    def finished(self, phase: str, seconds: float) -> None:
+        """Shows that a phase ended."""
+
+    def scores(self, scores: Scores) -> None:
+        """Shows the scores of the held-out splits, before anything is exported."""
+
+    def pieces(self, phase: str) -> Callable[[int, int, str], None]:
+        """Returns what is called with (pieces done, pieces in all, name of the piece that begins now)."""
+
+        def tell(done: int, total: int, name: str) -> None:
+            if name:
+                self.piece(phase, done + 1, total, name)
+            else:
+                self.progress(phase, done, total)
+
+        return tell
+
+
+SILENT = Reporter()
+
+
+def resolve(reporter: Reporter | str | None) -> Reporter:
+    """Returns the reporter that an argument `reporter` stands for.
+
+    Args:
+        reporter: a `Reporter`, `"auto"`, or None for silence.
+
+    Raises:
+        ConfigError: when it is anything else.
+    """
+    if reporter is None:
+        return SILENT
+    if isinstance(reporter, Reporter):
+        return reporter
+    if reporter != AUTO:
+        raise ConfigError(f"reporter is {reporter!r}; expected 'auto', a tlkeras.Reporter, or None for silence")
+    return Screen()
+
+
+def headline(split: str, score: Mapping[str, Any]) -> str:
+    """Returns accuracy beside that of always answering the most frequent class, and the classes that are never predicted.
+
+    Args:
+        split: the name of the split.
+        score: its figures, as `metrics.json` holds them.
+    """
+    if not score["n"]:
+        return ""
+    majority, never = score["majority"], score["never_predicted"]
+    text = f"{split}: accuracy {score['accuracy']:.3f}; always predicting {majority['label']!r} would reach {majority['accuracy']:.3f}"
+    if score["accuracy"] <= majority["accuracy"]:
+        text += ": the model is no better than that"
+    if never:
+        more = f" and {len(never) - 5} more" if len(never) > 5 else ""
+        text += f"; never predicted: {', '.join(repr(label) for label in never[:5])}{more}"
+    return text
+
+
+# === On screen ===
 
 OFTEN, SELDOM = 2.0, 10.0  # seconds between two lines of a phase: at least, where it advances; at most
 STEP = 0.1  # share of a phase after which a line is due

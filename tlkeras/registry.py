@@ -1,11 +1,18 @@
-"""One registry class for backbones, heads, recipes, sources and export formats."""
+"""One registry class for every table of rows. Rows name their code as `"module:function"`, so that reading a table imports nothing heavy."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Generic, Protocol, TypeVar
+import importlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Generic, Protocol, TypeVar
 
 from tlkeras.errors import unknown_name
+
+
+def load_function(dotted: str) -> Callable[..., Any]:
+    """Returns the function that a row names as `"module:function"`."""
+    module, _, name = dotted.partition(":")
+    return getattr(importlib.import_module(module), name)
 
 
 class _Named(Protocol):

@@ -12,7 +12,7 @@ _PUBLIC = {
     "Entry": "tlkeras.zoo.store",
     "Zoo": "tlkeras.zoo.store",
     "diff": "tlkeras.zoo.compare",
-    "load": "tlkeras.zoo.open",
+    "load": "tlkeras.zoo.opening",
     "verify": "tlkeras.zoo.check",
 }
 

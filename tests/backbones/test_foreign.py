@@ -10,12 +10,12 @@ import pytest
 from safetensors.numpy import save_file
 
 from tests.backbones.golden.filling import filled, picture
-from tlkeras.backbones import files
 from tlkeras.backbones import load as loading
-from tlkeras.backbones.convert import layouts, safetensors_file, torch_pickle
 from tlkeras.backbones.registry import BACKBONES
 from tlkeras.errors import WeightsMismatch
-from tlkeras.loading import load_function
+from tlkeras.registry import load_function
+from tlkeras.weights import formats as files
+from tlkeras.weights import layouts, safetensors_file, torch_pickle
 
 GOLDEN = Path(__file__).parent / "golden"
 FIGURES = json.loads((GOLDEN / "torch.json").read_text())

@@ -2,11 +2,11 @@
 
 import pytest
 
-from tlkeras import plan
 from tlkeras.backbones.registry import BACKBONES, find
 from tlkeras.backbones.row import HubPreset
 from tlkeras.config import RunConfig
 from tlkeras.errors import UnknownName
+from tlkeras.jobs import plan
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def test_dry_run_shows_layers_rules_and_flags_and_trains_nothing(tmp_path):
     done = call("--backbone", "mobilenet", "--weights", "none", "--unfreeze", "last:1", "--dry-run", "--out", tmp_path / "run")
     assert done.returncode == 0 and not (tmp_path / "run").exists()
     line = next(line for line in done.stdout.splitlines() if line.startswith("conv_pw_13 "))
-    assert "stage:block13" in line and "yes" in line and "BatchNorm" in done.stdout
+    assert "section:block13" in line and "yes" in line and "BatchNorm" in done.stdout
 
 
 def test_config_render_fills_every_default_and_flags_win(tmp_path):

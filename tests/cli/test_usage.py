@@ -12,7 +12,7 @@ from tlkeras.cli import main, usage, zoo
 from tlkeras.cli.finetune import next_commands
 from tlkeras.config import RunConfig
 from tlkeras.errors import DataError
-from tlkeras.runs import Run
+from tlkeras.jobs.run_folder import Run
 from tlkeras.zoo.store import Zoo
 
 
@@ -110,10 +110,11 @@ def test_every_word_of_another_tool_leads_to_a_command_or_an_option_that_there_i
 
 
 def test_launch_takes_the_command_with_and_without_dashes(monkeypatch, tmp_path):
-    from tlkeras import launching
+
+    from tlkeras.distribution import launch
 
     started = []
-    monkeypatch.setattr(launching, "run", lambda clusters, arguments, logs, tell: started.append((len(clusters), list(arguments))))
+    monkeypatch.setattr(launch, "run", lambda clusters, arguments, logs, tell: started.append((len(clusters), list(arguments))))
     for dashes in ([], ["--"], ["tlkeras"]):
         assert run("launch", "--workers", "3", "--logs", tmp_path, *dashes, "finetune", "--epochs", "1", "--backbone", "cnn") == 0
     assert started == [(3, ["finetune", "--epochs", "1", "--backbone", "cnn"])] * 3

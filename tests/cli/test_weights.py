@@ -9,9 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.conftest import ROOT
-from tlkeras.backbones import cache
 from tlkeras.backbones.registry import BACKBONES
 from tlkeras.cli.main import app
+from tlkeras.weights import cache
 
 
 @pytest.fixture

@@ -12,13 +12,13 @@ from PIL import Image
 
 from tlkeras.data import pipeline
 from tlkeras.data.audit import audit, near_pairs
-from tlkeras.data.augment import augment, draws
-from tlkeras.data.augment_registry import AUGMENTS
 from tlkeras.data.examples import from_arrays
 from tlkeras.data.sources.registry import open_source
 from tlkeras.data.split import split
 from tlkeras.data.store import materialise
 from tlkeras.errors import DataError
+from tlkeras.modalities.images.augment import augment, draws
+from tlkeras.modalities.images.augmentations import AUGMENTS
 
 
 def noise(seed, size=40):

@@ -5,12 +5,12 @@ import json
 import numpy as np
 import pytest
 
-from tlkeras.data import texts
 from tlkeras.data.audit import audit
 from tlkeras.data.sources.columns import Columns
 from tlkeras.data.sources.registry import open_source
 from tlkeras.data.split import split
 from tlkeras.errors import DataError
+from tlkeras.modalities.texts import materialise as texts
 
 ROWS = [("so good", "pos"), ("so bad, really", "neg"), ('a "quoted"\nline', "pos"), ("grün 蓝", "neg")]
 

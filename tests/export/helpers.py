@@ -6,10 +6,10 @@ import keras
 import numpy as np
 from keras import layers
 
-from tlkeras.data import decode
 from tlkeras.export.export import export
 from tlkeras.export.parity import Samples
 from tlkeras.export.spec import ExportSpec
+from tlkeras.modalities.images import decode
 
 FORMATS = ("saved_model", "tflite", "onnx")
 LABELS = ("ant", "bée", "蜂")

@@ -9,8 +9,8 @@ import pytest
 import tensorflow as tf
 
 from tests.export.helpers import LABELS, conv_net, export_all, images
-from tlkeras.data import decode
 from tlkeras.export import c_api
+from tlkeras.modalities.images import decode
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,6 @@ import tensorflow as tf
 from keras import layers
 
 from tests.export.helpers import FORMATS, LABELS, calibrate, conv_net, export_all, graph_ops, images, picture_samples, spec, weight_bytes
-from tlkeras.data import decode
 from tlkeras.errors import ConfigError, ExportError, ExportMismatch, UnknownName, UnsupportedOps
 from tlkeras.export import formats as formats_module
 from tlkeras.export import parity
@@ -26,6 +25,7 @@ from tlkeras.export.options import OnnxOptions, TFLiteOptions
 from tlkeras.export.parity import Samples
 from tlkeras.export.read import open_artifact
 from tlkeras.export.spec import ExportSpec
+from tlkeras.modalities.images import decode
 
 
 @pytest.fixture(scope="module")
@@ -297,7 +297,7 @@ def test_a_damaged_artifact_is_one_clear_error(tmp_path, name, content):
 
 def test_every_row_names_a_writer_options_and_a_reader():
     from tlkeras.export import runner
-    from tlkeras.loading import load_function
+    from tlkeras.registry import load_function
 
     for row in formats_module.FORMATS:
         options = row.options(**row.defaults, **({"calibration": Calibration(inputs={"image": images(8)})} if row.calibrated else {}))

@@ -11,7 +11,6 @@ from keras import layers
 from PIL import Image
 
 from tests.helpers import pictures
-from tlkeras.data import decode
 from tlkeras.errors import ExportError
 from tlkeras.export import metadata
 from tlkeras.export.budget import Budget
@@ -20,6 +19,7 @@ from tlkeras.export.export import export
 from tlkeras.export.parity import Samples
 from tlkeras.export.read import open_artifact
 from tlkeras.export.spec import ExportSpec
+from tlkeras.modalities.images import decode
 
 LABELS = ("rouge", "grün", "蓝 色")
 

@@ -6,12 +6,12 @@ import pytest
 import tensorflow as tf
 
 from tests.helpers import pictures, tiny_model
-from tlkeras.recipes.registry import Stage
+from tlkeras.distribution.strategies import ONE_DEVICE, open_placement
 from tlkeras.training import optimizer as optimizers
 from tlkeras.training.optimizer import FlatAdamW, optimizer
-from tlkeras.training.placement import ONE_DEVICE, open_placement
+from tlkeras.training.recipes.registry import Phase
 
-STAGE = Stage(name="s", unfreeze="all", epochs=1, learning_rate=1e-2, weight_decay=0.1, warmup=0.2)
+SECTION = Phase(name="s", unfreeze="all", epochs=1, learning_rate=1e-2, weight_decay=0.1, warmup=0.2)
 
 
 def fitted(adam, model, x, y):
@@ -79,8 +79,8 @@ def test_float16_gradients_are_unscaled_before_the_update():
 
 
 def test_several_replicas_take_the_class_of_keras_which_adds_up_gradients():
-    assert type(optimizer(STAGE, 10, ONE_DEVICE)) is FlatAdamW
-    assert type(optimizer(STAGE, 10, open_placement("mirrored:2"))) is keras.optimizers.AdamW
+    assert type(optimizer(SECTION, 10, ONE_DEVICE)) is FlatAdamW
+    assert type(optimizer(SECTION, 10, open_placement("mirrored:2"))) is keras.optimizers.AdamW
 
 
 def test_the_update_of_many_variables_takes_a_few_operations_each():

@@ -14,21 +14,23 @@ from tlkeras import startup
 from tlkeras.backbones.registry import BACKBONES
 from tlkeras.data import pipeline
 from tlkeras.data.store import Decoder
+from tlkeras.distribution import replicas
+from tlkeras.distribution import strategies as placements
+from tlkeras.distribution.strategies import ONE_DEVICE, Placement, open_placement
 from tlkeras.errors import ExportMismatch
+from tlkeras.evaluation.prediction import keras_scores
 from tlkeras.export import parity
 from tlkeras.export.formats import FORMATS
 from tlkeras.export.graph import Graph, precision_gap
 from tlkeras.export.parity import Samples
 from tlkeras.export.saved_model import write
 from tlkeras.export.spec import ExportSpec
-from tlkeras.freeze_rules import parse
-from tlkeras.heads.registry import HEADS
 from tlkeras.models import TaskModel
-from tlkeras.prediction import keras_scores
-from tlkeras.recipes.registry import Stage
-from tlkeras.training import placement as placements
-from tlkeras.training import precision, replicas, run
-from tlkeras.training.placement import ONE_DEVICE, Placement, open_placement
+from tlkeras.tasks.registry import HEADS
+from tlkeras.training import phases as run
+from tlkeras.training import precision
+from tlkeras.training.freeze_rules import parse
+from tlkeras.training.recipes.registry import Phase
 
 GPU = tf.config.PhysicalDevice("/physical_device:GPU:0", "GPU")
 
@@ -107,7 +109,7 @@ def fit(policy, spec, placement, tmp_path, monkeypatch):
     before = keras.config.dtype_policy()
     try:
         keras.config.set_dtype_policy(policy)
-        model, stages = tiny_model()
+        model, sections = tiny_model()
     finally:
         keras.config.set_dtype_policy(before)
     for layer in model.layers:
@@ -116,11 +118,13 @@ def fit(policy, spec, placement, tmp_path, monkeypatch):
     used = []
     plain = keras.Model.fit
     monkeypatch.setattr(keras.Model, "fit", lambda self, *args, **kwargs: (used.append(self.optimizer), plain(self, *args, **kwargs))[1])
-    task = TaskModel(model=model, backbone=BACKBONES.get("cnn"), head=HEADS.get("classification"), stages=stages, stage_names=list(BLOCKS))
+    task = TaskModel(
+        model=model, backbone=BACKBONES.get("cnn"), head=HEADS.get("classification"), sections=sections, section_names=list(BLOCKS)
+    )
     x, y = pictures(12)
     parts = {name: run.Examples(inputs=x[:size], y=y[:size]) for name, size in (("train", 12), ("val", 3), ("test", 3))}
-    stage = Stage(name="s", unfreeze=spec, epochs=1, learning_rate=1e-3, weight_decay=0.0, warmup=0.0)
-    run.run(task, [(stage, parse(spec, list(BLOCKS)))], parts, run.Options(batch_size=6, checkpoints=tmp_path, placement=placement))
+    phase = Phase(name="s", unfreeze=spec, epochs=1, learning_rate=1e-3, weight_decay=0.0, warmup=0.0)
+    run.run(task, [(phase, parse(spec, list(BLOCKS)))], parts, run.Options(batch_size=6, checkpoints=tmp_path, placement=placement))
     return used[0], model
 
 
@@ -235,13 +239,15 @@ def test_steps_may_use_tf32_while_features_and_scores_never_do(tmp_path, monkeyp
 
     monkeypatch.setattr(keras.Model, "fit", watched_fit)
     monkeypatch.setattr(keras.Model, "predict_on_batch", watched_predict)
-    model, stages = tiny_model()
-    task = TaskModel(model=model, backbone=BACKBONES.get("cnn"), head=HEADS.get("classification"), stages=stages, stage_names=list(BLOCKS))
+    model, sections = tiny_model()
+    task = TaskModel(
+        model=model, backbone=BACKBONES.get("cnn"), head=HEADS.get("classification"), sections=sections, section_names=list(BLOCKS)
+    )
     x, y = pictures(9)
     parts = {name: run.Examples(inputs=x[:size], y=y[:size]) for name, size in (("train", 9), ("val", 3), ("test", 3))}
-    stage = Stage(name="s", unfreeze="none", epochs=1, learning_rate=1e-3)
+    phase = Phase(name="s", unfreeze="none", epochs=1, learning_rate=1e-3)
     for tf32 in (True, False):
-        run.run(task, [(stage, parse("none", list(BLOCKS)))], parts, run.Options(checkpoints=tmp_path, tf32=tf32))
+        run.run(task, [(phase, parse("none", list(BLOCKS)))], parts, run.Options(checkpoints=tmp_path, tf32=tf32))
         assert seen["fit"] == {tf32} and seen["other"] == {False}
         seen["fit"].clear()
 

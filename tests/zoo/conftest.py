@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from tests.helpers import pictures
-from tlkeras import publishing, workflow
 from tlkeras.config import RunConfig
 from tlkeras.data.examples import from_arrays
+from tlkeras.jobs import finetune, publish
 from tlkeras.zoo.store import Zoo
 
 FORMATS = "saved_model,tflite,tflite-int8,onnx"
@@ -21,11 +21,11 @@ def small_run(tmp_path_factory):
         {"backbone": "cnn", "weights": "none", "image_size": 32, "epochs": 4, "export": FORMATS, "max_drop": 1.0}
         | {"out": str(tmp_path_factory.mktemp("runs") / "colours"), "unfreeze": "all", "learning_rate": 0.003}
     )
-    return workflow.finetune(config, dataset=from_arrays(x, names[y]))
+    return finetune.finetune(config, dataset=from_arrays(x, names[y]))
 
 
 @pytest.fixture(scope="session")
 def published(small_run, tmp_path_factory):
     """The zoo in which it is published, and its entry."""
     zoo = Zoo(tmp_path_factory.mktemp("published") / "zoo")
-    return zoo, publishing.publish(small_run.run.root, "colours", zoo, data_licence="CC0")
+    return zoo, publish.publish(small_run.run.root, "colours", zoo, data_licence="CC0")

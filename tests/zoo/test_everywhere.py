@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from tlkeras import publishing, workflow
 from tlkeras.config import RunConfig
-from tlkeras.data import decode
 from tlkeras.export import c_api
+from tlkeras.jobs import finetune, publish
+from tlkeras.modalities.images import decode
 from tlkeras.zoo.store import Zoo
 
 pytestmark = [pytest.mark.slow, pytest.mark.promise]
@@ -21,8 +21,8 @@ def entry(shared_data, tmp_path_factory):
     """EfficientNet-Lite0 on ants and bees, published."""
     root = tmp_path_factory.mktemp("everywhere")
     config = RunConfig.from_dict({"data": str(shared_data / "hymenoptera"), "out": str(root / "run"), "export": FORMATS})
-    result = workflow.finetune(config)
-    return publishing.publish(result.run.root, "insects", Zoo(root / "zoo"), data_licence="unknown")
+    result = finetune.finetune(config)
+    return publish.publish(result.run.root, "insects", Zoo(root / "zoo"), data_licence="unknown")
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tests.helpers import pictures
-from tlkeras.data import decode
+from tlkeras.modalities.images import decode
 from tlkeras.zoo import serving
 
 SERVER = shutil.which("tensorflow_model_server")

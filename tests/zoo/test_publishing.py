@@ -8,17 +8,17 @@ import pytest
 
 from tests.export.helpers import graph_ops
 from tests.helpers import pictures
-from tlkeras import publishing
 from tlkeras.backbones.registry import find
-from tlkeras.data import decode
 from tlkeras.errors import DataError, OutputError, ZooError
 from tlkeras.evaluation import metrics
-from tlkeras.reporting import Reporter
+from tlkeras.jobs import publish
+from tlkeras.modalities.images import decode
+from tlkeras.progress import Reporter
 from tlkeras.zoo import load, serving
+from tlkeras.zoo.bundle import take_out
 from tlkeras.zoo.check import verify
 from tlkeras.zoo.recipe import read_recipes
 from tlkeras.zoo.store import Zoo, verify_files
-from tlkeras.zoo.takeout import take_out
 
 
 def test_T22_an_entry_is_a_version_folder_of_tensorflow_serving(published):
@@ -32,9 +32,9 @@ def test_T22_an_entry_is_a_version_folder_of_tensorflow_serving(published):
 
 def test_T22_publishing_twice_makes_two_versions_and_leaves_the_first_alone(small_run, tmp_path):
     zoo = Zoo(tmp_path / "zoo")
-    first = publishing.publish(small_run.run.root, "colours", zoo)
+    first = publish.publish(small_run.run.root, "colours", zoo)
     before = dict(first.files)
-    second = publishing.publish(small_run.run.root, "colours", zoo)
+    second = publish.publish(small_run.run.root, "colours", zoo)
     assert [first.version, second.version] == [1, 2] and zoo.get("colours", 1).files == before
     assert {path.name for path in zoo.root.iterdir()} == {"colours", "models.config", "compose.yaml"}
 
@@ -149,7 +149,7 @@ def test_the_card_of_a_run_from_arrays_claims_neither_source_nor_licence(small_r
         def warn(self, text):
             warned.append(text)
 
-    entry = publishing.publish(small_run.run.root, "arrays", Zoo(tmp_path), reporter=Listener())
+    entry = publish.publish(small_run.run.root, "arrays", Zoo(tmp_path), reporter=Listener())
     text = (entry.path / "README.md").read_text(encoding="utf-8")
     assert "digits" not in text and "UCI" not in text
     assert "| data | not stated | not stated (arrays passed from Python, called 'arrays') |" in text
@@ -176,13 +176,13 @@ def test_the_interval_is_wilson_s(n, accuracy, low, high):
     ],
 )
 def test_the_card_claims_the_licence_of_published_weights_for_these_alone(weights, licence):
-    record = publishing.weights_record(find("efficientnet_lite0"), weights)
+    record = publish.weights_record(find("efficientnet_lite0"), weights)
     assert licence in record["licence"] and "mine/" not in record["source"]
 
 
 def test_what_is_no_finished_run_is_not_published(tmp_path, published):
     with pytest.raises(DataError, match="not a finished run"):
-        publishing.publish(tmp_path, "x", published[0])
+        publish.publish(tmp_path, "x", published[0])
 
 
 # === What TensorFlow Serving is given ===
@@ -191,10 +191,10 @@ def test_what_is_no_finished_run_is_not_published(tmp_path, published):
 def test_models_config_is_a_model_server_config_of_every_entry(small_run, tmp_path):
     zoo = Zoo(tmp_path)
     for _ in range(2):
-        publishing.publish(small_run.run.root, "colours", zoo)
-    publishing.publish(small_run.run.root, "others", zoo)
+        publish.publish(small_run.run.root, "colours", zoo)
+    publish.publish(small_run.run.root, "others", zoo)
     zoo.promote("colours/1")
-    publishing.renew(zoo)
+    publish.renew(zoo)
     config = serving.parse_models_config((tmp_path / "models.config").read_text())
     one, other = config.model_config_list.config
     assert (one.name, one.base_path, one.model_platform) == ("colours", "/models/colours", "tensorflow")
@@ -250,7 +250,7 @@ def test_an_entry_is_taken_out_as_a_folder_or_an_archive(published, tmp_path, na
 
 @pytest.mark.parametrize("recipe", read_recipes(), ids=lambda one: one.name)
 def test_a_recipe_is_a_config_that_a_run_takes(recipe):
-    from tlkeras import plan
+    from tlkeras.jobs import plan
 
     assert plan.effective(recipe.config).export.formats[0] == "saved_model" and recipe.path.stem == recipe.name
 
@@ -258,4 +258,4 @@ def test_a_recipe_is_a_config_that_a_run_takes(recipe):
 def test_a_recipe_whose_data_is_not_there_is_skipped(tmp_path, monkeypatch):
     monkeypatch.setenv("TLKERAS_DATA", str(tmp_path))
     (recipe,) = read_recipes(name="hymenoptera")
-    assert publishing.build(recipe, Zoo(tmp_path / "zoo")) is None
+    assert publish.build(recipe, Zoo(tmp_path / "zoo")) is None

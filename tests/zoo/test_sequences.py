@@ -9,10 +9,10 @@ import pytest
 
 import tlkeras
 import tlkeras.zoo
-from tlkeras import publishing, workflow
 from tlkeras.config import RunConfig
 from tlkeras.data.examples import Example, from_arrays, make_dataset
 from tlkeras.errors import DataError
+from tlkeras.jobs import finetune, publish
 from tlkeras.zoo import serving
 from tlkeras.zoo.check import verify
 from tlkeras.zoo.store import Zoo
@@ -28,8 +28,8 @@ def waves(n=40):
 
 def published(root, name, values, dataset):
     out = root / "run"
-    workflow.finetune(RunConfig.from_dict({**TINY, **values, "out": str(out)}), dataset=dataset)
-    return out, publishing.publish(out, name, Zoo(root / "zoo"))
+    finetune.finetune(RunConfig.from_dict({**TINY, **values, "out": str(out)}), dataset=dataset)
+    return out, publish.publish(out, name, Zoo(root / "zoo"))
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """Channel adapters: how images without three channels become the input of a backbone, as layers of the model.
 
-They precede the input contract, are named `adapter_*`, and belong to the stage `adapter`.
+They precede the input contract, are named `adapter_*`, and belong to the section `adapter`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from tlkeras.registry import Registry
 if TYPE_CHECKING:
     import keras
 
-STAGE = "adapter"
-PREFIX = f"{STAGE}_"
+SECTION = "adapter"
+PREFIX = f"{SECTION}_"
 RGB = 3
 
 

@@ -12,18 +12,20 @@ from typing import Any
 
 import keras
 
-from tlkeras.backbones import adapters, contracts, vision, weights
+from tlkeras.backbones import adapters, contracts
 from tlkeras.backbones.adapters import RGB, Adapter
+from tlkeras.backbones.builders import hub_images as vision
+from tlkeras.backbones.builders.scratch import with_options
 from tlkeras.backbones.contracts import CONTRACTS, Contract
 from tlkeras.backbones.pooling import FEATURES
 from tlkeras.backbones.registry import find
-from tlkeras.backbones.row import Backbone, Stages, ZooModel
-from tlkeras.backbones.scratch import with_options
-from tlkeras.backbones.tokens import Tokens
-from tlkeras.backbones.tokens import load as load_tokens
-from tlkeras.backbones.weights import FIRST, read_keras
+from tlkeras.backbones.row import Backbone, Sections, ZooModel
 from tlkeras.errors import ConfigError, WeightsUnavailable
-from tlkeras.loading import load_function
+from tlkeras.modalities.texts.tokens import Tokens
+from tlkeras.modalities.texts.tokens import load as load_tokens
+from tlkeras.registry import load_function
+from tlkeras.weights import loading
+from tlkeras.weights.loading import FIRST, read_keras
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +35,7 @@ class Base:
     Args:
         model: flat functional model: raw input -> features of every position; a list of them, one for each layer, where layers
             are mixed.
-        stages: ordered (name, layer-name pattern), as they are in this network.
+        sections: ordered (name, layer-name pattern), as they are in this network.
         mask: bool (batch, tokens), a tensor of the model: where a text is; None for images.
         tokens: texts -> the model's input; None for images.
         notes: notes on the weights.
@@ -41,7 +43,7 @@ class Base:
     """
 
     model: keras.Model
-    stages: Stages
+    sections: Sections
     mask: Any = None
     tokens: Tokens | None = None
     notes: tuple[str, ...] = ()
@@ -111,18 +113,18 @@ def _published(row: Backbone, source: ZooModel, channels: int) -> Base:
     last.name = f"pretrained_{FEATURES}"  # the head's own layer has the name
     vocabulary = Path(source.path).parent / "tokenizer"
     tokens = load_tokens(vocabulary) if vocabulary.is_dir() else None
-    return Base(model=keras.Model(model.input, last.output, name=re.sub(r"\W", "_", row.name)), stages=row.stages, tokens=tokens)
+    return Base(model=keras.Model(model.input, last.output, name=re.sub(r"\W", "_", row.name)), sections=row.sections, tokens=tokens)
 
 
 def _picture(row: Backbone, given: Given) -> Base:
     size = given.image_size or row.input_size
     _check_size(row, size)
     base, contract, notes = _with_weights(row, size, given.weights)
-    missing = row.rescale if weights.is_file(given.weights) else ()
+    missing = row.rescale if loading.is_file(given.weights) else ()
     image = keras.Input((size, size, given.channels), name="image")
     x = contracts.apply(contract, given.adapter.apply(image) if given.adapter else image)
     model = keras.Model(image, _run_again(base, x, missing), name=row.name)
-    return Base(model=model, stages=vision.stages(row, model), notes=notes)
+    return Base(model=model, sections=vision.sections(row, model), notes=notes)
 
 
 def _check_size(row: Backbone, size: int) -> None:
@@ -139,18 +141,18 @@ def _text(row: Backbone, given: Given) -> Base:
     if given.image_size is not None:
         raise ConfigError(f"image_size is {given.image_size}; {row.name} accepts texts: use --max-length instead")
     made = load_function(row.builder)(row, given.weights)
-    return Base(model=made.model, stages=made.stages, mask=made.mask, tokens=made.tokens)
+    return Base(model=made.model, sections=made.sections, mask=made.mask, tokens=made.tokens)
 
 
 def _sequence(row: Backbone, given: Given) -> Base:
-    if given.weights != "none" and not weights.is_file(given.weights):
+    if given.weights != "none" and not loading.is_file(given.weights):
         raise WeightsUnavailable(
             f"{row.name} is trained from scratch; --weights none starts from random ones, --weights FILE loads your own, and "
             "`tlkeras pretrain` trains it as a backbone"
         )
     model = load_function(row.builder)(row, given.data)
-    notes = () if given.weights == "none" else weights.load_file(row, model, given.weights)
-    return Base(model=model, stages=row.stages, notes=notes)
+    notes = () if given.weights == "none" else loading.load_file(row, model, given.weights)
+    return Base(model=model, sections=row.sections, notes=notes)
 
 
 MODALITIES = {"image": _picture, "text": _text, "sequence": _sequence}
@@ -158,12 +160,12 @@ MODALITIES = {"image": _picture, "text": _text, "sequence": _sequence}
 
 def _with_weights(row: Backbone, size: int, choice: str) -> tuple[keras.Model, Contract, tuple[str, ...]]:
     """Returns the model with its weights, its contract, and notes on the weights."""
-    if weights.is_preset(row, choice):
+    if loading.is_preset(row, choice):
         if row.options != find(row.name).options:
             raise ConfigError(f"the sizes of {row.name} are those of its preset; leave out --backbone-options, or use --weights none")
         made = vision.from_preset(row, size, choice)
         return made.model, made.contract, ()
-    model, notes = weights.build(row, size, choice)
+    model, notes = loading.build(row, size, choice)
     return model, CONTRACTS.get(row.contract), notes
 
 

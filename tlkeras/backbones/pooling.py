@@ -9,7 +9,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from tlkeras.backbones.elmo_layers import ScalarMix
+from tlkeras.backbones.builders.elmo_layers import ScalarMix
 from tlkeras.registry import Registry
 
 FEATURES = "features"  # name of the layer whose output are the pooled features

@@ -10,24 +10,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from tlkeras.backbones import handles
-from tlkeras.backbones.row import LAST, Backbone, KerasDownload, Stages, Wheel
-from tlkeras.backbones.scratch_rows import SCRATCH
-from tlkeras.backbones.text_rows import TEXT
-from tlkeras.backbones.vision_rows import VISION
+from tlkeras.backbones.row import LAST, Backbone, KerasDownload, Sections, Wheel
+from tlkeras.backbones.rows.hub_images import VISION
+from tlkeras.backbones.rows.hub_texts import TEXT
+from tlkeras.backbones.rows.scratch import SCRATCH
 from tlkeras.errors import UnknownName
-from tlkeras.loading import load_function
-from tlkeras.registry import Registry
+from tlkeras.registry import Registry, load_function
 
 
-def _stages(table: Mapping[str, str] | Iterable[str]) -> Stages:
-    """Returns stages from name -> pattern, or from names that are also the start of their layers' names."""
+def _sections(table: Mapping[str, str] | Iterable[str]) -> Sections:
+    """Returns sections from name -> pattern, or from names that are also the start of their layers' names."""
     if isinstance(table, Mapping):
         return tuple(table.items())
     return tuple((name, f"{name}*") for name in table)
 
 
-def _blocks(count: int) -> Stages:
-    return _stages(["stem", *(f"block{i + 1}" for i in range(count)), "top"])
+def _blocks(count: int) -> Sections:
+    return _sections(["stem", *(f"block{i + 1}" for i in range(count)), "top"])
 
 
 # === EfficientNet-Lite ===
@@ -44,11 +43,11 @@ _LITE = [
     Backbone(
         name=f"efficientnet_lite{number}",
         family="efficientnet_lite",
-        builder="tlkeras.backbones.build:efficientnet_lite",
+        builder="tlkeras.backbones.builders.applications:efficientnet_lite",
         contract="lite",
         input_size=size,
         features=1280,
-        stages=_blocks(7),
+        sections=_blocks(7),
         params=params,
         top1=top1,
         scale=(width, depth),
@@ -75,11 +74,11 @@ _TORCH = [
     Backbone(
         name="mobilenet_v2_torch",
         family="mobilenet_v2",
-        builder="tlkeras.backbones.build:mobilenet_v2_torch",
+        builder="tlkeras.backbones.builders.applications:mobilenet_v2_torch",
         contract="torch",
         input_size=224,
         features=1280,
-        stages=_stages({"stem": "stem_relu", **{f"block{i}": f"block{i}_*" for i in range(17)}, "top": "top_relu"}),
+        sections=_sections({"stem": "stem_relu", **{f"block{i}": f"block{i}_*" for i in range(17)}, "top": "top_relu"}),
         params=2_257_984,
         top1=0.719,
         layouts=("torchvision_mobilenet_v2", "timm_mobilenet_v2"),
@@ -98,12 +97,12 @@ _TORCH = [
         Backbone(
             name=name,
             family="resnet_torch",
-            builder="tlkeras.backbones.build:resnet_torch",
+            builder="tlkeras.backbones.builders.applications:resnet_torch",
             app=app,
             contract="torch",
             input_size=224,
             features=features,
-            stages=_stages({"stem": "stem_pool", **{f"layer{i}": f"layer{i}_*" for i in range(1, 5)}}),
+            sections=_sections({"stem": "stem_pool", **{f"layer{i}": f"layer{i}_*" for i in range(1, 5)}}),
             params=params,
             top1=top1,
             classifier=("fc",),
@@ -133,7 +132,7 @@ def _family(
     figures: Iterable[Figures],
     *,
     contract: str,
-    stages: Stages,
+    sections: Sections,
     license: str,
     source: str,
     min_size: int = 32,
@@ -151,7 +150,7 @@ def _family(
             input_size=size,
             min_size=min_size,
             features=features,
-            stages=stages,
+            sections=sections,
             params=params,
             top1=top1,
             classifier=classifier,
@@ -170,7 +169,9 @@ _XCEPTION = _family(
     contract="minus_one_one",
     min_size=71,
     # Residual shortcuts are not named by Keras: blocks 2 to 13 end at their Add.
-    stages=_stages({"block1": "block1_*", **{f"block{i + 2}": "add" if i == 0 else f"add_{i}" for i in range(12)}, "block14": "block14_*"}),
+    sections=_sections(
+        {"block1": "block1_*", **{f"block{i + 2}": "add" if i == 0 else f"add_{i}" for i in range(12)}, "block14": "block14_*"}
+    ),
     license="MIT",
     source="https://arxiv.org/abs/1610.02357",
 )
@@ -179,7 +180,7 @@ _VGG = _family(
     "vgg",
     [("vgg16", "VGG16", 224, 512, 14_714_688, 0.713), ("vgg19", "VGG19", 224, 512, 20_024_384, 0.713)],
     contract="caffe",
-    stages=_stages([f"block{i}" for i in range(1, 6)]),
+    sections=_sections([f"block{i}" for i in range(1, 6)]),
     classifier=("fc1", "fc2", LAST),
     license="CC-BY-4.0",
     source="https://arxiv.org/abs/1409.1556",
@@ -194,7 +195,7 @@ _VGG_TORCH = [
         contract="torch",
         input_size=224,
         features=512,
-        stages=_stages([f"block{i}" for i in range(1, 6)]),
+        sections=_sections([f"block{i}" for i in range(1, 6)]),
         params=params,
         top1=top1,
         classifier=("fc1", "fc2", LAST),
@@ -214,7 +215,7 @@ _RESNET = _family(
         ("resnet152", "ResNet152", 224, 2048, 58_370_944, 0.766),
     ],
     contract="caffe",
-    stages=_stages({"stem": "pool1_*", **{f"conv{i}": f"conv{i}_*" for i in range(2, 6)}}),
+    sections=_sections({"stem": "pool1_*", **{f"conv{i}": f"conv{i}_*" for i in range(2, 6)}}),
     license="MIT",
     source="https://arxiv.org/abs/1512.03385",
 )
@@ -227,7 +228,7 @@ _RESNET_V2 = _family(
         ("resnet152_v2", "ResNet152V2", 224, 2048, 58_331_648, 0.780),
     ],
     contract="minus_one_one",
-    stages=_stages({"stem": "pool1_*", **{f"conv{i}": f"conv{i}_*" for i in range(2, 6)}}),
+    sections=_sections({"stem": "pool1_*", **{f"conv{i}": f"conv{i}_*" for i in range(2, 6)}}),
     license="Apache-2.0",
     source="https://arxiv.org/abs/1603.05027",
 )
@@ -238,7 +239,7 @@ _INCEPTION_V3 = _family(
     contract="minus_one_one",
     min_size=75,
     file="inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5",
-    stages=_stages({"stem": "max_pooling2d_1", **{f"mixed{i}": f"mixed{i}" for i in range(11)}}),
+    sections=_sections({"stem": "max_pooling2d_1", **{f"mixed{i}": f"mixed{i}" for i in range(11)}}),
     license="Apache-2.0",
     source="https://arxiv.org/abs/1512.00567",
 )
@@ -249,7 +250,7 @@ _INCEPTION_RESNET_V2 = _family(
     contract="minus_one_one",
     min_size=75,
     file="inception_resnet_v2_weights_tf_dim_ordering_tf_kernels_notop.h5",
-    stages=_stages(
+    sections=_sections(
         {
             "stem": "max_pooling2d_1",
             "mixed_5b": "mixed_5b",
@@ -271,7 +272,7 @@ _MOBILENET = _family(
     contract="minus_one_one",
     classifier=("conv_preds",),
     file="mobilenet_1_0_224_tf_no_top.h5",
-    stages=_stages({"stem": "conv1_*", **{f"block{i}": f"conv_pw_{i}_relu" for i in range(1, 14)}}),
+    sections=_sections({"stem": "conv1_*", **{f"block{i}": f"conv_pw_{i}_relu" for i in range(1, 14)}}),
     license="Apache-2.0",
     source="https://arxiv.org/abs/1704.04861",
 )
@@ -281,7 +282,7 @@ _MOBILENET_V2 = _family(
     [("mobilenet_v2", "MobileNetV2", 224, 1280, 2_257_984, 0.713)],
     contract="minus_one_one",
     file="mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5",
-    stages=_stages(
+    sections=_sections(
         {"stem": "Conv1_relu", "block0": "expanded_conv_*", **{f"block{i}": f"block_{i}_*" for i in range(1, 17)}, "top": "out_relu"}
     ),
     license="Apache-2.0",
@@ -297,7 +298,7 @@ def _mobilenet_v3(figures: Figures, blocks: int) -> list[Backbone]:
         contract="identity",
         classifier=("conv_2", LAST),
         file="weights_{name}_224_1.0_float_no_top_v2.h5",
-        stages=_stages({"stem": "conv_bn", "block0": "expanded_conv_project_bn", **ends, "top": "conv_1_bn"}),
+        sections=_sections({"stem": "conv_bn", "block0": "expanded_conv_project_bn", **ends, "top": "conv_1_bn"}),
         license="Apache-2.0",
         source="https://arxiv.org/abs/1905.02244",
     )
@@ -317,7 +318,7 @@ _DENSENET = _family(
     ],
     contract="torch",
     layouts=("torchvision_densenet",),
-    stages=_stages({"stem": "pool1", "conv2": "pool2_pool", "conv3": "pool3_pool", "conv4": "pool4_pool", "conv5": "relu"}),
+    sections=_sections({"stem": "pool1", "conv2": "pool2_pool", "conv3": "pool3_pool", "conv4": "pool4_pool", "conv5": "relu"}),
     license="BSD-3-Clause",
     source="https://arxiv.org/abs/1608.06993",
 )
@@ -330,7 +331,7 @@ def _nasnet(figures: Figures, cells: int) -> list[Backbone]:
         [figures],
         contract="minus_one_one",
         file="{name}_no_top.h5",
-        stages=_stages(
+        sections=_sections(
             {
                 "stem": "reduction_concat_stem_2",
                 "cells1": f"normal_concat_{cells - 1}",
@@ -356,7 +357,7 @@ _EFFICIENTNET = [
         contract="identity",
         input_size=size,
         features=features,
-        stages=_blocks(7),
+        sections=_blocks(7),
         params=params,
         top1=top1,
         weights=(KerasDownload(file=f"efficientnetb{i}_notop.h5"),),
@@ -385,7 +386,7 @@ def _efficientnet_v2(figures: Iterable[Figures], blocks: int) -> list[Backbone]:
         figures,
         contract="identity",
         file="efficientnetv2-{variant}_notop.h5",
-        stages=_blocks(blocks),
+        sections=_blocks(blocks),
         license="Apache-2.0",
         source="https://arxiv.org/abs/2104.00298",
     )
@@ -424,7 +425,7 @@ _CONVNEXT = _family(
     classifier=(".*_head_dense",),
     file="{name}_notop.h5",
     layouts=("facebook_convnext",),
-    stages=_stages({"stem": "*_stem", **{f"stage{i}": f"*_stage_{i}_*" for i in range(4)}}),
+    sections=_sections({"stem": "*_stem", **{f"stage{i}": f"*_stage_{i}_*" for i in range(4)}}),
     license="MIT",
     source="https://arxiv.org/abs/2201.03545",
 )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-Stages = tuple[tuple[str, str], ...]
+Sections = tuple[tuple[str, str], ...]
 
 LAST = "predictions|probs|logits|fc1000"  # what keras.applications has called the last layer over the years
 
@@ -102,7 +102,7 @@ class Backbone:
         one_size: images: whether it has one embedding per position, so that its weights fit one size only.
         features: width after pooling.
         pooling: name in `POOLINGS`: how the backbone's output becomes one vector.
-        stages: ordered (name, layer-name pattern); see `stages.stage_of`.
+        sections: ordered (name, layer-name pattern); see `sections.stage_of`.
         params: number of parameters without classifier.
         top1: ImageNet top-1 accuracy as published, 0 to 1.
         scale: width and depth coefficients, for builders that need them.
@@ -115,7 +115,7 @@ class Backbone:
         fixed_length: texts: whether the output depends on the padding, so that every text is padded to one length.
         options: configurable sizes, with their defaults, for networks that start from random weights.
         learning_rate: peak learning rate for fine-tuning, whatever the recipe; the recipe's when None.
-        objective: name in `tlkeras.pretraining.OBJECTIVES`: its pretraining objective; classification when empty.
+        objective: name in `tlkeras.pretraining.objectives`: its pretraining objective; classification when empty.
         refuses: format -> why this network cannot be exported to it.
         weights: sources of its weights, best first.
         license: of the weights.
@@ -125,7 +125,7 @@ class Backbone:
     name: str
     family: str
     modality: str = "image"
-    builder: str = "tlkeras.backbones.build:application"
+    builder: str = "tlkeras.backbones.builders.applications:application"
     app: str = ""
     contract: str = ""
     input_size: int
@@ -134,7 +134,7 @@ class Backbone:
     one_size: bool = False
     features: int
     pooling: str = "average"
-    stages: Stages
+    sections: Sections
     params: int
     top1: float | None
     scale: tuple[float, float] = (1.0, 1.0)

@@ -33,25 +33,25 @@ def command(
     import json
     from pathlib import Path
 
-    from tlkeras import preflight
     from tlkeras.cli.screen import Screen, benchmark_tables, start_tensorflow, wide
     from tlkeras.errors import ConfigError
-    from tlkeras.lookup import find_whole
+    from tlkeras.jobs import preflight
+    from tlkeras.jobs.lookup import find_whole
 
     counts = [int(one) for one in threads.split(",") if one.strip().isdigit() and int(one) > 0]
     if not counts or len(counts) < len(threads.split(",")):
         raise ConfigError(f"threads is {threads!r}; expected numbers such as 1,2")
     chosen, _ = preflight.to_benchmark(find_whole(target, root), data)
     start_tensorflow()
-    from tlkeras import benchmarking
     from tlkeras.export.benchmark import below, parse_floor
     from tlkeras.export.benchmark import plot as draw
+    from tlkeras.jobs import benchmark
     from tlkeras.zoo.store import Zoo
 
     floors = dict(parse_floor(one) for one in floor)
     screen = Screen(quiet or json_out == "-")
     with screen.live():
-        report = benchmarking.benchmark(
+        report = benchmark.benchmark(
             target,
             data=chosen,
             zoo=Zoo(root) if root else None,

@@ -83,16 +83,16 @@ def _trial() -> None:
 
     The backbone has its real depth: differences that a device makes (TF32, bfloat16) add up over layers, and a toy would hide them.
     """
-    from tlkeras import workflow
     from tlkeras.cli.screen import Screen, artifacts_table
     from tlkeras.config import RunConfig
+    from tlkeras.jobs import finetune
 
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         config = {"image_size": 96, "epochs": 2, "limit": 200, "recipe": "feature-extraction", "out": str(Path(folder) / "run")}
         screen = Screen(quiet=True)
         with screen.live():
-            result = workflow.finetune(RunConfig.from_dict(config), reporter=screen)
+            result = finetune.finetune(RunConfig.from_dict(config), reporter=screen)
     screen.console.print(artifacts_table(result.metrics["exports"]))
     timing = {name: seconds for name, seconds in result.metrics["timing"].items() if name != "total"}
     typer.echo("seconds: " + ", ".join(f"{name} {seconds:.1f}" for name, seconds in timing.items()))

@@ -17,14 +17,14 @@ def backbones(incomplete: str) -> list[str]:
 
 def recipes(incomplete: str) -> list[str]:
     """Returns the names of recipes."""
-    from tlkeras.recipes.registry import RECIPES
+    from tlkeras.training.recipes.registry import RECIPES
 
     return _beginning(incomplete, RECIPES.names())
 
 
 def placements(incomplete: str) -> list[str]:
     """Returns the names of placements."""
-    from tlkeras.training.placements import PLACEMENTS
+    from tlkeras.distribution.registry import PLACEMENTS
 
     return _beginning(incomplete, PLACEMENTS.names())
 

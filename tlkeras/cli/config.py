@@ -19,7 +19,7 @@ def render(
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
     **given: Any,
 ) -> None:
-    from tlkeras import plan
+    from tlkeras.jobs import plan
 
     settings = plan.effective(RunConfig.from_dict({**(read_yaml(config) if config else {}), **given}))
     typer.echo(configs.to_yaml(settings.to_dict()), nl=False)
@@ -31,9 +31,9 @@ def init(
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
     **given: Any,
 ) -> None:
-    from tlkeras import plan
     from tlkeras.data.sources.columns import Columns
     from tlkeras.data.sources.registry import open_source
+    from tlkeras.jobs import plan
 
     settings = RunConfig.from_dict(given)
     dataset = open_source(settings.data.source, data_dir=settings.data.data_dir, columns=Columns.from_config(settings.data))

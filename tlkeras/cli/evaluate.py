@@ -25,17 +25,17 @@ def command(
     """Score a run, or any artifact in its own runtime, on a source."""
     import json
 
-    from tlkeras import preflight
     from tlkeras.cli.screen import Screen, scores_table, start_tensorflow
-    from tlkeras.reporting import headline
+    from tlkeras.jobs import preflight
+    from tlkeras.progress import headline
 
     chosen = preflight.to_evaluate(target, data, part=part, data_dir=data_dir)
     start_tensorflow()
-    from tlkeras import workflow
+    from tlkeras.jobs import finetune
 
     screen = Screen(quiet or json_out)
     with screen.live():
-        result = workflow.evaluate(target, chosen, part=part, reporter=screen)
+        result = finetune.evaluate(target, chosen, part=part, reporter=screen)
     if json_out:
         typer.echo(json.dumps(result.to_dict(), indent=2, ensure_ascii=False))
         return

@@ -9,7 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from tlkeras.export.artifact import Artifact
-    from tlkeras.runs import Run
+    from tlkeras.jobs.run_folder import Run
 
 HELP = """Export a run again, or convert any Keras model. Each file is verified against the model.
 
@@ -85,7 +85,7 @@ def command(
     from tlkeras.cli.screen import Screen
     from tlkeras.errors import ConfigError
     from tlkeras.export.formats import FORMATS as REGISTRY
-    from tlkeras.runs import run_of
+    from tlkeras.jobs.run_folder import run_of
 
     names = list(dict.fromkeys(REGISTRY.get(name.strip()).name for name in formats.split(",") if name.strip()))
     if not names:
@@ -127,14 +127,14 @@ def _export_run(
     run: Run, out: str | None, names: list[str], data: str | None, data_dir: str | None, changes: dict[str, Any], screen: Any
 ) -> None:
     from tlkeras.cli.screen import start_tensorflow
-    from tlkeras.preflight import to_evaluate
+    from tlkeras.jobs.preflight import to_evaluate
 
     chosen = None if data is None else to_evaluate(run.root, data, data_dir=data_dir)
     start_tensorflow()
-    from tlkeras import run_export
+    from tlkeras.jobs import export_run
 
     with screen.live():
-        artifacts = run_export.export_run(run.root, names, out, data=chosen, data_dir=data_dir, changes=changes, reporter=screen)
+        artifacts = export_run.export_run(run.root, names, out, data=chosen, data_dir=data_dir, changes=changes, reporter=screen)
     try:  # as people would type it
         exports = run.exports.relative_to(Path.cwd())
     except ValueError:
@@ -146,8 +146,8 @@ def _export_model(model: str, out: str | None, names: list[str], described: dict
     from tlkeras.cli.screen import start_tensorflow
     from tlkeras.data.labels import read_labels
     from tlkeras.errors import DataError
-    from tlkeras.lookup import model_kind
-    from tlkeras.preflight import check_calibration
+    from tlkeras.jobs.lookup import model_kind
+    from tlkeras.jobs.preflight import check_calibration
 
     for path in (model, described["calibration"]):
         if path is not None and not Path(path).expanduser().exists():
@@ -158,13 +158,13 @@ def _export_model(model: str, out: str | None, names: list[str], described: dict
         screen.warn(note)
     check_calibration(described["calibration"])
     start_tensorflow()
-    from tlkeras import exporting
+    from tlkeras.jobs import export_model
 
     given = {name: described[name] for name in ONLY_MODELS if name != "labels" and described[name]}
-    options = exporting.Options(formats=names, labels=labels, **given, **changes)
-    folder = out or str(exporting.default_folder(model))
+    options = export_model.Options(formats=names, labels=labels, **given, **changes)
+    folder = out or str(export_model.default_folder(model))
     with screen.live():
-        artifacts = exporting.export_model(model, folder, options, reporter=screen)
+        artifacts = export_model.export_model(model, folder, options, reporter=screen)
     _show(artifacts, folder, screen)
 
 

@@ -13,7 +13,7 @@ from tlkeras.config import RunConfig, read_yaml
 
 if TYPE_CHECKING:
     from tlkeras.data.examples import Dataset
-    from tlkeras.workflow import Result
+    from tlkeras.jobs.finetune import Result
 
 HELP = """Fine-tune a backbone on your data, export it, and verify that each artifact works.
 
@@ -37,8 +37,8 @@ def command(
     if list_backbones:
         return _list_backbones()
     settings = RunConfig.from_dict({**(read_yaml(config) if config else {}), **given})
-    from tlkeras import preflight
     from tlkeras.cli.screen import start_tensorflow
+    from tlkeras.jobs import preflight
 
     dataset = preflight.open_examples(settings)  # what is wrong with settings or data is reported before TensorFlow loads
     if not dry_run:
@@ -58,7 +58,7 @@ def _list_backbones() -> None:
         "M params",
         "features",
         "ImageNet top-1",
-        "stages",
+        "sections",
         "licence",
         "also called",
     )
@@ -74,7 +74,7 @@ def _list_backbones() -> None:
             f"{row.params / 1e6:.1f}",
             str(row.features),
             "-" if row.top1 is None else f"{row.top1:.3f}",
-            str(len(row.stages)),
+            str(len(row.sections)),
             row.license,
             ", ".join(others.get(row.name, [])),
         )
@@ -86,17 +86,17 @@ def _list_backbones() -> None:
 
 
 def _dry_run(settings: RunConfig, dataset: Dataset) -> None:
-    from tlkeras import workflow
+    from tlkeras.jobs import finetune
 
-    typer.echo(workflow.dry_run(settings, dataset))
+    typer.echo(finetune.dry_run(settings, dataset))
 
 
 def _finetune(settings: RunConfig, dataset: Dataset, quiet: bool) -> None:
-    from tlkeras import workflow
     from tlkeras.cli.screen import Screen
+    from tlkeras.jobs import finetune
 
     screen = Screen(quiet)
-    result = workflow.finetune(settings, dataset=dataset, reporter=screen)
+    result = finetune.finetune(settings, dataset=dataset, reporter=screen)
     worker = result.metrics["placement"]["worker"]
     if worker:
         screen.say(f"worker {worker} is done; worker 0 wrote the run")

@@ -42,9 +42,9 @@ def command(
     ),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
 ) -> None:
-    from tlkeras import launching
+    from tlkeras.distribution import launch
+    from tlkeras.distribution.cluster import Cluster
     from tlkeras.errors import ConfigError
-    from tlkeras.training.cluster import Cluster
 
     if arguments[:1] == ["tlkeras"]:
         arguments = arguments[1:]
@@ -55,14 +55,14 @@ def command(
         )
     _check(ctx, arguments)
     if hosts is None:
-        addresses = launching.free_addresses(workers)
+        addresses = launch.free_addresses(workers)
         clusters = [Cluster(addresses=addresses, index=place) for place in range(workers)]
     else:
         addresses = tuple(one.strip() for one in hosts.split(",") if one.strip())
-        clusters = [Cluster(addresses=addresses, index=launching.rank(addresses, index))]
+        clusters = [Cluster(addresses=addresses, index=launch.rank(addresses, index))]
     folder = Path(logs) if logs else _fresh()
     typer.echo(f"{len(clusters)} of {len(addresses)} workers here, logs in {folder}")
-    launching.run(clusters, arguments, folder, typer.echo)
+    launch.run(clusters, arguments, folder, typer.echo)
 
 
 def _check(ctx: typer.Context, arguments: list[str]) -> None:

@@ -63,8 +63,8 @@ def command(
     if sources.count("-") > 1:
         raise ConfigError("- is given twice; standard input can be read only once")
     from tlkeras.cli.screen import start_tensorflow
-    from tlkeras.lookup import check_runtime, find
-    from tlkeras.preflight import modality_of
+    from tlkeras.jobs.lookup import check_runtime, find
+    from tlkeras.jobs.preflight import modality_of
 
     # Mistyped names are reported before TensorFlow loads.
     located = find(target, root)
@@ -75,7 +75,7 @@ def command(
     if modality not in (None, "text") and _all_absent(sources, json_out):
         raise typer.Exit(1)
     start_tensorflow()
-    from tlkeras.targets import load
+    from tlkeras.jobs.opening import load
 
     model = load(target, runtime=runtime, zoo=root)
     if file and model.inputs.modality != "text":
@@ -115,7 +115,7 @@ def _with_standard_input(sources: list[Any], inputs: Any) -> list[Any]:
     """Returns what to predict, with what standard input holds in the place of -."""
     import sys
 
-    from tlkeras.items import standard_input
+    from tlkeras.modalities.items import standard_input
 
     listed: list[Any] = []
     for source in sources:

@@ -38,7 +38,7 @@ def command(
     """Train a network from scratch and publish it for use as --backbone zoo:NAME."""
     from tlkeras.cli.screen import Screen, start_tensorflow
     from tlkeras.data.sources.registry import open_source
-    from tlkeras.preflight import USES_DIGITS, check_modality
+    from tlkeras.jobs.preflight import USES_DIGITS, check_modality
     from tlkeras.zoo.names import check_name
     from tlkeras.zoo.store import Zoo, default_root
 
@@ -49,9 +49,9 @@ def command(
     if data is None:
         screen.say(USES_DIGITS)
     start_tensorflow()
-    from tlkeras import pretraining
+    from tlkeras.jobs import pretrain
 
-    told = pretraining.Options(
+    told = pretrain.Options(
         backbone=backbone,
         options=tuple(one.strip() for one in options.split(",") if one.strip()),
         objective=objective,
@@ -64,7 +64,7 @@ def command(
         seed=seed,
     )
     with screen.live():
-        entry = pretraining.pretrain(told, dataset, name, Zoo(root or default_root()), reporter=screen)
+        entry = pretrain.pretrain(told, dataset, name, Zoo(root or default_root()), reporter=screen)
     typer.echo(f"published {entry}: {entry.path}")
     typer.echo(f"  use   tlkeras finetune --backbone zoo:{entry.name} --data SOURCE")
 
@@ -98,10 +98,10 @@ def sample(
     start_tensorflow()
     from PIL import Image
 
-    from tlkeras import pretraining
+    from tlkeras.jobs import pretrain
 
     zoo = Zoo(root or default_root())
-    like = None if source is None else pretraining.pictures_like(name, zoo, source, rows * columns)
-    Image.fromarray(pretraining.sample(name, zoo, rows=rows, columns=columns, seed=seed, like=like, plane=plane)).save(out)
+    like = None if source is None else pretrain.pictures_like(name, zoo, source, rows * columns)
+    Image.fromarray(pretrain.sample(name, zoo, rows=rows, columns=columns, seed=seed, like=like, plane=plane)).save(out)
     pairs = None if like is None else min(len(like), rows * columns // 2)
     typer.echo(f"{out}: {rows * columns} images" if pairs is None else f"{out}: {pairs} images, each beside its reconstruction")

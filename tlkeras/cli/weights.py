@@ -17,8 +17,8 @@ def show(name: str | None = NAME, json_out: bool = typer.Option(False, "--json",
     """List every source of weights with its origin, state, size, licence and sha256."""
     import json
 
-    from tlkeras.backbones.cache import status
     from tlkeras.backbones.registry import BACKBONES, find
+    from tlkeras.weights.cache import status
 
     rows = [find(name)] if name else list(BACKBONES)
     found = status(rows)
@@ -41,9 +41,9 @@ def show(name: str | None = NAME, json_out: bool = typer.Option(False, "--json",
 
 def fetch(name: str = typer.Argument(help="Backbone or family.", metavar="BACKBONE"), debug: bool = _debug()) -> None:
     """Download the weights of a backbone now, so that later runs need no network."""
-    from tlkeras.backbones.cache import status
     from tlkeras.backbones.registry import find
     from tlkeras.cli.screen import start_tensorflow
+    from tlkeras.weights.cache import status
 
     row = find(name)
     start_tensorflow()
@@ -56,15 +56,15 @@ def fetch(name: str = typer.Argument(help="Backbone or family.", metavar="BACKBO
 
 def path(debug: bool = _debug()) -> None:
     """Print the folder of the cache."""
-    from tlkeras.backbones.cache import cache_dir
+    from tlkeras.weights.cache import cache_dir
 
     typer.echo(str(cache_dir()))
 
 
 def clear(name: str | None = NAME, debug: bool = _debug()) -> None:
     """Delete the cached weights of one backbone, or of all."""
-    from tlkeras.backbones import cache
     from tlkeras.backbones.registry import BACKBONES, find
+    from tlkeras.weights import cache
 
     freed = cache.clear([find(name)] if name else list(BACKBONES))
     typer.echo(f"{freed / 1e6:.1f} MB freed in {cache.cache_dir()}")

@@ -38,13 +38,13 @@ def publish(
 ) -> None:
     """Publish a run as the next version of an entry."""
     from tlkeras.cli.screen import start_tensorflow
-    from tlkeras.lookup import to_publish
+    from tlkeras.jobs.lookup import to_publish
     from tlkeras.zoo.names import check_name
 
     check_name(name)
     to_publish(run)  # what cannot be published is reported before TensorFlow loads
     start_tensorflow()
-    from tlkeras import publishing
+    from tlkeras.jobs import publish as publishing
 
     zoo = _zoo(root)
     entry = publishing.publish(run, name, zoo, data_licence=data_licence, data_source=data_source)
@@ -140,7 +140,7 @@ def promote(
     from tlkeras.startup import load_tensorflow
 
     load_tensorflow()
-    from tlkeras import publishing
+    from tlkeras.jobs import publish as publishing
 
     zoo = _zoo(root)
     entry = zoo.promote(name)
@@ -159,7 +159,7 @@ def remove(
     from tlkeras.startup import load_tensorflow
 
     load_tensorflow()
-    from tlkeras import publishing
+    from tlkeras.jobs import publish as publishing
     from tlkeras.zoo.names import split_name
 
     zoo, (plain, version) = _zoo(root), split_name(name)
@@ -178,7 +178,7 @@ def export(
     debug: bool = _debug(),
 ) -> None:
     """Copy an entry out of the zoo, as a folder or an archive, after checking its hashes."""
-    from tlkeras.zoo.takeout import take_out
+    from tlkeras.zoo.bundle import take_out
 
     entry = _zoo(root).get(name)
     typer.echo(f"{entry} is in {take_out(entry, out)}")
@@ -196,7 +196,7 @@ def build(
 
     found = read_recipes(recipes, name)
     start_tensorflow()
-    from tlkeras import publishing
+    from tlkeras.jobs import publish as publishing
 
     screen = Screen()
     for recipe in found:

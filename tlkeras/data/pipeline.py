@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tlkeras.data import augment as augmentation
 from tlkeras.errors import DataError
+from tlkeras.modalities.images import augment as augmentation
 
 Arrays = np.ndarray | Sequence[np.ndarray]
 

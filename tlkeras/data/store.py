@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from tlkeras.data import decode
 from tlkeras.data.examples import Dataset, Example, Issue, losses
 from tlkeras.errors import DataError, OutputError
+from tlkeras.modalities.images import decode
 from tlkeras.startup import KNOWN_NOISE, filtered_stderr
 
 MEMORY_LIMIT = 2 * 1024**3  # bytes of decoded images kept in memory

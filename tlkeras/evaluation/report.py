@@ -12,7 +12,7 @@ import numpy as np
 
 from tlkeras.evaluation import metrics
 from tlkeras.evaluation.metrics import Score
-from tlkeras.reporting import headline
+from tlkeras.progress import headline
 
 STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1c2430;background:#fff}
@@ -43,7 +43,7 @@ def write(
         figures: split name -> score.
         labels: the label map.
         audit: content of `data_audit.json`.
-        history: one row per epoch with `stage`, `epoch`, `loss`, `val_loss`, ….
+        history: one row per epoch with `phase`, `epoch`, `loss`, `val_loss`, ….
     """
     held_out = "test" if figures["test"].n else "val"
     parts = [
@@ -54,7 +54,7 @@ def write(
         ),
         _section("Classes", _class_table(figures[held_out])),
         _section("Confusions", _confusions(figures[held_out], labels)),
-        _section("Training", _curves(history) + _stage_table(summary)),
+        _section("Training", _curves(history) + _phase_table(summary)),
         _without_folders(_section("Data", _audit(audit)), path, config),
         _without_folders(
             _section("Config", _table(("key", "value"), [(name, str(value)) for name, value in config.items()])), path, config
@@ -187,11 +187,11 @@ def _curves(history: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def _stage_table(summary: Mapping[str, Any]) -> str:
-    head = ("stage", "epochs", "best epoch", "parameters trained", "frozen weights verified unchanged")
+def _phase_table(summary: Mapping[str, Any]) -> str:
+    head = ("phase", "epochs", "best epoch", "parameters trained", "frozen weights verified unchanged")
     rows = [
         (one["name"], one["epochs"], one["best_epoch"], f"{one['trainable_parameters']:,}", one["frozen_variables"])
-        for one in summary["stages"]
+        for one in summary["phases"]
     ]
     return _table(head, rows)
 

@@ -1,1 +1,1 @@
-"""Runs the stages of a recipe on the requested devices, and computes frozen layers only once."""
+"""Runs the phases of a recipe on the requested devices, and computes frozen layers only once."""

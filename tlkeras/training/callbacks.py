@@ -1,4 +1,4 @@
-"""Callbacks that watch a stage while Keras fits it."""
+"""Callbacks that watch a phase while Keras fits it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class KeepBest(keras.callbacks.Callback):
         trained: the model that holds the weights worth keeping (the whole task model); None where this process writes none.
         before_save: puts what is fitted into `trained`, where the one is a copy of the other.
         monitor: `val_loss`, or `loss` where nothing is held out.
-        patience: epochs without improvement before the stage stops.
+        patience: epochs without improvement before the phase stops.
         path: where the best weights are written, at most every `SAVE_EVERY` seconds.
     """
 
@@ -94,7 +94,7 @@ class KeepBest(keras.callbacks.Callback):
 
 
 class Progress(keras.callbacks.Callback):
-    """Reports the progress of a stage, epoch by epoch and batch by batch.
+    """Reports the progress of a phase, epoch by epoch and batch by batch.
 
     Args:
         tell: called with (batches done, batches in all, text).

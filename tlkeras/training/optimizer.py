@@ -9,34 +9,34 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tlkeras.recipes.registry import Stage
-from tlkeras.training.placement import Placement
+from tlkeras.distribution.strategies import Placement
+from tlkeras.training.recipes.registry import Phase
 
 NOT_DECAYED = ("bias", "gamma", "beta")  # names of variables without weight decay: biases, and scales and offsets of norms
 BUCKET = 1 << 24  # weights that are updated as one vector: 64 MB, of which an update holds a few copies
 
 
-def optimizer(stage: Stage, steps: int, placement: Placement) -> keras.optimizers.Optimizer:
+def optimizer(phase: Phase, steps: int, placement: Placement) -> keras.optimizers.Optimizer:
     """Returns AdamW with linear warm-up and cosine decay; biases and norms do not decay.
 
     Loshchilov & Hutter 2019, Decoupled Weight Decay Regularization, https://arxiv.org/abs/1711.05101.
 
     Args:
-        stage: learning rate, warm-up and weight decay.
-        steps: of the whole stage.
+        phase: learning rate, warm-up and weight decay.
+        steps: of the whole phase.
         placement: several replicas add up gradients variable by variable, and so use Keras' own class.
     """
-    warmup = int(stage.warmup * steps)
-    schedule: Any = stage.learning_rate
-    if stage.learning_rate > 0:  # CosineDecay divides by the peak
+    warmup = int(phase.warmup * steps)
+    schedule: Any = phase.learning_rate
+    if phase.learning_rate > 0:  # CosineDecay divides by the peak
         schedule = keras.optimizers.schedules.CosineDecay(
-            0.0 if warmup else stage.learning_rate,
+            0.0 if warmup else phase.learning_rate,
             max(1, steps - warmup),
-            warmup_target=stage.learning_rate if warmup else None,
+            warmup_target=phase.learning_rate if warmup else None,
             warmup_steps=warmup,
         )
     kind = FlatAdamW if placement.strategy is None else keras.optimizers.AdamW
-    adam = kind(schedule, weight_decay=stage.weight_decay)
+    adam = kind(schedule, weight_decay=phase.weight_decay)
     adam.exclude_from_weight_decay(var_names=list(NOT_DECAYED))
     return adam
 

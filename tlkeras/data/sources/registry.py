@@ -7,12 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tlkeras.data.examples import Dataset
-from tlkeras.data.formats import sniff
 from tlkeras.data.sources.columns import Columns
 from tlkeras.data.sources.idx import is_idx
 from tlkeras.errors import DataError, close_names, near
-from tlkeras.loading import load_function
-from tlkeras.registry import Registry
+from tlkeras.modalities.images.formats import sniff
+from tlkeras.registry import Registry, load_function
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from tlkeras.data.sources.tabular import Table
 from tlkeras.data.split_names import parse_split
 from tlkeras.data.targets import clean
 from tlkeras.errors import DataError
-from tlkeras.loading import read_npz
+from tlkeras.files import read_npz
 
 
 def open_npz(spec: str, *, labels: Sequence[str] | None = None, data_dir: str | None = None, columns: Columns | None = None) -> Dataset:

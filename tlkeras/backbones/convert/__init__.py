@@ -1,1 +1,0 @@
-"""Converts checkpoints of other libraries to Keras weights."""

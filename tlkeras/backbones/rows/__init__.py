@@ -1,0 +1,1 @@
+"""The tables of backbones: one file for each library or family."""

@@ -1,0 +1,1 @@
+"""Where the work runs: devices, machines, and how they share it."""

@@ -1,0 +1,201 @@
+"""Start the workers of one training on this machine, watch them, and stop all when one fails. Reading this imports no TensorFlow."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from tlkeras.distribution.cluster import VARIABLE, Cluster
+from tlkeras.errors import ConfigError, TrainingError
+
+GRACE = 5.0  # seconds that the others have to end by themselves once one worker failed
+POLL = 0.1
+TAIL = 12  # lines of the failed worker's log that are looked through for its reason
+# What TensorFlow says of every generator of batches; the log keeps it.
+NOISE = re.compile(r"GeneratorDatasetOp::Dataset will not be optimized")
+RANKS = ("JOB_COMPLETION_INDEX", "SLURM_PROCID")  # where Kubernetes' indexed jobs and SLURM say which one a process is
+
+
+@dataclass(frozen=True, kw_only=True)
+class Worker:
+    """One worker that runs here.
+
+    Args:
+        cluster: which one of whom it is.
+        log: what it prints.
+    """
+
+    cluster: Cluster
+    log: Path
+    process: subprocess.Popen[bytes]
+
+    @property
+    def name(self) -> str:
+        return f"worker {self.cluster.index}"
+
+
+def free_addresses(count: int) -> tuple[str, ...]:
+    """Returns addresses of this machine whose ports are free now, as many as asked for."""
+    with ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return tuple(f"127.0.0.1:{one.getsockname()[1]}" for one in sockets)
+
+
+def rank(hosts: Sequence[str], asked: int | None = None, environ: Mapping[str, str] = os.environ) -> int:
+    """Returns which of the hosts this machine is.
+
+    Args:
+        hosts: `host:port` of every worker.
+        asked: index from the user, if any.
+        environ: environment whose `JOB_COMPLETION_INDEX` (Kubernetes) or `SLURM_PROCID` give it otherwise.
+
+    Raises:
+        ConfigError: when the index cannot be determined.
+    """
+    told = next((int(environ[name]) for name in RANKS if environ.get(name, "").isdecimal()), None) if asked is None else asked
+    if told is None:
+        own = {socket.gethostname(), socket.getfqdn()}
+        mine = [index for index, host in enumerate(hosts) if host.rpartition(":")[0] in own]
+        if len(mine) != 1:
+            raise ConfigError(
+                f"none of --hosts {','.join(hosts)} is this machine ({', '.join(sorted(own))}); pass its position, from 0, with --index N"
+            )
+        (told,) = mine
+    if not 0 <= told < len(hosts):
+        raise ConfigError(f"this is worker {told} of {len(hosts)} hosts; expected 0 to {len(hosts) - 1}")
+    return told
+
+
+def run(clusters: Sequence[Cluster], arguments: Sequence[str], logs: Path, tell: Callable[[str], None]) -> None:
+    """Runs `tlkeras ARGUMENTS` once for each cluster given, and returns when all ended well.
+
+    Args:
+        clusters: one for each worker to start here.
+        arguments: of the `tlkeras` command.
+        logs: folder for one log for each worker.
+        tell: called with every line that the first worker here prints.
+
+    Raises:
+        TrainingError: when a worker fails, with its reason. All other workers are stopped first.
+        KeyboardInterrupt: on Ctrl-C, which the workers also receive.
+    """
+    logs.mkdir(parents=True, exist_ok=True)
+    workers: list[Worker] = []
+    scratch = tempfile.mkdtemp(prefix="tlkeras-launch-")  # a worker that is killed cannot tidy up what it left
+    before = {one: signal.signal(one, _stop) for one in (signal.SIGTERM,)} if threading.current_thread() is threading.main_thread() else {}
+    try:
+        for place, cluster in enumerate(clusters):
+            workers.append(_start(cluster, arguments, logs, scratch, tell if place == 0 else None))
+        _watch(workers)
+    except KeyboardInterrupt:
+        _end(workers, signal.SIGINT, 2 * GRACE)
+        raise
+    finally:
+        _end(workers, signal.SIGTERM, GRACE)
+        shutil.rmtree(scratch, ignore_errors=True)
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+
+def _stop(*_: object) -> None:
+    raise KeyboardInterrupt("stopped")
+
+
+def _start(cluster: Cluster, arguments: Sequence[str], logs: Path, scratch: str, tell: Callable[[str], None] | None) -> Worker:
+    log = logs / f"worker-{cluster.index}.log"
+    file = log.open("wb")
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-c", "from tlkeras.cli.main import main; main()", *arguments],
+        env={**os.environ, VARIABLE: cluster.tf_config(), "TMPDIR": scratch},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,  # a group of its own, so that what it started ends with it
+        preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+    )
+    threading.Thread(target=_copy, args=(process.stdout, file, tell), daemon=True).start()
+    return Worker(cluster=cluster, log=log, process=process)
+
+
+def _die_with_parent() -> None:
+    """Asks Linux to end this process when its parent is gone, however that ended (prctl, PR_SET_PDEATHSIG)."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
+def _copy(source: IO[bytes], log: IO[bytes], tell: Callable[[str], None] | None) -> None:
+    with source, log:
+        for line in source:
+            log.write(line)
+            log.flush()
+            text = line.decode(errors="replace").rstrip("\n")
+            if tell and not NOISE.search(text):
+                tell(text)
+
+
+def _watch(workers: Sequence[Worker]) -> None:
+    """Returns when all workers ended well; raises when one did not."""
+    while True:
+        codes = [one.process.poll() for one in workers]
+        failed = [one for one, code in zip(workers, codes, strict=True) if code]
+        if failed:
+            raise TrainingError(_reason(_first(failed)))
+        if all(code == 0 for code in codes):
+            return
+        time.sleep(POLL)
+
+
+def _first(failed: Sequence[Worker]) -> Worker:
+    """Returns the one that failed by itself: the others say that they lost a worker."""
+    return next((one for one in failed if (one.process.returncode or 0) < 0 or "lost another worker" not in _last_line(one)), failed[0])
+
+
+def _reason(worker: Worker) -> str:
+    code = worker.process.returncode
+    how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+    told = "" if code < 0 else f": {_last_line(worker)}"
+    return f"{worker.name} {how}{told}; all other workers were stopped; its log: {worker.log}"
+
+
+def _last_line(worker: Worker) -> str:
+    """Returns the worker's own error, or the last line that it printed."""
+    time.sleep(POLL)  # its last lines may still be on their way
+    lines = [line for line in worker.log.read_text(errors="replace").splitlines()[-TAIL:] if line.strip()]
+    return next(
+        (line for line in reversed(lines) if line.startswith("error: ")), lines[-1] if lines else "it printed nothing"
+    ).removeprefix("error: ")
+
+
+def _end(workers: Sequence[Worker], how: signal.Signals, grace: float) -> None:
+    """Ends what still runs, politely first; afterwards no process of the workers' groups is left."""
+    running = [one for one in workers if one.process.poll() is None]
+    for one in running:
+        _signal(one, how)
+    deadline = time.monotonic() + grace
+    while any(one.process.poll() is None for one in running) and time.monotonic() < deadline:
+        time.sleep(POLL)
+    for one in workers:
+        _signal(one, signal.SIGKILL)
+        one.process.wait()
+
+
+def _signal(worker: Worker, how: signal.Signals) -> None:
+    try:
+        os.killpg(worker.process.pid, how)  # its group has its number
+    except ProcessLookupError:
+        return

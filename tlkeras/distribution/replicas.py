@@ -1,0 +1,177 @@
+"""A model fitted by several replicas that gives the losses of one: what is fitted is a copy, made in the strategy's scope.
+
+The plain model stays a plain model, which freezing, prefix caching, saving and exporting know; its weights are copied into the
+twin before a phase and back afterwards. Three things make the sum of the parts the whole:
+
+- the loss of a part is its rows' share of the mean over the whole batch, however unequal the parts are;
+- dropout draws one mask for the whole batch, of which each replica uses its rows;
+- BatchNorm that trains computes its statistics over all replicas (frozen, it computes none).
+
+Dropout inside a layer of layers (the blocks of KerasHub's transformers) draws for each part on its own: the losses then agree
+in expectation, not digit by digit.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tlkeras.distribution.multiworker import DistributedModel
+from tlkeras.distribution.strategies import Placement
+from tlkeras.errors import TrainingError
+from tlkeras.training.optimizer import dense
+
+
+class _Part(threading.local):
+    """Which rows of a batch the replica of this thread computes; strategies trace each replica in a thread of its own."""
+
+    row: tf.Tensor | None = None
+    size: tf.Tensor | None = None
+
+
+class BatchDropout(keras.layers.Dropout):
+    """Dropout whose mask is drawn for the whole batch, so that it does not depend on how the batch is divided.
+
+    Args:
+        part: which rows these are, set by `ReplicaModel` while a step is traced.
+        **config: of `keras.layers.Dropout`.
+    """
+
+    def __init__(self, *, part: _Part, **config: Any):
+        super().__init__(**config)
+        self._part = part
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        row, size = self._part.row, self._part.size
+        if not training or self.rate == 0 or row is None or size is None:
+            return super().call(inputs, training=training)
+        sides = tf.unstack(tf.shape(inputs))
+        sides[0] = size
+        noise = [side if given is None else given for side, given in zip(sides, self.noise_shape or [None] * len(sides), strict=True)]
+        mask = keras.random.dropout(tf.ones(noise, inputs.dtype), self.rate, seed=self.seed_generator)
+        return inputs * (tf.gather(mask, row) if self.noise_shape is None or self.noise_shape[0] is None else mask)
+
+
+class ReplicaModel(DistributedModel):
+    """A functional model that is fitted on parts of batches, as `pipeline.batches(share=…)` makes them.
+
+    Args:
+        inputs, outputs: of the functional model.
+        part: shared with its `BatchDropout` layers.
+        each_loss: (labels, scores) -> loss of each row.
+    """
+
+    def __init__(self, inputs: Any, outputs: Any, *, part: _Part, each_loss: Callable[[Any, Any], Any], **kwargs: Any):
+        super().__init__(inputs, outputs, **kwargs)
+        self._part, self._each_loss = part, each_loss
+        self._mean_loss = keras.metrics.Mean(name="loss")
+
+    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+        # From the shapes of the model: reading a batch to learn them would open a pass over the data, and each pass is an epoch.
+        rows = keras.KerasTensor((None,), "float32")
+        with self.distribute_strategy.scope():
+            self._symbolic_build(data_batch=(self.input, keras.KerasTensor((None,), "int32"), rows))
+
+    def _scores(self, x: Any, told: Mapping[str, Any], *, training: bool) -> Any:
+        self._part.row, self._part.size = told["row"], told["size"][0]
+        try:
+            return self(x, training=training)
+        finally:
+            self._part.row = self._part.size = None
+
+    def _loss_of_part(self, y: Any, scores: Any, told: Mapping[str, Any]) -> Any:
+        """Returns this part's share of the batch's loss, and counts it: the shares of all replicas add up to the mean."""
+        each = tf.cast(self._each_loss(y, scores), tf.float32) * told["weight"]
+        others = tf.add_n(self.losses) if self.losses else 0.0  # regularisers: each replica has them whole
+        counts = tf.cast(told["weight"] > 0, tf.float32)
+        self._mean_loss.update_state(each + others, counts)
+        return tf.reduce_sum(each) / tf.cast(told["size"][0], tf.float32) + others / self.distribute_strategy.num_replicas_in_sync
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        x, y, told = data
+        with tf.GradientTape() as tape:
+            scores = self._scores(x, told, training=True)
+            loss = self.optimizer.scale_loss(self._loss_of_part(y, scores, told))
+        found = zip(tape.gradient(loss, self.trainable_weights), self.trainable_weights, strict=True)
+        gradients = [None if gradient is None else dense(gradient, variable) for gradient, variable in found]
+        if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
+            gradients = _overflowing_together(gradients)
+        # The optimiser adds the gradients of all replicas.
+        self.optimizer.apply_gradients(zip(gradients, self.trainable_weights, strict=True))
+        return self.compute_metrics(x, y, scores, sample_weight=told["weight"])
+
+    def test_step(self, data: Any) -> dict[str, Any]:
+        x, y, told = data
+        scores = self._scores(x, told, training=False)
+        self._loss_of_part(y, scores, told)
+        return self.compute_metrics(x, y, scores, sample_weight=told["weight"])
+
+
+def _overflowing_together(gradients: Sequence[tf.Tensor | None]) -> list[tf.Tensor | None]:
+    """Makes the gradients NaN on every replica when they overflow on any of them.
+
+    Keras skips a step whose gradients are not finite, and looks at those of the first replica only.
+    """
+    finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(gradient)) for gradient in gradients if gradient is not None])
+    context = tf.distribute.get_replica_context()
+    overflows = context.all_reduce(tf.distribute.ReduceOp.SUM, tf.cast(tf.logical_not(finite), tf.float32))
+    poison = tf.where(overflows > 0, float("nan"), 0.0)
+    return [None if gradient is None else gradient + tf.cast(poison, gradient.dtype) for gradient in gradients]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Twin:
+    """A copy of a plain model, to be fitted under a placement.
+
+    Args:
+        model: the copy; compile and fit it in the placement's scope.
+        pairs: (variable of the plain model, variable of the copy).
+    """
+
+    model: keras.Model
+    pairs: tuple[tuple[Any, Any], ...]
+
+    def copy_back(self) -> None:
+        """Puts the copy's variables into the plain model: weights, statistics, states of random generators."""
+        for plain, copy in self.pairs:
+            plain.assign(copy.numpy())
+
+
+def twin(plain: keras.Model, placement: Placement, loss: str) -> Twin:
+    """Copies a functional model into the scope of a placement, with its weights, flags and random states.
+
+    Args:
+        plain: built outside of any scope.
+        placement: one with a strategy.
+        loss: name of a Keras loss that gives one number for each row.
+
+    Raises:
+        TrainingError: when the copy does not have the variables of the model.
+    """
+    part = _Part()
+
+    def copied(layer: keras.Layer) -> keras.Layer:
+        config = layer.get_config()
+        if type(layer) is keras.layers.Dropout:
+            return BatchDropout(part=part, **config)
+        if isinstance(layer, keras.layers.BatchNormalization):
+            config["synchronized"] = layer.trainable and placement.replicas > 1
+        return type(layer).from_config(config)
+
+    with placement.scope():
+        inner = keras.models.clone_model(plain, clone_function=copied, recursive=True)
+        model = ReplicaModel(inner.input, inner.output, part=part, each_loss=keras.losses.get(loss), name=plain.name)
+        for one, other in zip(plain._flatten_layers(), inner._flatten_layers(), strict=True):
+            other.trainable = one.trainable  # parents come before their children, whose own flags then hold
+        pairs = tuple(zip(plain.variables, inner.variables, strict=True))
+        differing = [a.path for a, b in pairs if a.shape != b.shape or a.trainable != b.trainable]
+        if differing:
+            raise TrainingError(f"the copy of {plain.name!r} for {placement.name} differs from it at {differing[0]!r}")
+        for a, b in pairs:
+            b.assign(a.numpy())
+    return Twin(model=model, pairs=pairs)

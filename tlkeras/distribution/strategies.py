@@ -1,0 +1,312 @@
+"""Where the work runs: devices of this machine, or several machines, as `tf.distribute` strategies.
+
+Only training opens a scope: builders, recipes and exporters use plain models (see `replicas.py`).
+GPU and TPU placements are tested with parts of a CPU that act as devices; one NVIDIA GPU was run by hand, a TPU never.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tlkeras.data.pipeline import Share
+from tlkeras.distribution import cluster
+from tlkeras.distribution import registry as placements
+from tlkeras.errors import ConfigError, TrainingError
+from tlkeras.registry import load_function
+
+CHUNK = 16 * 1024**2  # bytes that each worker sends at a time when results are brought together
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placement:
+    """Where the work runs.
+
+    Args:
+        name: requested or chosen name.
+        strategy: the `tf.distribute` strategy; None for the one device that TensorFlow chooses by itself.
+        devices: names of the devices of this process that compute; None: the one that TensorFlow chooses by itself, the first GPU where
+            there is one. Never `""`, which means the CPU once TensorFlow computes eagerly.
+        workers: how many processes train together.
+        worker: which of them this is; the first one is the chief.
+    """
+
+    name: str
+    strategy: Any = None
+    devices: tuple[str | None, ...] = (None,)
+    workers: int = 1
+    worker: int = 0
+
+    @property
+    def chief(self) -> bool:
+        """Whether this process writes: the run folder, checkpoints, artifacts."""
+        return self.worker == 0
+
+    @property
+    def replicas(self) -> int:
+        """How many copies of the model compute at a time, in all workers."""
+        return 1 if self.strategy is None else int(self.strategy.num_replicas_in_sync)
+
+    @property
+    def share(self) -> Share | None:
+        """Which parts of every global batch this process computes; None where there is only one part and one device."""
+        if self.strategy is None:
+            return None
+        here = self.replicas // self.workers
+        return Share(parts=self.replicas, first=self.worker * here, count=here)
+
+    def scope(self) -> AbstractContextManager[Any]:
+        """The scope in which variables are made for every replica."""
+        return nullcontext() if self.strategy is None else self.strategy.scope()
+
+    def distributed(self, make: Callable[[Share | None], tf.data.Dataset]) -> Any:
+        """Returns a dataset of global batches, whose parts go to the replicas.
+
+        Args:
+            make: `Share` -> the parts of this process, one after the other; None -> whole batches.
+        """
+        if self.strategy is None:
+            return make(None)
+        # Batches are sent ahead to accelerators; between parts of a CPU there is nothing to send.
+        ahead = tf.distribute.InputOptions(experimental_fetch_to_device=not all("cpu" in (device or "").lower() for device in self.devices))
+        return self.strategy.distribute_datasets_from_function(lambda _: make(self.share), options=ahead)
+
+    def describe(self) -> str:
+        """Returns one line of text."""
+        told = f"{self.replicas} replica{'s' * (self.replicas > 1)}"
+        return f"{self.name}: {told}" + (f" in {self.workers} workers, this is worker {self.worker}" if self.workers > 1 else "")
+
+    # === What workers do for each other ===
+
+    def rows(self, count: int) -> slice:
+        """Returns which of `count` examples this worker computes; together the workers have each exactly once."""
+        edges = np.linspace(0, count, self.workers + 1).astype(int)
+        return slice(int(edges[self.worker]), int(edges[self.worker + 1]))
+
+    def together(self, part: np.ndarray, count: int, into: np.ndarray | None = None) -> np.ndarray:
+        """Brings together what every worker computed of its `rows`.
+
+        Args:
+            part: of this worker, (rows, …).
+            count: rows of all workers.
+            into: array (count, …) to fill, for example a memory map; a new one when None.
+
+        Returns:
+            The whole, equal on every worker.
+        """
+        if self.workers == 1:
+            return part
+        whole = np.empty((count, *part.shape[1:]), part.dtype) if into is None else into
+        edges = np.linspace(0, count, self.workers + 1).astype(int)
+        sizes = np.diff(edges)
+        step = max(1, CHUNK // max(1, math.prod(part.shape[1:]) * part.dtype.itemsize))
+        for start in range(0, int(sizes.max(initial=0)), step):
+            got = self._gather(part[start : start + step])
+            place = 0
+            for edge, size in zip(edges[:-1], np.clip(sizes - start, 0, step), strict=True):
+                whole[edge + start : edge + start + size] = got[place : place + size]
+                place += size
+        return whole
+
+    def _gather(self, rows: np.ndarray) -> np.ndarray:
+        """Returns the rows of all workers, in their order; the first device of each sends them."""
+        width = math.prod(rows.shape[1:]) * rows.dtype.itemsize
+        # As int32 numbers, whatever they are: one kind of array is one trace, and collective operations do not take all types.
+        words = np.zeros((len(rows), -(-width // 4) * 4), "uint8")
+        words[:, :width] = np.ascontiguousarray(rows).view("uint8").reshape(len(rows), width)
+        here = self.replicas // self.workers
+        parts = [words.view("int32"), *(words[:0].view("int32") for _ in range(here - 1))]
+        value = self.strategy.experimental_distribute_values_from_function(
+            lambda context: tf.constant(parts[context.replica_id_in_sync_group % here])
+        )
+        found = np.asarray(_gatherer(self.strategy)(value))
+        return np.ascontiguousarray(found.view("uint8")[:, :width]).view(rows.dtype).reshape(len(found), *rows.shape[1:])
+
+    def agree(self, what: str, tell: Callable[[], str]) -> None:
+        """Makes sure that all workers agree on something that they must share.
+
+        Args:
+            what: its name in messages.
+            tell: returns the value of this worker as text; not called for a single worker.
+
+        Raises:
+            TrainingError: naming the workers that differ from the chief.
+        """
+        if self.workers == 1:
+            return
+        told = tell()
+        digest = np.frombuffer(hashlib.sha256(told.encode()).digest(), "uint8")[None]
+        every = self._gather(digest)
+        others = [str(index) for index, one in enumerate(every) if not np.array_equal(one, every[0])]
+        if others:
+            raise TrainingError(
+                f"the workers do not have the same {what}: worker {', '.join(others)} differs from worker 0; "
+                "start all of them with the same command, on the same data and the same weights"
+            )
+
+    def wait(self) -> None:
+        """Returns when every worker got here: one that leaves early would look like one that died."""
+        if self.workers > 1:
+            self._gather(np.zeros((1, 1), "int32"))
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Says in a line when another worker was lost."""
+        try:
+            yield
+        except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError, tf.errors.InternalError) as error:
+            if self.workers == 1:
+                raise
+            reason = " ".join(str(error.message).split())[:160]
+            raise TrainingError(
+                f"worker {self.worker} lost another worker of {self.workers} ({reason}); see the logs of the other workers for the cause"
+            ) from error
+
+
+@lru_cache
+def _gatherer(strategy: Any) -> Callable[[Any], Any]:
+    """Returns `strategy.gather` as one function, which TensorFlow traces once for each kind of array, not once for each call."""
+    return tf.function(lambda value: strategy.gather(value, axis=0), reduce_retracing=True, autograph=False)
+
+
+ONE_DEVICE = Placement(name="cpu")
+
+
+def open_placement(text: str) -> Placement:
+    """Opens a placement; several workers wait here for each other.
+
+    Call it before anything is computed: TensorFlow fixes devices and connections with its first operation.
+
+    Args:
+        text: `NAME` or `NAME:N`, see `placements.PLACEMENTS`.
+
+    Raises:
+        UnknownName, ConfigError: when there is no such device, or no cluster is defined.
+    """
+    kind, number = placements.parse(text)
+    opened: Placement = load_function(kind.open)(number)
+    return opened
+
+
+# === One function for each row ===
+
+
+def open_auto(number: int | None) -> Placement:
+    """Several workers where the environment names them, else the GPUs, else the CPU."""
+    told = _cluster()
+    if told is not None and len(told.addresses) > 1:
+        return open_multiworker(None)
+    gpus = len(tf.config.list_physical_devices("GPU"))
+    if gpus > 1:
+        return open_mirrored(None)
+    return open_gpu(None) if gpus else open_cpu(None)
+
+
+def open_cpu(number: int | None) -> Placement:
+    """The CPU. GPUs are hidden from this process, so that not even their memory is touched."""
+    if tf.config.get_visible_devices("GPU"):
+        try:
+            tf.config.set_visible_devices([], "GPU")
+        except RuntimeError:  # TensorFlow computes with the GPU already
+            return _one("/cpu:0", "cpu")
+    return Placement(name="cpu", devices=("/cpu:0",))
+
+
+def open_gpu(number: int | None) -> Placement:
+    """One GPU."""
+    gpus = len(tf.config.list_physical_devices("GPU"))
+    wanted = number or 0
+    if wanted >= gpus:
+        found = f"TensorFlow finds {gpus} GPU{'s' * (gpus > 1)}" if gpus else "TensorFlow finds no GPU"
+        raise ConfigError(f"placement is 'gpu:{wanted}' and {found} here; use --placement auto, or install a TensorFlow with GPU support")
+    device = f"/gpu:{wanted}"
+    return Placement(name=f"gpu:{wanted}", devices=(device,)) if wanted == 0 else _one(device, f"gpu:{wanted}")
+
+
+def _one(device: str, name: str) -> Placement:
+    return Placement(name=name, strategy=tf.distribute.OneDeviceStrategy(device), devices=(device,))
+
+
+def open_mirrored(number: int | None) -> Placement:
+    """All GPUs of this machine or some; without GPUs, parts of the CPU."""
+    gpus = tf.config.list_physical_devices("GPU")
+    if number == 0 or (gpus and number is not None and number > len(gpus)):
+        raise ConfigError(f"placement is 'mirrored:{number}'; expected 1 to {len(gpus) or 'any number of parts of the CPU'}")
+    kind, count = ("gpu", number or len(gpus)) if gpus else ("cpu", number or 1)
+    if not gpus:
+        _split_cpu(count)
+    return _mirrored(kind, count)
+
+
+@lru_cache  # one strategy for the same devices: collective operations are numbered anew in each
+def _mirrored(kind: str, count: int) -> Placement:
+    devices = tuple(f"/{kind}:{index}" for index in range(count))
+    # GPUs add up gradients by NCCL; collective operations between parts of a CPU allow one group of devices in a process.
+    add_up = tf.distribute.ReductionToOneDevice() if kind == "cpu" else None
+    strategy = tf.distribute.MirroredStrategy(list(devices), cross_device_ops=add_up)
+    return Placement(name=f"mirrored:{count}", strategy=strategy, devices=devices)
+
+
+def _split_cpu(count: int) -> None:
+    """Makes the CPU act as several devices, where TensorFlow has not begun to compute yet."""
+    (cpu, *_) = tf.config.list_physical_devices("CPU")
+    made = tf.config.get_logical_device_configuration(cpu) or [None]
+    if len(made) >= count:
+        return
+    try:
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"placement is 'mirrored:{count}' and TensorFlow computes with {len(made)} CPU devices already; "
+            "open the placement before any other TensorFlow work in the process"
+        ) from error
+
+
+def _cluster() -> cluster.Cluster | None:
+    return cluster.from_environment() or cluster.from_slurm()
+
+
+def open_multiworker(number: int | None) -> Placement:
+    """The workers that the environment names."""
+    told = _cluster()
+    if told is None:
+        raise ConfigError(
+            "placement is 'multiworker' and no cluster is defined: TF_CONFIG is not set and this is not a SLURM step of several tasks; "
+            "`tlkeras launch --workers 2 finetune …` starts two workers here"
+        )
+    if len(told.addresses) == 1:
+        return dataclasses.replace(open_gpu(None) if tf.config.list_physical_devices("GPU") else open_cpu(None), name="multiworker:1")
+    os.environ[cluster.VARIABLE] = told.tf_config()  # where SLURM told it, TensorFlow reads it here all the same
+    try:
+        strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    except RuntimeError as error:
+        raise ConfigError(f"placement 'multiworker' must be opened before TensorFlow computes anything in this process: {error}") from error
+    devices: Sequence[str] = strategy.extended.worker_devices
+    return Placement(
+        name=f"multiworker:{len(told.addresses)}",
+        strategy=strategy,
+        devices=tuple(devices),
+        workers=len(told.addresses),
+        worker=told.index,
+    )
+
+
+def open_tpu(number: int | None) -> Placement:
+    """The TPU of this machine, or the one that `TPU_NAME` names."""
+    if not os.environ.get("TPU_NAME") and not tf.config.list_physical_devices("TPU"):
+        raise ConfigError("placement is 'tpu' and this machine has no TPU: no TPU device and no TPU_NAME; use --placement auto")
+    resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=os.environ.get("TPU_NAME", "local"))
+    tf.config.experimental_connect_to_cluster(resolver)
+    tf.tpu.experimental.initialize_tpu_system(resolver)
+    # What is computed once per example runs on the host, whose TensorFlow functions the TPU does not take unchanged.
+    return Placement(name="tpu", strategy=tf.distribute.TPUStrategy(resolver), devices=("/cpu:0",))

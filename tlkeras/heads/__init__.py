@@ -1,1 +1,0 @@
-"""The new layers on top of a backbone."""

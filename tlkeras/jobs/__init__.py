@@ -1,0 +1,1 @@
+"""Complete pieces of work, one module for each."""

@@ -1,0 +1,129 @@
+"""Score a run or predict with it, as a Keras model or as any artifact in its own runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tlkeras.config import RunConfig
+from tlkeras.data.examples import Dataset
+from tlkeras.data.split import split
+from tlkeras.data.store import Store
+from tlkeras.errors import DataError
+from tlkeras.evaluation import metrics
+from tlkeras.evaluation.metrics import Score
+from tlkeras.evaluation.prediction import Model, Prediction
+from tlkeras.jobs import preflight
+from tlkeras.jobs.opening import open_target
+from tlkeras.jobs.preflight import Chosen
+from tlkeras.progress import AUTO, SILENT, Reporter, resolve
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Figures of a run or an artifact on some examples."""
+
+    score: Score
+    runtime: str
+    data: str
+    part: str
+    skipped: int
+
+    def to_dict(self) -> dict[str, Any]:
+        rows = {one.label: {"precision": one.precision, "recall": one.recall, "f1": one.f1, "n": one.n} for one in self.score.per_class}
+        return {
+            **self.score.to_dict(),
+            "per_class": rows,
+            "runtime": self.runtime,
+            "data": self.data,
+            "split": self.part,
+            "skipped": self.skipped,
+        }
+
+
+def evaluate(
+    target: str | Path,
+    data: str | Path | Dataset | Chosen | None = None,
+    *,
+    dataset: Dataset | None = None,
+    part: str = "auto",
+    data_dir: str | None = None,
+    reporter: Reporter | str | None = AUTO,
+) -> Evaluation:
+    """Scores a run or an artifact; arguments, result and errors are those of `tlkeras.evaluate`."""
+    reporter = resolve(reporter)
+    chosen = preflight.to_evaluate(target, data if dataset is None else dataset, part=part, data_dir=data_dir)
+    opened = open_target(target)
+    with reporter.live():
+        examples = _decoded(opened, chosen, part, reporter)
+        store, index = examples.store, examples.index
+        scores = opened.scores(store.inputs[index], progress=partial(reporter.progress, "score"))
+    figures = metrics.score(store.y[index], scores, opened.labels)
+    return Evaluation(score=figures, runtime=opened.runtime, data=examples.name, part=examples.part, skipped=len(store.skipped))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Examples:
+    """Decoded examples, which of them are meant, and what they are called."""
+
+    store: Store
+    index: np.ndarray
+    part: str
+    name: str
+
+
+def _decoded(opened: Model, chosen: Chosen, part: str, reporter: Reporter) -> _Examples:
+    """Decodes examples as a model accepts them, and picks a part of them; see `evaluate`."""
+    dataset = chosen.dataset
+    store = opened.inputs.materialise(dataset, progress=partial(reporter.progress, "decode"))
+    index, part = _chosen(store, dataset, chosen.own, part)
+    if not len(index):
+        raise DataError(f"{dataset.name} has no examples in its {part} split; choose another with --split")
+    return _Examples(store=store, index=index, part=part, name=dataset.name)
+
+
+def held_out(opened: Model, chosen: Chosen, *, reporter: Reporter = SILENT) -> tuple[np.ndarray, np.ndarray, str]:
+    """Returns held-out inputs, their classes, and what they are called."""
+    examples = _decoded(opened, chosen, "auto", reporter)
+    inputs, y = np.asarray(examples.store.inputs[examples.index]), np.asarray(examples.store.y[examples.index])
+    return inputs, y, f"{examples.name}, {examples.part}, {len(y)} examples"
+
+
+def _chosen(store: Store, dataset: Dataset, own: RunConfig | None, part: str) -> tuple[np.ndarray, str]:
+    """Returns which examples to score, and what they are called."""
+    everything = np.arange(len(store))
+    if part == "all" or (part == "auto" and own is None and not dataset.has_splits):
+        return everything, "all"
+    fractions: dict[str, Any] = {"val_split": own.data.val_split, "test_split": own.data.test_split, "seed": own.seed} if own else {}
+    splits = split(store.sha256, store.y, [example.split for example in store.examples], **fractions)
+    if part == "auto":
+        part = "test" if len(splits.test) else "val"
+    return getattr(splits, part), part
+
+
+def predict(
+    target: str | Path | Model,
+    inputs: Any,
+    *,
+    top_k: int | None = None,
+    runtime: str | None = None,
+    zoo: str | Path | None = None,
+) -> Iterator[Prediction]:
+    """Predicts images, texts or sequences, one after the other. An input that cannot be read gives an error, and prediction continues.
+
+    To predict several times, open the model once: `tlkeras.load(target).predict(inputs)`.
+
+    Args:
+        target: folder of a run, `.keras` model, artifact, or entry of the zoo; see `tlkeras.load`. Or an open model.
+        inputs: one input or several: paths, folders, patterns, encoded images, arrays, PIL images, or texts; see `Model.predict`.
+        top_k: only the best labels, best first; all labels when None.
+        runtime: see `tlkeras.load`.
+        zoo: folder of the zoo.
+    """
+    model = target if isinstance(target, Model) else open_target(target, runtime=runtime, zoo=zoo)
+    yield from model.predict_each(inputs, top_k=top_k)

@@ -1,0 +1,296 @@
+"""The export of a run: right after training, or later from the run folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from tlkeras import files, models
+from tlkeras.config import RunConfig
+from tlkeras.data import split as splitting
+from tlkeras.data.examples import Dataset, Example
+from tlkeras.data.split import SPLITS, Splits
+from tlkeras.data.store import Store
+from tlkeras.errors import ConfigError, DataError, OutputError
+from tlkeras.evaluation.prediction import Model
+from tlkeras.export.artifact import Artifact
+from tlkeras.export.budget import Budget
+from tlkeras.export.calibration import Calibration, stratified
+from tlkeras.export.export import export
+from tlkeras.export.formats import FORMATS
+from tlkeras.export.parity import Samples
+from tlkeras.export.spec import ExportSpec
+from tlkeras.jobs import plan, preflight, run_folder
+from tlkeras.jobs.opening import open_target
+from tlkeras.jobs.preflight import Chosen
+from tlkeras.jobs.run_folder import Run
+from tlkeras.modalities.images import decode
+from tlkeras.modalities.inputs import Inputs, Pictures, Sequences, Texts, bert_vocabulary
+from tlkeras.progress import AUTO, SILENT, Reporter, resolve
+
+PARITY_SAMPLES = 8  # examples on which every artifact is compared with the Keras model
+SENTENCES = ("a short text", "the film was better than I had expected", "no", "two words", "what a day!", "é, ß and 蜂", "1 2 3", "end")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examples:
+    """The decoded examples of a run, and their splits.
+
+    Args:
+        store: every example in the form that the model accepts.
+        splits: indices of each split.
+        scores: split -> the Keras model's scores of its examples, if already known.
+        synthetic: whether synthetic examples replace missing data. Nothing is evaluated or calibrated on them.
+    """
+
+    store: Store
+    splits: Splits
+    scores: Mapping[str, np.ndarray] | None = None
+    synthetic: bool = False
+
+    @property
+    def held_out(self) -> str:
+        """The split that artifacts are evaluated on."""
+        return "test" if len(self.splits.test) else "val"
+
+
+def needs_calibration(formats: Sequence[str]) -> list[str]:
+    """Returns those of the formats that are calibrated on real examples."""
+    return [name for name in formats if FORMATS.get(name).calibrated or FORMATS.get(name).attempts]
+
+
+def export_task(
+    model: keras.Model,
+    inputs: Inputs,
+    examples: Examples,
+    config: RunConfig,
+    out: Path,
+    *,
+    keep: bool = False,
+    reporter: Reporter = SILENT,
+) -> list[Artifact]:
+    """Writes and verifies the artifacts of a task model; each is scored on the held-out split in its own runtime.
+
+    Args:
+        model: the trained task model.
+        inputs: what it accepts.
+        examples: the examples of the run.
+        config: formats, budget and calibration.
+        out: folder of the artifacts.
+        keep: whether artifacts of other formats in `out` stay in the manifest.
+        reporter: receives progress.
+
+    Returns:
+        The artifacts that were written.
+    """
+    if not config.export.formats:
+        return []
+    store, splits = examples.store, examples.splits
+    held_out = getattr(splits, examples.held_out)
+    sample_index = (held_out if len(held_out) else splits.train)[:PARITY_SAMPLES]
+    (tensor,) = model.inputs
+    spec = export_spec(inputs, store.labels, config)
+    samples = Samples(
+        inputs={tensor.name: np.asarray(store.inputs[sample_index], tensor.dtype)},
+        encoded=[] if spec.decode is None and spec.tokenise is None else [inputs.encoded(store.examples[index]) for index in sample_index],
+        lengths=[] if store.lengths is None else store.lengths[sample_index].tolist(),
+        score_inputs=None if examples.synthetic else store.inputs[held_out],
+        score_labels=None if examples.synthetic else store.y[held_out],
+    )
+    budget = Budget(
+        max_drop=config.export.max_drop,
+        calibration=_calibration(config, examples, tensor),
+        io=config.export.tflite_io,
+        opset=config.export.opset,
+    )
+    score = examples.scores[examples.held_out] if examples.scores else None
+    return export(
+        model,
+        spec,
+        out,
+        samples,
+        formats=config.export.formats,
+        budget=budget,
+        score=score,
+        keep=keep,
+        progress=reporter.pieces("export"),
+    )
+
+
+def export_spec(inputs: Inputs, labels: Sequence[str], config: RunConfig) -> ExportSpec:
+    """Returns what the exporters must know in addition to a task model."""
+    return ExportSpec(
+        labels=tuple(labels),
+        decode=inputs.decode if isinstance(inputs, Pictures) else None,
+        tokenise=inputs.tokens.encode if isinstance(inputs, Texts) else None,
+        tracked=inputs.tokens.tracked if isinstance(inputs, Texts) else (),
+        vocabulary=bert_vocabulary(inputs),
+        assets=inputs.tokens.save if isinstance(inputs, Texts) else None,
+        features_layer=models.FEATURES,
+        metadata={"backbone": config.model.backbone, **inputs.metadata()},
+    )
+
+
+def _calibration(config: RunConfig, examples: Examples, tensor: keras.KerasTensor) -> Calibration | None:
+    """Chooses training examples, evenly over the classes, if a format needs any."""
+    if examples.synthetic or not needs_calibration(config.export.formats):
+        return None
+    train = examples.splits.train
+    chosen = train[stratified(examples.store.y[train], config.export.calibration_examples, config.seed)]
+    described = {"of": "the training split", "stratified": True, "seed": config.seed}
+    return Calibration(inputs={tensor.name: np.asarray(examples.store.inputs[chosen], tensor.dtype)}, chosen=described)
+
+
+def fingerprint(store: Store, splits: Splits) -> str:
+    """Returns one hash over the content, the label and the split of every example, whatever their order."""
+    part = {index: name for name in SPLITS for index in getattr(splits, name).tolist()}
+    lines = sorted(
+        f"{sha}\t{store.labels[y]}\t{part.get(index, '-')}" for index, (sha, y) in enumerate(zip(store.sha256, store.y, strict=True))
+    )
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+# === Later, from the run folder ===
+
+
+def export_run(
+    target: str | Path,
+    formats: Sequence[str],
+    out: str | Path | None = None,
+    *,
+    data: str | Path | Dataset | Chosen | None = None,
+    data_dir: str | None = None,
+    changes: Mapping[str, Any] | None = None,
+    reporter: Reporter | str | None = AUTO,
+) -> list[Artifact]:
+    """Exports a finished or stopped run again: the same artifacts as `finetune --export` writes.
+
+    Args:
+        target: the folder of the run, or its `model.keras`.
+        formats: names of formats.
+        out: new or empty folder; the run's own `exports`, where other artifacts are kept, when None.
+        data: a source or examples to calibrate and evaluate on; the run's own when None.
+        data_dir: where tensorflow-datasets keeps prepared data.
+        changes: config keys of the export that differ from the run's, for example `{"max_drop": 0.01}`.
+        reporter: receives progress.
+
+    Returns:
+        The artifacts that were written.
+
+    Raises:
+        DataError: when it is not a run, has no model, or lacks the data that a format needs.
+        ConfigError: when the backbone cannot be exported to a format.
+        ExportError: see `tlkeras.export.export`.
+    """
+    reporter = resolve(reporter)
+    run = run_folder.run_of(target)
+    if run is None:
+        raise DataError(f"{str(target)!r} is not a run; expected a folder written by `tlkeras finetune`, or its model.keras")
+    if not run.model.is_file():
+        raise DataError(f"{str(run.root)!r} has no model.keras yet; finish the run first")
+    if not formats:
+        raise ConfigError(f"no formats to export; choose from {', '.join(FORMATS.names())}")
+    config = plan.effective(run_folder.read_config(run).updated(**{**(changes or {}), "export": list(formats)}))
+    folder = _folder(run, out)
+    opened = open_target(run.model)
+    with reporter.live():
+        examples = _examples(opened, config, data, data_dir, run, reporter)
+        artifacts = export_task(opened.model, opened.inputs, examples, config, folder, keep=out is None, reporter=reporter)
+    if out is None:
+        _record(run, artifacts)
+    return artifacts
+
+
+def _folder(run: Run, out: str | Path | None) -> Path:
+    folder = run.exports if out is None else Path(out).expanduser()
+    if out is not None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise OutputError(f"--out {str(out)!r} is not an empty folder and is not overwritten; choose another")
+    return folder
+
+
+def _examples(
+    opened: Model,
+    config: RunConfig,
+    data: str | Path | Dataset | Chosen | None,
+    data_dir: str | None,
+    run: Run,
+    reporter: Reporter,
+) -> Examples:
+    """Decodes the data of the run, or the source passed instead. Synthetic examples replace missing data."""
+    try:
+        chosen = preflight.examples_for(config, opened.labels, data, data_dir=data_dir)
+    except DataError as error:
+        if data is not None:
+            raise
+        return _without_data(opened, config, preflight.missing_source(config) or str(error), reporter)
+    dataset, own = chosen.dataset, chosen.own is not None
+    store = opened.inputs.materialise(dataset, progress=partial(reporter.progress, "decode"))
+    splits = splitting.split(
+        store.sha256,
+        store.y,
+        [example.split for example in store.examples],
+        val_split=config.data.val_split if own else None,
+        test_split=config.data.test_split if own else None,
+        seed=config.seed,
+    )
+    if own and _changed(run, store, splits):
+        reporter.warn(f"{dataset.name} has changed since the run: examples that are held out now may have been trained on")
+    return Examples(store=store, splits=splits)
+
+
+def _changed(run: Run, store: Store, splits: Splits) -> bool:
+    """Whether the examples differ from those that a finished run recorded."""
+    if not run.metrics.is_file():
+        return False
+    recorded = json.loads(run.metrics.read_text(encoding="utf-8")).get("data", {}).get("fingerprint")
+    return recorded is not None and recorded != fingerprint(store, splits)
+
+
+def _without_data(opened: Model, config: RunConfig, reason: str, reporter: Reporter) -> Examples:
+    needing = needs_calibration(config.export.formats)
+    if needing:
+        raise DataError(
+            f"the data of the run cannot be opened ({reason}), and {', '.join(needing)} must be calibrated on real examples; "
+            "pass --data SOURCE, or leave out these formats"
+        )
+    reporter.warn(
+        f"the data of the run cannot be opened ({reason}): verified on synthetic examples, accuracy not measured; pass --data SOURCE"
+    )
+    dataset = _synthetic(opened.inputs, opened.labels)
+    store = opened.inputs.materialise(dataset)
+    nothing = np.empty(0, int)
+    return Examples(store=store, splits=Splits(train=np.arange(len(store)), val=nothing, test=nothing), synthetic=True)
+
+
+def _synthetic(inputs: Inputs, labels: Sequence[str]) -> Dataset:
+    """Returns random images or sequences, or a few sentences: enough to compare an artifact with its model."""
+    rng = np.random.default_rng(0)
+    label, count = labels[0], range(PARITY_SAMPLES)
+    if isinstance(inputs, Texts):
+        examples = [Example(id=f"synthetic/{i}", label=label, text=SENTENCES[i]) for i in count]
+    elif isinstance(inputs, Sequences):
+        shape = (inputs.time, inputs.features)
+        examples = [Example(id=f"synthetic/{i}", label=label, array=rng.normal(size=shape).astype("float32")) for i in count]
+    elif isinstance(inputs, Pictures):
+        size = (*decode.sides(inputs.size), inputs.channels)
+        examples = [Example(id=f"synthetic/{i}", label=label, array=rng.integers(0, 256, size).astype("uint8")) for i in count]
+    else:
+        raise DataError(f"no synthetic examples for {inputs.modality} inputs; pass --data SOURCE")
+    return Dataset(name="synthetic examples", examples=tuple(examples), labels=tuple(labels))
+
+
+def _record(run: Run, artifacts: Sequence[Artifact]) -> None:
+    """Puts the new artifacts beside the others of a finished run in `metrics.json`."""
+    if not run.metrics.is_file():
+        return
+    metrics = json.loads(run.metrics.read_text(encoding="utf-8"))
+    metrics["exports"] = {**metrics.get("exports", {}), **{one.format: one.to_dict() for one in artifacts}}
+    files.write_json(run.metrics, metrics)

@@ -1,0 +1,135 @@
+"""Open what a user names: a run, a Keras model, an artifact, or an entry of the zoo."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import keras
+
+from tlkeras.backbones.builders.hub_texts import TOKEN_IDS
+from tlkeras.backbones.builders.scratch import SEQUENCE
+from tlkeras.config import RunConfig
+from tlkeras.errors import DataError, ExportError
+from tlkeras.evaluation.prediction import Model, keras_scores, label_map
+from tlkeras.export import manifest as manifests
+from tlkeras.export.read import kind_of, open_artifact
+from tlkeras.export.runtimes import KERAS, RUNTIMES, plain
+from tlkeras.jobs import run_folder
+from tlkeras.jobs.lookup import artifact_of, find, not_a_target
+from tlkeras.jobs.run_folder import Run
+from tlkeras.modalities import inputs
+from tlkeras.modalities.inputs import Inputs, Pictures, Sequences, texts_of
+from tlkeras.weights.loading import read_keras
+from tlkeras.zoo import opening
+
+
+def load(target: str | Path, *, runtime: str | None = None, zoo: str | Path | None = None) -> Model:
+    """Opens a run, an artifact or an entry of the zoo once, to predict with it many times.
+
+    Args:
+        target: folder of a run, `model.keras` of a run, an artifact (SavedModel folder, `.tflite`, `.onnx`), or an entry of the
+            zoo: `NAME`, `NAME/VERSION`, `zoo:NAME`.
+        runtime: `keras`, `tensorflow`, `litert`, `onnxruntime`, a name that means the same (`saved_model`, `tflite`, `onnx`, …),
+            or a format, for example `tflite-int8`. When None, that of the artifact; Keras for a run, TensorFlow for an entry.
+        zoo: folder of the zoo; `TLKERAS_ZOO`, else `zoo/models`, when None.
+
+    Returns:
+        The model: `.predict(inputs, top_k=…)` answers, `.labels` and `.runtime` describe it.
+
+    Raises:
+        DataError, ZooError: when there is no such thing.
+        ExportError: when an artifact is damaged, has no manifest beside it, or has no artifact for the runtime.
+
+    Example:
+        ```python
+        model = tlkeras.load("runs/photos")
+        model.predict("holiday/*.jpg", top_k=3)
+        ```
+    """
+    located = find(target, zoo)
+    if located.entry is not None:
+        return opening.load(located.entry, runtime=runtime, root=located.root)
+    return _open(located.path, runtime)
+
+
+open_target = load
+
+
+def _open(path: Path, runtime: str | None) -> Model:
+    run = run_folder.of(path)
+    wants_keras = runtime is not None and plain(runtime) == KERAS
+    if run and path.resolve() == run.root:
+        return _keras(run.model, run) if runtime is None or wants_keras else _format(run.exports, run, runtime)
+    if path.suffix == ".keras":
+        if runtime is not None and not wants_keras:
+            raise ExportError(f"{str(path)!r} runs in keras, received the runtime {runtime!r}; name the run or the entry to choose another")
+        return _keras(path, run)
+    if path.is_dir() and not (path / "saved_model.pb").is_file() and (path / manifests.NAME).is_file():
+        return _format(path, run, runtime)
+    try:
+        kind = kind_of(path)
+    except ExportError:
+        raise DataError(not_a_target(path)) from None
+    folder = path if (path / manifests.NAME).is_file() else path.parent
+    if wants_keras and folder == path:
+        return _keras(path / "model.keras", run)
+    return _artifact(path, folder, run, _reader(path, kind, runtime))
+
+
+def _reader(path: Path, kind: str, runtime: str | None) -> str:
+    """Returns what opens an artifact of a kind, where the runtime that was asked for can."""
+    readers = {"saved_model": ("saved_model", "c_api"), "tflite": ("tflite",), "onnx": ("onnx", "openvino")}[kind]
+    if runtime is None:
+        return kind
+    reader = RUNTIMES.get(plain(runtime)).reader if plain(runtime) in RUNTIMES else None
+    if reader not in readers:
+        names = ", ".join(row.name for row in RUNTIMES if row.reader in readers)
+        raise ExportError(f"{str(path)!r} runs in {names}; received the runtime {runtime!r}")
+    return str(reader)
+
+
+def _format(folder: Path, run: Run | None, runtime: str | None) -> Model:
+    """Opens one of the artifacts of a folder."""
+    path, reader = artifact_of(folder, run, runtime)
+    return _artifact(path, folder, run, reader)
+
+
+def _artifact(path: Path, folder: Path, run: Run | None, reader: str) -> Model:
+    predictor = open_artifact(path, reader)
+    manifest = manifests.read_manifest(folder)
+    return Model(
+        scores=predictor.scores,
+        runtime=predictor.runtime,
+        inputs=inputs.of_metadata(manifest["metadata"], folder),
+        labels=label_map(manifest["labels"], path),
+        run=run,
+    )
+
+
+def _keras(path: Path, run: Run | None) -> Model:
+    if run is None and path.is_file() and (path.parent / manifests.NAME).is_file():  # of an entry
+        manifest = manifests.read_manifest(path.parent)
+        taken, labels = inputs.of_metadata(manifest["metadata"], path.parent), label_map(manifest["labels"], path)
+        return Model(scores=partial(keras_scores, read_keras(path)), runtime=f"keras {keras.__version__}", inputs=taken, labels=labels)
+    if run is None or not path.is_file():
+        raise DataError(f"{str(path)!r} is not the model of a run: config.yaml, labels.txt or the model itself is missing")
+    config = run_folder.read_config(run)
+    model = read_keras(path)
+    return Model(
+        scores=partial(keras_scores, model),
+        runtime=f"keras {keras.__version__}",
+        inputs=_inputs_of_keras(model, config, run),
+        labels=run_folder.read_labels(run),
+        run=run,
+        model=model,
+    )
+
+
+def _inputs_of_keras(model: keras.Model, config: RunConfig, run: Run) -> Inputs:
+    (tensor,) = model.inputs
+    if tensor.name == TOKEN_IDS:
+        return texts_of(run.root)
+    if tensor.name == SEQUENCE:
+        return Sequences(time=int(tensor.shape[1]), features=int(tensor.shape[2]))
+    return Pictures(size=int(tensor.shape[1]), resize=config.data.resize, channels=int(tensor.shape[3]))

@@ -1,0 +1,111 @@
+"""From the user's config to an effective config: fill every default and check every name before anything is loaded."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from tlkeras.backbones import adapters
+from tlkeras.backbones.registry import find
+from tlkeras.backbones.row import Backbone
+from tlkeras.config import RunConfig
+from tlkeras.distribution import registry as placements
+from tlkeras.errors import ConfigError
+from tlkeras.export.formats import FORMATS
+from tlkeras.modalities.images.augmentations import AUGMENTS
+from tlkeras.training.freeze_rules import Rule, parse
+from tlkeras.training.recipes.registry import RECIPES, Phase, Recipe
+
+BATCH = 32  # examples per step, that the learning rates of the recipes are made for
+# Goyal et al. 2017, https://arxiv.org/abs/1706.02677 (linear, for SGD); Malladi et al. 2022, https://arxiv.org/abs/2205.10287
+# (root, for Adam and similar optimizers).
+EXPONENTS = {"none": 0.0, "linear": 1.0, "sqrt": 0.5}
+SPLIT = 0.15  # fraction held out for each of validation and test where the source has no split of its own
+
+
+def effective(config: RunConfig) -> RunConfig:
+    """Returns the config with every default filled in that does not depend on the data.
+
+    Raises:
+        UnknownName: for a backbone, recipe, augmentation or format that is not registered.
+        ConfigError: for values that contradict each other.
+    """
+    row = find(config.model.backbone)
+    recipe = _recipe(config)
+    last = recipe.phases_for(row.modality)[-1]
+    _check_modality(config, row)
+    adapter = adapters.chosen(config.model.channels, config.model.channel_adapter)
+    AUGMENTS.get(config.train.augment)
+    placements.parse(config.train.placement)
+    unfreeze = None if config.train.freeze_rules else (config.train.unfreeze or last.unfreeze)
+    if unfreeze is not None and row.sections:
+        first = [adapters.SECTION] if adapter and adapter.trains else []
+        parse(unfreeze, [*first, *(name for name, _ in row.sections)])
+    return config.updated(
+        backbone=row.name,
+        image_size=image_size(config) if row.modality == "image" else None,
+        channel_adapter=adapter.name if adapter else None,
+        recipe=recipe.name,
+        epochs=config.train.epochs or last.epochs,
+        learning_rate=_peak(config, row, last),
+        unfreeze=unfreeze,
+        batch_norm=config.train.batch_norm or ("train" if config.model.weights == "none" else "frozen"),
+        export=[FORMATS.get(name).name for name in config.export.formats],
+    )
+
+
+def _check_modality(config: RunConfig, row: Backbone) -> None:
+    """Rejects options that do not apply to this backbone, and formats that it does not support."""
+    texts = row.modality != "image"
+    if texts and config.train.augment != "none":
+        raise ConfigError(f"augment is {config.train.augment!r}; {row.name} accepts {row.modality}s, and augmentations are for images")
+    if texts and config.model.image_size is not None:
+        raise ConfigError(f"image_size is {config.model.image_size}; {row.name} accepts {row.modality}s")
+    if texts and config.model.channels != adapters.RGB:
+        raise ConfigError(f"channels is {config.model.channels}; {row.name} accepts {row.modality}s")
+    if not texts and config.model.max_length is not None:
+        raise ConfigError(f"max_length is {config.model.max_length}; {row.name} accepts images")
+    for name in config.export.formats:
+        format = FORMATS.get(name)
+        reason = row.refuses.get(name) or row.refuses.get(format.reader)
+        if reason:
+            raise ConfigError(f"{row.name} cannot be exported to {name}: {reason}; leave it out of --export")
+
+
+def image_size(config: RunConfig) -> int:
+    """Returns the side of the input in pixels: the configured one, or the backbone's own."""
+    return config.model.image_size or find(config.model.backbone).input_size
+
+
+def _recipe(config: RunConfig) -> Recipe:
+    """The recipe asked for; without one, the frozen one unless something is to be unfrozen."""
+    unfreezes = bool(config.train.freeze_rules) or config.train.unfreeze not in (None, "none")
+    recipe = RECIPES.get(config.train.recipe or ("full" if unfreezes else "feature-extraction"))
+    if unfreezes and recipe.phases[-1].unfreeze == "none":
+        raise ConfigError(
+            f"recipe {recipe.name!r} keeps the backbone frozen, but unfreeze is set; leave one of them out, or use --recipe full"
+        )
+    return recipe
+
+
+def _peak(config: RunConfig, row: Backbone, phase: Phase) -> float:
+    """The learning rate asked for; without one, the backbone's where the backbone trains, or the phase's."""
+    if config.train.learning_rate is not None:
+        return config.train.learning_rate
+    return row.learning_rate if row.learning_rate and phase.unfreeze != "none" else phase.learning_rate
+
+
+def phases(config: RunConfig, section_names: Sequence[str]) -> list[tuple[Phase, tuple[Rule, ...]]]:
+    """Returns the recipe's phases with their freeze rules; the config's values hold for the last one.
+
+    Args:
+        config: an effective config.
+        section_names: the backbone's sections, from input to output.
+    """
+    row = find(config.model.backbone)
+    every = RECIPES.get(config.train.recipe or "").phases_for(row.modality)
+    last = dataclasses.replace(every[-1], epochs=config.train.epochs or every[-1].epochs, learning_rate=_peak(config, row, every[-1]))
+    rules = config.train.freeze_rules or parse(config.train.unfreeze or "none", section_names)
+    earlier = [(phase, parse(phase.unfreeze, section_names)) for phase in every[:-1]]
+    factor = (config.train.batch_size / BATCH) ** EXPONENTS[config.train.scale_learning_rate]
+    return [(dataclasses.replace(phase, learning_rate=phase.learning_rate * factor), given) for phase, given in [*earlier, (last, rules)]]

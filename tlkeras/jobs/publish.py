@@ -1,0 +1,228 @@
+"""From a run to an entry of the zoo: its artifacts, the files that TensorFlow Serving needs, and its card."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tlkeras import files
+from tlkeras.backbones.registry import find
+from tlkeras.backbones.row import Backbone
+from tlkeras.data.sources.registry import PASSED, is_passed, kind_of
+from tlkeras.evaluation import metrics
+from tlkeras.export import verification
+from tlkeras.export.manifest import interface_of
+from tlkeras.export.parity import Samples
+from tlkeras.jobs import finetune, run_folder
+from tlkeras.jobs.lookup import to_publish
+from tlkeras.jobs.run_folder import Run
+from tlkeras.progress import AUTO, Reporter, resolve
+from tlkeras.weights.loading import NAMED
+from tlkeras.zoo import serving
+from tlkeras.zoo.card import card, encoded_input
+from tlkeras.zoo.recipe import EntryRecipe
+from tlkeras.zoo.store import MANIFEST, Entry, Zoo
+
+WORST, CONFUSED = 3, 3  # rows listed as known weaknesses
+UNKNOWN = "not stated"
+NOT_COPIED = (MANIFEST,)
+
+
+def publish(
+    target: str | Path,
+    name: str,
+    zoo: Zoo,
+    *,
+    data_licence: str | None = None,
+    data_source: str | None = None,
+    reporter: Reporter | str | None = AUTO,
+) -> Entry:
+    """Publishes a run as the next version of an entry.
+
+    Args:
+        target: folder of a run with a SavedModel among its artifacts.
+        name: name of the entry.
+        zoo: zoo to publish to.
+        data_licence: licence of the examples, for the card; that of the run's own source, if known, when None.
+        data_source: origin of the examples, for the card; the run's own source when None.
+        reporter: receives warnings; None for silence.
+
+    Returns:
+        The entry; `models.config` and `compose.yaml` of the zoo are renewed.
+
+    Raises:
+        DataError: when it is not a finished run.
+        ZooError: when its artifacts cannot form an entry.
+    """
+    run, exported = to_publish(target)
+    if not (data_licence and data_source) and is_passed(run_folder.read_config(run).data.source or ""):
+        resolve(reporter).warn(
+            "this run was trained on arrays, so the source and the licence of the data are not known; "
+            "pass --data-source and --data-licence (data_source= and data_licence=)"
+        )
+    content = _content(run, exported, data_licence, data_source)
+    entry = zoo.publish(name, partial(_fill, run=run, exported=exported, name=name, content=content))
+    renew(zoo)
+    return entry
+
+
+def renew(zoo: Zoo) -> None:
+    """Writes `models.config` and `compose.yaml` of a zoo, for TensorFlow Serving."""
+    if zoo.root.is_dir():
+        files.write(zoo.root / serving.CONFIG, serving.models_config(zoo))
+        files.write(zoo.root / serving.COMPOSE, serving.compose_file())
+
+
+def _fill(folder: Path, *, run: Run, exported: Mapping[str, Any], name: str, content: dict[str, Any]) -> dict[str, Any]:
+    """Copies what was exported, the SavedModel's files into the folder itself, and adds warm-up and card."""
+    for path in run.exports.iterdir():
+        if path.name == "saved_model":
+            shutil.copytree(path, folder, dirs_exist_ok=True)
+        elif path.is_dir():
+            shutil.copytree(path, folder / path.name)
+        elif path.name not in NOT_COPIED and not path.name.startswith("."):
+            shutil.copy2(path, folder / path.name)
+    shutil.copy2(run.model, folder / run.model.name)
+    kept = verification.read(run.exports, interface_of(exported))
+    serving.write_warmup(folder, warmup_requests(kept.samples, encoded_input(content)))
+    (folder / "README.md").write_text(card(name, content), encoding="utf-8")
+    return content
+
+
+def warmup_requests(samples: Samples, encoded: str | None) -> list[serving.Request]:
+    """Returns requests made from real examples: one and several, encoded and as tensors.
+
+    Args:
+        samples: the examples.
+        encoded: name of encoded examples in the signatures; None if they accept tensors only.
+    """
+    tensors = ["predict_tensor"] if encoded else ["predict_tensor", "serving_default"]
+    parts = [{name: array[:n] for name, array in samples.inputs.items()} for n in (1, 3)]
+    requests: list[serving.Request] = [(signature, part) for signature in tensors for part in parts]
+    for count in sorted({1, len(samples.encoded)} - {0}) if encoded and samples.encoded else ():
+        requests += [(signature, {encoded: list(samples.encoded[:count])}) for signature in ("serving_default", "embed")]
+    return requests
+
+
+def build(recipe: EntryRecipe, zoo: Zoo, *, reporter: Reporter | str | None = AUTO) -> Entry | None:
+    """Fine-tunes and publishes the entry of a recipe, as its new stable version.
+
+    Args:
+        recipe: how.
+        zoo: where.
+        reporter: receives progress; None for silence.
+
+    Returns:
+        The entry, or None if the examples are not on this computer.
+    """
+    if not recipe.available:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / recipe.name
+        finetune.finetune(recipe.config.updated(out=str(out)), reporter=reporter)
+        entry = publish(out, recipe.name, zoo, data_licence=recipe.data_licence, data_source=recipe.data_source)
+    entry = zoo.promote(recipe.name, entry.version)
+    renew(zoo)
+    return entry
+
+
+# === Content of the manifest and the card ===
+
+
+def _content(run: Run, exported: Mapping[str, Any], data_licence: str | None, data_source: str | None) -> dict[str, Any]:
+    config = run_folder.read_config(run)
+    labels = tuple(exported["labels"])
+    summary, environment = (json.loads(path.read_text(encoding="utf-8")) for path in (run.metrics, run.environment))
+    held_out = "test" if summary["test"]["n"] else "val"
+    truth, predicted = _predictions(run, held_out, labels)
+    row = find(config.model.backbone)
+    source, licence = _source_and_licence(config.data.source)
+    return {
+        **{key: exported[key] for key in ("tlkeras", "labels", "inputs", "outputs", "metadata")},
+        "task": f"{row.modality} classification",
+        "artifacts": {name: _record(one) for name, one in exported["artifacts"].items()},
+        "metrics": {
+            name: {**summary[name], "interval": metrics.interval(summary[name]["n"], summary[name]["accuracy"])} for name in ("val", "test")
+        },
+        "held_out": held_out,
+        "classes": _classes(truth, predicted, labels),
+        "weaknesses": {"worst": _worst(truth, predicted, labels), "confused": _confused(truth, predicted, labels)},
+        "data": {**summary["data"], "source": source},
+        "examples": len(verification.read(run.exports, interface_of(exported)).samples.inputs[exported["inputs"][0]["name"]]),
+        "licences": {
+            "backbone weights": weights_record(row, config.model.weights),
+            "data": {"licence": data_licence or licence, "source": data_source or source},
+        },
+        "config": config.to_dict(),
+        "environment": environment,
+        "timing": summary["timing"],
+    }
+
+
+def weights_record(row: Backbone, weights: str) -> dict[str, str]:
+    """Returns the card's record of the weights that a backbone started from.
+
+    Args:
+        row: the backbone; its licence and source are those of its published weights.
+        weights: as in the config: the name of a source, a file, or a folder.
+    """
+    if weights == "none":
+        return {"licence": "none needed", "source": "random weights: trained from scratch"}
+    if weights in NAMED:
+        return {"licence": row.license, "source": row.source}
+    return {"licence": UNKNOWN, "source": f"{UNKNOWN} (from {Path(weights.partition('#')[0]).name!r})"}
+
+
+def _source_and_licence(recorded: str | None) -> tuple[str, str]:
+    """Returns the card's record of the data of a run, as far as that is known."""
+    if recorded is None:
+        return UNKNOWN, UNKNOWN
+    if is_passed(recorded):
+        return f"{UNKNOWN} (arrays passed from Python, called {recorded.removeprefix(PASSED)!r})", UNKNOWN
+    return recorded, licence_of(recorded) or UNKNOWN
+
+
+def licence_of(source: str | None) -> str | None:
+    """Returns the licence of a source's examples, where all sources of its kind have the same."""
+    kind = kind_of(source) if source else None
+    return kind.licence if kind else None
+
+
+def _record(one: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns an artifact's record for the entry, where the SavedModel is the folder itself and `files` has the hashes."""
+    kept = {key: value for key, value in one.items() if key != "sha256"}
+    return {**kept, "path": "." if one["path"] == "saved_model" else one["path"]}
+
+
+def _predictions(run: Run, split: str, labels: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    place = {label: index for index, label in enumerate(labels)}
+    with run.predictions.open(encoding="utf-8", newline="") as file:
+        rows = [(place[one["label"]], place[one["predicted"]]) for one in csv.DictReader(file) if one["split"] == split]
+    found = np.array(rows, int).reshape(-1, 2)
+    return found[:, 0], found[:, 1]
+
+
+def _classes(truth: np.ndarray, predicted: np.ndarray, labels: Sequence[str]) -> list[dict[str, Any]]:
+    score = metrics.score(truth, np.eye(len(labels))[predicted], labels)
+    return [{"label": r.label, "precision": r.precision, "recall": r.recall, "f1": r.f1, "n": r.n} for r in score.per_class]
+
+
+def _worst(truth: np.ndarray, predicted: np.ndarray, labels: Sequence[str]) -> list[dict[str, Any]]:
+    rows = [row for row in _classes(truth, predicted, labels) if row["n"] and row["f1"] < 1]
+    return sorted(rows, key=lambda row: row["f1"])[:WORST]
+
+
+def _confused(truth: np.ndarray, predicted: np.ndarray, labels: Sequence[str]) -> list[dict[str, Any]]:
+    wrong = Counter((int(a), int(b)) for a, b in zip(truth, predicted, strict=True) if a != b)
+    return [
+        {"label": labels[a], "predicted": labels[b], "n": n, "of": int((truth == a).sum())} for (a, b), n in wrong.most_common(CONFUSED)
+    ]

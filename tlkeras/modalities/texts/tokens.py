@@ -1,0 +1,159 @@
+"""Texts to token ids, as in the training of a backbone, whose weights include the vocabulary."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tlkeras.errors import DataError
+from tlkeras.modalities.texts.tokenizers import TOKENIZERS, TokenizerKind
+from tlkeras.startup import filtered_stderr
+
+BATCH = 1024  # texts tokenised at a time
+NAME = "tokens.json"
+BLANK = r"[\x00\pZ]"
+FIELDS = ("start", "end", "pad", "length", "lowercase", "fixed")
+Token = int | tuple[int, ...]  # one id, or as many as a token has
+Encode = Callable[[tf.Tensor], tf.Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tokens:
+    """Texts to token ids.
+
+    Args:
+        kind: row in `TOKENIZERS`.
+        tokenizer: splits texts, in TensorFlow operations: string (n,) -> ragged int32 (n, tokens), or (n, tokens, characters)
+            where a token is as many ids.
+        start, end: the tokens put before and after a text, or None.
+        pad: id that pads shorter texts; the model ignores positions with it.
+        length: maximum number of tokens per text, including `start` and `end`; longer texts are cut.
+        lowercase: whether texts are lowercased first: as BERT did it, not by KerasHub's case folding, which also turns
+            "…" into "..." and would need one more operation of TensorFlow Text in the server.
+        fixed: whether every text is padded to `length`, for models whose outputs depend on the padding.
+    """
+
+    kind: TokenizerKind
+    tokenizer: Any
+    start: Token | None
+    end: Token | None
+    pad: int
+    length: int
+    lowercase: bool = False
+    fixed: bool = False
+
+    def limited(self, length: int) -> Tokens:
+        """Returns a copy with another length."""
+        return replace(self, length=length)
+
+    @property
+    def encode(self) -> Encode:
+        """The function for graphs: string (n,) -> int32 (n, longest, …), with one position at least."""
+        self.kind.renew(self.tokenizer)
+        room = self.length - (self.start is not None) - (self.end is not None)
+
+        def encode(texts: tf.Tensor) -> tf.Tensor:
+            # Every kind of space is one; NUL would end the text.
+            plain = tf.strings.regex_replace(texts, BLANK, " ")
+            if self.lowercase:
+                plain = tf.strings.lower(plain, encoding="utf-8")
+            ids = self.tokenizer(plain)[:, :room]
+            around = [None if one is None else _repeated(one, tf.shape(texts)[0]) for one in (self.start, self.end)]
+            ids = tf.concat([part for part in (around[0], ids, around[1]) if part is not None], axis=1)
+            dense = ids.to_tensor(default_value=self.pad)
+            missing = tf.maximum(0, (self.length if self.fixed else 1) - tf.shape(dense)[1])
+            filling = [[0, 0], [0, missing], *[[0, 0]] * (dense.shape.rank - 2)]
+            return tf.ensure_shape(tf.pad(dense, filling, constant_values=self.pad), (None, None, *dense.shape[2:]))
+
+        return encode
+
+    @cached_property
+    def _traced(self) -> Callable[[tf.Tensor], tf.Tensor]:
+        return tf.function(self.encode, input_signature=[tf.TensorSpec((None,), tf.string)], autograph=False)
+
+    def _encoded(self, texts: tf.Tensor) -> tf.Tensor:
+        try:
+            return self._traced(texts)
+        except tf.errors.NotFoundError:  # see TokenizerKind.renew
+            del self.__dict__["_traced"]
+            return self._traced(texts)
+
+    def __call__(self, texts: Sequence[str]) -> np.ndarray:
+        """Returns token ids, int32 (n, longest, …); shorter texts are padded with `pad`."""
+        parts = []
+        with filtered_stderr():
+            for start in range(0, max(1, len(texts)), BATCH):
+                batch = [one.encode("utf-8", "replace") for one in texts[start : start + BATCH]]
+                parts.append(self._encoded(tf.constant(batch, tf.string)).numpy())
+        return padded(parts, self.pad)
+
+    def lengths(self, ids: np.ndarray) -> np.ndarray:
+        """Returns how many positions of each row are not padding, int (n,)."""
+        there = (ids != self.pad).reshape(*ids.shape[:2], -1).any(axis=2)
+        return np.maximum(1, np.where(there, np.arange(1, ids.shape[1] + 1), 0).max(axis=1, initial=1))
+
+    @property
+    def tracked(self) -> list[Any]:
+        """The resources that a SavedModel with `encode` in it must keep."""
+        return self.kind.tracked(self.tokenizer)
+
+    # === Files ===
+
+    def save(self, folder: str | Path) -> None:
+        """Writes vocabulary, `tokens.json`, and, where its kind has one, `tokenizer.json` of Hugging Face's `tokenizers`."""
+        path = Path(folder)
+        path.mkdir(parents=True, exist_ok=True)
+        self.kind.save(self.tokenizer, path)
+        told = {"kind": self.kind.name, **{name: getattr(self, name) for name in FIELDS}}
+        settings = self.kind.settings(self.tokenizer)
+        (path / NAME).write_text(json.dumps({**told, "settings": settings}, indent=2) + "\n", encoding="utf-8")
+        fast = self.fast()
+        if fast is not None:
+            fast.save(os.fspath(path / "tokenizer.json"))
+
+    def fast(self) -> Any:
+        """Returns the same as a `tokenizers.Tokenizer`, for programs without TensorFlow; None where there is none."""
+        if self.kind.fast is None:
+            return None
+        made = self.kind.fast(self.tokenizer, self.start, self.end, self.lowercase)
+        made.enable_truncation(self.length)
+        made.enable_padding(pad_id=self.pad, length=self.length if self.fixed else None)
+        return made
+
+
+def _repeated(token: Token, count: tf.Tensor) -> tf.RaggedTensor:
+    """Returns a token for each of `count` texts, ragged (count, 1, …)."""
+    point = tf.constant(token, tf.int32)
+    return tf.RaggedTensor.from_tensor(tf.broadcast_to(point, tf.concat([[count, 1], tf.shape(point)], axis=0)))
+
+
+def padded(parts: Sequence[np.ndarray], pad: int) -> np.ndarray:
+    """Returns token ids (n, tokens, …) of several lengths as one array, the shorter ones filled up with `pad`."""
+    width = max(part.shape[1] for part in parts)
+    filling = [((0, 0), (0, width - part.shape[1]), *[(0, 0)] * (part.ndim - 2)) for part in parts]
+    return np.concatenate([np.pad(part, sides, constant_values=pad) for part, sides in zip(parts, filling, strict=True)])
+
+
+def load(folder: str | Path) -> Tokens:
+    """Reads what `Tokens.save` wrote.
+
+    Raises:
+        DataError: when it is missing or damaged.
+    """
+    path = Path(folder)
+    try:
+        told = json.loads((path / NAME).read_text(encoding="utf-8"))
+        kind = TOKENIZERS.get(told["kind"])
+        tokenizer = kind.load(path, told["settings"])
+        given: dict[str, Any] = {key: tuple(told[key]) if isinstance(told[key], list) else told[key] for key in FIELDS}
+        return Tokens(kind=kind, tokenizer=tokenizer, **given)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"cannot read the tokenizer in {str(folder)!r}: {' '.join(str(error).split())[:200]}") from error

@@ -1,0 +1,1 @@
+"""Objectives for networks that are trained from scratch."""

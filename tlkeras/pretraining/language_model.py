@@ -1,0 +1,105 @@
+"""Predicting words from both sides: the words of some texts, what stands beside each, and the layer that predicts it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras import initializers, layers, ops
+
+from tlkeras.modalities.texts import characters
+
+UNKNOWN, NONE = 0, -1  # words beyond the vocabulary; places where there is nothing to predict
+NAME = "words.txt"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vocabulary:
+    """The most frequent words of some texts; the marks of start and end are words too.
+
+    Args:
+        words: int32 (n, characters), each different, most frequent first; the first word has the number 1, 0 is any other.
+    """
+
+    words: np.ndarray
+
+    @classmethod
+    def of(cls, ids: np.ndarray, most: int) -> Vocabulary:
+        """Counts words.
+
+        Args:
+            ids: int32 (texts, words, characters).
+            most: size at most, the number for all other words included.
+        """
+        flat = ids.reshape(-1, ids.shape[-1])
+        words, counts = np.unique(flat[flat.any(axis=1)], axis=0, return_counts=True)
+        return cls(words=words[np.argsort(-counts, kind="stable")[: most - 1]])
+
+    def __len__(self) -> int:
+        return 1 + len(self.words)
+
+    def numbers(self, ids: np.ndarray) -> np.ndarray:
+        """Returns the number of each word, int32 (texts, words); -1 where there is none."""
+        known = {word.tobytes(): place for place, word in enumerate(self.words.astype("int32"), 1)}
+        rows = np.ascontiguousarray(ids, "int32").reshape(-1, ids.shape[-1])
+        found = [known.get(row.tobytes(), UNKNOWN) if row.any() else NONE for row in rows]
+        return np.array(found, "int32").reshape(ids.shape[:2])
+
+    def neighbours(self, ids: np.ndarray) -> np.ndarray:
+        """Returns the numbers of the word behind and the word before each, int32 (texts, words, 2); -1 where there is none."""
+        here = self.numbers(ids)
+        nothing = np.full_like(here[:, :1], NONE)
+        behind, before = np.concatenate([here[:, 1:], nothing], 1), np.concatenate([nothing, here[:, :-1]], 1)
+        before = np.where(here == NONE, NONE, before)  # behind the end of a text
+        return np.stack([behind, before], axis=-1)
+
+    def save(self, folder: str | Path) -> None:
+        """Writes one word a line, in the order of their numbers."""
+        lines = ["<UNK>", *(characters.spelling(word) for word in self.words)]
+        (Path(folder) / NAME).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+@keras.saving.register_keras_serializable(package="tlkeras")
+class NextWord(layers.Layer):
+    """Scores of the word that each direction sees next: (batch, words, 2 widths) -> (batch, words, 2, vocabulary).
+
+    The first half of the features is the forward direction, the second the backward one; both share the weights, as in
+    `bilm/training.py`.
+
+    Args:
+        words: size of the vocabulary.
+    """
+
+    def __init__(self, words: int, **options: Any):
+        super().__init__(**options)
+        self.words = words
+
+    def build(self, shape: Any) -> None:
+        width = shape[-1] // 2
+        self.kernel = self.add_weight(shape=(width, self.words), initializer=initializers.RandomNormal(stddev=width**-0.5), name="kernel")
+        self.bias = self.add_weight(shape=(self.words,), initializer="zeros", name="bias")
+
+    def call(self, x: Any) -> Any:
+        both = ops.stack(ops.split(x, 2, axis=-1), axis=2)  # (batch, words, 2, width)
+        return ops.matmul(both, self.kernel) + self.bias
+
+    def compute_output_shape(self, shape: Any) -> Any:
+        return (*shape[:2], 2, self.words)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "words": self.words}
+
+
+def loss(wanted: Any, scores: Any) -> Any:
+    """Mean cross-entropy over all words that have a neighbour, of both directions.
+
+    Args:
+        wanted: int (batch, words, 2), -1 where there is nothing to predict.
+        scores: float (batch, words, 2, vocabulary), before the softmax.
+    """
+    there = ops.cast(ops.greater_equal(wanted, 0), scores.dtype)
+    each = keras.losses.sparse_categorical_crossentropy(ops.maximum(wanted, 0), scores, from_logits=True)
+    return ops.sum(each * there) / ops.maximum(ops.sum(there), 1)

@@ -1,1 +1,0 @@
-"""Named lists of stages."""

@@ -1,0 +1,1 @@
+"""The weights of backbones: where they come from, and how files of other tools are read."""

@@ -1,0 +1,306 @@
+"""Files of weights: each format is read as data, compared with the network, and only then loaded.
+
+Keras' own loaders are not used. They confuse two networks with equally many layers of the same shapes, `by_name` leaves missing layers
+at random values, and a `.weights.h5` with more layers than the network loads without a warning.
+"""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import h5py
+import keras
+import numpy as np
+from keras.src.saving import saving_lib
+
+from tlkeras.backbones.row import Backbone
+from tlkeras.errors import TlkerasError, WeightsMismatch
+from tlkeras.registry import Registry, load_function
+from tlkeras.weights import layouts, matching
+from tlkeras.weights.matching import Entry, Group
+
+
+@dataclass(frozen=True, kw_only=True)
+class Format:
+    """One kind of weights file.
+
+    Args:
+        name: ending of such files.
+        what: name in messages.
+        whole: (path, first bytes) -> whether it can be such a file.
+        fill: `"module:function"`, called with (row, model, path); returns notes.
+    """
+
+    name: str
+    what: str
+    whole: Callable[[Path, bytes], bool]
+    fill: str
+
+
+HDF5, ZIP, PICKLE = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04", b"\x80"
+
+
+def _torch(name: str) -> Format:
+    return Format(
+        name=name, what="PyTorch checkpoint", whole=lambda path, head: head[:4] == ZIP or head[:1] == PICKLE, fill=f"{__name__}:torch"
+    )
+
+
+FORMATS: Registry[Format] = Registry(
+    "format of weights",
+    [
+        Format(name=".weights.h5", what="HDF5 file", whole=lambda path, head: head.startswith(HDF5), fill=f"{__name__}:weights_h5"),
+        Format(name=".h5", what="HDF5 file", whole=lambda path, head: head.startswith(HDF5), fill=f"{__name__}:legacy_h5"),
+        Format(name=".keras", what="Keras archive", whole=lambda path, head: zipfile.is_zipfile(path), fill=f"{__name__}:keras_archive"),
+        _torch(".pth"),
+        _torch(".pt"),
+        _torch(".pth.tar"),
+        Format(name=".safetensors", what="safetensors file", whole=lambda path, head: head[8:9] == b"{", fill=f"{__name__}:safetensors"),
+        Format(name=".safetensors.index.json", what="index", whole=lambda path, head: head[:1] == b"{", fill=f"{__name__}:safetensors"),
+    ],
+)
+ENDINGS = ", ".join(one.name for one in FORMATS)
+PAGE = re.compile(rb"\s*<(!doctype|html|head|body|\?xml|!--)", re.IGNORECASE)
+
+
+def fill(row: Backbone, model: keras.Model, path: Path) -> tuple[str, ...]:
+    """Loads the weights of a file into a network, all of them or none.
+
+    Returns:
+        Notes for the user.
+
+    Raises:
+        WeightsMismatch: when the file is damaged, something else, or of another network; then with the differences.
+    """
+    endings = sorted((one.name for one in FORMATS if path.name.lower().endswith(one.name)), key=len)
+    if not endings:
+        raise WeightsMismatch(f"weights file {path.name!r} is of an unknown kind; expected one that ends with {ENDINGS}")
+    kind = FORMATS.get(endings[-1])
+    with path.open("rb") as file:
+        head = file.read(512)
+    if PAGE.match(head):
+        raise WeightsMismatch(f"weights file {path.name!r} is a web page, not weights; the download returned a login or error page")
+    if not kind.whole(path, head):
+        raise WeightsMismatch(f"weights file {path.name!r} is not a complete {kind.what}; download it again")
+    try:
+        notes: tuple[str, ...] = load_function(kind.fill)(row, model, path)
+    except TlkerasError:
+        raise
+    except (ValueError, OSError, KeyError, IndexError, TypeError, AttributeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise WeightsMismatch(f"weights file {path.name!r} cannot be read as a {kind.what}: {reason}") from error
+    return notes
+
+
+def _told(row: Backbone, path: Path, names: Sequence[str]) -> tuple[str, ...]:
+    """Returns the note about a classifier that was left out."""
+    if not names:
+        return ()
+    return (f"{path.name} also contains the classifier of {row.name} ({', '.join(names)}): the head replaces it",)
+
+
+# === Layers in order: legacy .h5, .keras ===
+
+
+def legacy_h5(row: Backbone, model: keras.Model, path: Path) -> tuple[str, ...]:
+    """Reads files of `save_weights` and `save` in Keras 1 and 2, which keras.applications still publishes."""
+    ours = [_group(layer, layer.trainable_weights + layer.non_trainable_weights) for layer in model.layers if layer.weights]
+    variables = [v for layer in model.layers for v in layer.trainable_weights + layer.non_trainable_weights]
+    with h5py.File(path, "r") as file:
+        root = saving_lib.safe_get_h5_group(file, "model_weights") if "layer_names" not in file.attrs else file
+        groups = [group for name in _attribute(root, "layer_names") if (group := _saved_group(root, name)).entries]
+        return _in_order(row, model, path, ours, groups, variables)
+
+
+def _attribute(group: h5py.Group, name: str) -> list[str]:
+    """Returns a list of names; long ones are in several attributes, NAME0, NAME1, …"""
+    if name in group.attrs:
+        parts = [group.attrs[name]]
+    else:
+        parts = []
+        while f"{name}{len(parts)}" in group.attrs:
+            parts.append(group.attrs[f"{name}{len(parts)}"])
+        if not parts:
+            raise KeyError(f"it has no {name}; was it written by a program other than Keras?")
+    return [one.decode("utf8") if isinstance(one, bytes) else str(one) for part in parts for one in part]
+
+
+def _saved_group(root: h5py.Group, name: str) -> Group:
+    group = saving_lib.safe_get_h5_group(root, name)
+    datasets = {one: saving_lib.safe_get_h5_dataset(group, one) for one in _attribute(group, "weight_names")}
+    return Group(
+        name=name,
+        entries=tuple(_saved(f"{name}/{one.rpartition('/')[2].partition(':')[0]}", dataset) for one, dataset in datasets.items()),
+    )
+
+
+def _saved(name: str, dataset: h5py.Dataset) -> Entry:
+    def read() -> np.ndarray:
+        value = np.asarray(dataset)
+        return value.view("bfloat16") if dataset.attrs.get("dtype") == "bfloat16" else value  # HDF5 has no such type
+
+    return Entry(name=name, shape=tuple(dataset.shape), read=read)
+
+
+def keras_archive(row: Backbone, model: keras.Model, path: Path) -> tuple[str, ...]:
+    """Reads a `.keras` file, whose network may hold other networks as layers."""
+    from tlkeras.weights.loading import read_keras
+
+    ours, theirs = list(_leaves(model)), list(_leaves(read_keras(path)))
+    variables = [variable for layer in ours for variable in layer.weights]
+    groups = [_group(layer, layer.weights, read=True) for layer in theirs]
+    return _in_order(row, model, path, [_group(layer, layer.weights) for layer in ours], groups, variables)
+
+
+def _leaves(model: keras.Model) -> Iterator[keras.Layer]:
+    """Yields the layers with weights, those of networks inside the network in their place."""
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from _leaves(layer)
+        elif layer.weights:
+            yield layer
+
+
+def _group(layer: keras.Layer, variables: Sequence[Any], *, read: bool = False) -> Group:
+    return Group(
+        name=layer.name,
+        entries=tuple(
+            Entry(name=f"{layer.name}/{one.name}", shape=tuple(one.shape), read=partial(keras.ops.convert_to_numpy, one) if read else None)
+            for one in variables
+        ),
+    )
+
+
+def _in_order(
+    row: Backbone, model: keras.Model, path: Path, ours: Sequence[Group], theirs: Sequence[Group], variables: Sequence[Any]
+) -> tuple[str, ...]:
+    """Loads layers that are paired by name if all names agree, else by order; every shape must be equal."""
+    theirs, top = _without_classifier(row, ours, theirs)
+    named = {group.name: group for group in theirs}
+    if len(named) == len(theirs) and named.keys() == {group.name for group in ours}:
+        theirs = [named[group.name] for group in ours]
+    matching.check(path.name, row.name, matching.by_order(ours, theirs))
+    wanted = [entry for group in ours for entry in group.entries]
+    found = [entry for group in theirs for entry in group.entries]
+    matching.fill(zip(variables, wanted, found, strict=True), model.layers)
+    return _told(row, path, top)
+
+
+def _without_classifier(row: Backbone, ours: Sequence[Group], theirs: Sequence[Group]) -> tuple[list[Group], list[str]]:
+    """Returns the layers without the classifier of the row's own architecture, and the names of what was left out.
+
+    Only layers that stand behind all others, have its names in its order, and accept the row's features are a classifier.
+    """
+    count = len(row.classifier)
+    top = theirs[len(theirs) - count :] if len(theirs) == len(ours) + count else []
+    if not top or not all(re.fullmatch(pattern, group.name, re.IGNORECASE) for pattern, group in zip(row.classifier, top, strict=True)):
+        return list(theirs), []
+    first = top[0].shapes[0]
+    if len(first) < 2 or first[-2] % row.features:
+        return list(theirs), []
+    return list(theirs[:-count]), [group.name for group in top]
+
+
+# === Entries by name: .weights.h5 ===
+
+
+class _Variables(saving_lib.H5IOStore):  # type: ignore[misc]
+    """Collects what a network would write, under the paths of the file, instead of writing it."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, tuple[str, dict[str, Any]]] = {}
+
+    def __bool__(self) -> bool:
+        return True
+
+    def make(self, path: str, metadata: Mapping[str, str] | None = None) -> dict[str, Any]:
+        entry: dict[str, Any] = {}
+        self.found[path] = ((metadata or {}).get("name", path), entry)
+        return entry
+
+
+def weights_h5(row: Backbone, model: keras.Model, path: Path) -> tuple[str, ...]:
+    """Reads files of `save_weights` in Keras 3, whose paths come from the classes of layers, counted."""
+    store = _Variables()
+    saving_lib._save_state(model, weights_store=store, assets_store=None, inner_path="", visited_saveables=set())
+    variables = {f"{place}/vars/{key}": (name, one) for place, (name, entry) in store.found.items() for key, one in entry.items()}
+    variables = {place: one for place, one in variables.items() if _of_layer(place)}
+    wanted = {
+        place: Entry(name=f"{name}/{getattr(one, 'name', place)}", shape=tuple(one.shape)) for place, (name, one) in variables.items()
+    }
+    with h5py.File(path, "r") as file:
+        found = {place: _saved(place, dataset) for place, dataset in _datasets(file) if _of_layer(place)}
+        top = {place: name for place in found.keys() - wanted.keys() if (name := _classifier_name(row, file, place))}
+        kept = {place: entry for place, entry in found.items() if place not in top}
+        matching.check(path.name, row.name, matching.by_name(wanted, kept))
+        matching.fill(((variables[place][1], entry, kept[place]) for place, entry in wanted.items()), model.layers)
+    return _told(row, path, sorted(set(top.values())))
+
+
+def _of_layer(place: str) -> bool:
+    """Whether an entry is a layer's, and not an optimizer's, a metric's, or the state of a generator of random numbers."""
+    return place.startswith("layers/") and "seed_generator" not in place
+
+
+def _datasets(group: h5py.Group, place: str = "") -> Iterator[tuple[str, h5py.Dataset]]:
+    for name in group:
+        inner = f"{place}/{name}" if place else name
+        if group.get(name, getclass=True, getlink=True) is h5py.HardLink and group.get(name, getclass=True) is h5py.Group:
+            yield from _datasets(saving_lib.safe_get_h5_group(group, name), inner)
+        else:
+            yield inner, saving_lib.safe_get_h5_dataset(group, name)
+
+
+def _classifier_name(row: Backbone, file: h5py.File, place: str) -> str | None:
+    """Returns the name of the layer that wrote an entry, if it is one of the row's classifier."""
+    name = str(file[place].parent.attrs.get("name", ""))
+    return name if any(re.fullmatch(pattern, name, re.IGNORECASE) for pattern in row.classifier) else None
+
+
+# === Foreign checkpoints: .pth, .safetensors ===
+
+
+def torch(row: Backbone, model: keras.Model, path: Path) -> tuple[str, ...]:
+    """Reads a PyTorch state dict."""
+    from tlkeras.weights import torch_pickle
+
+    return _foreign(row, model, path, torch_pickle.read)
+
+
+def safetensors(row: Backbone, model: keras.Model, path: Path) -> tuple[str, ...]:
+    """Reads safetensors, named as in PyTorch."""
+    from tlkeras.weights import safetensors_file
+
+    return _foreign(row, model, path, safetensors_file.read)
+
+
+def _foreign(row: Backbone, model: keras.Model, path: Path, read: Callable[[Path], dict[str, np.ndarray]]) -> tuple[str, ...]:
+    if not row.layouts:
+        raise WeightsMismatch(
+            f"{row.name} accepts no PyTorch checkpoints, because none has exactly this architecture; expected .weights.h5, .h5 or .keras, or a "
+            f"--backbone that accepts them ({_takers()})"
+        )
+    layers, tensors = list(_leaves(model)), read(path)
+    layout = layouts.best(row.layouts, layers, tensors)
+    variables = layouts.wanted(layout, layers)
+    wanted = {name: entry for name, (_, entry) in variables.items()}
+    found = {
+        name: Entry(name=name, shape=value.shape, read=partial(np.asarray, value)) for name, value in layouts.named(layout, tensors).items()
+    }
+    top = [name for name in found if name not in wanted and layouts.of_classifier(layout, name)]
+    found = {name: entry for name, entry in found.items() if name not in top}
+    matching.check(path.name, row.name, matching.by_name(wanted, found))
+    matching.fill(((variable, entry, found[name]) for name, (variable, entry) in variables.items()), layers)
+    return _told(row, path, list(dict.fromkeys(name.rpartition(".")[0] for name in top)))
+
+
+def _takers() -> str:
+    from tlkeras.backbones.registry import BACKBONES
+
+    return ", ".join(dict.fromkeys(one.family for one in BACKBONES if one.layouts))

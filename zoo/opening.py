@@ -1,0 +1,90 @@
+"""Use an entry from Python, through any of its artifacts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import keras
+
+from tlkeras.backbones import contracts  # noqa: F401 - registers the layers of input contracts
+from tlkeras.errors import ExportError, ZooError
+from tlkeras.evaluation.prediction import Model, Scorer, keras_scores
+from tlkeras.export.read import open_artifact
+from tlkeras.export.runtimes import KERAS, choose, plain
+from tlkeras.modalities import inputs
+from tlkeras.weights.loading import read_keras
+from tlkeras.zoo.store import Entry, Zoo, default_root, verify_files
+
+DEFAULT = "tensorflow"  # what serves an entry
+
+
+@dataclass(frozen=True, kw_only=True)
+class EntryModel(Model):
+    """An entry, opened in one runtime; see `tlkeras.evaluation.prediction.Model`.
+
+    Args:
+        entry: what was opened.
+    """
+
+    entry: Entry
+
+
+def load(name: str, *, version: int | str | None = None, runtime: str | None = None, root: str | Path | None = None) -> EntryModel:
+    """Opens an entry of the zoo.
+
+    The hashes of all its files are checked first. Only the model is executed, in its runtime.
+
+    Args:
+        name: `NAME`, or `NAME/VERSION`.
+        version: an integer, `"stable"`, or None for the promoted version, else the newest.
+        runtime: `tensorflow` (the default), `keras`, `litert`, `onnxruntime`, a name that means the same (`saved_model`, `tflite`,
+            `onnx`, …), or a format of the entry, for example `tflite-int8`.
+        root: folder of the zoo; `TLKERAS_ZOO`, else `zoo/models`, when None.
+
+    Returns:
+        The model; call `.predict([...])`.
+
+    Raises:
+        ZooError: when there is no such entry, it is damaged, or it has no artifact for the runtime.
+
+    Example:
+        ```python
+        tlkeras.zoo.load("digits").predict("three.png")[0].label
+        ```
+    """
+    entry = Zoo(default_root() if root is None else root).get(name.removeprefix("zoo:"), version)
+    wrong = verify_files(entry)
+    if wrong:
+        raise ZooError(f"{entry} has changed since it was published: {wrong[0]}; download it again, or publish it again")
+    if entry.manifest["labels"] is None:
+        raise ZooError(f"{entry} has no labels: it is a pretrained network; use it as --backbone zoo:{entry.name}")
+    runtime = DEFAULT if runtime is None else runtime
+    scores, running = _keras(entry) if plain(runtime) == KERAS else _artifact(entry, runtime)
+    return EntryModel(
+        entry=entry,
+        runtime=running,
+        labels=tuple(entry.manifest["labels"]),
+        inputs=inputs.of_metadata(entry.manifest["metadata"], entry.path),
+        scores=scores,
+    )
+
+
+def _artifact(entry: Entry, runtime: str) -> tuple[Scorer, str]:
+    try:
+        name, reader = choose(runtime, entry.manifest["artifacts"], of=str(entry), keras=_has_keras(entry))
+    except ExportError as error:
+        raise ZooError(str(error)) from None
+    predictor = open_artifact(entry.artifact(name), reader)
+    return predictor.scores, predictor.runtime
+
+
+def _has_keras(entry: Entry) -> bool:
+    return "model.keras" in entry.files
+
+
+def _keras(entry: Entry) -> tuple[Scorer, str]:
+    if not _has_keras(entry):
+        raise ZooError(f"{entry} has no model.keras; use another runtime")
+    return partial(keras_scores, read_keras(entry.path / "model.keras")), f"keras {keras.__version__}"
