@@ -5,7 +5,7 @@ import pytest
 
 from tlkeras import config as configs
 from tlkeras.data.examples import Dataset, Example, from_arrays, make_dataset
-from tlkeras.jobs import finetune
+from tlkeras.jobs import evaluate, finetune
 
 ALL = "saved_model,tflite,onnx"
 FILES = {"saved_model": "saved_model", "tflite": "model.tflite", "onnx": "model.onnx"}
@@ -50,9 +50,9 @@ def test_a_network_is_fine_tuned_exported_and_its_files_answer_as_the_keras_mode
         values["backbone_options"] = "num_layers=2"
     config = configs.RunConfig.from_dict({**values, **({"image_size": size} if size else {})})
     result = finetune.finetune(config, dataset=data)
-    ours = finetune.evaluate(result.run.root, data=data)
+    ours = evaluate.evaluate(result.run.root, data=data)
     for format in formats.split(","):
         told = result.metrics["exports"][format]
         assert told["relative_diff"] <= 1e-3 and told["agreement"] == 1.0 and told["accuracy"] == result.metrics["test"]["accuracy"]
-        theirs = finetune.evaluate(result.run.exports / FILES[format], data=data)
+        theirs = evaluate.evaluate(result.run.exports / FILES[format], data=data)
         assert theirs.score.accuracy == ours.score.accuracy

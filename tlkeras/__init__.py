@@ -23,7 +23,7 @@ _PUBLIC = {
     "from_arrays": "tlkeras.data.examples",
     "load": "tlkeras.jobs.opening",
     "open_source": "tlkeras.data.sources.registry",
-    "predict": "tlkeras.jobs.finetune",
+    "predict": "tlkeras.jobs.predict",
 }
 
 __all__ = sorted([*_PUBLIC, "__version__"])
@@ -32,7 +32,7 @@ __all__ = sorted([*_PUBLIC, "__version__"])
 def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if _PUBLIC[name] in ("tlkeras.jobs.finetune", "tlkeras.jobs.export_model", "tlkeras.jobs.opening"):
+    if _PUBLIC[name] in ("tlkeras.jobs.predict", "tlkeras.jobs.export_model", "tlkeras.jobs.opening"):
         from tlkeras.startup import load_tensorflow
 
         load_tensorflow()

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from rich.console import Console
@@ -62,6 +62,22 @@ class Reporter:
 
 
 SILENT = Reporter()
+
+
+@dataclass
+class Clock:
+    """Seconds per step of a job, each reported when it ends."""
+
+    reporter: Reporter
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Adds the time of the body to that of a step."""
+        started = time.monotonic()
+        yield
+        self.seconds[name] = round(self.seconds.get(name, 0.0) + time.monotonic() - started, 3)
+        self.reporter.finished(name, self.seconds[name])
 
 
 def resolve(reporter: Reporter | str | None) -> Reporter:

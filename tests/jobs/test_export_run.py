@@ -14,7 +14,7 @@ from tlkeras.cli.main import app
 from tlkeras.config import RunConfig
 from tlkeras.data.examples import Example, make_dataset
 from tlkeras.errors import ConfigError, DataError, ExportError, OutputError
-from tlkeras.jobs import finetune, run_folder
+from tlkeras.jobs import evaluate, finetune, run_folder
 from tlkeras.jobs.export_run import export_run
 from tlkeras.progress import Reporter
 
@@ -89,7 +89,7 @@ def test_another_format_is_added_and_the_old_one_kept(run):
     with np.load(run.exports / "verification.npz") as kept:
         assert {"answers/tflite/scores", "answers/onnx/scores"} <= set(kept)
     assert "model.tflite" in (run.exports / "client" / "classify.py").read_text()
-    assert finetune.evaluate(run.exports / "model.onnx").score.accuracy == pytest.approx(content(run.metrics)["test"]["accuracy"])
+    assert evaluate.evaluate(run.exports / "model.onnx").score.accuracy == pytest.approx(content(run.metrics)["test"]["accuracy"])
 
 
 def test_mobile_is_calibrated_on_the_training_split_and_judged_on_the_test_split(run):

@@ -15,9 +15,9 @@ import tlkeras
 from tests.conftest import ROOT
 from tlkeras.config import RunConfig, read_yaml
 from tlkeras.errors import ConfigError, DataError, ExportError, OutputError, TrainingDiverged, WeightsUnavailable
-from tlkeras.evaluation import report
+from tlkeras.evaluation import prediction, report
 from tlkeras.evaluation.metrics import score
-from tlkeras.jobs import finetune
+from tlkeras.jobs import evaluate, finetune, opening, predict
 from tlkeras.modalities.images import decode
 from tlkeras.modalities.inputs import Pictures
 
@@ -108,7 +108,7 @@ def test_the_run_records_that_what_was_frozen_did_not_move(run):
 @pytest.mark.parametrize("artifact", ["", "model.keras", "exports/saved_model", "exports/model.tflite", "exports/model.onnx"])
 def test_evaluating_a_run_or_an_artifact_gives_the_metrics_of_the_run(run, artifact):
     result, data = run
-    found = finetune.evaluate(result.run.root / artifact, str(data))
+    found = evaluate.evaluate(result.run.root / artifact, str(data))
     assert found.part == "test" and found.score.n == result.metrics["test"]["n"] and found.skipped == 1
     assert found.score.accuracy == result.metrics["test"]["accuracy"]
     assert found.score.loss == pytest.approx(result.metrics["test"]["loss"], abs=1e-4)
@@ -118,7 +118,7 @@ def test_T12_predictions_in_the_run_match_predicting_the_file(run):
     result, data = run
     with result.run.predictions.open() as file:
         rows = list(csv.DictReader(file))
-    said = list(finetune.predict(result.run.root, [data / row["example"] for row in rows]))
+    said = list(predict.predict(result.run.root, [data / row["example"] for row in rows]))
     assert [one.label for one in said] == [row["predicted"] for row in rows]
     np.testing.assert_allclose([one.score for one in said], [float(row["score"]) for row in rows], atol=1e-4)
     assert all(row["example"].split("/")[0] == row["label"] for row in rows)
@@ -130,7 +130,7 @@ def test_T13_one_picture_gets_the_same_scores_everywhere(run):
     result, data = run
     for file in (data / "red" / "0.jpg", data / "green" / "1.png"):
         answers = [
-            next(finetune.predict(result.run.root / one, [file])).scores
+            next(predict.predict(result.run.root / one, [file])).scores
             for one in ("", "exports/saved_model", "exports/model.tflite", "exports/model.onnx")
         ]
         served = tf.saved_model.load(str(result.run.exports / "saved_model")).signatures["serving_default"]
@@ -145,7 +145,7 @@ def test_T14_predicting_an_array_twice_changes_neither_it_nor_the_answer(run):
     model = keras.saving.load_model(result.run.model)
     x = np.random.default_rng(0).integers(0, 255, (3, 32, 32, 3)).astype("float32")
     kept = x.copy()
-    assert np.array_equal(finetune.keras_scores(model, x), finetune.keras_scores(model, x)) and np.array_equal(x, kept)
+    assert np.array_equal(prediction.keras_scores(model, x), prediction.keras_scores(model, x)) and np.array_equal(x, kept)
 
 
 def test_T11_a_later_folder_without_a_class_is_scored_with_the_label_map_of_training(run, tmp_path):
@@ -153,14 +153,14 @@ def test_T11_a_later_folder_without_a_class_is_scored_with_the_label_map_of_trai
     (tmp_path / "later" / "red").mkdir(parents=True)
     for file in (data / "red").glob("[1-5].*"):
         (tmp_path / "later" / "red" / file.name).write_bytes(file.read_bytes())
-    found = finetune.evaluate(result.run.root, str(tmp_path / "later"))
+    found = evaluate.evaluate(result.run.root, str(tmp_path / "later"))
     assert found.part == "all" and found.score.confusion.shape == (2, 2) and found.score.confusion[0].sum() == 0
 
 
 def test_a_bad_file_in_predict_is_an_answer_and_the_others_go_on(run, tmp_path):
     result, data = run
     (tmp_path / "x.jpg").write_bytes(b"words")
-    said = list(finetune.predict(result.run.root, [tmp_path / "x.jpg", tmp_path / "missing.jpg", data / "red" / "1.png"]))
+    said = list(predict.predict(result.run.root, [tmp_path / "x.jpg", tmp_path / "missing.jpg", data / "red" / "1.png"]))
     assert "not an image" in said[0].error and "No such file" in said[1].error and said[2].label in ("red", "green")
 
 
@@ -321,12 +321,12 @@ def test_an_artifact_without_its_manifest_says_what_is_missing(run, tmp_path):
     result, _ = run
     (tmp_path / "model.onnx").write_bytes((result.run.exports / "model.onnx").read_bytes())
     with pytest.raises(ExportError, match="manifest.json"):
-        finetune.open_target(tmp_path / "model.onnx")
+        opening.open_target(tmp_path / "model.onnx")
 
 
 def test_a_target_that_is_not_there_is_an_error(tmp_path):
     with pytest.raises(DataError, match="no run, artifact or entry"):
-        finetune.evaluate(tmp_path / "nothing")
+        evaluate.evaluate(tmp_path / "nothing")
 
 
 def test_the_digits_as_png_are_the_digits(tmp_path):

@@ -19,7 +19,7 @@ from tlkeras.data.examples import from_arrays
 from tlkeras.errors import ConfigError, DataError, ExportError, ZooError
 from tlkeras.export.formats import FORMATS
 from tlkeras.export.runtimes import RUNTIMES, choose
-from tlkeras.jobs import benchmark, finetune, publish
+from tlkeras.jobs import benchmark, evaluate, finetune, publish
 from tlkeras.zoo.store import Zoo
 
 
@@ -277,7 +277,7 @@ def test_what_is_no_run_or_artifact_says_what_it_is(run, zoo, photos, tmp_path):
         (run.parent, "not a run itself but contains the run colours"),
         (zoo.root, "a zoo with the entries colours"),
     ):
-        for call in (tlkeras.load, finetune.evaluate, benchmark.benchmark):
+        for call in (tlkeras.load, evaluate.evaluate, benchmark.benchmark):
             with pytest.raises(DataError, match=f"is {what}.*expected the folder of a run"):
                 call(target)
 

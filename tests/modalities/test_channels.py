@@ -15,7 +15,7 @@ from tlkeras.data.examples import from_arrays
 from tlkeras.data.sources.registry import open_source
 from tlkeras.errors import ConfigError, DataError
 from tlkeras.export.manifest import read_manifest
-from tlkeras.jobs import finetune, plan
+from tlkeras.jobs import finetune, opening, plan
 from tlkeras.modalities.images import decode
 from tlkeras.modalities.inputs import Pictures
 from tlkeras.training import feature_cache, freezing
@@ -186,7 +186,7 @@ def test_bands_from_an_npz_file_are_trained_exported_evaluated_and_predicted(tmp
     np.save(tmp_path / "one.npy", x[0])
     answers = []
     for name in (result.run.root, exports / "saved_model", exports / "model.tflite", exports / "model.onnx"):
-        target = finetune.open_target(name)
+        target = opening.open_target(name)
         answers.append(target.scores(target.inputs.read(str(tmp_path / "one.npy"))))
         np.testing.assert_allclose(answers[-1], answers[0], atol=1e-5)
     assert not (exports / "client").exists()
@@ -203,7 +203,7 @@ def test_grey_files_are_decoded_to_one_channel_in_training_and_in_the_saved_mode
     assert manifest["inputs"][0]["shape"] == [None, 16, 16, 1] and manifest["metadata"]["channels"] == "1"
     content = (tmp_path / "photos" / y[0] / "0.png").read_bytes()
     served = tf.saved_model.load(str(exports / "saved_model")).signatures["serving_default"](image_bytes=tf.constant([content]))
-    target = finetune.open_target(result.run.root)
+    target = opening.open_target(result.run.root)
     given = target.inputs.read(str(tmp_path / "photos" / y[0] / "0.png"))
     assert given.shape == (1, 16, 16, 1)
     np.testing.assert_allclose(served["scores"].numpy(), target.scores(given), atol=1e-5)

@@ -17,7 +17,7 @@ from tlkeras.data.examples import Example, from_arrays, make_dataset
 from tlkeras.data.sources.registry import open_source
 from tlkeras.data.subset import subset
 from tlkeras.errors import ConfigError, DataError, WeightsUnavailable, ZooError
-from tlkeras.jobs import finetune
+from tlkeras.jobs import evaluate, finetune, predict
 from tlkeras.jobs import pretrain as pretrain_job
 from tlkeras.jobs.pretrain import Options, pretrain, sample
 from tlkeras.pretraining.variational import decoder_of
@@ -87,7 +87,7 @@ def test_a_published_network_is_a_backbone_like_any_other(here, name, tmp_path):
     assert set(result.metrics["exports"]) == set(EXPORTED[name])
     assert result.metrics["phases"][0]["examples_computed_once"] == len(DATA[name]().examples)
     for format in EXPORTED[name]:
-        found = finetune.evaluate(result.run.exports / FILES[format], DATA[name](), part="all")
+        found = evaluate.evaluate(result.run.exports / FILES[format], DATA[name](), part="all")
         assert found.score.accuracy > (0.2 if name == "vae" else 0.5)  # of ten digits
 
 
@@ -225,7 +225,7 @@ def test_a_short_sequence_is_predicted_from_a_file(tmp_path):
     result = finetune.finetune(RunConfig.from_dict(values), dataset=waves())
     (tmp_path / "up.csv").write_text("".join(f"{i},5\n" for i in range(5)))
     np.save(tmp_path / "down.npy", np.stack([-np.arange(9.0), np.full(9, 5.0)], axis=1))
-    found = list(finetune.predict(result.run.root, [tmp_path / "up.csv", tmp_path / "down.npy", tmp_path / "none.csv"]))
+    found = list(predict.predict(result.run.root, [tmp_path / "up.csv", tmp_path / "down.npy", tmp_path / "none.csv"]))
     assert [one.label for one in found[:2]] == ["up", "down"] and "none.csv" in found[2].error
 
 

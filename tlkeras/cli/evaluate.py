@@ -31,11 +31,11 @@ def command(
 
     chosen = preflight.to_evaluate(target, data, part=part, data_dir=data_dir)
     start_tensorflow()
-    from tlkeras.jobs import finetune
+    from tlkeras.jobs import evaluate
 
     screen = Screen(quiet or json_out)
     with screen.live():
-        result = finetune.evaluate(target, chosen, part=part, reporter=screen)
+        result = evaluate.evaluate(target, chosen, part=part, reporter=screen)
     if json_out:
         typer.echo(json.dumps(result.to_dict(), indent=2, ensure_ascii=False))
         return

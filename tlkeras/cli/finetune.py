@@ -86,9 +86,9 @@ def _list_backbones() -> None:
 
 
 def _dry_run(settings: RunConfig, dataset: Dataset) -> None:
-    from tlkeras.jobs import finetune
+    from tlkeras.jobs.dry_run import dry_run
 
-    typer.echo(finetune.dry_run(settings, dataset))
+    typer.echo(dry_run(settings, dataset))
 
 
 def _finetune(settings: RunConfig, dataset: Dataset, quiet: bool) -> None:

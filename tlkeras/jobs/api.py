@@ -82,6 +82,6 @@ def evaluate(
     reporter = resolve(reporter)
     chosen = preflight.to_evaluate(target, data if dataset is None else dataset, part=part, data_dir=data_dir)
     load_tensorflow()
-    from tlkeras.jobs import finetune as workflow
+    from tlkeras.jobs import evaluate as job
 
-    return workflow.evaluate(target, chosen, part=part, reporter=reporter)
+    return job.evaluate(target, chosen, part=part, reporter=reporter)

@@ -1,8 +1,7 @@
-"""Score a run or predict with it, as a Keras model or as any artifact in its own runtime."""
+"""Score a run or an artifact, in its own runtime."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,7 +16,7 @@ from tlkeras.data.store import Store
 from tlkeras.errors import DataError
 from tlkeras.evaluation import metrics
 from tlkeras.evaluation.metrics import Score
-from tlkeras.evaluation.prediction import Model, Prediction
+from tlkeras.evaluation.prediction import Model
 from tlkeras.jobs import preflight
 from tlkeras.jobs.opening import open_target
 from tlkeras.jobs.preflight import Chosen
@@ -104,26 +103,3 @@ def _chosen(store: Store, dataset: Dataset, own: RunConfig | None, part: str) ->
     if part == "auto":
         part = "test" if len(splits.test) else "val"
     return getattr(splits, part), part
-
-
-def predict(
-    target: str | Path | Model,
-    inputs: Any,
-    *,
-    top_k: int | None = None,
-    runtime: str | None = None,
-    zoo: str | Path | None = None,
-) -> Iterator[Prediction]:
-    """Predicts images, texts or sequences, one after the other. An input that cannot be read gives an error, and prediction continues.
-
-    To predict several times, open the model once: `tlkeras.load(target).predict(inputs)`.
-
-    Args:
-        target: folder of a run, `.keras` model, artifact, or entry of the zoo; see `tlkeras.load`. Or an open model.
-        inputs: one input or several: paths, folders, patterns, encoded images, arrays, PIL images, or texts; see `Model.predict`.
-        top_k: only the best labels, best first; all labels when None.
-        runtime: see `tlkeras.load`.
-        zoo: folder of the zoo.
-    """
-    model = target if isinstance(target, Model) else open_target(target, runtime=runtime, zoo=zoo)
-    yield from model.predict_each(inputs, top_k=top_k)

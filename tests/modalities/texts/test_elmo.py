@@ -22,7 +22,7 @@ from tlkeras.backbones.registry import BACKBONES
 from tlkeras.config import RunConfig
 from tlkeras.data.examples import Example, make_dataset
 from tlkeras.errors import ConfigError, WeightsMismatch, WeightsUnavailable
-from tlkeras.jobs import finetune
+from tlkeras.jobs import evaluate, finetune, opening, predict
 from tlkeras.jobs.pretrain import Options, language_model, pretrain
 from tlkeras.modalities.texts.characters import Words
 from tlkeras.modalities.texts.tokens import load as load_tokens
@@ -417,8 +417,8 @@ def test_it_learns_is_exported_to_every_format_and_verified(run):
 
 @pytest.mark.parametrize("artifact", ["saved_model", "model.tflite", "model.onnx"])
 def test_every_artifact_evaluates_as_the_model(run, artifact):
-    assert finetune.evaluate(run.run.exports / artifact, reviews(120), part="all").score.accuracy == pytest.approx(
-        finetune.evaluate(run.run.root, reviews(120), part="all").score.accuracy
+    assert evaluate.evaluate(run.run.exports / artifact, reviews(120), part="all").score.accuracy == pytest.approx(
+        evaluate.evaluate(run.run.root, reviews(120), part="all").score.accuracy
     )
 
 
@@ -428,7 +428,7 @@ def test_T21_the_saved_model_takes_strange_texts(run):
 
 @pytest.mark.parametrize("artifact", ["model.tflite", "model.onnx"])
 def test_batch_and_length_are_free_in_the_artifacts(run, artifact):
-    model, opened = read_keras(run.run.model), finetune.open_target(run.run.exports / artifact)
+    model, opened = read_keras(run.run.model), opening.open_target(run.run.exports / artifact)
     tokens = load_tokens(run.run.root / "tokenizer")
     for batch, length in ((1, 3), (2, 9), (3, 31), (5, 2)):
         ids = tokens.limited(length)(["so very good " * 20, "dull", "a film"] * 2)[:batch]
@@ -456,7 +456,7 @@ def test_the_python_client_prints_the_labels_that_we_predict(run):
     texts = [text for text, _ in sentences(6, seed=9)] + ["good " * 50, "don't"]
     command = [sys.executable, "-I", str(run.run.exports / "client" / "classify.py"), *texts]
     done = subprocess.run(command, capture_output=True, text=True, check=True, encoding="utf-8")
-    ours = [one.label for one in finetune.predict(run.run.exports / "model.tflite", texts)]
+    ours = [one.label for one in predict.predict(run.run.exports / "model.tflite", texts)]
     assert [line.split("\t")[1] for line in done.stdout.splitlines()] == ours
 
 

@@ -15,7 +15,7 @@ from tlkeras.backbones.registry import BACKBONES
 from tlkeras.cli.main import app as command
 from tlkeras.config import RunConfig
 from tlkeras.errors import ConfigError
-from tlkeras.jobs import export_run, finetune, publish
+from tlkeras.jobs import evaluate, examples, export_run, finetune, predict, publish
 from tlkeras.zoo import load
 from tlkeras.zoo.store import Zoo
 
@@ -74,7 +74,7 @@ from tlkeras import errors
 from tlkeras.jobs import finetune
 for target in sys.argv[1:]:
     try:
-        finetune.open_target(target)
+        opening.open_target(target)
     except errors.TlkerasError as error:
         print(type(error).__name__, error)
 """
@@ -103,7 +103,7 @@ def test_a_small_bert_learns_which_adjectives_are_kind(bert):
 
 @pytest.mark.parametrize("artifact", ["saved_model", "model.tflite", "model.onnx"])
 def test_every_artifact_evaluates_as_the_model(bert, artifact):
-    found = finetune.evaluate(bert.run.exports / artifact)
+    found = evaluate.evaluate(bert.run.exports / artifact)
     assert found.score.accuracy == bert.metrics["test"]["accuracy"] and found.part == "test"
 
 
@@ -156,7 +156,7 @@ def test_the_python_client_gives_the_labels_that_we_predict(bert):
         check=True,
         encoding="utf-8",
     )
-    ours = [one.label for one in finetune.predict(bert.run.exports / "model_mobile.tflite", texts)]
+    ours = [one.label for one in predict.predict(bert.run.exports / "model_mobile.tflite", texts)]
     assert [line.split("\t")[1] for line in done.stdout.splitlines()] == ours
 
 
@@ -173,7 +173,7 @@ def test_mediapipe_loads_the_bert_file_alone_and_its_labels_are_ours(bert, tmp_p
     texts = [one for one, _ in sentences(12, seed=9)]
     with text.TextClassifier.create_from_options(options) as classifier:
         theirs = [classifier.classify(one).classifications[0].categories[0].category_name for one in texts]
-    assert theirs == [one.label for one in finetune.predict(bert.run.root, texts)]
+    assert theirs == [one.label for one in predict.predict(bert.run.root, texts)]
 
 
 def test_the_manifest_says_what_the_model_takes(bert):
@@ -216,7 +216,7 @@ def test_random_weights_are_refused_because_a_vocabulary_comes_with_weights(tmp_
 
 def test_a_folder_of_another_network_is_told(presets, tmp_path):
     with pytest.raises(Exception, match="contains no"):
-        finetune.build(RunConfig.from_dict({"backbone": "gpt2", "weights": presets("Bert")}), 2)
+        examples.build(RunConfig.from_dict({"backbone": "gpt2", "weights": presets("Bert")}), 2)
 
 
 def test_every_text_row_names_its_class_tokenizer_and_licence():

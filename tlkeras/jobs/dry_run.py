@@ -1,0 +1,21 @@
+"""What `finetune --dry-run` shows."""
+
+from __future__ import annotations
+
+from tlkeras.config import RunConfig
+from tlkeras.data.examples import Dataset
+from tlkeras.jobs import plan, preflight
+from tlkeras.jobs.examples import build
+from tlkeras.training import freezing
+
+
+def dry_run(config: RunConfig, dataset: Dataset | None = None) -> str:
+    """Returns what the data are, and for each phase of the recipe the table of layers: rule, parameters, flag, BatchNorm mode."""
+    dataset = preflight.limited(config, preflight.open_examples(config, dataset))
+    config = plan.effective(config)
+    task = build(config, len(dataset.labels), dataset)
+    tables = [preflight.describe(config, dataset)]
+    for phase, rules in plan.phases(config, task.section_names):
+        flags = freezing.apply(task.model, rules, sections=task.sections, batch_norm=config.train.batch_norm or "frozen")
+        tables.append(f"phase {phase.name}: at most {phase.epochs} epochs, learning rate {phase.learning_rate:g}\n{flags}")
+    return "\n\n".join(tables)

@@ -1,0 +1,92 @@
+"""What a run writes about its model: scores, predictions, and the content of `metrics.json`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tlkeras.config import RunConfig
+from tlkeras.data.examples import Dataset
+from tlkeras.data.sources.registry import kind_of, recorded
+from tlkeras.distribution.strategies import Placement
+from tlkeras.evaluation import metrics
+from tlkeras.evaluation.metrics import Score
+from tlkeras.export.artifact import Artifact
+from tlkeras.jobs import export_run
+from tlkeras.jobs.examples import Data
+from tlkeras.progress import Clock
+from tlkeras.training import phases as training
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scored:
+    """One split with the model's scores, in the order of the split, and the figures made of them."""
+
+    index: np.ndarray
+    scores: np.ndarray
+    figures: Score
+
+
+def score(trained: training.Trained, data: Data, labels: Sequence[str]) -> dict[str, Scored]:
+    done = {}
+    for name, scores in trained.scores.items():
+        index = getattr(data.splits, name)
+        done[name] = Scored(index=index, scores=scores, figures=metrics.score(data.store.y[index], scores, labels))
+    return done
+
+
+def prediction_rows(data: Data, scored: dict[str, Scored], labels: Sequence[str]) -> list[dict[str, Any]]:
+    return [
+        {
+            "split": name,
+            "example": data.store.examples[index].id,
+            "label": labels[data.store.y[index]],
+            "predicted": labels[int(scores.argmax())],
+            "score": f"{scores.max():.6f}",
+            # A prefix keeps a class called `split` apart from the column of that name.
+            **{f"score:{label}": f"{score:.6f}" for label, score in zip(labels, scores, strict=True)},
+        }
+        for name, part in scored.items()
+        for index, scores in zip(part.index, part.scores, strict=True)
+    ]
+
+
+def summary(
+    config: RunConfig,
+    placement: Placement,
+    data: Data,
+    scored: dict[str, Scored],
+    trained: training.Trained,
+    artifacts: Sequence[Artifact],
+    gap: float | None,
+    clock: Clock,
+) -> dict[str, Any]:
+    """Returns what `metrics.json` holds."""
+    found = data.audit.to_dict()
+    return {
+        **{name: part.figures.to_dict() for name, part in scored.items()},
+        "timing": clock.seconds,
+        "data": {
+            "train": len(data.splits.train),
+            "val": len(data.splits.val),
+            "test": len(data.splits.test),
+            "classes": len(data.store.labels),
+            "fingerprint": export_run.fingerprint(data.store, data.splits),
+            "skipped": found["skipped"],
+            "issues": found["counts"],
+        },
+        "exports": {one.format: one.to_dict() for one in artifacts},
+        "phases": [one.to_dict() for one in trained.phases],
+        "placement": {"name": placement.name, "replicas": placement.replicas, "workers": placement.workers, "worker": placement.worker},
+        "mixed_precision_gap": gap,
+        "config": config.to_dict(),
+    }
+
+
+def provenance(dataset: Dataset) -> dict[str, Any]:
+    """Returns where the examples came from: the source as it was named and its kind, or the name of arrays that were passed."""
+    kind = kind_of(dataset.source) if dataset.source else None
+    return {"source": recorded(dataset), "kind": kind.name if kind else "arrays", "modality": dataset.modality}
