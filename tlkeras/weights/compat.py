@@ -61,17 +61,17 @@ CONFIGS: Mapping[str, Mapping[str, str | Callable[[Any], Any]]] = {
 }
 
 
-def mend() -> None:
+def complete_configs() -> None:
     """Makes those layers of KerasHub include all constructor arguments in their configuration, in this process.
 
     Saved models then load wherever KerasHub is installed, without tlkeras.
     """
     for path, arguments in CONFIGS.items():
         module, _, name = path.partition(":")
-        getattr(importlib.import_module(f"{HUB}.{module}"), name).get_config = _said(arguments)
+        getattr(importlib.import_module(f"{HUB}.{module}"), name).get_config = _get_config_of(arguments)
 
 
-def _said(arguments: Mapping[str, str | Callable[[Any], Any]]) -> Any:
+def _get_config_of(arguments: Mapping[str, str | Callable[[Any], Any]]) -> Any:
     found = {name: attrgetter(place) if isinstance(place, str) else place for name, place in arguments.items()}
 
     def get_config(self: Any) -> dict[str, Any]:
@@ -84,12 +84,12 @@ def _said(arguments: Mapping[str, str | Callable[[Any], Any]]) -> Any:
 NO_LOSS = r"Layer '\w+' \(of type (T5MultiHeadAttention|WindowAttention)\) was passed an input with a mask attached to it"
 
 
-def quiet() -> None:
+def ignore_mask_warning() -> None:
     """Silences a false warning about every model of T5 and Swin."""
     warnings.filterwarnings("ignore", message=NO_LOSS, category=UserWarning)
 
 
-def layers() -> dict[str, Any]:
+def buildable_layers() -> dict[str, Any]:
     """Returns registered name -> class, for `keras.saving.custom_object_scope`.
 
     They have no `build`, so Keras 3.15 assumes that they are built when it reads a `.keras` file: it finds no place for the weights
