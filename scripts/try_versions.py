@@ -30,11 +30,9 @@ SELECTION = (
     "tests/weights",
     "tests/backbones/test_backbones.py::test_a_row_is_true",
     "tests/backbones/test_backbones.py::test_a_network_of_keras_hub_is_saved_and_loads_equal_without_a_warning",
-    "tests/backbones/test_backbones.py::test_T18_a_legacy_h5_saved_with_layers_frozen_gives_the_same_network",
     "tests/export/test_export.py::test_T6_exact_gelu_and_grouped_convolutions_run_everywhere",
     "tests/export/test_export.py::test_roll_is_slices_in_tflite",
     "tests/distribution/test_multiworker.py::test_fit_evaluate_and_predict_work_in_two_processes_and_agree",
-    "tests/distribution/test_multiworker.py::test_keras_itself_still_fails_and_tells_us_when_it_is_mended",
     "tests/test_end_to_end.py",
 )
 

@@ -3,7 +3,7 @@
 The last release of keras-cv is 0.9.0, of 2024, so that it may stop working with a future Keras. To replace it, build the seven groups of
 blocks below with Keras layers under the same names (stem_conv, stem_bn, block3b_expand_conv, block3b_expand_bn, block3b_dwconv, block3b_bn,
 block3b_project_conv, block3b_project_bn, top_conv, top_bn), as `builders.torchvision.mobilenet_v2` does for a network of the same kind.
-The tests of the rows and the golden features of `tests/backbones/test_foreign.py` then show whether the network is the same, and
+The tests of the rows and the golden features of `tests/weights/test_foreign.py` then show whether the network is the same, and
 `tlkeras.weights.torch_modules` needs no change. Afterwards remove keras-cv from setup.cfg, `tlkeras check-install` and the packages that a
 run records.
 """
