@@ -142,9 +142,10 @@ def _clean(name: str) -> str:
 def no_xla() -> Iterator[None]:
     """Makes grouped convolutions run everywhere while a model is traced.
 
-    Keras wraps them in `tf.function(jit_compile=True)`; the attribute would stay in the graph, where TF Serving refuses it and the
-    converters leave a call that no runtime has. So they are traced in place. TensorFlow runs them without XLA, but where oneDNN is off
-    (processors without AVX-512, builds without it) not once `BiasAdd` is fused into them; an addition is not fused.
+    Keras wraps them in `tf.function(jit_compile=True)` (keras-team/keras#18180); the attribute would stay in the graph, where TF Serving refuses
+    it and the converters leave a call that no runtime has. So they are traced in place. TensorFlow runs them without XLA, but where oneDNN is
+    off (processors without AVX-512, builds without it) not once `BiasAdd` is fused into them (tensorflow/tensorflow#53631); an addition is
+    not fused.
     """
     function, bias_add = tf.function, tf.nn.bias_add
 

@@ -61,7 +61,7 @@ def _fp16(proto: onnx.ModelProto, path: Path, options: OnnxOptions) -> None:
 
     half = ONNXModel(convert_float_to_float16(proto, keep_io_types=True))
     try:
-        half.topological_sort()  # the converter appends its casts at the end
+        half.topological_sort()  # the converter appends its casts at the end: microsoft/onnxconverter-common#240
     except AssertionError as error:  # "Graph is not a DAG"
         raise UnsupportedOps("ONNX Runtime's converter to float16 cannot sort graphs with loops; export onnx instead") from error
     onnx.save(half.model, str(path))
@@ -117,7 +117,7 @@ def _finish(path: Path, graph: Graph) -> None:
 
 
 def _erfc(context: Any, node: Any, name: str, args: Any) -> None:
-    """Erfc(x) = 1 - Erf(x): TensorFlow's exact GELU uses it, tf2onnx 1.17 does not know it."""
+    """Erfc(x) = 1 - Erf(x): TensorFlow's exact GELU uses it, tf2onnx 1.17 does not know it (onnx/tensorflow-onnx#2463)."""
     node.type = "Erf"
     out = node.output[0]
     dtype = tf2onnx.utils.map_onnx_to_numpy_type(context.get_dtype(out))
@@ -129,7 +129,8 @@ def _erfc(context: Any, node: Any, name: str, args: Any) -> None:
 def _reshapes_kept() -> Iterator[None]:
     """Makes tf2onnx 1.17 merge two `Reshape` only where the second does not copy a side (0) of what the first one gives.
 
-    It drops the first of any two; a 0 then copies another side, and SegFormer's attention fails at batches above 1.
+    It drops the first of any two; a 0 then copies another side, and SegFormer's attention fails at batches above 1. Not reported upstream when
+    written.
     """
     key = ("Reshape",)
     merge = back_to_back_optimizer._func_map[key]
@@ -158,7 +159,8 @@ def _name_axes(proto: onnx.ModelProto, graph: Graph) -> None:
 def _round_up_scales(proto: onnx.ModelProto) -> None:
     """Makes `Resize` give the size that was asked for: 37 x float32(24/37) is below 24, and would give 23 columns.
 
-    Two units in the last place move a sample by less than 1e-4 of a pixel; axes that keep their size keep exactly 1.
+    ONNX takes the floor of that product: onnx/onnx#4919. Two units in the last place move a sample by less than 1e-4 of a pixel; axes that
+    keep their size keep exactly 1.
     """
     used = {node.input[2] for node in _nodes(proto.graph) if node.op_type == "Resize" and len(node.input) > 2}
     for constant in proto.graph.initializer:

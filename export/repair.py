@@ -1,4 +1,7 @@
-"""Rewrites operations of a traced model that TFLite lacks for some type as operations that it has."""
+"""Rewrites operations of a traced model that TFLite lacks for some type as operations that it has.
+
+`tests/test_patches.py` reports which of them the converter no longer needs.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,8 @@ import tensorflow as tf
 
 from tlkeras.export.graph import Graph
 
-NO_INT64 = ("Abs", "Sign")  # TFLite has both, but not for int64; DeBERTa's relative positions use them
+# TFLite has both, but not for int64; DeBERTa's relative positions use them. Not reported upstream for int64 when written (TensorFlow 2.21).
+NO_INT64 = ("Abs", "Sign")
 
 
 def for_tflite(graph: Graph, *, integers: bool = False) -> Any:
@@ -78,7 +82,10 @@ def _repaired(graph: Graph, integers: bool) -> Any:
 
 
 def _negated(proto: tf.compat.v1.GraphDef) -> list[Any]:
-    """Returns the float `Neg` nodes, but for those of GELU: TFLite knows that one by its pattern, `Neg` included."""
+    """Returns the float `Neg` nodes, but for those of GELU: TFLite knows that one by its pattern, `Neg` included.
+
+    TFLite has no `Neg` in 8 bits: tensorflow/tensorflow#39014.
+    """
     inputs = {node.name: [name.split(":")[0].lstrip("^") for name in node.input] for node in proto.node}
     gelu = [node.name for node in proto.node if node.op == "Erfc"]
     near = {name for one in gelu for direct in inputs[one] for name in (direct, *inputs[direct])}
@@ -88,7 +95,10 @@ def _negated(proto: tf.compat.v1.GraphDef) -> list[Any]:
 
 
 def _added_axes(proto: tf.compat.v1.GraphDef) -> list[tuple[Any, list[int]]]:
-    """Returns the slices that take everything and add axes, where TFLite lacks them, with the places of these axes."""
+    """Returns the slices that take everything and add axes, where TFLite lacks them, with the places of these axes.
+
+    The converter refuses them for integers and truth values: tensorflow/tensorflow#63025.
+    """
     constants = {node.name: node for node in proto.node if node.op == "Const"}
     found = []
     for node in proto.node:
@@ -144,7 +154,10 @@ def _add_cast(proto: tf.compat.v1.GraphDef, name: str, given: str, source: tf.DT
 
 
 def _as_slices(proto: tf.compat.v1.GraphDef, node: Any, shape: tf.TensorShape, constants: dict[str, np.ndarray]) -> None:
-    """Makes one axis after the other a concatenation of what is behind and what is before the place where it is cut."""
+    """Makes one axis after the other a concatenation of what is behind and what is before the place where it is cut.
+
+    TFLite has no `Roll`: tensorflow/tensorflow#51459.
+    """
     given, shifts, axes = node.input
     if shifts not in constants or axes not in constants:
         return  # by amounts that the graph computes: the converter will say that it has no Roll

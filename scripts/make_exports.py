@@ -54,7 +54,7 @@ TINY: Mapping[str, dict[str, Any]] = {
 # all rows in the float formats, among them MobileNetV5, whose whole network takes more memory to convert than many machines have.
 PICTURES = ("deit_tiny", "dinov2_small", "dinov3_small", "mit_b0", "mobilenet_v3_small_050")
 
-ORIGINS = {"application": "keras.applications", "efficientnet_lite": "keras-cv"}  # builder -> whose architecture it is
+ORIGINS = {"applications": "keras.applications", "efficientnet_lite": "keras-cv"}  # module of the builder -> whose architecture it is
 
 
 def families() -> dict[str, str]:
@@ -63,7 +63,7 @@ def families() -> dict[str, str]:
     for row in (one for one in BACKBONES if one.modality == "image" and not one.figures):
         if row.family not in smallest or row.params < smallest[row.family].params:
             smallest[row.family] = row
-    ours = {row.name: ORIGINS.get(row.builder.rpartition(":")[2], "tlkeras") for row in smallest.values()}
+    ours = {row.name: ORIGINS.get(row.builder.partition(":")[0].rpartition(".")[2], "tlkeras") for row in smallest.values()}
     return ours | {name: "keras-hub, text" for name in TEXT} | {name: "keras-hub, images" for name in (*PICTURES, *TINY)}
 
 

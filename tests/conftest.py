@@ -2,6 +2,7 @@
 
 import importlib.abc
 import importlib.util
+import socket
 import sys
 from pathlib import Path
 
@@ -42,3 +43,22 @@ def shared_data():
     if not folder.is_dir():
         pytest.skip(f"no real data: the folder {Path('..') / 'shared' / 'data'} is not beside this checkout")
     return folder
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("TLKERAS_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def refuse_sockets(patch):
+    def refuse(*args, **kwargs):
+        raise AssertionError("a socket was opened")
+
+    patch.setattr(socket.socket, "connect", refuse)
+    patch.setattr(socket, "getaddrinfo", refuse)
+
+
+@pytest.fixture
+def no_sockets(monkeypatch):
+    refuse_sockets(monkeypatch)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 
 from tlkeras.backbones.registry import BACKBONES, ZOO
-from tlkeras.backbones.row import Backbone, ZooModel
+from tlkeras.backbones.row import Backbone
 from tlkeras.errors import ZooError
+from tlkeras.weights.sources import ZooModel
 from tlkeras.zoo.store import Zoo, default_root, verify_files
 
 

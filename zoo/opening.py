@@ -8,13 +8,12 @@ from pathlib import Path
 
 import keras
 
-from tlkeras.backbones import contracts  # noqa: F401 - registers the layers of input contracts
 from tlkeras.errors import ExportError, ZooError
 from tlkeras.evaluation.prediction import Model, Scorer, keras_scores
 from tlkeras.export.read import open_artifact
 from tlkeras.export.runtimes import KERAS, choose, plain
 from tlkeras.modalities import inputs
-from tlkeras.weights.loading import read_keras
+from tlkeras.weights.keras_file import read_keras
 from tlkeras.zoo.store import Entry, Zoo, default_root, verify_files
 
 DEFAULT = "tensorflow"  # what serves an entry

@@ -19,7 +19,7 @@ from tlkeras.export.parity import BATCHES, Samples
 from tlkeras.export.spec import ExportSpec
 from tlkeras.jobs import plan
 from tlkeras.training import freezing
-from tlkeras.weights.loading import read_keras
+from tlkeras.weights.keras_file import read_keras
 
 QUICK = ("cnn", "deit_tiny", "mobilenet_v5_300m")
 CONVERTED = ("cnn", "deit_tiny")  # convolutions and attention; every converter takes long for the many kinds of blocks of the third

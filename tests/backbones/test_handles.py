@@ -3,10 +3,10 @@
 import pytest
 
 from tlkeras.backbones.registry import BACKBONES, find
-from tlkeras.backbones.row import HubPreset
 from tlkeras.config import RunConfig
 from tlkeras.errors import UnknownName
 from tlkeras.jobs import plan
+from tlkeras.weights.sources import HubPreset
 
 
 @pytest.mark.parametrize(

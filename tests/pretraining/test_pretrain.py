@@ -22,7 +22,7 @@ from tlkeras.jobs import pretrain as pretrain_job
 from tlkeras.jobs.pretrain import Options, pretrain, sample
 from tlkeras.pretraining.variational import decoder_of
 from tlkeras.progress import Reporter
-from tlkeras.weights.loading import read_keras
+from tlkeras.weights.keras_file import read_keras
 from tlkeras.zoo import check
 from tlkeras.zoo import load as open_entry
 from tlkeras.zoo.store import Zoo

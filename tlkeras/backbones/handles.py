@@ -6,8 +6,9 @@ import difflib
 import re
 from pathlib import Path
 
-from tlkeras.backbones.row import Backbone, HubPreset
+from tlkeras.backbones.row import Backbone
 from tlkeras.registry import Registry
+from tlkeras.weights.sources import HubPreset
 
 SCHEMES = ("hf://", "kaggle://", "modelscope://", "gs://", "https://", "http://")
 # What ids say beside the network: numbers of versions, frameworks, training sets, and words that every second id has.

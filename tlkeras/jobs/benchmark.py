@@ -25,7 +25,7 @@ from tlkeras.jobs.lookup import find_whole
 from tlkeras.jobs.preflight import Chosen
 from tlkeras.modalities import inputs
 from tlkeras.progress import AUTO, Reporter, resolve
-from tlkeras.weights.loading import read_keras
+from tlkeras.weights.keras_file import read_keras
 from tlkeras.zoo.store import Zoo, default_root, verify_files
 
 

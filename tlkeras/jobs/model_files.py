@@ -26,7 +26,7 @@ from tlkeras.errors import ConfigError, ExportError, reason
 from tlkeras.export import safety
 from tlkeras.export.quiet import quiet_converters
 from tlkeras.jobs.lookup import MODEL, model_kind
-from tlkeras.weights.loading import read_keras
+from tlkeras.weights.keras_file import read_keras
 
 CONFIG, METADATA = "config.json", "metadata.json"
 
@@ -50,13 +50,6 @@ def read(path: str | Path, *, trust: bool = False, modules: Sequence[str] = ()) 
     _import(modules)
     if kind == "saved_model":
         return _from_saved_model(path, trust=trust)
-    from tlkeras.backbones import contracts  # noqa: F401 - our own layers
-    from tlkeras.backbones.builders import elmo_layers  # noqa: F401 - our own layers
-    from tlkeras.pretraining import (
-        language_model,  # noqa: F401 - our own layers
-        variational,  # noqa: F401 - our own layers
-    )
-
     try:
         return (_from_zip if kind == "zip" else _from_hdf5)(path, trust=trust)
     except (ConfigError, ExportError):

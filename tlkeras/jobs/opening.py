@@ -20,7 +20,7 @@ from tlkeras.jobs.lookup import artifact_of, find, not_a_target
 from tlkeras.jobs.run_folder import Run
 from tlkeras.modalities import inputs
 from tlkeras.modalities.inputs import Inputs, Pictures, Sequences, texts_of
-from tlkeras.weights.loading import read_keras
+from tlkeras.weights.keras_file import read_keras
 from tlkeras.zoo import opening
 
 

@@ -34,6 +34,7 @@ from tlkeras.modalities.sequences import arrays as sequences
 from tlkeras.pretraining import language_model, variational
 from tlkeras.progress import AUTO, Reporter, resolve
 from tlkeras.training.phases import History
+from tlkeras.weights.layers import NextWord
 from tlkeras.zoo.store import MANIFEST, Entry, Zoo
 
 CLASSIFICATION, NEXT_STEP, ELBO, LANGUAGE_MODEL = "classification", "next-step", "elbo", "language-model"
@@ -219,7 +220,7 @@ def _language_model(row: Backbone, options: Options, dataset: Dataset) -> _Made:
     inputs, _ = Texts(tokens=base.tokens).fitted(dataset, None)
     ids = inputs.tokens([example.text or "" for example in dataset.examples])
     vocabulary = language_model.Vocabulary.of(ids, base.options["vocabulary"])
-    above = keras.layers.Identity(name="prediction")(language_model.NextWord(len(vocabulary), name="next_word")(base.model.output[-1]))
+    above = keras.layers.Identity(name="prediction")(NextWord(len(vocabulary), name="next_word")(base.model.output[-1]))
     # The mix of the layers is what a head will see; here it stands beside the prediction of every word.
     predicted = above + 0 * keras.ops.sum(features)
 
@@ -346,7 +347,7 @@ def sample(
         ZooError: when the entry is not an autoencoder.
         ConfigError: when `plane` is set and codes are not two-dimensional, or when the grid has no room for a pair.
     """
-    from tlkeras.weights.loading import read_keras
+    from tlkeras.weights.keras_file import read_keras
 
     entry = zoo.get(name)
     if entry.manifest.get("task") != ELBO:

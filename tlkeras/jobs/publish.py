@@ -26,7 +26,7 @@ from tlkeras.jobs import finetune, run_folder
 from tlkeras.jobs.lookup import to_publish
 from tlkeras.jobs.run_folder import Run
 from tlkeras.progress import AUTO, Reporter, resolve
-from tlkeras.weights.loading import NAMED
+from tlkeras.weights.sources import NAMED
 from tlkeras.zoo import serving
 from tlkeras.zoo.card import card, encoded_input
 from tlkeras.zoo.recipe import EntryRecipe

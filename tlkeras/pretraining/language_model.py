@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import initializers, layers, ops
+from keras import ops
 
 from tlkeras.modalities.texts import characters
 
@@ -60,37 +60,6 @@ class Vocabulary:
         """Writes one word a line, in the order of their numbers."""
         lines = ["<UNK>", *(characters.spelling(word) for word in self.words)]
         (Path(folder) / NAME).write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-@keras.saving.register_keras_serializable(package="tlkeras")
-class NextWord(layers.Layer):
-    """Scores of the word that each direction sees next: (batch, words, 2 widths) -> (batch, words, 2, vocabulary).
-
-    The first half of the features is the forward direction, the second the backward one; both share the weights, as in
-    `bilm/training.py`.
-
-    Args:
-        words: size of the vocabulary.
-    """
-
-    def __init__(self, words: int, **options: Any):
-        super().__init__(**options)
-        self.words = words
-
-    def build(self, shape: Any) -> None:
-        width = shape[-1] // 2
-        self.kernel = self.add_weight(shape=(width, self.words), initializer=initializers.RandomNormal(stddev=width**-0.5), name="kernel")
-        self.bias = self.add_weight(shape=(self.words,), initializer="zeros", name="bias")
-
-    def call(self, x: Any) -> Any:
-        both = ops.stack(ops.split(x, 2, axis=-1), axis=2)  # (batch, words, 2, width)
-        return ops.matmul(both, self.kernel) + self.bias
-
-    def compute_output_shape(self, shape: Any) -> Any:
-        return (*shape[:2], 2, self.words)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "words": self.words}
 
 
 def loss(wanted: Any, scores: Any) -> Any:

@@ -6,37 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-from keras import layers, ops
+from keras import layers
+
+from tlkeras.weights.layers import Reparameterise
 
 LATENT, DECODER = "latent", "decoder"
-
-
-@keras.saving.register_keras_serializable(package="tlkeras")
-class Reparameterise(layers.Layer):
-    """Draws from the posterior in training, and adds its divergence from the standard normal prior as a loss.
-
-    Kingma & Welling 2013, https://arxiv.org/abs/1312.6114, equation 10. In inference it returns the mean, so that a model
-    answers the same request in the same way.
-    """
-
-    def __init__(self, seed: int = 0, **options: Any):
-        super().__init__(**options)
-        self.seed = seed
-        self.generator = keras.random.SeedGenerator(seed)
-
-    def call(self, given: Sequence[Any], training: bool = False) -> Any:
-        mean, log_variance = given
-        divergence = -0.5 * ops.sum(1 + log_variance - ops.square(mean) - ops.exp(log_variance), axis=-1)
-        self.add_loss(ops.mean(divergence))
-        if not training:
-            return mean
-        return mean + ops.exp(0.5 * log_variance) * keras.random.normal(ops.shape(mean), seed=self.generator)
-
-    def compute_output_shape(self, shapes: Sequence[Any]) -> Any:
-        return shapes[0]
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "seed": self.seed}
 
 
 def autoencoder(features: Any, *, latent: int, widths: Sequence[int], pixels: int, seed: int) -> Any:

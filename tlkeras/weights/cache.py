@@ -10,13 +10,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tlkeras.backbones.row import Backbone, HubPreset, KerasDownload, Wheel, WheelFolder
+from tlkeras.weights.sources import HubPreset, KerasDownload, Row, Wheel, WheelFolder
 
 
 def cache_dir() -> Path:
     """Returns the folder where converted weights are kept: `TLKERAS_CACHE`, else the user's cache folder."""
-    if given := os.environ.get("TLKERAS_CACHE"):
-        return Path(given)
+    if chosen := os.environ.get("TLKERAS_CACHE"):
+        return Path(chosen)
     if sys.platform == "win32":
         return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "tlkeras" / "cache"
     if sys.platform == "darwin":
@@ -24,7 +24,7 @@ def cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tlkeras"
 
 
-def stem(row: Backbone, source: Wheel) -> str:
+def stem(row: Row, source: Wheel) -> str:
     """Returns how the names of a row's converted weights begin."""
     return f"{row.name}-{source.sha256[:16]}"
 
@@ -48,7 +48,7 @@ class Status:
         sha256: of the checkpoint, if known.
     """
 
-    row: Backbone
+    row: Row
     kind: str
     where: str
     state: str
@@ -72,30 +72,30 @@ class Status:
         return sum(file.stat().st_size for file in files if file.is_file())
 
 
-def status(rows: Iterable[Backbone]) -> list[Status]:
+def status(rows: Iterable[Row]) -> list[Status]:
     """Returns every source of weights of some rows, with its state."""
     return [_status(row, source) for row in rows for source in row.weights]
 
 
-def _status(row: Backbone, source: object) -> Status:
+def _status(row: Row, source: object) -> Status:
     if isinstance(source, Wheel):
         paths = tuple(sorted(cache_dir().glob(f"{stem(row, source)}-*.weights.h5")))
         return _of_wheel(row, source, paths, source.sha256)
     if isinstance(source, WheelFolder):
         paths = (folder(source),) if folder(source).is_dir() else ()
-        return _of_wheel(row, source, paths, next((one for name, one in source.sha256.items() if name.endswith(".safetensors")), ""))
+        return _of_wheel(row, source, paths, next((digest for name, digest in source.sha256.items() if name.endswith(".safetensors")), ""))
     if isinstance(source, KerasDownload):
         return _elsewhere(row, source.kind, f"keras.applications, {source.file}", keras_dir() / source.file)
     if isinstance(source, HubPreset):
-        found = next((path for folder in hub_dirs() for path in sorted(folder.glob(f"*/*/keras/{source.preset}"))), None)
-        return _elsewhere(row, source.kind, f"KerasHub, {source.preset}", found)
+        preset = next((path for folder in hub_dirs() for path in sorted(folder.glob(f"*/*/keras/{source.preset}"))), None)
+        return _elsewhere(row, source.kind, f"KerasHub, {source.preset}", preset)
     return Status(row=row, kind="zoo", where=row.name, state="installed")
 
 
-def _elsewhere(row: Backbone, kind: str, where: str, path: Path | None) -> Status:
+def _elsewhere(row: Row, kind: str, where: str, path: Path | None) -> Status:
     """Returns the status of what another library keeps, which is shown and never deleted."""
-    here = path is not None and Status._size([path]) > 0  # a download that failed leaves its folder
-    return Status(row=row, kind=kind, where=where, state="cached by it" if here else "to download", theirs=path if here else None)
+    cached = path is not None and Status._size([path]) > 0  # a download that failed leaves its folder
+    return Status(row=row, kind=kind, where=where, state="cached by it" if cached else "to download", theirs=path if cached else None)
 
 
 def keras_dir() -> Path:
@@ -109,22 +109,22 @@ def hub_dirs() -> tuple[Path, ...]:
     return (root / "models",)
 
 
-def _of_wheel(row: Backbone, source: Wheel | WheelFolder, paths: tuple[Path, ...], sha256: str) -> Status:
+def _of_wheel(row: Row, source: Wheel | WheelFolder, paths: tuple[Path, ...], sha256: str) -> Status:
     where = f"{source.package}=={source.version}"
     try:
-        here = importlib.metadata.version(source.package) == source.version
+        installed = importlib.metadata.version(source.package) == source.version
     except importlib.metadata.PackageNotFoundError:
-        here = False
-    state = "cached" if paths else "installed" if here else "in the package index"
+        installed = False
+    state = "cached" if paths else "installed" if installed else "in the package index"
     return Status(row=row, kind=source.kind, where=where, state=state, paths=paths, sha256=sha256)
 
 
-def clear(rows: Iterable[Backbone]) -> int:
+def clear(rows: Iterable[Row]) -> int:
     """Deletes the cached weights of some rows; returns the number of bytes freed."""
     freed = 0
-    for one in status(rows):
-        freed += one.ours
-        for path in one.paths:
+    for source in status(rows):
+        freed += source.ours
+        for path in source.paths:
             if path.is_dir():
                 shutil.rmtree(path)
             else:

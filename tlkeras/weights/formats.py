@@ -6,6 +6,7 @@ at random values, and a `.weights.h5` with more layers than the network loads wi
 
 from __future__ import annotations
 
+import hashlib
 import re
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,11 +20,11 @@ import keras
 import numpy as np
 from keras.src.saving import saving_lib
 
-from tlkeras.backbones.row import Backbone
-from tlkeras.errors import TlkerasError, WeightsMismatch
+from tlkeras.errors import TlkerasError, WeightsMismatch, WeightsUnavailable
 from tlkeras.registry import Registry, load_function
 from tlkeras.weights import layouts, matching
 from tlkeras.weights.matching import Entry, Group
+from tlkeras.weights.sources import NAMED, Row
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,12 +36,14 @@ class Format:
         what: name in messages.
         whole: (path, first bytes) -> whether it can be such a file.
         fill: `"module:function"`, called with (row, model, path); returns notes.
+        foreign: whether only networks with a layout of another library have such files.
     """
 
     name: str
     what: str
     whole: Callable[[Path, bytes], bool]
     fill: str
+    foreign: bool = False
 
 
 HDF5, ZIP, PICKLE = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04", b"\x80"
@@ -48,8 +51,16 @@ HDF5, ZIP, PICKLE = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04", b"\x80"
 
 def _torch(name: str) -> Format:
     return Format(
-        name=name, what="PyTorch checkpoint", whole=lambda path, head: head[:4] == ZIP or head[:1] == PICKLE, fill=f"{__name__}:torch"
+        name=name,
+        what="PyTorch checkpoint",
+        whole=lambda path, head: head[:4] == ZIP or head[:1] == PICKLE,
+        fill=f"{__name__}:torch",
+        foreign=True,
     )
+
+
+def _safetensors(name: str, what: str, whole: Callable[[Path, bytes], bool]) -> Format:
+    return Format(name=name, what=what, whole=whole, fill=f"{__name__}:safetensors", foreign=True)
 
 
 FORMATS: Registry[Format] = Registry(
@@ -61,16 +72,53 @@ FORMATS: Registry[Format] = Registry(
         _torch(".pth"),
         _torch(".pt"),
         _torch(".pth.tar"),
-        Format(name=".safetensors", what="safetensors file", whole=lambda path, head: head[8:9] == b"{", fill=f"{__name__}:safetensors"),
-        Format(name=".safetensors.index.json", what="index", whole=lambda path, head: head[:1] == b"{", fill=f"{__name__}:safetensors"),
+        _safetensors(".safetensors", "safetensors file", lambda path, head: head[8:9] == b"{"),
+        _safetensors(".safetensors.index.json", "index", lambda path, head: head[:1] == b"{"),
     ],
 )
 ENDINGS = ", ".join(one.name for one in FORMATS)
 PAGE = re.compile(rb"\s*<(!doctype|html|head|body|\?xml|!--)", re.IGNORECASE)
 
 
-def fill(row: Backbone, model: keras.Model, path: Path) -> tuple[str, ...]:
+def sha256_of(path: Path) -> str:
+    """Returns the sha256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def load_file(row: Row, model: keras.Model, choice: str, *, accepting: Sequence[str] = ()) -> tuple[str, ...]:
+    """Loads the weights of a file into a network, after checking its hash if one is given (`FILE#sha256=HEX`).
+
+    Args:
+        row: its row.
+        model: its network without classifier.
+        choice: a path, or `PATH#sha256=HEX`.
+        accepting: see `fill`.
+
+    Returns:
+        Notes for the user.
+
+    Raises:
+        WeightsUnavailable: when there is no such file.
+        WeightsMismatch: when the file is damaged or of another network.
+    """
+    name, _, digest = choice.partition("#sha256=")
+    path = Path(name).expanduser()
+    if not path.is_file():
+        raise WeightsUnavailable(f"no weights file {name!r}; expected {', '.join(NAMED)} or an existing file that ends with {ENDINGS}")
+    if digest and sha256_of(path) != digest.lower():
+        raise WeightsMismatch(f"weights file {path.name!r} has sha256 {sha256_of(path)}, expected {digest}; download it again")
+    return fill(row, model, path, accepting=accepting)
+
+
+def fill(row: Row, model: keras.Model, path: Path, *, accepting: Sequence[str] = ()) -> tuple[str, ...]:
     """Loads the weights of a file into a network, all of them or none.
+
+    Args:
+        row: its row.
+        model: its network without classifier.
+        path: the file.
+        accepting: families that accept checkpoints of other libraries, for the message when this one does not.
 
     Returns:
         Notes for the user.
@@ -88,6 +136,11 @@ def fill(row: Backbone, model: keras.Model, path: Path) -> tuple[str, ...]:
         raise WeightsMismatch(f"weights file {path.name!r} is a web page, not weights; the download returned a login or error page")
     if not kind.whole(path, head):
         raise WeightsMismatch(f"weights file {path.name!r} is not a complete {kind.what}; download it again")
+    if kind.foreign and not row.layouts:
+        raise WeightsMismatch(
+            f"{row.name} accepts no PyTorch checkpoints, because none has exactly this architecture; expected .weights.h5, .h5 or .keras, or a "
+            f"--backbone that accepts them ({', '.join(accepting)})"
+        )
     try:
         notes: tuple[str, ...] = load_function(kind.fill)(row, model, path)
     except TlkerasError:
@@ -98,7 +151,7 @@ def fill(row: Backbone, model: keras.Model, path: Path) -> tuple[str, ...]:
     return notes
 
 
-def _told(row: Backbone, path: Path, names: Sequence[str]) -> tuple[str, ...]:
+def _note(row: Row, path: Path, names: Sequence[str]) -> tuple[str, ...]:
     """Returns the note about a classifier that was left out."""
     if not names:
         return ()
@@ -108,7 +161,7 @@ def _told(row: Backbone, path: Path, names: Sequence[str]) -> tuple[str, ...]:
 # === Layers in order: legacy .h5, .keras ===
 
 
-def legacy_h5(row: Backbone, model: keras.Model, path: Path) -> tuple[str, ...]:
+def legacy_h5(row: Row, model: keras.Model, path: Path) -> tuple[str, ...]:
     """Reads files of `save_weights` and `save` in Keras 1 and 2, which keras.applications still publishes."""
     ours = [_group(layer, layer.trainable_weights + layer.non_trainable_weights) for layer in model.layers if layer.weights]
     variables = [v for layer in model.layers for v in layer.trainable_weights + layer.non_trainable_weights]
@@ -148,9 +201,9 @@ def _saved(name: str, dataset: h5py.Dataset) -> Entry:
     return Entry(name=name, shape=tuple(dataset.shape), read=read)
 
 
-def keras_archive(row: Backbone, model: keras.Model, path: Path) -> tuple[str, ...]:
+def keras_archive(row: Row, model: keras.Model, path: Path) -> tuple[str, ...]:
     """Reads a `.keras` file, whose network may hold other networks as layers."""
-    from tlkeras.weights.loading import read_keras
+    from tlkeras.weights.keras_file import read_keras
 
     ours, theirs = list(_leaves(model)), list(_leaves(read_keras(path)))
     variables = [variable for layer in ours for variable in layer.weights]
@@ -178,7 +231,7 @@ def _group(layer: keras.Layer, variables: Sequence[Any], *, read: bool = False) 
 
 
 def _in_order(
-    row: Backbone, model: keras.Model, path: Path, ours: Sequence[Group], theirs: Sequence[Group], variables: Sequence[Any]
+    row: Row, model: keras.Model, path: Path, ours: Sequence[Group], theirs: Sequence[Group], variables: Sequence[Any]
 ) -> tuple[str, ...]:
     """Loads layers that are paired by name if all names agree, else by order; every shape must be equal."""
     theirs, top = _without_classifier(row, ours, theirs)
@@ -189,10 +242,10 @@ def _in_order(
     wanted = [entry for group in ours for entry in group.entries]
     found = [entry for group in theirs for entry in group.entries]
     matching.fill(zip(variables, wanted, found, strict=True), model.layers)
-    return _told(row, path, top)
+    return _note(row, path, top)
 
 
-def _without_classifier(row: Backbone, ours: Sequence[Group], theirs: Sequence[Group]) -> tuple[list[Group], list[str]]:
+def _without_classifier(row: Row, ours: Sequence[Group], theirs: Sequence[Group]) -> tuple[list[Group], list[str]]:
     """Returns the layers without the classifier of the row's own architecture, and the names of what was left out.
 
     Only layers that stand behind all others, have its names in its order, and accept the row's features are a classifier.
@@ -225,7 +278,7 @@ class _Variables(saving_lib.H5IOStore):  # type: ignore[misc]
         return entry
 
 
-def weights_h5(row: Backbone, model: keras.Model, path: Path) -> tuple[str, ...]:
+def weights_h5(row: Row, model: keras.Model, path: Path) -> tuple[str, ...]:
     """Reads files of `save_weights` in Keras 3, whose paths come from the classes of layers, counted."""
     store = _Variables()
     saving_lib._save_state(model, weights_store=store, assets_store=None, inner_path="", visited_saveables=set())
@@ -240,7 +293,7 @@ def weights_h5(row: Backbone, model: keras.Model, path: Path) -> tuple[str, ...]
         kept = {place: entry for place, entry in found.items() if place not in top}
         matching.check(path.name, row.name, matching.by_name(wanted, kept))
         matching.fill(((variables[place][1], entry, kept[place]) for place, entry in wanted.items()), model.layers)
-    return _told(row, path, sorted(set(top.values())))
+    return _note(row, path, sorted(set(top.values())))
 
 
 def _of_layer(place: str) -> bool:
@@ -257,7 +310,7 @@ def _datasets(group: h5py.Group, place: str = "") -> Iterator[tuple[str, h5py.Da
             yield inner, saving_lib.safe_get_h5_dataset(group, name)
 
 
-def _classifier_name(row: Backbone, file: h5py.File, place: str) -> str | None:
+def _classifier_name(row: Row, file: h5py.File, place: str) -> str | None:
     """Returns the name of the layer that wrote an entry, if it is one of the row's classifier."""
     name = str(file[place].parent.attrs.get("name", ""))
     return name if any(re.fullmatch(pattern, name, re.IGNORECASE) for pattern in row.classifier) else None
@@ -266,26 +319,21 @@ def _classifier_name(row: Backbone, file: h5py.File, place: str) -> str | None:
 # === Foreign checkpoints: .pth, .safetensors ===
 
 
-def torch(row: Backbone, model: keras.Model, path: Path) -> tuple[str, ...]:
+def torch(row: Row, model: keras.Model, path: Path) -> tuple[str, ...]:
     """Reads a PyTorch state dict."""
     from tlkeras.weights import torch_pickle
 
     return _foreign(row, model, path, torch_pickle.read)
 
 
-def safetensors(row: Backbone, model: keras.Model, path: Path) -> tuple[str, ...]:
+def safetensors(row: Row, model: keras.Model, path: Path) -> tuple[str, ...]:
     """Reads safetensors, named as in PyTorch."""
     from tlkeras.weights import safetensors_file
 
     return _foreign(row, model, path, safetensors_file.read)
 
 
-def _foreign(row: Backbone, model: keras.Model, path: Path, read: Callable[[Path], dict[str, np.ndarray]]) -> tuple[str, ...]:
-    if not row.layouts:
-        raise WeightsMismatch(
-            f"{row.name} accepts no PyTorch checkpoints, because none has exactly this architecture; expected .weights.h5, .h5 or .keras, or a "
-            f"--backbone that accepts them ({_takers()})"
-        )
+def _foreign(row: Row, model: keras.Model, path: Path, read: Callable[[Path], dict[str, np.ndarray]]) -> tuple[str, ...]:
     layers, tensors = list(_leaves(model)), read(path)
     layout = layouts.best(row.layouts, layers, tensors)
     variables = layouts.wanted(layout, layers)
@@ -297,10 +345,4 @@ def _foreign(row: Backbone, model: keras.Model, path: Path, read: Callable[[Path
     found = {name: entry for name, entry in found.items() if name not in top}
     matching.check(path.name, row.name, matching.by_name(wanted, found))
     matching.fill(((variable, entry, found[name]) for name, (variable, entry) in variables.items()), layers)
-    return _told(row, path, list(dict.fromkeys(name.rpartition(".")[0] for name in top)))
-
-
-def _takers() -> str:
-    from tlkeras.backbones.registry import BACKBONES
-
-    return ", ".join(dict.fromkeys(one.family for one in BACKBONES if one.layouts))
+    return _note(row, path, list(dict.fromkeys(name.rpartition(".")[0] for name in top)))

@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from tlkeras.backbones.builders.applications import MOBILENET_V2
-
 Places = dict[str, str]
+
+# Expansion, filters, repeats, stride of each group of blocks of MobileNetV2: Sandler et al. 2018, table 2.
+MOBILENET_V2 = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
 
 
 # === EfficientNet-Lite, with the names of KerasCV: block3b_expand_conv, …_expand_bn, …_dwconv, …_bn, …_project_conv, …_project_bn ===
@@ -51,7 +52,7 @@ def timm_lite(layers: Sequence[str]) -> Places:
     return _with_rest(places, layers)
 
 
-# === MobileNetV2, with the names of `build.mobilenet_v2_torch`: block3_expand, …_expand_bn, …_depthwise, …_project ===
+# === MobileNetV2, with the names of `builders.torchvision.mobilenet_v2`: block3_expand, …_expand_bn, …_depthwise, …_project ===
 
 
 def mobilenet_v2(layers: Sequence[str]) -> Places:
@@ -89,7 +90,7 @@ def timm_mobilenet_v2(layers: Sequence[str]) -> Places:
 
 
 def resnet(layers: Sequence[str]) -> Places:
-    """With the names of `build.resnet_torch`."""
+    """With the names of `builders.torchvision.resnet`."""
     return _ruled(
         layers,
         [

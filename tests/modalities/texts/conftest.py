@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tlkeras.data.examples import Example, make_dataset
 from tlkeras.modalities.texts.tokens import load as load_tokens
-from tlkeras.weights.loading import read_keras
+from tlkeras.weights.keras_file import read_keras
 
 WORDS = "the a film plot cast is was good great fine bad poor dull very so and but not it this".split()
 GOOD, BAD = ("good", "great", "fine"), ("bad", "poor", "dull")

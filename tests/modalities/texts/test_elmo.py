@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from tests.modalities.texts.conftest import STRANGE, check_raw_strings, reviews, sentences
 from tlkeras import models
 from tlkeras.backbones.builders import elmo
-from tlkeras.backbones.builders.elmo_layers import ProjectedLSTM
 from tlkeras.backbones.load import load
 from tlkeras.backbones.registry import BACKBONES
 from tlkeras.config import RunConfig
@@ -28,7 +27,8 @@ from tlkeras.modalities.texts.characters import Words
 from tlkeras.modalities.texts.tokens import load as load_tokens
 from tlkeras.pretraining.language_model import Vocabulary
 from tlkeras.training import freezing
-from tlkeras.weights.loading import read_keras
+from tlkeras.weights.keras_file import read_keras
+from tlkeras.weights.layers import ProjectedLSTM
 from tlkeras.zoo import check
 from tlkeras.zoo.store import Zoo
 

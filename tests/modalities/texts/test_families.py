@@ -10,7 +10,7 @@ from tlkeras import models
 from tlkeras.distribution import replicas
 from tlkeras.distribution.strategies import open_placement
 from tlkeras.training import freezing
-from tlkeras.weights.loading import read_keras
+from tlkeras.weights.keras_file import read_keras
 
 IDS = np.array([[2, 9, 10, 11, 12, 3]], "int32")
 

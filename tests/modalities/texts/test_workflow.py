@@ -126,7 +126,7 @@ def test_batches_are_cut_to_their_longest_text_and_the_answers_stay(presets, ber
 
 
 def load_model(result):
-    from tlkeras.weights.loading import read_keras
+    from tlkeras.weights.keras_file import read_keras
 
     return read_keras(result.run.model)
 

@@ -1,11 +1,8 @@
-"""Builders: a row and a size -> a Keras model of plain layers, without classifier, without weights."""
+"""Networks of keras.applications, without classifier."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
-from keras import layers
 
 from tlkeras.backbones.row import Backbone
 
@@ -13,104 +10,3 @@ from tlkeras.backbones.row import Backbone
 def application(row: Backbone, size: int, weights: str | None = None) -> keras.Model:
     """Builds a model of keras.applications; `weights="imagenet"` lets Keras download or find its own."""
     return getattr(keras.applications, row.app)(include_top=False, weights=weights, input_shape=(size, size, 3))
-
-
-def efficientnet_lite(row: Backbone, size: int) -> keras.Model:
-    """Builds an EfficientNet-Lite by KerasCV's architecture (figures: keras_cv, efficientnet_lite_backbone.py)."""
-    # The class that KerasCV names ...B0Backbone asks a model hub for these same figures.
-    from keras_cv.models import EfficientNetLiteBackbone
-
-    built = EfficientNetLiteBackbone(
-        include_rescaling=False,
-        width_coefficient=row.scale[0],
-        depth_coefficient=row.scale[1],
-        stackwise_kernel_sizes=[3, 3, 5, 3, 5, 5, 3],
-        stackwise_num_repeats=[1, 2, 2, 3, 3, 4, 1],
-        stackwise_input_filters=[32, 16, 24, 40, 80, 112, 192],
-        stackwise_output_filters=[16, 24, 40, 80, 112, 192, 320],
-        stackwise_expansion_ratios=[1, 6, 6, 6, 6, 6, 6],
-        stackwise_strides=[1, 2, 2, 2, 1, 2, 1],
-        input_shape=(size, size, 3),
-    )
-    return keras.Model(built.input, built.output)
-
-
-# Expansion, filters, repeats, stride of each group of blocks: Sandler et al. 2018, table 2.
-MOBILENET_V2 = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
-
-
-def mobilenet_v2_torch(row: Backbone, size: int) -> keras.Model:
-    """Builds MobileNetV2 as torchvision has it: symmetric padding, epsilon 1e-5, no rounding of filters."""
-
-    def conv(x: Any, filters: int, kernel: int, stride: int, name: str, *, depthwise: bool = False, relu: bool = True) -> Any:
-        if kernel > 1:
-            x = layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x)
-        if depthwise:
-            x = layers.DepthwiseConv2D(kernel, stride, use_bias=False, name=name)(x)
-        else:
-            x = layers.Conv2D(filters, kernel, stride, use_bias=False, name=name)(x)
-        x = layers.BatchNormalization(epsilon=1e-5, momentum=0.9, name=f"{name}_bn")(x)
-        return layers.ReLU(6.0, name=f"{name}_relu")(x) if relu else x
-
-    inputs = keras.Input((size, size, 3))
-    x = conv(inputs, 32, 3, 2, "stem")
-    place, filters = 0, 32
-    for expansion, made, repeats, stride in MOBILENET_V2:
-        for repeat in range(repeats):
-            before, name, steps = x, f"block{place}", stride if repeat == 0 else 1
-            if expansion > 1:
-                x = conv(x, filters * expansion, 1, 1, f"{name}_expand")
-            x = conv(x, filters * expansion, 3, steps, f"{name}_depthwise", depthwise=True)
-            x = conv(x, made, 1, 1, f"{name}_project", relu=False)
-            if steps == 1 and filters == made:
-                x = layers.Add(name=f"{name}_add")([before, x])
-            place, filters = place + 1, made
-    return keras.Model(inputs, conv(x, 1280, 1, 1, "top"))
-
-
-# Blocks of each group, and whether a block is a bottleneck: He et al. 2015, table 1.
-RESNETS = {
-    "resnet18": ((2, 2, 2, 2), False),
-    "resnet34": ((3, 4, 6, 3), False),
-    "resnet50": ((3, 4, 6, 3), True),
-    "resnet101": ((3, 4, 23, 3), True),
-    "resnet152": ((3, 8, 36, 3), True),
-}
-
-
-def resnet_torch(row: Backbone, size: int) -> keras.Model:
-    """Builds a ResNet as torchvision has it: a bottleneck's stride is in its 3 x 3 convolution ("v1.5"), no biases, epsilon 1e-5.
-
-    keras.applications puts the stride into the first convolution, has biases, and expects BGR: another network.
-    """
-
-    def conv(x: Any, filters: int, kernel: int, stride: int, name: str, *, relu: bool = True) -> Any:
-        if kernel > 1:
-            x = layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x)  # on both sides, which "same" does not do with strides
-        x = layers.Conv2D(filters, kernel, stride, use_bias=False, name=name)(x)
-        x = layers.BatchNormalization(epsilon=1e-5, momentum=0.9, name=f"{name}_bn")(x)
-        return layers.ReLU(name=f"{name}_relu")(x) if relu else x
-
-    blocks, bottleneck = RESNETS[row.app]
-    inputs = keras.Input((size, size, 3))
-    x = conv(inputs, 64, 7, 2, "stem")
-    x = layers.ZeroPadding2D(1, name="stem_pool_pad")(x)  # zeros are as good as PyTorch's -inf behind a ReLU
-    x = layers.MaxPooling2D(3, 2, name="stem_pool")(x)
-    for group, count in enumerate(blocks):
-        filters = 64 * 2**group
-        made = 4 * filters if bottleneck else filters
-        for place in range(count):
-            name, stride = f"layer{group + 1}_{place}", 2 if group and not place else 1
-            shortcut = x
-            if bottleneck:
-                x = conv(x, filters, 1, 1, f"{name}_conv1")
-                x = conv(x, filters, 3, stride, f"{name}_conv2")
-                x = conv(x, made, 1, 1, f"{name}_conv3", relu=False)
-            else:
-                x = conv(x, filters, 3, stride, f"{name}_conv1")
-                x = conv(x, made, 3, 1, f"{name}_conv2", relu=False)
-            if stride > 1 or shortcut.shape[-1] != made:
-                shortcut = conv(shortcut, made, 1, stride, f"{name}_shortcut", relu=False)
-            x = layers.Add(name=f"{name}_add")([shortcut, x])
-            x = layers.ReLU(name=f"{name}_out")(x)
-    return keras.Model(inputs, x)

@@ -17,14 +17,15 @@ import keras
 import numpy as np
 from keras import initializers, layers, ops
 
-from tlkeras.backbones.builders.elmo_layers import ProjectedLSTM
+from tlkeras.backbones import alternatives
 from tlkeras.backbones.builders.hub_texts import TOKEN_IDS, TextModel
 from tlkeras.backbones.row import Backbone, Sections
 from tlkeras.errors import ConfigError, WeightsMismatch, WeightsUnavailable
 from tlkeras.modalities.texts import characters
 from tlkeras.modalities.texts.tokenizers import TOKENIZERS
 from tlkeras.modalities.texts.tokens import Tokens
-from tlkeras.weights import loading
+from tlkeras.weights.layers import ProjectedLSTM
+from tlkeras.weights.sources import is_path
 
 ACTIVATIONS = ("relu", "tanh")
 IN_FILE = characters.KINDS - 1  # rows of the embedding in a file: the row of the filling is not there
@@ -115,25 +116,12 @@ def text(row: Backbone, choice: str) -> TextModel:
     """
     if choice == "none":
         return _made(row, network(sizes_of(row.options), row.name))
-    if not loading.is_file(choice):
-        raise WeightsUnavailable(f"{row.name} has no weights to download; {ways()}")
-    sizes, arrays = read(Path(choice).expanduser())
+    if not is_path(choice):
+        raise WeightsUnavailable(f"{row.name} has no weights to download; {alternatives.ways(row)}")
+    sizes, arrays = read(row, Path(choice).expanduser())
     made = network(sizes, row.name)
     fill(made.model, sizes, arrays)
     return _made(row, made)
-
-
-def ways() -> str:
-    """Returns every way to get an ELMo or an alternative, for the end of a message."""
-    from tlkeras.backbones.builders.hub_texts import ready
-
-    return "instead: " + ", or ".join(
-        [
-            "--weights FOLDER with AllenNLP's options.json and loading.hdf5",
-            "--weights none for random ones, which `tlkeras pretrain --backbone elmo` trains on your texts",
-            *(f"--backbone {name}, from the package index" for name in ready()),
-        ]
-    )
 
 
 # === The network ===
@@ -274,8 +262,12 @@ def _sizes_in(path: Path) -> Sizes:
 # === Files ===
 
 
-def read(folder: Path) -> tuple[Sizes, dict[str, np.ndarray]]:
+def read(row: Backbone, folder: Path) -> tuple[Sizes, dict[str, np.ndarray]]:
     """Reads a folder as AllenNLP publishes it. Only arrays that the options require are read, and only from this folder.
+
+    Args:
+        row: its row, for messages.
+        folder: where the files are.
 
     Returns:
         The sizes, and path in the file -> float32 array.
@@ -284,8 +276,8 @@ def read(folder: Path) -> tuple[Sizes, dict[str, np.ndarray]]:
         WeightsUnavailable: when a file is missing.
         WeightsMismatch: when a file contains something else.
     """
-    sizes = _sizes_in(_file(folder, OPTIONS))
-    path = _file(folder, WEIGHTS)
+    sizes = _sizes_in(_file(row, folder, OPTIONS))
+    path = _file(row, folder, WEIGHTS)
     try:
         with h5py.File(path, "r") as file:
             return sizes, {name: _array(file, name, shape) for name, shape in sizes.shapes().items()}
@@ -297,12 +289,12 @@ def read(folder: Path) -> tuple[Sizes, dict[str, np.ndarray]]:
         raise WeightsMismatch(f"{path.name!r} does not match its options: {error}") from error
 
 
-def _file(folder: Path, name: str) -> Path:
+def _file(row: Backbone, folder: Path, name: str) -> Path:
     """Returns the one file of a folder with this name, or with it behind a `_`."""
     found = [path for path in (folder / name, *sorted(folder.glob(f"*_{name}"))) if path.is_file()]
     if len(found) != 1:
         got = ", ".join(path.name for path in found) or ("no such file" if folder.is_dir() else "no such folder")
-        raise WeightsUnavailable(f"expected one {name} (or …_{name}) in the folder {str(folder)!r}, found {got}; {ways()}")
+        raise WeightsUnavailable(f"expected one {name} (or …_{name}) in the folder {str(folder)!r}, found {got}; {alternatives.ways(row)}")
     return found[0]
 
 

@@ -9,17 +9,18 @@ from typing import Any
 
 import keras
 
-from tlkeras.backbones import compat
-from tlkeras.backbones.builders import hub_texts as hub
+from tlkeras.backbones import alternatives
+from tlkeras.backbones.builders import hub_texts
 from tlkeras.backbones.contracts import CONTRACTS, Contract
 from tlkeras.backbones.row import Backbone, Sections
 from tlkeras.errors import ConfigError
+from tlkeras.weights import compat, presets
 
 CONVERTER = "image_converter.json"  # of a KerasHub preset: keras_hub/src/utils/preset_utils.py
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pictured:
+class ImageModel:
     """An image backbone with what comes with its weights.
 
     Args:
@@ -41,11 +42,11 @@ def build(row: Backbone, size: int) -> keras.Model:
     import keras_hub
 
     kind = getattr(keras_hub.models, f"{row.app}Backbone")
-    with hub.warnings_as_noise():
+    with presets.without_warnings():
         return unrolled(row, kind(image_shape=(size, size, 3), **row.figures, **row.options))
 
 
-def from_preset(row: Backbone, size: int, choice: str) -> Pictured:
+def from_preset(row: Backbone, size: int, choice: str) -> ImageModel:
     """Builds a network with the weights of a preset, and with the preset's own figures and contract.
 
     Args:
@@ -59,8 +60,8 @@ def from_preset(row: Backbone, size: int, choice: str) -> Pictured:
         WeightsMismatch: when the folder contains another network.
     """
     shape = {} if row.one_size else {"image_shape": (size, size, 3)}
-    with hub.folder(row, choice) as preset, hub.warnings_as_noise():
-        base = hub.read(row, preset, "Backbone", **shape)
+    with presets.folder(row, choice, alternatives=alternatives.ways(row)) as preset, presets.without_warnings():
+        base = presets.read(row, preset, "Backbone", **shape)
         contract = _contract(row, preset)
     own = base.image_shape[0]
     if row.one_size and own != size:
@@ -68,7 +69,7 @@ def from_preset(row: Backbone, size: int, choice: str) -> Pictured:
             f"image_size is {size}; {row.name} has one position embedding per patch of {own} x {own} pixels, and KerasHub does not "
             f"interpolate them: --image-size {own}, --weights none for {size}, or --backbone dinov2_small, whose embeddings are interpolated"
         )
-    return Pictured(model=unrolled(row, base), contract=contract)
+    return ImageModel(model=unrolled(row, base), contract=contract)
 
 
 def _contract(row: Backbone, preset: str) -> Contract:
@@ -78,10 +79,10 @@ def _contract(row: Backbone, preset: str) -> Contract:
 
     if isinstance(get_preset_loader(preset), KerasPresetLoader) and not check_file_exists(preset, CONVERTER):
         return CONTRACTS.get(row.contract)
-    said = ImageConverter.from_preset(preset)
-    if said is None:  # a timm model without a configuration of its images
+    converter = ImageConverter.from_preset(preset)
+    if converter is None:  # a timm model without a configuration of its images
         return CONTRACTS.get(row.contract)
-    return Contract(name="preset", scale=_three(said.scale, 1.0), offset=_three(said.offset, 0.0), help="as the preset states")
+    return Contract(name="preset", scale=_three(converter.scale, 1.0), offset=_three(converter.offset, 0.0), help="as the preset states")
 
 
 def _three(value: Any, default: float) -> tuple[float, ...]:
@@ -92,7 +93,7 @@ def _three(value: Any, default: float) -> tuple[float, ...]:
 def sections(row: Backbone, model: keras.Model) -> Sections:
     """Returns the row's sections as they are in this very network: a folder can hold a smaller or a larger one."""
     if "num_layers" in row.options:
-        return hub.sections(row, model)
+        return hub_texts.sections(row, model)
     names = [layer.name for layer in model.layers]
     return tuple((name, pattern) for name, pattern in row.sections if fnmatch.filter(names, pattern)) if row.figures else row.sections
 
@@ -102,7 +103,7 @@ def sections(row: Backbone, model: keras.Model) -> Sections:
 
 def unrolled(row: Backbone, base: keras.Model) -> keras.Model:
     """Returns the same network, with the blocks of its encoder as layers of the model, named after their place."""
-    compat.mend()
+    compat.complete_configs()
     return UNROLL.get(row.app, _as_it_is)(base)
 
 

@@ -1,25 +1,20 @@
-"""Text backbones of KerasHub: token ids -> one vector per token, flat, with their vocabulary; and how its presets are read."""
+"""Text backbones of KerasHub: token ids -> one vector per token, flat, with their vocabulary."""
 
 from __future__ import annotations
 
 import fnmatch
-import socket
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
-from tlkeras.backbones import compat
-from tlkeras.backbones.row import Backbone, HubPreset, WheelFolder
-from tlkeras.errors import ConfigError, WeightsMismatch, WeightsUnavailable
+from tlkeras.backbones import alternatives
+from tlkeras.backbones.row import Backbone
 from tlkeras.modalities.texts.tokenizers import TOKENIZERS
 from tlkeras.modalities.texts.tokens import Tokens
-from tlkeras.weights import loading
+from tlkeras.weights import presets
 
 TOKEN_IDS = "token_ids"
 ENCODER = "encoder_"  # how KerasHub begins the names of an encoder's inputs, where there is a decoder too
@@ -54,9 +49,9 @@ def text(row: Backbone, choice: str) -> TextModel:
         WeightsUnavailable: when they are not available; `none` is not possible, because a vocabulary is part of the weights.
         WeightsMismatch: when the folder contains another network.
     """
-    with folder(row, choice) as place, warnings_as_noise():
-        base = _encoder(read(row, place, "Backbone"))
-        tokenizer = read(row, place, "Tokenizer")
+    with presets.folder(row, choice, alternatives=alternatives.ways(row)) as preset, presets.without_warnings():
+        base = _encoder(presets.read(row, preset, "Backbone"))
+        tokenizer = presets.read(row, preset, "Tokenizer")
     tokens = _tokens(row, tokenizer, base)
     ids = keras.Input((None,), dtype="int32", name=TOKEN_IDS)
     mask = keras.ops.not_equal(ids, tokens.pad)
@@ -100,109 +95,3 @@ def _tokens(row: Backbone, tokenizer: Any, base: Any) -> Tokens:
     return Tokens(
         kind=kind, tokenizer=plain, start=start, end=end, pad=pad or 0, length=length, lowercase=lowercase, fixed=row.fixed_length
     )
-
-
-def read(row: Backbone, place: str, what: str, **given: Any) -> Any:
-    """Reads a part of a preset.
-
-    Args:
-        row: its row.
-        place: folder or handle.
-        what: `Backbone` or `Tokenizer`.
-        given: settings that differ from the preset's.
-
-    Raises:
-        WeightsMismatch: when there is none that fits.
-    """
-    import keras_hub
-
-    try:
-        return getattr(keras_hub.models, f"{row.app}{what}").from_preset(place, **given)
-    except (ValueError, KeyError, TypeError, OSError, AttributeError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise WeightsMismatch(f"{place!r} contains no {what.lower()} for {row.name} that KerasHub can read: {reason}") from error
-
-
-@contextmanager
-def folder(row: Backbone, choice: str) -> Iterator[str]:
-    """Yields the folder, or the preset handle, that holds weights (and, for texts, a vocabulary).
-
-    Raises:
-        ConfigError, WeightsUnavailable: when there is none.
-    """
-    if choice == "none":
-        raise ConfigError(f"{row.name} cannot be built with --weights none: its vocabulary is part of its weights; {ways(row)}")
-    kinds = {source.kind: source for source in row.weights}
-    if loading.is_file(choice):
-        path = Path(choice).expanduser()
-        if path.is_file():
-            raise WeightsMismatch(
-                f"{path.name!r} is a file; {row.name} needs a folder, because config.json and the vocabulary belong to the weights: "
-                f"--weights {str(path.parent)!r}, if they are in the same folder"
-            )
-        if not path.is_dir():
-            raise WeightsUnavailable(
-                f"no folder {choice!r}; expected a KerasHub preset, or a folder with config.json and model.safetensors"
-            )
-        yield str(path.resolve())
-        return
-    source = row.weights[0] if choice in loading.FIRST else kinds.get(choice)
-    if isinstance(source, WheelFolder):
-        with loading.wheel_folder(row, source) as path:
-            yield str(path)
-    elif isinstance(source, HubPreset):
-        with _download(row):
-            yield source.preset
-    else:
-        raise WeightsUnavailable(f"{row.name} has no weights of the kind {choice!r}; {ways(row)}")
-
-
-@contextmanager
-def _download(row: Backbone) -> Iterator[None]:
-    """Gives up on a silent host after seconds, and names the alternatives."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(loading.PATIENCE)
-    try:
-        yield
-    except Exception as error:  # kagglehub, huggingface_hub and requests raise many kinds
-        if isinstance(error, ConfigError):
-            raise
-        reason = " ".join(str(error).split())[:160]
-        raise WeightsUnavailable(f"the weights of {row.name} cannot be downloaded ({reason}); {ways(row)}") from error
-    finally:
-        socket.setdefaulttimeout(before)
-
-
-def ways(row: Backbone) -> str:
-    """Returns every way to get weights for a row, for the end of a message."""
-    return WAYS[row.modality](row)
-
-
-def _ways_of_texts(row: Backbone) -> str:
-    return "instead: " + ", or ".join(
-        [
-            "--weights FOLDER with a KerasHub preset or a Hugging Face model folder",
-            *(f"--backbone {name}, from the package index" for name in ready() if name != row.name),
-        ]
-    )
-
-
-WAYS = {"text": _ways_of_texts, "image": loading.ways}
-
-
-def ready() -> list[str]:
-    """Returns the text rows whose weights come from the package index."""
-    from tlkeras.backbones.registry import BACKBONES
-
-    return [one.name for one in BACKBONES if any(isinstance(source, WheelFolder) for source in one.weights)]
-
-
-@contextmanager
-def warnings_as_noise() -> Iterator[None]:
-    """KerasHub converts with NumPy's old ways; its warnings are about itself."""
-    import warnings as python_warnings
-
-    compat.quiet()  # outside: the warning would come again whenever the model is called on symbols
-    with python_warnings.catch_warnings(), np.errstate(all="ignore"):
-        python_warnings.simplefilter("ignore", DeprecationWarning)
-        yield

@@ -66,22 +66,3 @@ def rnn(row: Backbone, told: Mapping[str, Any]) -> keras.Model:
         # Unrolled: TFLite and ONNX have no loops that hold lists of tensors.
         x = CELLS[options["cell"]](options["hidden_size"], return_sequences=True, unroll=True, name=f"rnn{place}")(x)
     return keras.Model(inputs, x)
-
-
-def with_options(row: Backbone, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the row's options, updated with those of the user, which must be known and of the same type.
-
-    Raises:
-        ConfigError: naming the option.
-    """
-    known = dict(row.options)
-    for name, value in given.items():
-        if name not in known:
-            raise ConfigError(f"{row.name} has no option {name!r}; it has {', '.join(known) or 'none'}")
-        try:
-            known[name] = type(known[name])(value)
-        except ValueError as error:
-            raise ConfigError(f"option {name} of {row.name} is {value!r}; expected {type(known[name]).__name__}") from error
-        if isinstance(known[name], int) and known[name] < 1:
-            raise ConfigError(f"option {name} of {row.name} is {value!r}; expected 1 or more")
-    return known

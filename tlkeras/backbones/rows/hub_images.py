@@ -15,7 +15,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tlkeras.backbones.row import Backbone, HubPreset, Sections
+from tlkeras.backbones.row import Backbone, Sections
+from tlkeras.weights.sources import HubPreset
 
 BUILDER = "tlkeras.backbones.builders.hub_images:build"
 APACHE = "Apache-2.0"
@@ -599,7 +600,7 @@ _VGG = _family(
     source="https://arxiv.org/abs/1409.1556",
 )
 
-VISION = [
+ROWS = [
     *_MOBILENET,
     *_MOBILENET_V5,
     *_RESNET_A1,
@@ -615,3 +616,20 @@ VISION = [
     *_SWIN,
     *_MIT,
 ]
+
+ALIASES = {
+    "vit": "vit_base",
+    "deit": "deit_small",
+    "dino": "dinov2_small",
+    "dinov2": "dinov2_small",
+    "dinov3": "dinov3_small",
+    "swin": "swin_tiny",
+    "mit": "mit_b0",
+    "segformer": "mit_b0",
+    "cspnet": "csp_darknet_53",
+    "cspdarknet": "csp_darknet_53",
+    "darknet": "darknet_53",
+    "resnet_vd": "resnet_vd_50",
+    "hgnetv2": "hgnetv2_b4",
+    "hgnet": "hgnetv2_b4",
+}

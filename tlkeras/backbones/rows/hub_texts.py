@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tlkeras.backbones.row import Backbone, HubPreset, WeightsSource, WheelFolder
+from tlkeras.backbones.row import Backbone
+from tlkeras.weights.sources import HubPreset, WeightsSource, WheelFolder
 
+LOADER = "tlkeras.backbones.loaders:text"
 BUILDER = "tlkeras.backbones.builders.hub_texts:text"
 NO_FOURIER = "its Fourier transform (FFT2D on complex numbers) has no operation there"
 
@@ -39,6 +41,8 @@ def _family(
             name=name,
             family=family,
             modality="text",
+            loader=LOADER,
+            alternatives="tlkeras.backbones.alternatives:of_text",
             builder=BUILDER,
             app=app,
             input_size=length,
@@ -296,6 +300,8 @@ _ELMO = [
         name=name,
         family="elmo",
         modality="text",
+        loader=LOADER,
+        alternatives="tlkeras.backbones.alternatives:of_elmo",
         builder="tlkeras.backbones.builders.elmo:text",
         input_size=512,
         min_size=4,
@@ -325,7 +331,7 @@ _ELMO = [
     for name, units, projection, highways, params in _ELMOS
 ]
 
-TEXT = [
+ROWS = [
     *_SENTENCES,
     *_BERT,
     *_DISTILBERT,
@@ -341,3 +347,23 @@ TEXT = [
     *_GEMMA,
     *_ELMO,
 ]
+
+ALIASES = {
+    "bert": "minilm_l6",
+    "minilm": "minilm_l6",
+    "roberta": "roberta_base",
+    "xlm_roberta": "xlm_roberta_base",
+    "distilbert": "distilbert_base",
+    "albert": "albert_base",
+    "deberta": "deberta_v3_small",
+    "deberta_v3": "deberta_v3_small",
+    "electra": "electra_small",
+    "fnet": "fnet_base",
+    "gpt": "gpt2",
+    "gpt2_base": "gpt2",
+    "opt": "opt_125m",
+    "elmo": "elmo_small",
+    "t5": "t5_small",
+    "flan_t5": "flan_t5_small",
+    "gemma": "gemma_2b",
+}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tlkeras.backbones.row import Backbone
 
-SCRATCH = [
+ROWS = [
     Backbone(
         name="cnn",
         family="cnn",
@@ -44,6 +44,8 @@ SCRATCH = [
         name="rnn",
         family="rnn",
         modality="sequence",
+        loader="tlkeras.backbones.loaders:sequence",
+        alternatives="tlkeras.backbones.alternatives:of_scratch",
         builder="tlkeras.backbones.builders.scratch:rnn",
         input_size=128,
         min_size=1,

@@ -1,4 +1,8 @@
-"""The layers of ELMo that Keras lacks: an LSTM with projection and clipping, and the learned mix of layers."""
+"""The layers that only tlkeras has, which saved models contain.
+
+They are registered when this module is imported; reading a `.keras` file imports it. Their registered names are part of those files, so
+that they must not change: `tlkeras>ProjectedLSTM`, `tlkeras>ScalarMix`, `tlkeras>NextWord`, `tlkeras>Reparameterise`.
+"""
 
 from __future__ import annotations
 
@@ -128,3 +132,62 @@ class ScalarMix(layers.Layer):
 
     def compute_output_shape(self, shape: Any) -> Any:
         return (shape[0], shape[2])
+
+
+@keras.saving.register_keras_serializable(package="tlkeras")
+class NextWord(layers.Layer):
+    """Scores of the word that each direction sees next: (batch, words, 2 widths) -> (batch, words, 2, vocabulary).
+
+    The first half of the features is the forward direction, the second the backward one; both share the weights, as in
+    `bilm/training.py`.
+
+    Args:
+        words: size of the vocabulary.
+    """
+
+    def __init__(self, words: int, **options: Any):
+        super().__init__(**options)
+        self.words = words
+
+    def build(self, shape: Any) -> None:
+        width = shape[-1] // 2
+        self.kernel = self.add_weight(shape=(width, self.words), initializer=initializers.RandomNormal(stddev=width**-0.5), name="kernel")
+        self.bias = self.add_weight(shape=(self.words,), initializer="zeros", name="bias")
+
+    def call(self, x: Any) -> Any:
+        both = ops.stack(ops.split(x, 2, axis=-1), axis=2)  # (batch, words, 2, width)
+        return ops.matmul(both, self.kernel) + self.bias
+
+    def compute_output_shape(self, shape: Any) -> Any:
+        return (*shape[:2], 2, self.words)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "words": self.words}
+
+
+@keras.saving.register_keras_serializable(package="tlkeras")
+class Reparameterise(layers.Layer):
+    """Draws from the posterior in training, and adds its divergence from the standard normal prior as a loss.
+
+    Kingma & Welling 2013, https://arxiv.org/abs/1312.6114, equation 10. In inference it returns the mean, so that a model
+    answers the same request in the same way.
+    """
+
+    def __init__(self, seed: int = 0, **options: Any):
+        super().__init__(**options)
+        self.seed = seed
+        self.generator = keras.random.SeedGenerator(seed)
+
+    def call(self, given: Sequence[Any], training: bool = False) -> Any:
+        mean, log_variance = given
+        divergence = -0.5 * ops.sum(1 + log_variance - ops.square(mean) - ops.exp(log_variance), axis=-1)
+        self.add_loss(ops.mean(divergence))
+        if not training:
+            return mean
+        return mean + ops.exp(0.5 * log_variance) * keras.random.normal(ops.shape(mean), seed=self.generator)
+
+    def compute_output_shape(self, shapes: Sequence[Any]) -> Any:
+        return shapes[0]
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "seed": self.seed}

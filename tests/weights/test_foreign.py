@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from tests.backbones.golden.filling import filled, picture
+from tests.weights.golden.filling import filled, picture
 from tlkeras.backbones import load as loading
 from tlkeras.backbones.registry import BACKBONES
 from tlkeras.errors import WeightsMismatch
