@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from tlkeras.distribution.strategies import ONE_DEVICE, Placement
+from tlkeras.distribution.strategies import ONE_DEVICE, Distribution
 
 MEMORY_LIMIT = 2 * 1024**3  # bytes of features kept in memory; larger ones go to a memory-mapped file
 Progress = Callable[[int, int], None]
@@ -94,7 +94,7 @@ def compute(
     folder: Path | None = None,
     progress: Progress | None = None,
     lengths: np.ndarray | None = None,
-    placement: Placement = ONE_DEVICE,
+    distribution: Distribution = ONE_DEVICE,
 ) -> list[np.ndarray]:
     """Runs the prefix once per example: each worker on its part of them, each device on its part of that.
 
@@ -106,14 +106,14 @@ def compute(
         folder: where features larger than `MEMORY_LIMIT` are memory-mapped; a temporary folder when None.
         progress: called with (examples done, examples in all).
         lengths: int (n,): how many tokens each example has; batches are then made of examples of similar length, and cut.
-        placement: where the work runs.
+        distribution: where the work runs.
 
     Returns:
         One array (n, …) for each cut tensor; where a tensor has a free axis, it is as long as the longest example.
     """
     forward = forward or constant_function(prefix)
     (given,) = prefix.inputs
-    mine = placement.rows(len(images))
+    mine = distribution.rows(len(images))
     count = mine.stop - mine.start
     longest: int = images.shape[1] if lengths is not None else 0  # type: ignore[attr-defined]
     shapes = [tuple(longest if side is None else side for side in tensor.shape[1:]) for tensor in prefix.outputs]
@@ -138,13 +138,13 @@ def compute(
                 store[where] = value
         return min(start + batch_size, count)
 
-    for done in _on_devices(run, range(0, count, batch_size), placement.devices):
+    for done in _on_devices(run, range(0, count, batch_size), distribution.devices):
         if progress:
             progress(round(done * len(images) / max(count, 1)), len(images))
-    if placement.workers == 1:
+    if distribution.workers == 1:
         return stores
     whole = _allocate(shapes, dtypes, len(images), folder)
-    return [placement.together(store, len(images), into) for store, into in zip(stores, whole, strict=True)]
+    return [distribution.together(store, len(images), into) for store, into in zip(stores, whole, strict=True)]
 
 
 def _on_devices(run: Callable[[int, str | None], int], starts: Sequence[int], devices: Sequence[str | None]) -> Iterator[int]:

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from tlkeras.data import pipeline
 from tlkeras.distribution import replicas
-from tlkeras.distribution.strategies import ONE_DEVICE, Placement
+from tlkeras.distribution.strategies import ONE_DEVICE, Distribution
 from tlkeras.errors import OutOfMemory
 from tlkeras.modalities.images import augment
 from tlkeras.models import TaskModel
@@ -63,7 +63,7 @@ class Options:
     tf32: bool = False  # whether the steps of training may multiply in TF32; features and scores never do
     checkpoints: Path
     work: Path | None = None  # where features larger than memory allows are mapped
-    placement: Placement = ONE_DEVICE
+    distribution: Distribution = ONE_DEVICE
     tell: Callable[[str, int, int, str], None] = lambda phase, done, total, text: None
 
 
@@ -125,7 +125,7 @@ def run(task: TaskModel, phases: Sequence[tuple[Phase, Sequence[Rule]]], parts: 
     results = []
     scores: dict[str, np.ndarray] = {}
     # Features are kept and compared with what artifacts answer, scores are too: both in float32 proper.
-    with options.placement.watched(), tensor_float32(False):
+    with options.distribution.watched(), tensor_float32(False):
         for index, (phase, rules) in enumerate(phases):
             result, scores = _run_phase(task, phase, rules, parts, options, last=index == len(phases) - 1)
             results.append(result)
@@ -180,7 +180,7 @@ def _scores(
 ) -> np.ndarray:
     """Runs the suffix on what the prefix gave: the same function as the whole model on the examples, each exactly once."""
     count = len(arrays[0])
-    mine = np.arange(count)[options.placement.rows(count)]
+    mine = np.arange(count)[options.distribution.rows(count)]
     found = np.empty((len(mine), suffix.output_shape[-1]), "float32")
     order = np.arange(len(mine)) if lengths is None else np.argsort(lengths[mine], kind="stable")
     for start in range(0, len(mine), batch):
@@ -193,7 +193,7 @@ def _scores(
         ]
         found[place] = np.asarray(suffix.predict_on_batch(given[0] if len(given) == 1 else given), "float32")
         options.tell(f"score {name}", min(start + batch, len(mine)), len(mine), "")
-    return options.placement.together(found, count)
+    return options.distribution.together(found, count)
 
 
 def _features(
@@ -201,7 +201,7 @@ def _features(
 ) -> dict[str, list[np.ndarray]]:
     """Runs the prefix once per example and view, each worker on its part; the views of one example stand `len(train)` apart."""
     forward = feature_cache.constant_function(model)
-    placement = options.placement
+    distribution = options.distribution
     train = parts["train"]
     looks: list[Sliceable] = [_view(train, view, options) for view in range(views)]
     wanted: dict[str, list[Sliceable]] = {**{name: [parts[name].inputs] for name in held_out}, "train": looks}
@@ -217,7 +217,7 @@ def _features(
         for images in several:
             arrays.append(
                 feature_cache.compute(
-                    model, images, forward, folder=options.work, progress=tell, lengths=parts[name].lengths, placement=placement
+                    model, images, forward, folder=options.work, progress=tell, lengths=parts[name].lengths, distribution=distribution
                 )
             )
             done += len(images)
@@ -243,20 +243,20 @@ def _fit(
     options: Options,
 ) -> tuple[list[dict[str, float]], int]:
     """Fits the suffix and leaves the best epoch's weights in it; returns the history and the best epoch."""
-    placement = options.placement
-    twin = None if placement.strategy is None else replicas.twin(suffix, placement, task.head.loss)
+    distribution = options.distribution
+    twin = None if distribution.strategy is None else replicas.twin(suffix, distribution, task.head.loss)
     # Another model of the same layers is compiled, so that what is saved needs no optimizer and no class of tlkeras to be read.
     fitted = keras.Model(suffix.inputs, suffix.outputs[0], name=suffix.name) if twin is None else twin.model
     steps = math.ceil(len(train[1]) / options.batch_size)
-    with placement.scope():
+    with distribution.scope():
         fitted.compile(
-            optimizer=precision.scaled(optimizer(phase, steps * epochs, placement), fitted),
+            optimizer=precision.scaled(optimizer(phase, steps * epochs, distribution), fitted),
             loss=task.head.loss if twin is None else None,
             weighted_metrics=[task.head.metric],
         )
     held_out = len(val[1]) > 0
     best = KeepBest(
-        task.model if placement.chief else None,
+        task.model if distribution.chief else None,
         monitor="val_loss" if held_out else "loss",
         patience=options.patience,
         path=options.checkpoints / "best.weights.h5",
@@ -265,7 +265,7 @@ def _fit(
     free = [_free(tensor) for tensor in suffix.inputs]
 
     def batches(part: tuple[list[np.ndarray], np.ndarray], name: str, **told: Any) -> tf.data.Dataset:
-        return placement.distributed(
+        return distribution.distributed(
             lambda share: pipeline.batches(_one(part[0]), part[1], seed=options.seed, lengths=lengths[name], free=free, share=share, **told)
         )
 
