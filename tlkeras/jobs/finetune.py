@@ -32,6 +32,7 @@ from tlkeras.models import TaskModel
 from tlkeras.progress import AUTO, Clock, Reporter, resolve
 from tlkeras.training import freezing, precision
 from tlkeras.training import phases as training
+from tlkeras.training.recipes.registry import RECIPES
 
 __all__ = ["Result", "finetune", "seed_everything"]
 
@@ -103,8 +104,8 @@ def _finetune(config: RunConfig, distribution: Distribution, run: Run, dataset: 
     distribution.agree("weights", lambda: freezing.digest(task.model))
     with clock.step("train"):
         trained = _train(config, distribution, task, data, run, reporter)
-    history = [{"phase": one.name, **row} for one in trained.phases for row in one.history]
-    files.write_rows(run.history, history)
+    task = trained.task
+    files.write_rows(run.history, trained.history)
     task.model.save(run.model)
 
     scored = outcome.score(trained, data, dataset.labels)
@@ -118,7 +119,7 @@ def _finetune(config: RunConfig, distribution: Distribution, run: Run, dataset: 
     summary = outcome.summary(config, distribution, data, scored, trained, artifacts, gap, clock) | {"precision": numbers}
     summary["data"] |= outcome.provenance(dataset)
     figures = {name: part.figures for name, part in scored.items()}
-    report.write(run.report, summary, config.to_dict(), figures, dataset.labels, data.audit.to_dict(), history)
+    report.write(run.report, summary, config.to_dict(), figures, dataset.labels, data.audit.to_dict(), trained.history)
     files.write_json(run.metrics, summary)
     return Result(run=run, metrics=summary, config=config)
 
@@ -159,18 +160,22 @@ def _train(config: RunConfig, distribution: Distribution, task: TaskModel, data:
         checkpoints=run.checkpoints,
         work=run.work,
         distribution=distribution,
-        tell=reporter.progress,
+        progress=reporter.progress,
     )
-    phases = plan.phases(config, task.section_names)
+    phases = plan.phases(config, task.section_names, examples=len(data.splits.train), classes=len(data.store.labels))
+    recipe = RECIPES.get(config.train.recipe or "")
     try:
-        return training.run(task, phases, {name: data.part(name) for name in SPLITS}, options)
+        return training.run(task, phases, {name: data.part(name) for name in SPLITS}, options, recipe=recipe)
     except training.Interrupted as stopped:
-        task.model.save(run.model)
+        stopped.task.model.save(run.model)
         files.write_rows(run.history, stopped.history or [{"epoch": 0}])
+        weights = "best weights so far" if stopped.keep == "best" else "weights of the last step"
         raise training.Interrupted(
-            stopped.epochs,
             stopped.history,
-            f"stopped after {stopped.epochs} epochs; the best weights so far are in {run.model}, and `tlkeras evaluate {run.root}` scores them",
+            keep=stopped.keep,
+            task=stopped.task,
+            text=f"stopped after {len(stopped.history)} epochs; the {weights} are in {run.model}, "
+            f"and `tlkeras evaluate {run.root}` scores them",
         ) from stopped
 
 
