@@ -22,14 +22,14 @@ EPOCHS = 3  # timed, after the one that traces
 PLACEMENTS = {"cpu": 1, "mirrored:2": 1, "multiworker": 2}  # name -> processes
 
 
-def measure(placement_name: str, backbone: str, size: int, batch: int, steps: int) -> dict[str, float]:
+def measure(placement: str, backbone: str, size: int, batch: int, steps: int) -> dict[str, float]:
     """Trains here, in this process; returns seconds per step and the bytes that workers exchange for each."""
     from tlkeras.startup import load_tensorflow
 
     load_tensorflow()
-    from tlkeras.distribution.strategies import open_placement
+    from tlkeras.distribution.strategies import open_distribution
 
-    placement = open_placement(placement_name)
+    distribution = open_distribution(placement)
     import keras
     import numpy as np
 
@@ -41,27 +41,27 @@ def measure(placement_name: str, backbone: str, size: int, batch: int, steps: in
     keras.utils.set_random_seed(0)
     task = models.build(backbone, 10, image_size=size, weights="none")
     freezing.apply(task.model, freezing.parse("all", task.section_names), sections=task.sections)
-    twin = None if placement.strategy is None else replicas.twin(task.model, placement, task.head.loss)
+    twin = None if distribution.strategy is None else replicas.twin(task.model, distribution, task.head.loss)
     model = task.model if twin is None else twin.model
-    with placement.scope():
+    with distribution.scope():
         model.compile(optimizer=keras.optimizers.AdamW(1e-4), loss=task.head.loss if twin is None else None)
     rng = np.random.default_rng(0)
     x = rng.integers(0, 256, (batch * steps, size, size, 3)).astype("uint8")
     y = rng.integers(0, 10, batch * steps)
-    data = placement.distributed(lambda share: pipeline.batches(x, y, batch_size=batch, shuffle=True, seed=0, share=share))
+    data = distribution.distributed(lambda share: pipeline.batches(x, y, batch_size=batch, shuffle=True, seed=0, share=share))
     ends: list[float] = []
     watch = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: ends.append(time.perf_counter()))
     counted = {} if twin is None else {"steps_per_epoch": steps}
     model.fit(data, epochs=EPOCHS + 1, verbose=0, shuffle=False, callbacks=[watch], **counted)
     seconds = statistics.median(b - a for a, b in zip(ends, ends[1:], strict=False)) / steps
     gradients = sum(4 * int(np.prod(v.shape)) for v in model.trainable_weights)
-    workers = placement.workers
-    placement.wait()
+    workers = distribution.workers
+    distribution.wait()
     return {"seconds_per_step": seconds, "gradient_bytes": gradients, "exchanged_bytes": 2 * (workers - 1) / workers * gradients}
 
 
 def run(name: str, told: list[str]) -> dict[str, float]:
-    """Runs a placement in processes of its own; returns what the first one measured."""
+    """Runs a distribution strategy in processes of its own; returns what the first one measured."""
     from tlkeras.distribution.cluster import Cluster
     from tlkeras.distribution.launch import free_addresses
 

@@ -11,7 +11,7 @@ from tlkeras.data.sources.registry import SOURCES
 from tlkeras.distribution.registry import PLACEMENTS
 from tlkeras.export.formats import FORMATS
 from tlkeras.modalities.images.augmentations import AUGMENTS
-from tlkeras.training.recipes.registry import RECIPES
+from tlkeras.training.recipes.registry import RECIPES, Facts
 from tlkeras.weights.formats import FORMATS as FILES
 from tlkeras.weights.layouts import LAYOUTS
 
@@ -115,7 +115,7 @@ def page() -> str:
     recipes = (
         (
             f"`{row.name}`",
-            "; ".join(f"{s.name}: unfreeze {s.unfreeze}, {s.epochs} epochs, {s.learning_rate:g}" for s in row.phases),
+            "; ".join(f"{s.name}: unfreeze {s.unfreeze}, {s.epochs} epochs, {s.learning_rate:g}" for s in row.phases_for((), Facts())),
             row.why,
             row.source,
         )

@@ -13,11 +13,10 @@ from tlkeras.backbones.load import load
 from tlkeras.backbones.pooling import FEATURES, POOLINGS
 from tlkeras.backbones.registry import find
 from tlkeras.backbones.row import Backbone
-from tlkeras.backbones.sections import section_of
+from tlkeras.backbones.sections import HEAD, section_of
 from tlkeras.modalities.texts.tokens import Tokens
 from tlkeras.registry import load_function
 from tlkeras.tasks.registry import HEADS, Head
-from tlkeras.training import freezing
 
 __all__ = ["FEATURES", "TaskModel", "build"]
 
@@ -87,7 +86,7 @@ def build(
     # === Functional model ===
     model = keras.Model(base.model.input, scores, name=f"{base.model.name}_{head_row.name}")
     sections = {name: section for name, section in section_of(below, base.sections).items()}
-    sections |= {layer.name: freezing.HEAD for layer in model.layers if layer.name not in below}
+    sections |= {layer.name: HEAD for layer in model.layers if layer.name not in below}
     sections = {layer.name: sections[layer.name] for layer in model.layers}
     first = [adapters.SECTION] if any(name == adapters.SECTION and model.get_layer(of).weights for of, name in sections.items()) else []
     names = [*first, *(name for name, _ in base.sections)]

@@ -15,9 +15,8 @@ from tlkeras.backbones.registry import BACKBONES
 from tlkeras.config import RunConfig
 from tlkeras.data import pipeline
 from tlkeras.data.pipeline import Share
-from tlkeras.distribution import registry as placements
-from tlkeras.distribution import replicas
-from tlkeras.distribution.strategies import ONE_DEVICE, Placement, open_placement
+from tlkeras.distribution import registry, replicas
+from tlkeras.distribution.strategies import ONE_DEVICE, Distribution, open_distribution
 from tlkeras.errors import ConfigError, UnknownName
 from tlkeras.jobs import finetune, plan
 from tlkeras.models import TaskModel
@@ -29,7 +28,7 @@ from tlkeras.training.freeze_rules import parse
 from tlkeras.training.recipes.registry import Phase
 
 
-def trained(placement, tmp_path, *, spec="all", n=33, batch_size=8, batch_norm="frozen"):
+def trained(distribution, tmp_path, *, spec="all", n=33, batch_size=8, batch_norm="frozen"):
     """Trains the tiny model, dropout and class weights included, on n pictures; returns it, its history and its scores."""
     keras.utils.set_random_seed(5)
     model, sections = tiny_model(dropout=0.3)
@@ -50,7 +49,7 @@ def trained(placement, tmp_path, *, spec="all", n=33, batch_size=8, batch_norm="
         batch_size=batch_size,
         batch_norm=batch_norm,
         checkpoints=tmp_path,
-        placement=placement,
+        distribution=distribution,
         class_weights={0: 2.0, 1: 0.5, 2: 1.0},
     )
     result = run.run(task, [(phase, parse(spec, list(BLOCKS)))], parts, options)
@@ -85,7 +84,7 @@ def alone(tmp_path_factory):
 )
 def test_T15_several_devices_train_as_one_does_however_the_last_batch_divides(alone, name, spec, n, batch_norm, tmp_path):
     one, losses, scores = alone(spec=spec, n=n, batch_norm=batch_norm)
-    other, mirrored, others = trained(open_placement(name), tmp_path, spec=spec, n=n, batch_norm=batch_norm)
+    other, mirrored, others = trained(open_distribution(name), tmp_path, spec=spec, n=n, batch_norm=batch_norm)
     np.testing.assert_allclose(mirrored, losses, rtol=1e-4)
     for a, b in zip(one.weights, other.weights, strict=True):
         np.testing.assert_allclose(b.numpy(), a.numpy(), atol=2e-4, err_msg=a.path)
@@ -95,20 +94,20 @@ def test_T15_several_devices_train_as_one_does_however_the_last_batch_divides(al
 
 def test_T15_one_picture_trains_on_two_devices(tmp_path):
     _, losses, _ = trained(ONE_DEVICE, tmp_path, n=1)
-    model, mirrored, _ = trained(open_placement("mirrored:2"), tmp_path, n=1)
+    model, mirrored, _ = trained(open_distribution("mirrored:2"), tmp_path, n=1)
     np.testing.assert_allclose(mirrored, losses, rtol=1e-4)
     assert all(np.isfinite(one.numpy()).all() for one in model.weights)
 
 
 def test_devices_get_batches_of_their_own_and_a_replica_of_the_model_each():
-    placement = open_placement("mirrored:2")
+    distribution = open_distribution("mirrored:2")
     model, _ = tiny_model()
-    twin = replicas.twin(model, placement, "sparse_categorical_crossentropy")
+    twin = replicas.twin(model, distribution, "sparse_categorical_crossentropy")
     kernels = twin.model.get_layer("conv_s1").kernel.value.values
     assert len({one.device for one in kernels}) == 2
     x, y = pictures(6)
-    data = placement.distributed(lambda share: pipeline.batches(x, y, batch_size=6, shuffle=False, seed=0, share=share))
-    given = placement.strategy.experimental_local_results(next(iter(data))[1])
+    data = distribution.distributed(lambda share: pipeline.batches(x, y, batch_size=6, shuffle=False, seed=0, share=share))
+    given = distribution.strategy.experimental_local_results(next(iter(data))[1])
     assert [one.numpy().tolist() for one in given] == [[0, 1, 2], [0, 1, 2]]
 
 
@@ -116,7 +115,7 @@ def test_devices_get_batches_of_their_own_and_a_replica_of_the_model_each():
 def test_a_twin_has_the_weights_and_the_flags_of_the_model(spec):
     model, sections = tiny_model(dropout=0.3)
     freezing.apply(model, parse(spec, list(BLOCKS)), sections=sections)
-    twin = replicas.twin(model, open_placement("mirrored:2"), "sparse_categorical_crossentropy")
+    twin = replicas.twin(model, open_distribution("mirrored:2"), "sparse_categorical_crossentropy")
     x = pictures(4)[0].astype("float32")
     np.testing.assert_allclose(twin.model(x, training=False), model(x, training=False), atol=1e-6)
     assert [v.trainable for v in twin.model.weights] == [v.trainable for v in model.weights]
@@ -130,7 +129,7 @@ def test_features_computed_by_several_devices_are_those_of_one():
     one = feature_cache.compute(parts.prefix, x, batch_size=4)
     told = []
     three = feature_cache.compute(
-        parts.prefix, x, batch_size=4, placement=open_placement("mirrored:3"), progress=lambda *now: told.append(now)
+        parts.prefix, x, batch_size=4, distribution=open_distribution("mirrored:3"), progress=lambda *now: told.append(now)
     )
     for a, b in zip(one, three, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
@@ -154,7 +153,7 @@ def test_every_row_of_a_batch_counts_exactly_once_and_no_part_is_empty(size, par
 
 @given(count=st.integers(0, 50), workers=st.integers(1, 7))
 def test_workers_have_each_example_exactly_once(count, workers):
-    rows = [Placement(name="x", workers=workers, worker=worker).rows(count) for worker in range(workers)]
+    rows = [Distribution(name="x", workers=workers, worker=worker).rows(count) for worker in range(workers)]
     assert [i for one in rows for i in range(one.start, one.stop)] == list(range(count))
 
 
@@ -218,7 +217,7 @@ def test_learning_rates_can_grow_with_the_batch(how, factor):
 def test_a_placement_that_is_not_to_be_had_is_one_clear_error(text, error, message, monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
     with pytest.raises(error, match=message):
-        open_placement(text)
+        open_distribution(text)
 
 
 @pytest.mark.skipif(bool(tf.config.list_physical_devices("GPU")), reason="there is a GPU here")
@@ -226,17 +225,17 @@ def test_a_placement_that_is_not_to_be_had_is_one_clear_error(text, error, messa
 def test_an_accelerator_that_is_not_here_is_told(text, monkeypatch):
     monkeypatch.delenv("TPU_NAME", raising=False)
     with pytest.raises(ConfigError, match="no GPU|this machine has no TPU"):
-        open_placement(text)
+        open_distribution(text)
 
 
 def test_without_more_devices_auto_is_the_plain_cpu(monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
     if not tf.config.list_physical_devices("GPU"):
-        assert open_placement("auto") == open_placement("cpu") == Placement(name="cpu", devices=("/cpu:0",))
+        assert open_distribution("auto") == open_distribution("cpu") == Distribution(name="cpu", devices=("/cpu:0",))
 
 
 def test_every_row_of_placements_opens_by_a_function():
-    for kind in placements.PLACEMENTS:
+    for kind in registry.PLACEMENTS:
         assert callable(load_function(kind.open)) and kind.help
     assert "TF_CONFIG" not in os.environ
 

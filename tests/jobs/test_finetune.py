@@ -309,7 +309,7 @@ def test_running_out_of_memory_names_the_next_smaller_batch():
     import tensorflow as tf
 
     from tlkeras.errors import OutOfMemory
-    from tlkeras.training.phases import _memory_advice
+    from tlkeras.training.fit import _memory_advice
 
     with pytest.raises(OutOfMemory, match="--batch-size 16"), _memory_advice(32):
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tests.helpers import pictures, tiny_model
-from tlkeras.distribution.strategies import ONE_DEVICE, open_placement
+from tlkeras.distribution.strategies import ONE_DEVICE, open_distribution
 from tlkeras.training import optimizer as optimizers
 from tlkeras.training.optimizer import FlatAdamW, optimizer
 from tlkeras.training.recipes.registry import Phase
@@ -80,7 +80,7 @@ def test_float16_gradients_are_unscaled_before_the_update():
 
 def test_several_replicas_take_the_class_of_keras_which_adds_up_gradients():
     assert type(optimizer(SECTION, 10, ONE_DEVICE)) is FlatAdamW
-    assert type(optimizer(SECTION, 10, open_placement("mirrored:2"))) is keras.optimizers.AdamW
+    assert type(optimizer(SECTION, 10, open_distribution("mirrored:2"))) is keras.optimizers.AdamW
 
 
 def test_the_update_of_many_variables_takes_a_few_operations_each():

@@ -14,9 +14,8 @@ from tlkeras import startup
 from tlkeras.backbones.registry import BACKBONES
 from tlkeras.data import pipeline
 from tlkeras.data.store import Decoder
-from tlkeras.distribution import replicas
-from tlkeras.distribution import strategies as placements
-from tlkeras.distribution.strategies import ONE_DEVICE, Placement, open_placement
+from tlkeras.distribution import gradients, strategies
+from tlkeras.distribution.strategies import ONE_DEVICE, Distribution, open_distribution
 from tlkeras.errors import ExportMismatch
 from tlkeras.evaluation.prediction import keras_scores
 from tlkeras.export import parity
@@ -52,17 +51,17 @@ def one_gpu(monkeypatch):
 
 @pytest.mark.parametrize("name", ["auto", "cpu", "mirrored:1", "mirrored:2"])
 def test_no_placement_names_the_empty_device_which_means_the_cpu(name):
-    assert "" not in open_placement(name).devices
-    assert "" not in ONE_DEVICE.devices and "" not in Placement(name="x").devices
+    assert "" not in open_distribution(name).devices
+    assert "" not in ONE_DEVICE.devices and "" not in Distribution(name="x").devices
 
 
 def test_a_gpu_is_named_where_there_is_one(one_gpu):
-    assert open_placement("auto").devices == ("/gpu:0",)
+    assert open_distribution("auto").devices == ("/gpu:0",)
 
 
 def test_placement_cpu_hides_the_gpu_from_this_process_and_from_those_that_verify(one_gpu):
     assert "CUDA_VISIBLE_DEVICES" not in startup.verification_environment() or os.environ.get("CUDA_VISIBLE_DEVICES")
-    opened = open_placement("cpu")
+    opened = open_distribution("cpu")
     assert opened.devices == ("/cpu:0",) and opened.strategy is None
     assert tf.config.get_visible_devices("GPU") == []
     assert startup.verification_environment()["CUDA_VISIBLE_DEVICES"] == "-1"
@@ -73,7 +72,7 @@ def test_placement_cpu_still_computes_on_the_cpu_where_the_gpu_is_in_use_already
         raise RuntimeError("Visible devices cannot be modified after being initialized")
 
     monkeypatch.setattr(tf.config, "set_visible_devices", refuse)
-    opened = placements.open_cpu(None)
+    opened = strategies.open_cpu(None)
     assert opened.devices == ("/cpu:0",) and isinstance(opened.strategy, tf.distribute.OneDeviceStrategy)
 
 
@@ -104,7 +103,7 @@ def test_bfloat16_is_taken_on_a_cpu():
     assert precision.mixed_policy() == "mixed_bfloat16"
 
 
-def fit(policy, spec, placement, tmp_path, monkeypatch):
+def fit(policy, spec, distribution, tmp_path, monkeypatch):
     """Trains the tiny model under a dtype policy for an epoch; returns the optimizer that fitted it, and the model."""
     before = keras.config.dtype_policy()
     try:
@@ -124,7 +123,7 @@ def fit(policy, spec, placement, tmp_path, monkeypatch):
     x, y = pictures(12)
     parts = {name: run.Examples(inputs=x[:size], y=y[:size]) for name, size in (("train", 12), ("val", 3), ("test", 3))}
     phase = Phase(name="s", unfreeze=spec, epochs=1, learning_rate=1e-3, weight_decay=0.0, warmup=0.0)
-    run.run(task, [(phase, parse(spec, list(BLOCKS)))], parts, run.Options(batch_size=6, checkpoints=tmp_path, placement=placement))
+    run.run(task, [(phase, parse(spec, list(BLOCKS)))], parts, run.Options(batch_size=6, checkpoints=tmp_path, distribution=distribution))
     return used[0], model
 
 
@@ -140,8 +139,8 @@ PLACES = [("all", "one device"), ("last:1", "one device"), ("none", "mirrored:2"
     ],
 )
 def test_the_loss_is_scaled_wherever_layers_compute_in_float16(policy, spec, place, tmp_path, monkeypatch):
-    placement = ONE_DEVICE if place == "one device" else open_placement(place)
-    optimizer, model = fit(policy, spec, placement, tmp_path, monkeypatch)
+    distribution = ONE_DEVICE if place == "one device" else open_distribution(place)
+    optimizer, model = fit(policy, spec, distribution, tmp_path, monkeypatch)
     assert not model.compiled and "AdamW" not in model.to_json()  # what is saved needs no class of tlkeras to be read
     # A frozen backbone leaves a head that computes in float16 too.
     assert isinstance(optimizer, keras.optimizers.LossScaleOptimizer) == (policy == "mixed_float16")
@@ -149,19 +148,19 @@ def test_the_loss_is_scaled_wherever_layers_compute_in_float16(policy, spec, pla
 
 
 def test_an_overflow_on_any_replica_skips_the_step_on_all():
-    strategy = open_placement("mirrored:2").strategy
+    strategy = open_distribution("mirrored:2").strategy
 
-    def gradients():
+    def overflowing():
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-        return replicas._overflowing_together([tf.where(replica == 1, float("inf"), tf.ones((2,))), None])[0]
+        return gradients.overflowing_together([tf.where(replica == 1, float("inf"), tf.ones((2,))), None])[0]
 
-    values = strategy.experimental_local_results(strategy.run(tf.function(gradients)))
+    values = strategy.experimental_local_results(strategy.run(tf.function(overflowing)))
     assert all(not np.isfinite(value.numpy()).any() for value in values)
 
 
 def test_gradients_that_are_finite_everywhere_are_left_alone():
-    strategy = open_placement("mirrored:2").strategy
-    values = strategy.experimental_local_results(strategy.run(tf.function(lambda: replicas._overflowing_together([tf.ones((2,))])[0])))
+    strategy = open_distribution("mirrored:2").strategy
+    values = strategy.experimental_local_results(strategy.run(tf.function(lambda: gradients.overflowing_together([tf.ones((2,))])[0])))
     assert all(value.numpy().tolist() == [1.0, 1.0] for value in values)
 
 

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from tlkeras.backbones.adapters import PREFIX, SECTION
 from tlkeras.errors import FreezeError
 
+HEAD = "head"  # the section of the head's layers
+ADAPTER = SECTION  # the section of a channel adapter that has weights
 CONTRACT = "contract_"  # layers of the input contract belong to no section
 
 
@@ -31,7 +33,7 @@ def section_of(layer_names: Sequence[str], sections: Sequence[tuple[str, str]]) 
     """
     found: dict[str, str] = {}
     start = 1 + max([i for i, name in enumerate(layer_names) if name.startswith((CONTRACT, PREFIX)) or i == 0])
-    found.update({name: SECTION if name.startswith(PREFIX) else "" for name in layer_names[:start]})
+    found.update({name: ADAPTER if name.startswith(PREFIX) else "" for name in layer_names[:start]})
     for position, (section, pattern) in enumerate(sections):
         matching = [i for i, name in enumerate(layer_names) if fnmatch.fnmatchcase(name, pattern)]
         if not matching or matching[-1] < start:

@@ -57,6 +57,7 @@ def batches(
     lengths: np.ndarray | None = None,
     free: Sequence[bool] = (),
     share: Share | None = None,
+    views: int = 1,
 ) -> tf.data.Dataset:
     """Returns a dataset of (x, y) or (x, y, weights) batches; each pass over it is one epoch.
 
@@ -80,13 +81,14 @@ def batches(
         share: gives the parts of each batch that this process computes, one after the other, as (x, y, told): `told` has, for
             each row, `weight` (0 where it does not count), `row` (its place in the whole batch) and `size` (rows of that batch).
             Pass follows pass without end.
+        views: how many rows the arrays have for each example, n rows apart; pass number e reads view e modulo `views`.
 
     Raises:
         DataError: when arrays and labels differ in length, or a class has no weight.
     """
     arrays: list[Any] = list(x) if isinstance(x, (list, tuple)) else [x]
     counts = [len(array) for array in arrays]
-    if set(counts) != {len(y)}:
+    if set(counts) != {views * len(y)}:
         raise DataError(f"there are {len(y)} labels for arrays of {', '.join(map(str, counts))} examples; expected the same number")
     weights = None if class_weights is None else _example_weights(class_weights, y)
     passes = count(first_epoch)
@@ -102,13 +104,15 @@ def batches(
         if lengths is not None:
             order = by_length(order, lengths, batch_size)
             starts = rng.permutation(starts) if shuffle else starts
+        view = epoch % views * len(y)  # the first row of this pass's view
         for start in starts:
             index = order[start : start + batch_size]
             end = None if lengths is None else int(lengths[index].max())
             for rows, counts in (share or WHOLE).positions(len(index)):
                 part = index[rows]
                 given = tuple(
-                    np.asarray(array[part])[:, :end] if cut else np.asarray(array[part]) for array, cut in zip(arrays, cuts, strict=True)
+                    np.asarray(array[view + part])[:, :end] if cut else np.asarray(array[view + part])
+                    for array, cut in zip(arrays, cuts, strict=True)
                 )
                 weight = counts.astype("float32") * (1.0 if weights is None else weights[part])
                 yield given, numbers[part], y[part].astype("int32"), (weight, rows.astype("int32"), np.full(len(part), len(index), "int32"))

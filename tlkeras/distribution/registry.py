@@ -1,4 +1,4 @@
-"""The placements: one row each. Importing this table imports no TensorFlow."""
+"""The distribution strategies that `--placement` names: one row each. Importing this table imports no TensorFlow."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from tlkeras.registry import Registry
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """One way to place the work.
+    """One distribution strategy, as `--placement` names it.
 
     Args:
         name: name that users pass; `name:N` if it accepts a number.
-        open: `"module:function"`, called with the number or None, returns a `Placement`.
+        open: `"module:function"`, called with the number or None, returns a `Distribution`.
         number: what the number means; empty when there is none.
         help: one line of help text.
     """

@@ -14,17 +14,17 @@ in expectation, not digit by digit.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from tlkeras.distribution.gradients import dense, overflowing_together
 from tlkeras.distribution.multiworker import DistributedModel
-from tlkeras.distribution.strategies import Placement
+from tlkeras.distribution.strategies import Distribution
 from tlkeras.errors import TrainingError
-from tlkeras.training.optimizer import dense
 
 
 class _Part(threading.local):
@@ -100,7 +100,7 @@ class ReplicaModel(DistributedModel):
         found = zip(tape.gradient(loss, self.trainable_weights), self.trainable_weights, strict=True)
         gradients = [None if gradient is None else dense(gradient, variable) for gradient, variable in found]
         if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
-            gradients = _overflowing_together(gradients)
+            gradients = overflowing_together(gradients)
         # The optimiser adds the gradients of all replicas.
         self.optimizer.apply_gradients(zip(gradients, self.trainable_weights, strict=True))
         return self.compute_metrics(x, y, scores, sample_weight=told["weight"])
@@ -112,24 +112,12 @@ class ReplicaModel(DistributedModel):
         return self.compute_metrics(x, y, scores, sample_weight=told["weight"])
 
 
-def _overflowing_together(gradients: Sequence[tf.Tensor | None]) -> list[tf.Tensor | None]:
-    """Makes the gradients NaN on every replica when they overflow on any of them.
-
-    Keras skips a step whose gradients are not finite, and looks at those of the first replica only.
-    """
-    finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(gradient)) for gradient in gradients if gradient is not None])
-    context = tf.distribute.get_replica_context()
-    overflows = context.all_reduce(tf.distribute.ReduceOp.SUM, tf.cast(tf.logical_not(finite), tf.float32))
-    poison = tf.where(overflows > 0, float("nan"), 0.0)
-    return [None if gradient is None else gradient + tf.cast(poison, gradient.dtype) for gradient in gradients]
-
-
 @dataclass(frozen=True, kw_only=True)
 class Twin:
-    """A copy of a plain model, to be fitted under a placement.
+    """A copy of a plain model, to be fitted under a distribution strategy.
 
     Args:
-        model: the copy; compile and fit it in the placement's scope.
+        model: the copy; compile and fit it in the scope of the strategy.
         pairs: (variable of the plain model, variable of the copy).
     """
 
@@ -142,12 +130,12 @@ class Twin:
             plain.assign(copy.numpy())
 
 
-def twin(plain: keras.Model, placement: Placement, loss: str) -> Twin:
-    """Copies a functional model into the scope of a placement, with its weights, flags and random states.
+def twin(plain: keras.Model, distribution: Distribution, loss: str) -> Twin:
+    """Copies a functional model into the scope of a distribution strategy, with its weights, flags and random states.
 
     Args:
         plain: built outside of any scope.
-        placement: one with a strategy.
+        distribution: one with a strategy.
         loss: name of a Keras loss that gives one number for each row.
 
     Raises:
@@ -160,10 +148,10 @@ def twin(plain: keras.Model, placement: Placement, loss: str) -> Twin:
         if type(layer) is keras.layers.Dropout:
             return BatchDropout(part=part, **config)
         if isinstance(layer, keras.layers.BatchNormalization):
-            config["synchronized"] = layer.trainable and placement.replicas > 1
+            config["synchronized"] = layer.trainable and distribution.replicas > 1
         return type(layer).from_config(config)
 
-    with placement.scope():
+    with distribution.scope():
         inner = keras.models.clone_model(plain, clone_function=copied, recursive=True)
         model = ReplicaModel(inner.input, inner.output, part=part, each_loss=keras.losses.get(loss), name=plain.name)
         for one, other in zip(plain._flatten_layers(), inner._flatten_layers(), strict=True):
@@ -171,7 +159,7 @@ def twin(plain: keras.Model, placement: Placement, loss: str) -> Twin:
         pairs = tuple(zip(plain.variables, inner.variables, strict=True))
         differing = [a.path for a, b in pairs if a.shape != b.shape or a.trainable != b.trainable]
         if differing:
-            raise TrainingError(f"the copy of {plain.name!r} for {placement.name} differs from it at {differing[0]!r}")
+            raise TrainingError(f"the copy of {plain.name!r} for {distribution.name} differs from it at {differing[0]!r}")
         for a, b in pairs:
             b.assign(a.numpy())
     return Twin(model=model, pairs=pairs)

@@ -1,7 +1,7 @@
 """Where the work runs: devices of this machine, or several machines, as `tf.distribute` strategies.
 
 Only training opens a scope: builders, recipes and exporters use plain models (see `replicas.py`).
-GPU and TPU placements are tested with parts of a CPU that act as devices; one NVIDIA GPU was run by hand, a TPU never.
+Strategies for GPUs and TPUs are tested with parts of a CPU that act as devices; one NVIDIA GPU was run by hand, a TPU never.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 from tlkeras.data.pipeline import Share
-from tlkeras.distribution import cluster
-from tlkeras.distribution import registry as placements
+from tlkeras.distribution import cluster, registry
 from tlkeras.errors import ConfigError, TrainingError
 from tlkeras.registry import load_function
 
@@ -29,7 +28,7 @@ CHUNK = 16 * 1024**2  # bytes that each worker sends at a time when results are 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Placement:
+class Distribution:
     """Where the work runs.
 
     Args:
@@ -179,29 +178,29 @@ def _gatherer(strategy: Any) -> Callable[[Any], Any]:
     return tf.function(lambda value: strategy.gather(value, axis=0), reduce_retracing=True, autograph=False)
 
 
-ONE_DEVICE = Placement(name="cpu")
+ONE_DEVICE = Distribution(name="cpu")
 
 
-def open_placement(text: str) -> Placement:
-    """Opens a placement; several workers wait here for each other.
+def open_distribution(text: str) -> Distribution:
+    """Opens a distribution strategy; several workers wait here for each other.
 
     Call it before anything is computed: TensorFlow fixes devices and connections with its first operation.
 
     Args:
-        text: `NAME` or `NAME:N`, see `placements.PLACEMENTS`.
+        text: `NAME` or `NAME:N`, see `registry.PLACEMENTS`.
 
     Raises:
         UnknownName, ConfigError: when there is no such device, or no cluster is defined.
     """
-    kind, number = placements.parse(text)
-    opened: Placement = load_function(kind.open)(number)
+    kind, number = registry.parse(text)
+    opened: Distribution = load_function(kind.open)(number)
     return opened
 
 
 # === One function for each row ===
 
 
-def open_auto(number: int | None) -> Placement:
+def open_auto(number: int | None) -> Distribution:
     """Several workers where the environment names them, else the GPUs, else the CPU."""
     told = _cluster()
     if told is not None and len(told.addresses) > 1:
@@ -212,17 +211,17 @@ def open_auto(number: int | None) -> Placement:
     return open_gpu(None) if gpus else open_cpu(None)
 
 
-def open_cpu(number: int | None) -> Placement:
+def open_cpu(number: int | None) -> Distribution:
     """The CPU. GPUs are hidden from this process, so that not even their memory is touched."""
     if tf.config.get_visible_devices("GPU"):
         try:
             tf.config.set_visible_devices([], "GPU")
         except RuntimeError:  # TensorFlow computes with the GPU already
             return _one("/cpu:0", "cpu")
-    return Placement(name="cpu", devices=("/cpu:0",))
+    return Distribution(name="cpu", devices=("/cpu:0",))
 
 
-def open_gpu(number: int | None) -> Placement:
+def open_gpu(number: int | None) -> Distribution:
     """One GPU."""
     gpus = len(tf.config.list_physical_devices("GPU"))
     wanted = number or 0
@@ -230,14 +229,14 @@ def open_gpu(number: int | None) -> Placement:
         found = f"TensorFlow finds {gpus} GPU{'s' * (gpus > 1)}" if gpus else "TensorFlow finds no GPU"
         raise ConfigError(f"placement is 'gpu:{wanted}' and {found} here; use --placement auto, or install a TensorFlow with GPU support")
     device = f"/gpu:{wanted}"
-    return Placement(name=f"gpu:{wanted}", devices=(device,)) if wanted == 0 else _one(device, f"gpu:{wanted}")
+    return Distribution(name=f"gpu:{wanted}", devices=(device,)) if wanted == 0 else _one(device, f"gpu:{wanted}")
 
 
-def _one(device: str, name: str) -> Placement:
-    return Placement(name=name, strategy=tf.distribute.OneDeviceStrategy(device), devices=(device,))
+def _one(device: str, name: str) -> Distribution:
+    return Distribution(name=name, strategy=tf.distribute.OneDeviceStrategy(device), devices=(device,))
 
 
-def open_mirrored(number: int | None) -> Placement:
+def open_mirrored(number: int | None) -> Distribution:
     """All GPUs of this machine or some; without GPUs, parts of the CPU."""
     gpus = tf.config.list_physical_devices("GPU")
     if number == 0 or (gpus and number is not None and number > len(gpus)):
@@ -249,12 +248,12 @@ def open_mirrored(number: int | None) -> Placement:
 
 
 @lru_cache  # one strategy for the same devices: collective operations are numbered anew in each
-def _mirrored(kind: str, count: int) -> Placement:
+def _mirrored(kind: str, count: int) -> Distribution:
     devices = tuple(f"/{kind}:{index}" for index in range(count))
     # GPUs add up gradients by NCCL; collective operations between parts of a CPU allow one group of devices in a process.
     add_up = tf.distribute.ReductionToOneDevice() if kind == "cpu" else None
     strategy = tf.distribute.MirroredStrategy(list(devices), cross_device_ops=add_up)
-    return Placement(name=f"mirrored:{count}", strategy=strategy, devices=devices)
+    return Distribution(name=f"mirrored:{count}", strategy=strategy, devices=devices)
 
 
 def _split_cpu(count: int) -> None:
@@ -276,7 +275,7 @@ def _cluster() -> cluster.Cluster | None:
     return cluster.from_environment() or cluster.from_slurm()
 
 
-def open_multiworker(number: int | None) -> Placement:
+def open_multiworker(number: int | None) -> Distribution:
     """The workers that the environment names."""
     told = _cluster()
     if told is None:
@@ -292,7 +291,7 @@ def open_multiworker(number: int | None) -> Placement:
     except RuntimeError as error:
         raise ConfigError(f"placement 'multiworker' must be opened before TensorFlow computes anything in this process: {error}") from error
     devices: Sequence[str] = strategy.extended.worker_devices
-    return Placement(
+    return Distribution(
         name=f"multiworker:{len(told.addresses)}",
         strategy=strategy,
         devices=tuple(devices),
@@ -301,7 +300,7 @@ def open_multiworker(number: int | None) -> Placement:
     )
 
 
-def open_tpu(number: int | None) -> Placement:
+def open_tpu(number: int | None) -> Distribution:
     """The TPU of this machine, or the one that `TPU_NAME` names."""
     if not os.environ.get("TPU_NAME") and not tf.config.list_physical_devices("TPU"):
         raise ConfigError("placement is 'tpu' and this machine has no TPU: no TPU device and no TPU_NAME; use --placement auto")
@@ -309,4 +308,4 @@ def open_tpu(number: int | None) -> Placement:
     tf.config.experimental_connect_to_cluster(resolver)
     tf.tpu.experimental.initialize_tpu_system(resolver)
     # What is computed once per example runs on the host, whose TensorFlow functions the TPU does not take unchanged.
-    return Placement(name="tpu", strategy=tf.distribute.TPUStrategy(resolver), devices=("/cpu:0",))
+    return Distribution(name="tpu", strategy=tf.distribute.TPUStrategy(resolver), devices=("/cpu:0",))

@@ -20,7 +20,7 @@ from tlkeras.config import RunConfig
 from tlkeras.data.examples import Dataset
 from tlkeras.data.sources.registry import DEFAULT, recorded
 from tlkeras.data.split import SPLITS
-from tlkeras.distribution.strategies import Placement, open_placement
+from tlkeras.distribution.strategies import Distribution, open_distribution
 from tlkeras.evaluation import report
 from tlkeras.export.artifact import Artifact
 from tlkeras.export.graph import precision_gap
@@ -32,6 +32,7 @@ from tlkeras.models import TaskModel
 from tlkeras.progress import AUTO, Clock, Reporter, resolve
 from tlkeras.training import freezing, precision
 from tlkeras.training import phases as training
+from tlkeras.training.recipes.registry import RECIPES
 
 __all__ = ["Result", "finetune", "seed_everything"]
 
@@ -62,22 +63,22 @@ def finetune(
     if config.data.source is None and dataset.source == DEFAULT:
         reporter.say(f"{preflight.USES_DIGITS}; for your own images, name a folder with one folder per class (--data FOLDER)")
     config = plan.effective(config).updated(data=recorded(dataset))
-    placement = open_placement(config.train.placement)
-    run = _run(config, placement, dataset)
-    with _tidied(run, keep=placement.chief), placement.watched(), reporter.live():
-        result = _finetune(config.updated(out=str(run.root)), placement, run, dataset, reporter)
-        placement.wait()
+    distribution = open_distribution(config.train.placement)
+    run = _run(config, distribution, dataset)
+    with _tidied(run, keep=distribution.chief), distribution.watched(), reporter.live():
+        result = _finetune(config.updated(out=str(run.root)), distribution, run, dataset, reporter)
+        distribution.wait()
         return result
 
 
-def _run(config: RunConfig, placement: Placement, dataset: Dataset) -> Run:
+def _run(config: RunConfig, distribution: Distribution, dataset: Dataset) -> Run:
     """Makes the run folder; workers other than the chief write into one that is thrown away, and export nothing."""
-    if placement.chief:
+    if distribution.chief:
         return run_folder.create(config.out, backbone=config.model.backbone, data=dataset.source or dataset.name)
     return run_folder.scratch()
 
 
-def _finetune(config: RunConfig, placement: Placement, run: Run, dataset: Dataset, reporter: Reporter) -> Result:
+def _finetune(config: RunConfig, distribution: Distribution, run: Run, dataset: Dataset, reporter: Reporter) -> Result:
     clock = Clock(reporter)
     started = time.monotonic()
     seed_everything(config.seed)
@@ -95,30 +96,30 @@ def _finetune(config: RunConfig, placement: Placement, run: Run, dataset: Datase
         config = config.updated(max_length=data.inputs.tokens.length)
         data.inputs.tokens.save(run.root / TOKENIZER)
     files.write(run.config, configs.to_yaml(config.to_dict()))
-    numbers = precision.record(task.model, tf32=_tf32(config, placement))
+    numbers = precision.record(task.model, tf32=_tf32(config, distribution))
     files.write_json(run.environment, {**run_folder.environment(), **numbers})
     run_folder.write_labels(run, dataset.labels)
 
-    placement.agree("data", lambda: export_run.fingerprint(data.store, data.splits))
-    placement.agree("weights", lambda: freezing.digest(task.model))
+    distribution.agree("data", lambda: export_run.fingerprint(data.store, data.splits))
+    distribution.agree("weights", lambda: freezing.digest(task.model))
     with clock.step("train"):
-        trained = _train(config, placement, task, data, run, reporter)
-    history = [{"phase": one.name, **row} for one in trained.phases for row in one.history]
-    files.write_rows(run.history, history)
+        trained = _train(config, distribution, task, data, run, reporter)
+    task = trained.task
+    files.write_rows(run.history, trained.history)
     task.model.save(run.model)
 
     scored = outcome.score(trained, data, dataset.labels)
     files.write_rows(run.predictions, outcome.prediction_rows(data, scored, dataset.labels))
-    if placement.chief:
+    if distribution.chief:
         reporter.scores({name: scored[name].figures.to_dict() for name in ("val", "test")})
     with clock.step("export"):
-        artifacts = _export(config, task, data, scored, run, reporter) if placement.chief else []
+        artifacts = _export(config, task, data, scored, run, reporter) if distribution.chief else []
         gap = precision_gap(task.model, np.asarray(data.store.inputs[: export_run.PARITY_SAMPLES], task.model.inputs[0].dtype))
     clock.seconds["total"] = round(time.monotonic() - started, 3)
-    summary = outcome.summary(config, placement, data, scored, trained, artifacts, gap, clock) | {"precision": numbers}
+    summary = outcome.summary(config, distribution, data, scored, trained, artifacts, gap, clock) | {"precision": numbers}
     summary["data"] |= outcome.provenance(dataset)
     figures = {name: part.figures for name, part in scored.items()}
-    report.write(run.report, summary, config.to_dict(), figures, dataset.labels, data.audit.to_dict(), history)
+    report.write(run.report, summary, config.to_dict(), figures, dataset.labels, data.audit.to_dict(), trained.history)
     files.write_json(run.metrics, summary)
     return Result(run=run, metrics=summary, config=config)
 
@@ -144,39 +145,43 @@ def seed_everything(seed: int) -> None:
     tf.config.experimental.enable_op_determinism()
 
 
-def _train(config: RunConfig, placement: Placement, task: TaskModel, data: Data, run: Run, reporter: Reporter) -> training.Trained:
-    if placement.strategy is not None:
-        reporter.say(placement.describe())
-    reporter.say(precision.describe(precision.record(task.model, tf32=_tf32(config, placement))))
+def _train(config: RunConfig, distribution: Distribution, task: TaskModel, data: Data, run: Run, reporter: Reporter) -> training.Trained:
+    if distribution.strategy is not None:
+        reporter.say(distribution.describe())
+    reporter.say(precision.describe(precision.record(task.model, tf32=_tf32(config, distribution))))
     options = training.Options(
         batch_size=config.train.batch_size,
         batch_norm=config.train.batch_norm or "frozen",
         augment=config.train.augment,
         patience=config.train.patience,
         seed=config.seed,
-        tf32=_tf32(config, placement),
+        tf32=_tf32(config, distribution),
         class_weights=_class_weights(data.store.y[data.splits.train]) if config.train.class_weights else None,
         checkpoints=run.checkpoints,
         work=run.work,
-        placement=placement,
-        tell=reporter.progress,
+        distribution=distribution,
+        progress=reporter.progress,
     )
-    phases = plan.phases(config, task.section_names)
+    phases = plan.phases(config, task.section_names, examples=len(data.splits.train), classes=len(data.store.labels))
+    recipe = RECIPES.get(config.train.recipe or "")
     try:
-        return training.run(task, phases, {name: data.part(name) for name in SPLITS}, options)
+        return training.run(task, phases, {name: data.part(name) for name in SPLITS}, options, recipe=recipe)
     except training.Interrupted as stopped:
-        task.model.save(run.model)
+        stopped.task.model.save(run.model)
         files.write_rows(run.history, stopped.history or [{"epoch": 0}])
+        weights = "best weights so far" if stopped.keep == "best" else "weights of the last step"
         raise training.Interrupted(
-            stopped.epochs,
             stopped.history,
-            f"stopped after {stopped.epochs} epochs; the best weights so far are in {run.model}, and `tlkeras evaluate {run.root}` scores them",
+            keep=stopped.keep,
+            task=stopped.task,
+            text=f"stopped after {len(stopped.history)} epochs; the {weights} are in {run.model}, "
+            f"and `tlkeras evaluate {run.root}` scores them",
         ) from stopped
 
 
-def _tf32(config: RunConfig, placement: Placement) -> bool:
+def _tf32(config: RunConfig, distribution: Distribution) -> bool:
     """Whether training may multiply in TF32: as it was asked for, else where no equal losses are promised."""
-    return placement.replicas == 1 if config.train.tf32 is None else config.train.tf32
+    return distribution.replicas == 1 if config.train.tf32 is None else config.train.tf32
 
 
 def _class_weights(y: np.ndarray) -> dict[int, float]:

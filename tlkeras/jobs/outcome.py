@@ -11,7 +11,7 @@ import numpy as np
 from tlkeras.config import RunConfig
 from tlkeras.data.examples import Dataset
 from tlkeras.data.sources.registry import kind_of, recorded
-from tlkeras.distribution.strategies import Placement
+from tlkeras.distribution.strategies import Distribution
 from tlkeras.evaluation import metrics
 from tlkeras.evaluation.metrics import Score
 from tlkeras.export.artifact import Artifact
@@ -56,7 +56,7 @@ def prediction_rows(data: Data, scored: dict[str, Scored], labels: Sequence[str]
 
 def summary(
     config: RunConfig,
-    placement: Placement,
+    distribution: Distribution,
     data: Data,
     scored: dict[str, Scored],
     trained: training.Trained,
@@ -80,7 +80,12 @@ def summary(
         },
         "exports": {one.format: one.to_dict() for one in artifacts},
         "phases": [one.to_dict() for one in trained.phases],
-        "placement": {"name": placement.name, "replicas": placement.replicas, "workers": placement.workers, "worker": placement.worker},
+        "placement": {
+            "name": distribution.name,
+            "replicas": distribution.replicas,
+            "workers": distribution.workers,
+            "worker": distribution.worker,
+        },
         "mixed_precision_gap": gap,
         "config": config.to_dict(),
     }

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from tlkeras.backbones import adapters
 from tlkeras.backbones.registry import find
@@ -14,12 +15,19 @@ from tlkeras.errors import ConfigError
 from tlkeras.export.formats import FORMATS
 from tlkeras.modalities.images.augmentations import AUGMENTS
 from tlkeras.training.freeze_rules import Rule, parse
-from tlkeras.training.recipes.registry import RECIPES, Phase, Recipe
+from tlkeras.training.recipes.registry import RECIPES, Facts, Phase, Recipe
 
 BATCH = 32  # examples per step, that the learning rates of the recipes are made for
 # Goyal et al. 2017, https://arxiv.org/abs/1706.02677 (linear, for SGD); Malladi et al. 2022, https://arxiv.org/abs/2205.10287
 # (root, for Adam and similar optimizers).
 EXPONENTS = {"none": 0.0, "linear": 1.0, "sqrt": 0.5}
+# What is usual where a whole network of a modality is trained, as fields of `Phase`.
+FULL_TUNING: Mapping[str, Mapping[str, Any]] = {
+    # Devlin et al. 2019, https://arxiv.org/abs/1810.04805, appendix A.3: 2-4 epochs at 2e-5 to 5e-5.
+    # The last weights, when the learning rate has come down to 0: the loss of a transformer rises, as it grows sure
+    # of its answers, while it still gets more of them right.
+    "text": {"epochs": 3, "learning_rate": 5e-5, "weight_decay": 1e-2, "keep": "last"},
+}
 SPLIT = 0.15  # fraction held out for each of validation and test where the source has no split of its own
 
 
@@ -31,8 +39,7 @@ def effective(config: RunConfig) -> RunConfig:
         ConfigError: for values that contradict each other.
     """
     row = find(config.model.backbone)
-    recipe = _recipe(config)
-    last = recipe.phases_for(row.modality)[-1]
+    recipe, last = _recipe(config, row)
     _check_modality(config, row)
     adapter = adapters.chosen(config.model.channels, config.model.channel_adapter)
     AUGMENTS.get(config.train.augment)
@@ -77,35 +84,46 @@ def image_size(config: RunConfig) -> int:
     return config.model.image_size or find(config.model.backbone).input_size
 
 
-def _recipe(config: RunConfig) -> Recipe:
-    """The recipe asked for; without one, the frozen one unless something is to be unfrozen."""
+def _recipe(config: RunConfig, row: Backbone) -> tuple[Recipe, Phase]:
+    """Returns the recipe asked for and its last phase; without one, the frozen recipe unless something is to be unfrozen."""
     unfreezes = bool(config.train.freeze_rules) or config.train.unfreeze not in (None, "none")
     recipe = RECIPES.get(config.train.recipe or ("full" if unfreezes else "feature-extraction"))
-    if unfreezes and recipe.phases[-1].unfreeze == "none":
+    last = recipe.phases_for([name for name, _ in row.sections], _facts(row))[-1]
+    if unfreezes and last.unfreeze == "none":
         raise ConfigError(
             f"recipe {recipe.name!r} keeps the backbone frozen, but unfreeze is set; leave one of them out, or use --recipe full"
         )
-    return recipe
+    return recipe, last
+
+
+def _facts(row: Backbone, examples: int | None = None, classes: int | None = None) -> Facts:
+    return Facts(examples=examples, classes=classes, full_tuning=FULL_TUNING.get(row.modality, {}))
 
 
 def _peak(config: RunConfig, row: Backbone, phase: Phase) -> float:
-    """The learning rate asked for; without one, the backbone's where the backbone trains, or the phase's."""
+    """Returns the learning rate asked for; without one, the backbone's where the backbone trains, or the phase's."""
     if config.train.learning_rate is not None:
         return config.train.learning_rate
     return row.learning_rate if row.learning_rate and phase.unfreeze != "none" else phase.learning_rate
 
 
-def phases(config: RunConfig, section_names: Sequence[str]) -> list[tuple[Phase, tuple[Rule, ...]]]:
+def phases(
+    config: RunConfig, section_names: Sequence[str], *, examples: int | None = None, classes: int | None = None
+) -> list[tuple[Phase, tuple[Rule, ...]]]:
     """Returns the recipe's phases with their freeze rules; the config's values hold for the last one.
 
     Args:
         config: an effective config.
         section_names: the backbone's sections, from input to output.
+        examples, classes: of the training split, where they are known.
     """
     row = find(config.model.backbone)
-    every = RECIPES.get(config.train.recipe or "").phases_for(row.modality)
-    last = dataclasses.replace(every[-1], epochs=config.train.epochs or every[-1].epochs, learning_rate=_peak(config, row, every[-1]))
+    *earlier, last = RECIPES.get(config.train.recipe or "").phases_for(section_names, _facts(row, examples, classes))
+    planned = [(phase, parse(phase.unfreeze, section_names)) for phase in earlier]
+    last = dataclasses.replace(last, epochs=config.train.epochs or last.epochs, learning_rate=_peak(config, row, last))
     rules = config.train.freeze_rules or parse(config.train.unfreeze or "none", section_names)
-    earlier = [(phase, parse(phase.unfreeze, section_names)) for phase in every[:-1]]
     factor = (config.train.batch_size / BATCH) ** EXPONENTS[config.train.scale_learning_rate]
-    return [(dataclasses.replace(phase, learning_rate=phase.learning_rate * factor), given) for phase, given in [*earlier, (last, rules)]]
+    return [
+        (dataclasses.replace(phase, learning_rate=phase.learning_rate * factor), phase_rules)
+        for phase, phase_rules in [*planned, (last, rules)]
+    ]

@@ -33,7 +33,7 @@ from tlkeras.modalities.inputs import Inputs, Pictures, Sequences, Texts
 from tlkeras.modalities.sequences import arrays as sequences
 from tlkeras.pretraining import language_model, variational
 from tlkeras.progress import AUTO, Reporter, resolve
-from tlkeras.training.phases import History
+from tlkeras.training.callbacks import History
 from tlkeras.weights.layers import NextWord
 from tlkeras.zoo.store import MANIFEST, Entry, Zoo
 

@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from tlkeras.distribution.strategies import ONE_DEVICE, Placement
+from tlkeras.distribution.strategies import ONE_DEVICE, Distribution
 
 MEMORY_LIMIT = 2 * 1024**3  # bytes of features kept in memory; larger ones go to a memory-mapped file
 Progress = Callable[[int, int], None]
@@ -94,7 +94,7 @@ def compute(
     folder: Path | None = None,
     progress: Progress | None = None,
     lengths: np.ndarray | None = None,
-    placement: Placement = ONE_DEVICE,
+    distribution: Distribution = ONE_DEVICE,
 ) -> list[np.ndarray]:
     """Runs the prefix once per example: each worker on its part of them, each device on its part of that.
 
@@ -106,14 +106,14 @@ def compute(
         folder: where features larger than `MEMORY_LIMIT` are memory-mapped; a temporary folder when None.
         progress: called with (examples done, examples in all).
         lengths: int (n,): how many tokens each example has; batches are then made of examples of similar length, and cut.
-        placement: where the work runs.
+        distribution: where the work runs.
 
     Returns:
         One array (n, …) for each cut tensor; where a tensor has a free axis, it is as long as the longest example.
     """
     forward = forward or constant_function(prefix)
-    (given,) = prefix.inputs
-    mine = placement.rows(len(images))
+    (entry,) = prefix.inputs
+    mine = distribution.rows(len(images))
     count = mine.stop - mine.start
     longest: int = images.shape[1] if lengths is not None else 0  # type: ignore[attr-defined]
     shapes = [tuple(longest if side is None else side for side in tensor.shape[1:]) for tensor in prefix.outputs]
@@ -123,28 +123,28 @@ def compute(
 
     def run(start: int, device: str | None) -> int:
         if order is None:
-            where: slice | np.ndarray = slice(start, min(start + batch_size, count))
-            batch = np.asarray(images[slice(mine.start + start, mine.start + where.stop)], dtype=given.dtype)  # type: ignore[union-attr]
+            rows: slice | np.ndarray = slice(start, min(start + batch_size, count))
+            batch = np.asarray(images[slice(mine.start + start, mine.start + rows.stop)], dtype=entry.dtype)  # type: ignore[union-attr]
         else:
-            where = order[start : start + batch_size]
-            index = mine.start + where
-            batch = np.asarray(images[index], dtype=given.dtype)[:, : int(lengths[index].max())]  # type: ignore[index]
+            rows = order[start : start + batch_size]
+            index = mine.start + rows
+            batch = np.asarray(images[index], dtype=entry.dtype)[:, : int(lengths[index].max())]  # type: ignore[index]
         with tf.device(device):
             values = forward(batch)
         for store, tensor, value in zip(stores, prefix.outputs, values, strict=True):
             if None in tensor.shape[1:2]:
-                store[where, : value.shape[1]] = value
+                store[rows, : value.shape[1]] = value
             else:
-                store[where] = value
+                store[rows] = value
         return min(start + batch_size, count)
 
-    for done in _on_devices(run, range(0, count, batch_size), placement.devices):
+    for done in _on_devices(run, range(0, count, batch_size), distribution.devices):
         if progress:
             progress(round(done * len(images) / max(count, 1)), len(images))
-    if placement.workers == 1:
+    if distribution.workers == 1:
         return stores
     whole = _allocate(shapes, dtypes, len(images), folder)
-    return [placement.together(store, len(images), into) for store, into in zip(stores, whole, strict=True)]
+    return [distribution.together(store, len(images), into) for store, into in zip(stores, whole, strict=True)]
 
 
 def _on_devices(run: Callable[[int, str | None], int], starts: Sequence[int], devices: Sequence[str | None]) -> Iterator[int]:
@@ -162,10 +162,10 @@ def constant_function(model: keras.Model) -> Forward:
     TensorFlow then folds BatchNorm into the convolutions: EfficientNet-Lite0 runs 1.35 times as fast as by
     `predict_on_batch`. Later changes of the weights are not seen.
     """
-    (given,) = model.inputs
-    traced = tf.function(lambda x: model(x, training=False), input_signature=[tf.TensorSpec(given.shape, given.dtype)], autograph=False)
+    (entry,) = model.inputs
+    traced = tf.function(lambda x: model(x, training=False), input_signature=[tf.TensorSpec(entry.shape, entry.dtype)], autograph=False)
     frozen = convert_variables_to_constants_v2(traced.get_concrete_function())
-    return lambda batch: [np.asarray(_stored(one)) for one in frozen(tf.constant(batch))]
+    return lambda batch: [np.asarray(_stored(value)) for value in frozen(tf.constant(batch))]
 
 
 def _stored(value: tf.Tensor) -> tf.Tensor:
@@ -177,8 +177,8 @@ def _allocate(shapes: list[tuple[int, ...]], dtypes: list[str], count: int, fold
     kinds = ["float32" if "float" in dtype else dtype for dtype in dtypes]
     if sum(4 * count * int(np.prod(shape)) for shape in shapes) <= MEMORY_LIMIT:
         return [np.zeros((count, *shape), dtype=kind) for shape, kind in zip(shapes, kinds, strict=True)]
-    place = Path(tempfile.mkdtemp(prefix="features-", dir=folder))
+    features = Path(tempfile.mkdtemp(prefix="features-", dir=folder))
     return [
-        np.lib.format.open_memmap(place / f"{index}.npy", mode="w+", dtype=kind, shape=(count, *shape))
+        np.lib.format.open_memmap(features / f"{index}.npy", mode="w+", dtype=kind, shape=(count, *shape))
         for index, (shape, kind) in enumerate(zip(shapes, kinds, strict=True))
     ]

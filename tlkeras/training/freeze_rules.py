@@ -10,20 +10,19 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Mapping, Sequence
 
+from tlkeras.backbones.sections import ADAPTER, HEAD
 from tlkeras.errors import ConfigError, FreezeError, near
 
 Rule = tuple[str, bool]
 
 PREFIXES = ("section", "stage")  # the second was written by versions before 0.2
-HEAD = "head"  # the section of the head's layers
-ADAPTER = "adapter"  # the section of a channel adapter that has weights
 
 
 def parse(spec: str, sections: Sequence[str]) -> tuple[Rule, ...]:
     """Turns an `--unfreeze` value into rules; the head always trains, and with it a channel adapter.
 
     Args:
-        spec: `none`, `all`, `last:N` (the last N sections), `from:STAGE` (it and all above), or
+        spec: `none`, `all`, `last:N` (the last N sections), `from:SECTION` (it and all above), or
             layer-path patterns, comma-separated.
         sections: the backbone's section names, from input to output.
 

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 
 import keras
 
+from tlkeras.backbones.sections import HEAD
 from tlkeras.errors import FreezeError
-from tlkeras.training.freeze_rules import HEAD, Rule, matches, parse, resolve
+from tlkeras.training.freeze_rules import Rule, matches, parse, resolve
 
 __all__ = [
-    "HEAD", "LayerFlag", "Report", "Rule", "apply", "check_frozen", "freeze", "frozen_digests", "leaves", "parse", "report", "resolve", "unfreeze",
+    "LayerFlag", "Report", "Rule", "apply", "check_frozen", "freeze", "frozen_digests", "leaves", "parse", "report", "resolve", "unfreeze",
 ]  # fmt: skip
 
 _APPLIED: weakref.WeakKeyDictionary[keras.Model, _Applied] = weakref.WeakKeyDictionary()

@@ -9,14 +9,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tlkeras.distribution.strategies import Placement
+from tlkeras.distribution.gradients import dense
+from tlkeras.distribution.strategies import Distribution
 from tlkeras.training.recipes.registry import Phase
 
 NOT_DECAYED = ("bias", "gamma", "beta")  # names of variables without weight decay: biases, and scales and offsets of norms
 BUCKET = 1 << 24  # weights that are updated as one vector: 64 MB, of which an update holds a few copies
 
 
-def optimizer(phase: Phase, steps: int, placement: Placement) -> keras.optimizers.Optimizer:
+def optimizer(phase: Phase, steps: int, distribution: Distribution) -> keras.optimizers.Optimizer:
     """Returns AdamW with linear warm-up and cosine decay; biases and norms do not decay.
 
     Loshchilov & Hutter 2019, Decoupled Weight Decay Regularization, https://arxiv.org/abs/1711.05101.
@@ -24,7 +25,7 @@ def optimizer(phase: Phase, steps: int, placement: Placement) -> keras.optimizer
     Args:
         phase: learning rate, warm-up and weight decay.
         steps: of the whole phase.
-        placement: several replicas add up gradients variable by variable, and so use Keras' own class.
+        distribution: several replicas add up gradients variable by variable, and so use Keras' own class.
     """
     warmup = int(phase.warmup * steps)
     schedule: Any = phase.learning_rate
@@ -35,7 +36,7 @@ def optimizer(phase: Phase, steps: int, placement: Placement) -> keras.optimizer
             warmup_target=phase.learning_rate if warmup else None,
             warmup_steps=warmup,
         )
-    kind = FlatAdamW if placement.strategy is None else keras.optimizers.AdamW
+    kind = FlatAdamW if distribution.strategy is None else keras.optimizers.AdamW
     adam = kind(schedule, weight_decay=phase.weight_decay)
     adam.exclude_from_weight_decay(var_names=list(NOT_DECAYED))
     return adam
@@ -108,10 +109,3 @@ def _flat(tensors: Sequence[tf.Tensor]) -> tf.Tensor:
 def _as_float32(gradient: tf.Tensor | tf.IndexedSlices | None, variable: keras.Variable) -> tf.Tensor:
     """Returns a gradient as a dense tensor; a variable that the loss does not use has none."""
     return tf.zeros(variable.shape) if gradient is None else tf.cast(dense(gradient, variable), tf.float32)
-
-
-def dense(gradient: tf.Tensor | tf.IndexedSlices, variable: keras.Variable) -> tf.Tensor:
-    """Returns a gradient with all rows; that of an embedding names the rows that were read, a row as often as it was."""
-    if isinstance(gradient, tf.IndexedSlices):
-        return tf.math.unsorted_segment_sum(gradient.values, gradient.indices, variable.shape[0])
-    return gradient

@@ -1,0 +1,141 @@
+"""What the two parts of a split model compute once per example: the features below the freeze boundary, the scores above it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+
+from tlkeras.modalities.images import augment
+from tlkeras.training import feature_cache
+from tlkeras.training.feature_cache import Sliceable
+from tlkeras.training.options import Examples, Options
+
+SCORED = 64  # examples that are scored in a step
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arrays:
+    """What the trained part of a model receives for the examples of one split.
+
+    Args:
+        inputs: one array for each input of the model, (views * n, …); the views of one example stand n rows apart.
+        y: int (n,).
+        lengths: int (n,), how far each example goes along the free axis; None where there is no such axis.
+        views: augmented views of each example; pass e over the examples reads view e modulo `views`.
+    """
+
+    inputs: Sequence[np.ndarray]
+    y: np.ndarray
+    lengths: np.ndarray | None = None
+    views: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Views:
+    """Several views of the same examples, one view after the other, made when they are read."""
+
+    views: Sequence[Sliceable]
+
+    def __len__(self) -> int:
+        return sum(len(view) for view in self.views)
+
+    def __getitem__(self, index: slice) -> np.ndarray:
+        start, stop, _ = index.indices(len(self))
+        parts = []
+        for view in self.views:
+            if start < len(view) and stop > 0:
+                parts.append(view[max(start, 0) : min(stop, len(view))])
+            start, stop = start - len(view), stop - len(view)
+        return np.concatenate(parts)
+
+
+def compute(
+    split: feature_cache.Split, parts: Mapping[str, Examples], names: Sequence[str], views: int, options: Options
+) -> dict[str, Arrays]:
+    """Returns what the suffix receives; the prefix, if there is one, runs once for each example and view, each worker on its part.
+
+    Args:
+        split: the model, cut at its freeze boundary.
+        parts: name of a split -> its examples.
+        names: the splits to compute; of `train`, as many views as asked for.
+        views: augmented views of each training example.
+        options: seed, augmentation, where features are mapped, where the work runs.
+    """
+    if split.prefix is None:
+        return {name: uncached(split.suffix, parts[name]) for name in names}
+    model = split.prefix
+    forward = feature_cache.constant_function(model)
+    inputs = {name: _views(parts[name], views, options) if name == "train" else parts[name].inputs for name in names}
+    total = sum(len(images) for images in inputs.values())
+    computed = 0
+
+    def progress(done: int, _: int) -> None:
+        options.progress("features", computed + done, total, "")
+
+    arrays = {}
+    for name, images in inputs.items():
+        features = feature_cache.compute(
+            model,
+            images,
+            forward,
+            folder=options.work,
+            progress=progress,
+            lengths=parts[name].lengths,
+            distribution=options.distribution,
+        )
+        computed += len(images)
+        lengths = _lengths(split.suffix, parts[name])
+        arrays[name] = Arrays(inputs=features, y=parts[name].y, lengths=lengths, views=views if name == "train" else 1)
+    return arrays
+
+
+def uncached(model: keras.Model, part: Examples) -> Arrays:
+    """Returns the examples themselves, for a model that computes everything anew."""
+    return Arrays(inputs=[part.inputs], y=part.y, lengths=_lengths(model, part))
+
+
+def _views(train: Examples, views: int, options: Options) -> Sliceable:
+    if options.augment == "none":
+        return train.inputs
+    return Views(
+        views=[augment.AugmentedView(images=train.inputs, name=options.augment, seed=options.seed, epoch=epoch) for epoch in range(views)]
+    )
+
+
+def scores(model: keras.Model, arrays: Arrays, name: str, options: Options) -> np.ndarray:
+    """Returns the scores of one split, each example run exactly once, each worker on its part.
+
+    Args:
+        model: the suffix with features, or a whole model with examples: the same function.
+        arrays: what the model receives.
+        name: of the split, for progress.
+        options: where the work runs.
+    """
+    count = len(arrays.y)
+    own = np.arange(count)[options.distribution.rows(count)]
+    values = np.empty((len(own), model.output_shape[-1]), "float32")
+    order = np.arange(len(own)) if arrays.lengths is None else np.argsort(arrays.lengths[own], kind="stable")
+    for start in range(0, len(own), SCORED):
+        rows = order[start : start + SCORED]
+        index = own[rows]
+        end = None if arrays.lengths is None else int(arrays.lengths[index].max())
+        batch = [
+            np.asarray(array[index], tensor.dtype)[:, :end] if has_free_axis(tensor) else np.asarray(array[index], tensor.dtype)
+            for array, tensor in zip(arrays.inputs, model.inputs, strict=True)
+        ]
+        values[rows] = np.asarray(model.predict_on_batch(batch[0] if len(batch) == 1 else batch), "float32")
+        options.progress(f"score {name}", min(start + SCORED, len(own)), len(own), "")
+    return options.distribution.together(values, count)
+
+
+def _lengths(model: keras.Model, part: Examples) -> np.ndarray | None:
+    """Returns the lengths of a split if an input of the model has a free axis."""
+    return part.lengths if any(has_free_axis(tensor) for tensor in model.inputs) else None
+
+
+def has_free_axis(tensor: keras.KerasTensor) -> bool:
+    """Whether examples may differ in length along the second axis."""
+    return len(tensor.shape) > 1 and tensor.shape[1] is None

@@ -1,0 +1,132 @@
+"""Fits the trained part of a model for one phase, on one device or on several replicas."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tlkeras.data import pipeline
+from tlkeras.distribution import replicas
+from tlkeras.errors import OutOfMemory
+from tlkeras.models import TaskModel
+from tlkeras.startup import tensor_float32
+from tlkeras.training import precision
+from tlkeras.training.callbacks import History, Progress, StopOnNaN
+from tlkeras.training.checkpoint import KeepBest
+from tlkeras.training.features import Arrays, has_free_axis
+from tlkeras.training.optimizer import optimizer
+from tlkeras.training.options import Options
+from tlkeras.training.recipes.registry import Phase
+from tlkeras.training.results import Interrupted
+
+CHECKED = 128  # examples of a step of validation
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Fitted:
+    """A compiled model, and what puts its weights into the model that it was made of."""
+
+    model: keras.Model
+    copy_back: Callable[[], None]
+    counts_steps: bool  # the parts of a batch that replicas compute come without end
+
+
+def fit(
+    task: TaskModel, phase: Phase, suffix: keras.Model, train: Arrays, val: Arrays, options: Options
+) -> tuple[list[dict[str, float]], int]:
+    """Fits the suffix and leaves the weights in it that the phase keeps.
+
+    Args:
+        task: the whole model, with the loss and the metric of its head.
+        phase: epochs, optimizer, and which weights are kept.
+        suffix: shares its layers with the task model.
+        train: what it learns from; an epoch is one pass over these examples, whatever is cached.
+        val: what early stopping looks at; may be empty.
+        options: with the seed and the augmentation of this phase.
+
+    Returns:
+        The rows of the history, and the epoch whose weights the suffix has.
+
+    Raises:
+        TrainingDiverged, OutOfMemory: see `errors`.
+        Interrupted: at Ctrl-C, with the weights of the best epoch, or of the last step where the phase keeps the last ones.
+    """
+    steps = math.ceil(len(train.y) / options.batch_size)
+    fitted = _compiled(task, phase, suffix, steps, options)
+    held_out = len(val.y) > 0
+    best = _keep_best(task, phase, fitted, held_out, options) if phase.keep == "best" else None
+    history = History()
+    watch = [
+        history,
+        StopOnNaN(phase.learning_rate),
+        *([best] if best else []),
+        Progress(lambda done, total, text: options.progress(phase.name, done, total, text), steps=steps),
+    ]
+    free = [has_free_axis(tensor) for tensor in suffix.inputs]
+    weights = dict(options.class_weights) if options.class_weights else None
+    data = _batches(train, free, options, batch_size=options.batch_size, shuffle=True, augment=options.augment, class_weights=weights)
+    checks = _batches(val, free, options, batch_size=CHECKED, shuffle=False) if held_out else None
+    counted = {"steps_per_epoch": steps, "validation_steps": math.ceil(len(val.y) / CHECKED) or None} if fitted.counts_steps else {}
+    with _memory_advice(options.batch_size), tensor_float32(options.tf32):
+        try:
+            fitted.model.fit(data, validation_data=checks, epochs=phase.epochs, verbose=0, shuffle=False, callbacks=watch, **counted)
+        except KeyboardInterrupt as error:
+            _put_back(best, fitted)
+            raise Interrupted(history.rows, keep=phase.keep, task=task) from error
+    _put_back(best, fitted)
+    return history.rows, best.best_epoch if best else len(history.rows)
+
+
+def _compiled(task: TaskModel, phase: Phase, suffix: keras.Model, steps: int, options: Options) -> _Fitted:
+    """Compiles another model of the same layers, so that what is saved needs no optimizer and no class of tlkeras to be read."""
+    distribution = options.distribution
+    twin = None if distribution.strategy is None else replicas.twin(suffix, distribution, task.head.loss)
+    model = keras.Model(suffix.inputs, suffix.outputs[0], name=suffix.name) if twin is None else twin.model
+    with distribution.scope():
+        model.compile(
+            optimizer=precision.scaled(optimizer(phase, steps * phase.epochs, distribution), model),
+            loss=task.head.loss if twin is None else None,
+            weighted_metrics=[task.head.metric],
+        )
+    return _Fitted(model=model, copy_back=(lambda: None) if twin is None else twin.copy_back, counts_steps=twin is not None)
+
+
+def _keep_best(task: TaskModel, phase: Phase, fitted: _Fitted, held_out: bool, options: Options) -> KeepBest:
+    return KeepBest(
+        task.model if options.distribution.chief else None,
+        monitor="val_loss" if held_out else "loss",
+        patience=options.patience,
+        path=options.checkpoints / f"best-{phase.name}.weights.h5",
+        before_save=fitted.copy_back,
+    )
+
+
+def _put_back(best: KeepBest | None, fitted: _Fitted) -> None:
+    if best is not None:
+        best.restore()
+    fitted.copy_back()
+
+
+def _batches(arrays: Arrays, free: list[bool], options: Options, **settings: Any) -> Any:
+    return options.distribution.distributed(
+        lambda share: pipeline.batches(
+            arrays.inputs, arrays.y, seed=options.seed, lengths=arrays.lengths, free=free, share=share, views=arrays.views, **settings
+        )
+    )
+
+
+@contextmanager
+def _memory_advice(batch_size: int) -> Iterator[None]:
+    try:
+        yield
+    except (tf.errors.ResourceExhaustedError, MemoryError) as error:
+        raise OutOfMemory(
+            f"a batch of {batch_size} does not fit into memory; "
+            + (f"try --batch-size {batch_size // 2}" if batch_size > 1 else "try a smaller --image-size")
+        ) from error

@@ -1,0 +1,60 @@
+"""What training is given: the examples of each split, and the options that hold for all phases of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tlkeras.distribution.strategies import ONE_DEVICE, Distribution
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examples:
+    """Inputs and labels of one split, in the same order.
+
+    Args:
+        inputs: images uint8 (n, size, size, 3), token ids int32 (n, tokens, …) or sequences float32 (n, time, features).
+        y: int (n,).
+        lengths: int (n,), tokens of each text; None where all are of one length.
+    """
+
+    inputs: np.ndarray
+    y: np.ndarray
+    lengths: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Options for all phases of a run.
+
+    Args:
+        batch_size: examples per step, of all replicas together.
+        batch_norm: `frozen` or `train`, see `freezing.apply`.
+        augment: name of the augmentation of training images.
+        patience: passes over the training examples without a better one before a phase ends that keeps its best epoch.
+        seed: of the order of the examples and of augmentation; each phase derives its own.
+        class_weights: class id -> weight of its examples.
+        tf32: whether the steps of training may multiply in TF32; features and scores never do.
+        checkpoints: folder of the checkpoints, one file for each phase.
+        work: where features larger than memory allows are mapped.
+        distribution: where the work runs.
+        progress: called with (name, done, total, text).
+    """
+
+    batch_size: int = 32
+    batch_norm: str = "frozen"
+    augment: str = "none"
+    patience: int = 8
+    seed: int = 0
+    class_weights: Mapping[int, float] | None = None
+    tf32: bool = False
+    checkpoints: Path
+    work: Path | None = None
+    distribution: Distribution = ONE_DEVICE
+    progress: Callable[[str, int, int, str], None] = lambda name, done, total, text: None
