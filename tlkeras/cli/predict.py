@@ -64,21 +64,22 @@ def command(
         raise ConfigError("- is given twice; standard input can be read only once")
     from tlkeras.cli.screen import start_tensorflow
     from tlkeras.jobs.lookup import check_runtime, find
-    from tlkeras.jobs.preflight import modality_of
+    from tlkeras.jobs.preflight import modality_of_target
 
     # Mistyped names are reported before TensorFlow loads.
     located = find(target, root)
     check_runtime(located, runtime)
-    modality = modality_of(located)
-    if file and modality not in (None, "text"):
-        raise ConfigError(f"--file reads texts, and {target} takes {modality}s; pass their paths, or - with one path per line")
-    if modality not in (None, "text") and _all_absent(sources, json_out):
+    modality = modality_of_target(located)
+    if file and modality is not None and modality.strings_are_paths:
+        raise ConfigError(f"--file reads texts, and {target} takes {modality.plural}; pass their paths, or - with one path per line")
+    if modality is not None and modality.strings_are_paths and _all_absent(sources, json_out):
         raise typer.Exit(1)
     start_tensorflow()
     from tlkeras.jobs.opening import load
+    from tlkeras.modalities.registry import MODALITIES
 
     model = load(target, runtime=runtime, zoo=root)
-    if file and model.inputs.modality != "text":
+    if file and MODALITIES.get(model.inputs.modality).strings_are_paths:
         raise ConfigError(f"--file reads texts, and {target} accepts {model.inputs.noun}s; pass their paths, or - with one path per line")
     failed = 0
     listed = _with_standard_input(sources, model.inputs)

@@ -270,7 +270,9 @@ def _fit(
         )
 
     weights = dict(options.class_weights) if options.class_weights else None
-    data = batches(train, "train", batch_size=options.batch_size, shuffle=True, augment=augmentation, class_weights=weights)
+    data = batches(
+        train, "train", batch_size=options.batch_size, shuffle=True, augment=augment.augmentation(augmentation), class_weights=weights
+    )
     checks = batches(val, "val", batch_size=CHECKED, shuffle=False) if held_out else None
     record = History()
     watch = [
