@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from tlkeras.cli import complete
+
+if TYPE_CHECKING:
+    from tlkeras.evaluation.prediction import Prediction
 
 HELP = """Print label and score of each image, text or sequence.
 
@@ -52,7 +56,6 @@ def command(
     ),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
 ) -> None:
-    import json
     from pathlib import Path
 
     from tlkeras.errors import ConfigError
@@ -81,10 +84,18 @@ def command(
     model = load(target, runtime=runtime, zoo=root)
     if file and MODALITIES.get(model.inputs.modality).strings_are_paths:
         raise ConfigError(f"--file reads texts, and {target} accepts {model.inputs.noun}s; pass their paths, or - with one path per line")
-    failed = 0
     listed = _with_standard_input(sources, model.inputs)
-    count = top_k if json_out else top_k or 1
-    for answer in model.predict_each(listed, top_k=count, tell=lambda text: typer.echo(text, err=True)):
+    answers = model.predict_each(listed, top_k=top_k if json_out else top_k or 1, tell=lambda text: typer.echo(text, err=True))
+    if not _print(answers, json_out):
+        raise typer.Exit(1)
+
+
+def _print(answers: Iterable[Prediction], json_out: bool) -> bool:
+    """Prints each answer; returns whether every input could be read."""
+    import json
+
+    failed = 0
+    for answer in answers:
         if answer.error is not None:
             failed += 1
             typer.echo(f"error: {answer.error}", err=True)
@@ -92,8 +103,7 @@ def command(
             typer.echo(json.dumps(answer.to_dict(), ensure_ascii=False))
         elif answer.error is None:
             typer.echo("\t".join([_one_line(answer.file), *(f"{label}\t{score:.4f}" for label, score in answer.scores.items())]))
-    if failed:
-        raise typer.Exit(1)
+    return not failed
 
 
 def _all_absent(sources: list[Any], json_out: bool) -> bool:

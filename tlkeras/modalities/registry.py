@@ -64,7 +64,8 @@ class Modality:
     full_tuning: Mapping[str, Any] | None = None
 
 
-# A later row is asked first whether an example is its own, so the first row owns what no other row does.
+# A later row is asked first whether an example is its own, so the first row owns what no other row does. In a folder with files of
+# several kinds, those of the earlier row are the examples.
 MODALITIES: Registry[Modality] = Registry(
     "modality",
     [
