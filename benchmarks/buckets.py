@@ -23,9 +23,9 @@ def main():
 
     from tlkeras import models
     from tlkeras.data import pipeline
-    from tlkeras.data.sources.registry import open_source
     from tlkeras.data.subset import subset
-    from tlkeras.modalities.inputs import Texts
+    from tlkeras.modalities.sources import open_source
+    from tlkeras.modalities.texts.inputs import Texts
 
     dataset = subset(open_source(sys.argv[1] if len(sys.argv) > 1 else str(TABLE)), TEXTS, 0)
     task = models.build("bert", len(dataset.labels))

@@ -63,8 +63,8 @@ def digits(pair, network, keep, few=None, seed=0):
 
 def fashion(network):
     """Returns Fashion-MNIST's training part, or some of it, as pictures or as sequences of rows."""
-    from tlkeras.data.sources.registry import open_source
     from tlkeras.data.subset import subset
+    from tlkeras.modalities.sources import open_source
 
     dataset = open_source(DEBIAN if Path(DEBIAN).is_dir() else "tfds:fashion_mnist")
     kept = dataclasses.replace(dataset, examples=tuple(one for one in dataset.examples if one.split == "train"))

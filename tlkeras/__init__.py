@@ -22,7 +22,7 @@ _PUBLIC = {
     "finetune": "tlkeras.jobs.api",
     "from_arrays": "tlkeras.data.examples",
     "load": "tlkeras.jobs.opening",
-    "open_source": "tlkeras.data.sources.registry",
+    "open_source": "tlkeras.modalities.sources",
     "predict": "tlkeras.jobs.predict",
 }
 

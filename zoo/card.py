@@ -7,6 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tlkeras.export.runtimes import KERAS, RUNTIMES
+from tlkeras.modalities.card import InputCard
+from tlkeras.modalities.registry import DEFAULT, MODALITIES
+from tlkeras.registry import load_function
 from tlkeras.zoo.serving import curl_call, grpc_call
 
 SHOWN = 30  # rows of the per-class table; the rest stands in the manifest
@@ -35,43 +38,20 @@ def card(name: str, content: Mapping[str, Any]) -> str:
 
 
 def _intro(content: Mapping[str, Any]) -> str:
-    config, labels = content["config"], content["labels"]
+    config, labels, accepts = content["config"], content["labels"], inputs(content).accepts
     first = ", ".join(f"`{label}`" for label in labels[:8]) + (f" and {len(labels) - 8} more" if len(labels) > 8 else "")
-    told = content["metadata"]
-    kind = modality(content)
-    if kind == "text":
-        accepts = f"It accepts texts of at most {told['max_length']} tokens (the vocabulary is in `tokenizer/`). The SavedModel accepts raw strings."
-    elif kind == "sequence":
-        accepts = f"It accepts sequences, float32 ({told['time']} steps, {told['features']} features), with zeros in front of shorter ones."
-    else:
-        side = told["image_size"]
-        how = f"{side} x {side} pixels, values 0-255 (resized by `{config['resize']}`)"
-        accepts = f"It accepts {colours(told)} images, {how}. The normalisation is inside the model."
     return f"{content['task']}: {len(labels)} classes ({first}). Backbone `{config['backbone']}`, recipe `{config['recipe']}`. {accepts}"
 
 
-def colours(told: Mapping[str, str]) -> str:
-    """Returns the kind of images that an entry accepts."""
-    channels = told.get("channels", "3")
-    return {"1": "grey", "3": "RGB"}.get(channels, f"{channels}-channel")
-
-
-def modality(content: Mapping[str, Any]) -> str:
-    """Returns the modality of an entry: `image`, `text` or `sequence`."""
-    return str(content["metadata"].get("modality", "image"))
+def inputs(content: Mapping[str, Any]) -> InputCard:
+    """Returns what the card says about the inputs of an entry."""
+    row = MODALITIES.get(content["metadata"].get("modality", DEFAULT))
+    return load_function(row.card)(content["metadata"], content["config"])
 
 
 def encoded_input(content: Mapping[str, Any]) -> str | None:
     """Returns the name of encoded examples in the signatures; None if they accept tensors only."""
-    if modality(content) == "image":
-        return "image_bytes" if content["metadata"].get("channels", "3") in ("1", "3") else None
-    return "text" if modality(content) == "text" else None
-
-
-def example_file(content: Mapping[str, Any]) -> str:
-    """Returns the name of an input file, for the examples on the card of an entry."""
-    name = modality(content)
-    return f"{name}.jpg" if encoded_input(content) else f"{name}.npy"
+    return inputs(content).encoded
 
 
 def _results(content: Mapping[str, Any]) -> str:
@@ -83,7 +63,7 @@ def _results(content: Mapping[str, Any]) -> str:
                 (split, f"{one['accuracy']:.3f}", f"{low:.3f} - {high:.3f}", f"{one['macro_f1']:.3f}", f"{one['loss']:.3f}", one["n"])
             )
     return _table(("split", "accuracy", "95 % interval", "macro-F1", "loss", "n"), rows) + (
-        f"\n\nThe interval is Wilson's and holds for {modality(content)}s from the same distribution. Accuracy on others may be lower."
+        f"\n\nThe interval is Wilson's and holds for {inputs(content).noun}s from the same distribution. Accuracy on others may be lower."
     )
 
 
@@ -97,7 +77,7 @@ def _classes(content: Mapping[str, Any]) -> str:
 def _weaknesses(content: Mapping[str, Any]) -> str:
     lines = [f"- `{r['label']}`: recall {r['recall']:.3f}, precision {r['precision']:.3f}" for r in content["weaknesses"]["worst"]]
     lines += [f"- `{r['label']}` predicted as `{r['predicted']}`: {r['n']} of {r['of']}" for r in content["weaknesses"]["confused"]]
-    lines.append(f"- It assigns one of its classes to any {modality(content)}, even if none applies.")
+    lines.append(f"- It assigns one of its classes to any {inputs(content).noun}, even if none applies.")
     return "\n".join(lines)
 
 
@@ -133,55 +113,50 @@ def _data(content: Mapping[str, Any]) -> str:
     issues = ", ".join(f"{kind}: {n}" for kind, n in data["issues"].items()) or "none"
     return "\n".join(
         [
-            f"- source: `{data['source']}`; {data['train']} {modality(content)}s to train on, {data['val']} to validate, {data['test']} to test",
+            f"- source: `{data['source']}`; {data['train']} {inputs(content).noun}s to train on, {data['val']} to validate, {data['test']} to test",
             f"- fingerprint (sha256 over content, label and split of every example): `{data['fingerprint']}`",
             f"- audit: {data['skipped']} skipped; issues: {issues}",
-            f"- `verification.npz` and the warm-up records contain {content['examples']} {modality(content)}s of this data",
+            f"- `verification.npz` and the warm-up records contain {content['examples']} {inputs(content).noun}s of this data",
         ]
     )
 
 
 def _use(name: str, content: Mapping[str, Any]) -> str:
+    accepted = inputs(content)
+    call = {"encoded": accepted.encoded, "file": accepted.file, "literal": accepted.literal}
     parts = [f"From Python, with any runtime:\n\n```python\nimport tlkeras.zoo\n\n{_load(name, content)}\n```"]
     if "saved_model" in content["artifacts"]:
-        parts.append(
-            "With TensorFlow Serving, started by `docker compose up` in the zoo:\n\n```sh\n"
-            + curl_call(name, encoded=encoded_input(content), file=example_file(content))
-            + "\n```"
-        )
-        tensor = content["inputs"][0]["name"]
-        program = grpc_call(name, encoded=encoded_input(content), file=example_file(content), tensor=tensor)
+        parts.append("With TensorFlow Serving, started by `docker compose up` in the zoo:\n\n```sh\n" + curl_call(name, **call) + "\n```")
+        program = grpc_call(name, **call, tensor=content["inputs"][0]["name"])
         parts.append(f"With gRPC:\n\n```python\n{program}```")
     mobile = [one["path"] for one in content["artifacts"].values() if one["path"].endswith(".tflite")]
-    if mobile and encoded_input(content):
-        is_text = modality(content) == "text"
-        holds = "vocabulary (MediaPipe Tasks `TextClassifier`" if is_text else "normalisation (MediaPipe Tasks `ImageClassifier`"
+    if mobile and accepted.encoded:
         parts.append(
-            f"On phones: `{mobile[0]}` contains its labels and its {holds} needs nothing else). "
+            f"On phones: `{mobile[0]}` contains its labels and its {accepted.contains} (MediaPipe Tasks `{accepted.mediapipe}` needs nothing else). "
             "`client/` contains short programs for LiteRT in Python and for MediaPipe Tasks in Kotlin and Swift."
         )
     elif mobile:
-        given = content["inputs"][0]
-        shape = ", ".join(str(side) for side in given["shape"][1:])
-        parts.append(f"On phones: `{mobile[0]}` accepts {given['dtype']} (1, {shape}). `labels.txt` names its scores.")
+        tensor = content["inputs"][0]
+        shape = ", ".join(str(side) for side in tensor["shape"][1:])
+        parts.append(f"On phones: `{mobile[0]}` accepts {tensor['dtype']} (1, {shape}). `labels.txt` names its scores.")
     onnx = [one["path"] for one in content["artifacts"].values() if one["path"].endswith(".onnx")]
     if onnx:
-        given = content["inputs"][0]
-        shape = ", ".join(["n", *(str(side or "tokens") for side in given["shape"][1:])])
-        values = {"text": ", encoded by `tokenizer/`", "image": f", {colours(content['metadata'])} 0-255", "sequence": ""}
-        takes = f"{given['dtype']} ({shape})" + values[modality(content)]
+        tensor = content["inputs"][0]
+        shape = ", ".join(["n", *(str(side or "tokens") for side in tensor["shape"][1:])])
+        takes = f"{tensor['dtype']} ({shape}){accepted.values}"
         session = f'onnxruntime.InferenceSession("{onnx[0]}", providers=["CPUExecutionProvider"])'
         parts.append(
             f"With ONNX Runtime:\n\n```python\nimport onnxruntime\n\nsession = {session}\n"
-            f'scores = session.run(["scores"], {{"{given["name"]}": inputs}})  # {takes}\n```'
+            f'scores = session.run(["scores"], {{"{tensor["name"]}": inputs}})  # {takes}\n```'
         )
     return "\n\n".join(parts)
 
 
 def _load(name: str, content: Mapping[str, Any]) -> str:
     runtimes = [row.name for row in RUNTIMES if row.formats(content["artifacts"])]
-    given = "a text" if modality(content) == "text" else example_file(content)
-    return f'model = tlkeras.zoo.load("{name}", runtime="{(runtimes or [KERAS])[0]}")\nmodel.predict("{given}")[0].label'
+    accepted = inputs(content)
+    example = accepted.file if accepted.literal is None else accepted.literal
+    return f'model = tlkeras.zoo.load("{name}", runtime="{(runtimes or [KERAS])[0]}")\nmodel.predict("{example}")[0].label'
 
 
 def _reproduce(content: Mapping[str, Any]) -> str:

@@ -137,42 +137,57 @@ services:
 # === Calls, as shown in cards ===
 
 
-def rest_body(pictures: Sequence[bytes]) -> str:
+def rest_body(images: Sequence[bytes]) -> str:
     """Returns the body of a REST request for encoded images."""
     import base64
 
-    return json.dumps({"instances": [{"image_bytes": {"b64": base64.b64encode(one).decode()}} for one in pictures]})
+    return json.dumps({"instances": [{"image_bytes": {"b64": base64.b64encode(image).decode()}} for image in images]})
 
 
-def curl_call(name: str, version: int | None = None, *, encoded: str | None = "image_bytes", file: str = "image.jpg") -> str:
+def curl_call(
+    name: str,
+    version: int | None = None,
+    *,
+    encoded: str | None = "image_bytes",
+    file: str = "image.jpg",
+    literal: str | None = None,
+) -> str:
     """Returns the shell line that sends an example to a model.
 
     Args:
         name: of the model.
         version: of it; the one that is served when None.
-        encoded: input of the signature that accepts encoded examples, `image_bytes` or `text`; None for a model of tensors.
-        file: to send, where it is no text.
+        encoded: input of the signature that accepts encoded examples, such as `image_bytes`; None for a model of tensors.
+        file: to send.
+        literal: the example itself, which is sent instead of a file.
     """
-    place = f"{name}/versions/{version}" if version else name
-    url = f"http://localhost:8501/v1/models/{place}:predict"
+    model = f"{name}/versions/{version}" if version else name
+    url = f"http://localhost:8501/v1/models/{model}:predict"
     if encoded is None:
         program = f'import json, numpy; print(json.dumps({{"instances": numpy.load("{file}")[None].tolist()}}))'
         return f"python -c '{program}' |\n  curl -s -d @- {url}"
-    if encoded == "text":
-        return f"""curl -s -d '{{"instances": [{{"text": "a text"}}]}}' {url}"""
+    if literal is not None:
+        return f"""curl -s -d '{{"instances": [{{"{encoded}": "{literal}"}}]}}' {url}"""
     body = f"""'{{"instances": [{{"{encoded}": {{"b64": "'"$(base64 < {file} | tr -d '\\n')"'"}}}}]}}'"""
     return f"printf '%s' {body} |\n  curl -s -d @- {url}"
 
 
-def grpc_call(name: str, *, encoded: str | None = "image_bytes", file: str = "image.jpg", tensor: str = "image") -> str:
+def grpc_call(
+    name: str,
+    *,
+    encoded: str | None = "image_bytes",
+    file: str = "image.jpg",
+    literal: str | None = None,
+    tensor: str = "image",
+) -> str:
     """Returns a Python program that sends an example to a model by gRPC.
 
     Args:
         name: of the model.
-        encoded, file: see `curl_call`.
+        encoded, file, literal: see `curl_call`.
         tensor: input of a model of tensors.
     """
-    content = '"a text"' if encoded == "text" else f'open("{file}", "rb").read()'
+    content = f'open("{file}", "rb").read()' if literal is None else f'"{literal}"'
     value = f"[{content}]" if encoded else f'np.load("{file}")[None].astype("float32")'
     answer = (
         'print(tf.make_ndarray(answer.outputs["label"])[0].decode(), tf.make_ndarray(answer.outputs["scores"])[0].max())'

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from tlkeras.data.examples import from_arrays
-from tlkeras.data.sources.registry import open_source
 from tlkeras.errors import DataError
+from tlkeras.modalities.sources import modality_of, open_source
 
 IMAGES = np.zeros((3, 4, 4), "uint8")
 
@@ -51,7 +51,7 @@ TEXTS = ["so good", "so bad", "so so"]
 )
 def test_texts_of_every_kind_are_accepted(x):
     dataset = from_arrays(x, ["a", "b", "a"])
-    assert dataset.modality == "text" and [example.text for example in dataset.examples] == TEXTS
+    assert modality_of(dataset).name == "text" and [example.text for example in dataset.examples] == TEXTS
 
 
 @pytest.mark.parametrize("y", [Series(["a", "b", "a"]), Series(np.array([["a"], ["b"], ["a"]])), np.array([[0], [1], [0]])])

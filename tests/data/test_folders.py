@@ -13,9 +13,9 @@ from PIL import Image
 from tests.conftest import ROOT
 from tlkeras.data.examples import make_dataset
 from tlkeras.data.sources.columns import Columns
-from tlkeras.data.sources.registry import open_source
 from tlkeras.data.split_names import WORDS
 from tlkeras.errors import DataError
+from tlkeras.modalities.sources import open_source
 
 
 def put(root, *names):
@@ -136,7 +136,7 @@ def test_links_pipes_and_devices_among_texts_neither_hang_nor_stop(tmp_path):
 
 
 def test_a_huge_text_file_is_skipped_without_reading_it_whole(tmp_path, monkeypatch):
-    monkeypatch.setattr("tlkeras.data.sources.folder.LARGEST_TEXT", 1000)
+    monkeypatch.setattr("tlkeras.modalities.texts.reading.LARGEST", 1000)
     write(tmp_path, a__1="x", b__1="y", b__2="z" * 1001)
     dataset = open_source(str(tmp_path))
     assert len(dataset.examples) == 2 and ("too-large", "b/2.txt") in notes_of(dataset)
@@ -178,7 +178,7 @@ def test_the_text_of_a_dataset_is_short(tmp_path):
 
 CODE = """
 import sys
-from tlkeras.data.sources.registry import open_source
+from tlkeras.modalities.sources import open_source
 for spec in sys.argv[1:]:
     open_source(spec)
 sys.exit("tensorflow" in sys.modules or "keras" in sys.modules)

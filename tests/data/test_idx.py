@@ -6,8 +6,8 @@ import struct
 import numpy as np
 import pytest
 
-from tlkeras.data.sources.registry import open_source
 from tlkeras.errors import DataError
+from tlkeras.modalities.sources import modality_of, open_source
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (6, 4, 5), dtype="uint8")
 LABELS = np.array([0, 1, 2, 0, 1, 2], "uint8")
@@ -30,7 +30,7 @@ def test_pictures_labels_and_splits_are_those_of_the_files(tmp_path, packed, dot
     write(tmp_path, packed=packed, dot=dot)
     write(tmp_path, "t10k", pictures=255 - PICTURES[:3], labels=LABELS[:3], packed=packed, dot=dot)
     found = open_source(str(tmp_path))
-    assert found.labels == ("0", "1", "2") and found.modality == "image"
+    assert found.labels == ("0", "1", "2") and modality_of(found).name == "image"
     assert [one.split for one in found.examples].count("train") == 6 and [one.split for one in found.examples].count("test") == 3
     train = [one for one in found.examples if one.split == "train"]
     np.testing.assert_array_equal(np.stack([one.array for one in train]), PICTURES)

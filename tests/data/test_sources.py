@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from tlkeras.data.examples import from_arrays
-from tlkeras.data.sources.registry import open_source
 from tlkeras.data.subset import subset
 from tlkeras.errors import DataError
+from tlkeras.modalities.sources import open_source
 
 
 def picture(path, colour=(10, 20, 30)):

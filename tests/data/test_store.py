@@ -13,12 +13,12 @@ from PIL import Image
 from tlkeras.data import pipeline
 from tlkeras.data.audit import audit, near_pairs
 from tlkeras.data.examples import from_arrays
-from tlkeras.data.sources.registry import open_source
 from tlkeras.data.split import split
-from tlkeras.data.store import materialise
 from tlkeras.errors import DataError
-from tlkeras.modalities.images.augment import augment, draws
+from tlkeras.modalities.images.augment import augment, augmentation, draws
 from tlkeras.modalities.images.augmentations import AUGMENTS
+from tlkeras.modalities.images.reading import materialise
+from tlkeras.modalities.sources import open_source
 
 
 def noise(seed, size=40):
@@ -255,7 +255,9 @@ def test_T25_augmentation_depends_on_seed_epoch_and_example_alone(name):
 def test_T14_what_is_given_is_not_changed():
     x = np.random.default_rng(0).integers(0, 255, (10, 16, 16, 3)).astype("uint8")
     kept = x.copy()
-    for _ in pipeline.batches(x, np.zeros(10, int), batch_size=3, shuffle=True, seed=0, augment="strong", class_weights={0: 2.0}):
+    for _ in pipeline.batches(
+        x, np.zeros(10, int), batch_size=3, shuffle=True, seed=0, augment=augmentation("strong"), class_weights={0: 2.0}
+    ):
         pass
     assert np.array_equal(x, kept)
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tlkeras.data.sources.columns import Columns
-from tlkeras.data.sources.registry import open_source
 from tlkeras.errors import DataError
+from tlkeras.modalities.sources import modality_of, open_source
 
 
 @pytest.fixture
@@ -247,7 +247,7 @@ def test_ids_without_ending_are_those_of_files_in_a_folder_beside_the_table(tabl
     (tmp_path / "data" / "train").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "data" / "again").symlink_to(tmp_path / "data")
     dataset = table(f"{column},label\n0a1,cat\n0b2,dog\n", "data/t.csv")
-    assert [example.path.name for example in dataset.examples] == ["0a1.png", "0b2.jpg"] and dataset.modality == "image"
+    assert [example.path.name for example in dataset.examples] == ["0a1.png", "0b2.jpg"] and modality_of(dataset).name == "image"
     assert reasons(dataset, "matched-files") == [f"t.csv: 2 names in column '{column}' refer to files in 'train'"]
 
 
@@ -320,7 +320,7 @@ NAMED = {"names": ["daisy", "rose"], "_type": "ClassLabel"}
 
 @pytest.mark.parametrize("struct", [True, False])
 def test_images_of_a_hugging_face_file_are_decoded_and_its_classes_have_names(tmp_path, struct):
-    from tlkeras.data.store import materialise
+    from tlkeras.modalities.images.reading import materialise
 
     images = [png((200, 0, 0)), png((0, 0, 200)), png((200, 0, 0))]
     cells = [{"bytes": image, "path": f"{i}.png"} for i, image in enumerate(images)] if struct else images

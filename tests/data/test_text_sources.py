@@ -7,9 +7,9 @@ import pytest
 
 from tlkeras.data.audit import audit
 from tlkeras.data.sources.columns import Columns
-from tlkeras.data.sources.registry import open_source
 from tlkeras.data.split import split
 from tlkeras.errors import DataError
+from tlkeras.modalities.sources import modality_of, open_source
 from tlkeras.modalities.texts import materialise as texts
 
 ROWS = [("so good", "pos"), ("so bad, really", "neg"), ('a "quoted"\nline', "pos"), ("grün 蓝", "neg")]
@@ -35,7 +35,7 @@ def write(folder, kind):
 @pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "parquet"])
 def test_every_kind_of_table_gives_the_same_texts(tmp_path, kind):
     dataset = open_source(str(write(tmp_path, kind)))
-    assert dataset.modality == "text" and [(one.text, one.label) for one in dataset.examples] == ROWS
+    assert modality_of(dataset).name == "text" and [(one.text, one.label) for one in dataset.examples] == ROWS
 
 
 @pytest.mark.parametrize("head", ["Review,Sentiment", "sentence,class"])
@@ -84,7 +84,7 @@ def test_a_folder_of_class_folders_of_texts(tmp_path, splits):
             (folder / "1.txt").write_text(f"text of {label}", encoding="utf-8")
     (tmp_path / "d" / parts[0] / "a" / "bad.txt").write_bytes(b"fine\n\xff\xfe")
     dataset = open_source(str(tmp_path / "d"))
-    assert dataset.modality == "text" and dataset.has_splits == splits and len(dataset.examples) == 2 * len(parts)
+    assert modality_of(dataset).name == "text" and dataset.has_splits == splits and len(dataset.examples) == 2 * len(parts)
     assert [one.path.endswith("bad.txt:2") for one in dataset.notes if one.kind == "bad-utf8"] == [True]
 
 

@@ -19,7 +19,7 @@ from tlkeras.evaluation import prediction, report
 from tlkeras.evaluation.metrics import score
 from tlkeras.jobs import evaluate, finetune, opening, predict
 from tlkeras.modalities.images import decode
-from tlkeras.modalities.inputs import Pictures
+from tlkeras.modalities.images.inputs import Images
 
 SMALL = {"backbone": "cnn", "weights": "none", "image_size": 32, "epochs": 2, "batch_size": 16}
 
@@ -331,4 +331,4 @@ def test_a_target_that_is_not_there_is_an_error(tmp_path):
 
 def test_the_digits_as_png_are_the_digits(tmp_path):
     dataset = tlkeras.open_source("digits")
-    assert decode.sniff(Pictures(size=8, resize="stretch").encoded(dataset.examples[0])) == "png"
+    assert decode.sniff(Images(size=8, resize="stretch").encoded(dataset.examples[0])) == "png"

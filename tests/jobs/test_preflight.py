@@ -12,10 +12,12 @@ from PIL import Image
 import tlkeras
 from tlkeras.config import RunConfig, TrainConfig, keys, read_yaml
 from tlkeras.data.examples import Example, from_arrays, make_dataset
-from tlkeras.data.sources.registry import is_passed, open_source, recorded
+from tlkeras.data.sources.registry import is_passed, recorded
 from tlkeras.distribution.cluster import Cluster
 from tlkeras.errors import ConfigError, DataError, OutputError
 from tlkeras.jobs import preflight
+from tlkeras.modalities.images import formats
+from tlkeras.modalities.sources import open_source
 
 
 @pytest.fixture
@@ -148,7 +150,7 @@ def test_a_class_with_one_file_that_can_be_an_image_goes_on(photos):
 
 def test_of_each_class_no_file_is_opened_behind_the_first_that_can_be_an_image(photos, monkeypatch):
     opened = []
-    monkeypatch.setattr(preflight, "unreadable", lambda path: opened.append(path.name))
+    monkeypatch.setattr(formats, "unreadable", lambda path: opened.append(path.name))
     preflight.open_examples(RunConfig(data=photos, backbone="cnn", weights="none"))
     assert opened == ["0.png", "0.png"]
 

@@ -12,12 +12,12 @@ from tlkeras import config as configs
 from tlkeras import models
 from tlkeras.backbones import adapters
 from tlkeras.data.examples import from_arrays
-from tlkeras.data.sources.registry import open_source
 from tlkeras.errors import ConfigError, DataError
 from tlkeras.export.manifest import read_manifest
 from tlkeras.jobs import finetune, opening, plan
 from tlkeras.modalities.images import decode
-from tlkeras.modalities.inputs import Pictures
+from tlkeras.modalities.images.inputs import Images
+from tlkeras.modalities.sources import open_source
 from tlkeras.training import feature_cache, freezing
 from tlkeras.training.freeze_rules import parse
 
@@ -120,7 +120,7 @@ def test_grey_is_the_luminance_whatever_the_file_stores_as_pillow_has_it(tmp_pat
 def test_a_grey_array_and_its_file_give_the_same(tmp_path):
     x, y = bands(6, 3)
     Image.fromarray(x[0]).save(tmp_path / "p.png")
-    pictures = Pictures(size=10, resize="stretch", channels=1)
+    pictures = Images(size=10, resize="stretch", channels=1)
     store = pictures.materialise(from_arrays(x, y))
     assert store.inputs.shape == (6, 10, 10, 1)
     assert np.abs(pictures.read(str(tmp_path / "p.png"))[0].astype(int) - store.inputs[0]).max() <= 1
@@ -129,9 +129,9 @@ def test_a_grey_array_and_its_file_give_the_same(tmp_path):
 @pytest.mark.parametrize("resize", ["stretch", "crop", "pad"])
 def test_bands_are_resized_each_as_by_itself(resize):
     x, y = bands(3, 5)
-    whole = Pictures(size=8, resize=resize, channels=5).materialise(from_arrays(x, y)).inputs
+    whole = Images(size=8, resize=resize, channels=5).materialise(from_arrays(x, y)).inputs
     for band in range(5):
-        one = Pictures(size=8, resize=resize, channels=1).materialise(from_arrays(x[..., band], y)).inputs
+        one = Images(size=8, resize=resize, channels=1).materialise(from_arrays(x[..., band], y)).inputs
         np.testing.assert_array_equal(whole[..., band], one[..., 0])
 
 
@@ -143,13 +143,13 @@ def test_picture_files_of_four_channels_are_an_error_that_says_what_to_give(tmp_
         (tmp_path / name).mkdir()
         Image.fromarray(np.zeros((8, 8, 3), "uint8")).save(tmp_path / name / "1.png")
     with pytest.raises(DataError, match=r"channels is 4, and .*1.png' is an image file.*\.npz with x uint8"):
-        Pictures(size=8, resize="stretch", channels=4).materialise(open_source(str(tmp_path)))
+        Images(size=8, resize="stretch", channels=4).materialise(open_source(str(tmp_path)))
 
 
 def test_arrays_of_other_channels_are_an_error_that_names_both():
     x, y = bands(6, 5)
     with pytest.raises(DataError, match="has 5 channels.*the model accepts 3: set channels to 5"):
-        Pictures(size=8, resize="stretch").materialise(from_arrays(x, y))
+        Images(size=8, resize="stretch").materialise(from_arrays(x, y))
 
 
 def test_channels_are_for_pictures_only():

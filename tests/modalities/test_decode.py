@@ -188,8 +188,8 @@ def test_a_transparent_array_and_its_png_give_the_same_picture(channels):
 
 
 def test_the_audit_says_that_transparency_of_a_gif_is_dropped(tmp_path):
-    from tlkeras.data.sources.registry import open_source
-    from tlkeras.data.store import materialise
+    from tlkeras.modalities.images.reading import materialise
+    from tlkeras.modalities.sources import open_source
 
     for label, options in (("a", {"transparency": 0}), ("b", {})):
         (tmp_path / label).mkdir()

@@ -16,11 +16,11 @@ from PIL import Image, ImageOps
 from tlkeras.data import pipeline
 from tlkeras.data.audit import audit, near_pairs
 from tlkeras.data.examples import Example, from_arrays, make_dataset
-from tlkeras.data.sources.registry import open_source
 from tlkeras.data.split import split
-from tlkeras.data.store import Decoder, difference_hash, materialise
 from tlkeras.errors import DataError, OutputError
 from tlkeras.modalities.images import decode, formats
+from tlkeras.modalities.images.reading import Decoder, difference_hash, materialise
+from tlkeras.modalities.sources import open_source
 
 ROOT = Path(__file__).resolve().parents[2]
 HEIGHT, WIDTH = 33, 47
@@ -234,7 +234,7 @@ def test_the_store_does_not_depend_on_the_number_of_threads(tmp_path, monkeypatc
         Image.fromarray(np.random.default_rng(i).integers(0, 256, (40, 50, 3)).astype("uint8")).save(tmp_path / "ab"[i % 2] / f"{i}.jpg")
     seen = []
     for threads in (1, 4):
-        monkeypatch.setattr("tlkeras.data.store.THREADS", threads)
+        monkeypatch.setattr("tlkeras.modalities.images.reading.THREADS", threads)
         seen.append(materialise(open_source(str(tmp_path)), size=24))
     assert (
         np.array_equal(seen[0].inputs, seen[1].inputs) and seen[0].sha256 == seen[1].sha256 and np.array_equal(seen[0].dhash, seen[1].dhash)
@@ -356,8 +356,9 @@ import tensorflow as tf
 tf.config.threading.set_intra_op_parallelism_threads(int(sys.argv[1]))
 tf.config.threading.set_inter_op_parallelism_threads(int(sys.argv[1]))
 from tlkeras.data import pipeline
+from tlkeras.modalities.images.augment import augmentation
 x = np.random.default_rng(0).integers(0, 256, (37, 32, 32, 3)).astype("uint8")
-data = pipeline.batches(x, np.arange(37), batch_size=8, shuffle=True, seed=5, augment="strong")
+data = pipeline.batches(x, np.arange(37), batch_size=8, shuffle=True, seed=5, augment=augmentation("strong"))
 digest = hashlib.sha256()
 for _ in range(2):
     for images, labels in data:

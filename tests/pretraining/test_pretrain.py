@@ -14,12 +14,12 @@ from tlkeras.backbones.load import load
 from tlkeras.cli.main import app
 from tlkeras.config import RunConfig
 from tlkeras.data.examples import Example, from_arrays, make_dataset
-from tlkeras.data.sources.registry import open_source
 from tlkeras.data.subset import subset
 from tlkeras.errors import ConfigError, DataError, WeightsUnavailable, ZooError
 from tlkeras.jobs import evaluate, finetune, predict
 from tlkeras.jobs import pretrain as pretrain_job
 from tlkeras.jobs.pretrain import Options, pretrain, sample
+from tlkeras.modalities.sources import modality_of, open_source
 from tlkeras.pretraining.variational import decoder_of
 from tlkeras.progress import Reporter
 from tlkeras.weights.keras_file import read_keras
@@ -237,7 +237,9 @@ def test_arrays_and_long_form_tables_give_the_same_sequences(tmp_path):
     lines += [f"s{i},{t},{y[i]},{x[i, t, 0]},{x[i, t, 1]}" for t in reversed(range(4)) for i in range(6)]
     (tmp_path / "x.csv").write_text("\n".join(lines) + "\n")
     arrays, table = open_source(str(tmp_path / "x.npz")), open_source(str(tmp_path / "x.csv"))
-    assert arrays.modality == table.modality == "sequence" and [e.label for e in arrays.examples] == [e.label for e in table.examples]
+    assert modality_of(arrays).name == modality_of(table).name == "sequence" and [e.label for e in arrays.examples] == [
+        e.label for e in table.examples
+    ]
     for ours, theirs in zip(arrays.examples, table.examples, strict=True):
         np.testing.assert_allclose(ours.array, theirs.array, rtol=1e-6)
 

@@ -13,7 +13,6 @@ from tests.helpers import BLOCKS, pictures, tiny_model
 from tlkeras import startup
 from tlkeras.backbones.registry import BACKBONES
 from tlkeras.data import pipeline
-from tlkeras.data.store import Decoder
 from tlkeras.distribution import gradients, strategies
 from tlkeras.distribution.strategies import ONE_DEVICE, Distribution, open_distribution
 from tlkeras.errors import ExportMismatch
@@ -24,6 +23,8 @@ from tlkeras.export.graph import Graph, precision_gap
 from tlkeras.export.parity import Samples
 from tlkeras.export.saved_model import write
 from tlkeras.export.spec import ExportSpec
+from tlkeras.modalities.images.augment import augmentation
+from tlkeras.modalities.images.reading import Decoder
 from tlkeras.models import TaskModel
 from tlkeras.tasks.registry import HEADS
 from tlkeras.training import phases as run
@@ -86,7 +87,7 @@ def test_the_decoder_runs_on_the_cpu():
 def test_images_go_to_the_device_as_bytes_unless_they_are_augmented():
     x, y = pictures(4)
     for augment, dtype in (("none", tf.uint8), ("flip", tf.float32)):
-        data = pipeline.batches(x, y, batch_size=2, shuffle=False, seed=0, augment=augment)
+        data = pipeline.batches(x, y, batch_size=2, shuffle=False, seed=0, augment=augmentation(augment))
         assert data.element_spec[0].dtype == dtype
 
 

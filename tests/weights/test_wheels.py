@@ -83,7 +83,7 @@ def test_a_backbone_reads_its_imagenet_weights_rightly(shared_data, name, at_lea
     import csv
 
     from tlkeras.data.examples import Example, make_dataset
-    from tlkeras.data.store import materialise
+    from tlkeras.modalities.images.reading import materialise
     from tlkeras.training import feature_cache
 
     row = BACKBONES.get(name)

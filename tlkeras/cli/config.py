@@ -32,8 +32,8 @@ def init(
     **given: Any,
 ) -> None:
     from tlkeras.data.sources.columns import Columns
-    from tlkeras.data.sources.registry import open_source
     from tlkeras.jobs import plan
+    from tlkeras.modalities.sources import open_source
 
     settings = RunConfig.from_dict(given)
     dataset = open_source(settings.data.source, data_dir=settings.data.data_dir, columns=Columns.from_config(settings.data))

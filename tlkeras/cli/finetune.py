@@ -117,26 +117,20 @@ def show(result: Result, screen: Any) -> None:
         screen.console.print(f"  {title:<9} {line}", markup=False)
 
 
-# What `tlkeras predict` is given, by kind of input.
-SAMPLES = {"image": "IMAGE.jpg", "text": shlex.quote("a text"), "sequence": "SEQUENCE.csv"}
-
-
 def next_commands(result: Result) -> list[tuple[str, str]]:
     """Returns (what for, exact command) pairs for the run just made."""
     from tlkeras.backbones.registry import find
     from tlkeras.data.sources.registry import is_passed
+    from tlkeras.modalities.registry import MODALITIES
+    from tlkeras.registry import load_function
 
     root, config, exports = shlex.quote(str(result.run.root)), result.config, result.metrics["exports"]
     source = config.data.source
     named = "SOURCE" if source is None or is_passed(source) else shlex.quote(source)
     row = find(config.model.backbone)
-    files = row.modality != "image" or config.model.channels in (1, 3)  # images of other channels are arrays
-    lines = [
-        ("evaluate", f"tlkeras evaluate {root} --data {named}"),
-        ("predict", f"tlkeras predict {root} {SAMPLES[row.modality] if files else 'ARRAY.npy'}"),
-    ]
-    if row.modality == "image" and files:
-        lines.append(("", f"tlkeras predict {root} FOLDER/"))
+    first, *others = load_function(MODALITIES.get(row.modality).samples)(config)
+    lines = [("evaluate", f"tlkeras evaluate {root} --data {named}"), ("predict", f"tlkeras predict {root} {first}")]
+    lines += [("", f"tlkeras predict {root} {sample}") for sample in others]
     if "mobile" not in exports and "mobile" not in row.refuses and "tflite" not in row.refuses:
         lines.append(("export", f"tlkeras export {root} --formats mobile"))
     if exports:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from tlkeras.cli import complete
+
+if TYPE_CHECKING:
+    from tlkeras.evaluation.prediction import Prediction
 
 HELP = """Print label and score of each image, text or sequence.
 
@@ -52,7 +56,6 @@ def command(
     ),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
 ) -> None:
-    import json
     from pathlib import Path
 
     from tlkeras.errors import ConfigError
@@ -64,26 +67,35 @@ def command(
         raise ConfigError("- is given twice; standard input can be read only once")
     from tlkeras.cli.screen import start_tensorflow
     from tlkeras.jobs.lookup import check_runtime, find
-    from tlkeras.jobs.preflight import modality_of
+    from tlkeras.jobs.preflight import modality_of_target
 
     # Mistyped names are reported before TensorFlow loads.
     located = find(target, root)
     check_runtime(located, runtime)
-    modality = modality_of(located)
-    if file and modality not in (None, "text"):
-        raise ConfigError(f"--file reads texts, and {target} takes {modality}s; pass their paths, or - with one path per line")
-    if modality not in (None, "text") and _all_absent(sources, json_out):
+    modality = modality_of_target(located)
+    if file and modality is not None and modality.strings_are_paths:
+        raise ConfigError(f"--file reads texts, and {target} takes {modality.plural}; pass their paths, or - with one path per line")
+    if modality is not None and modality.strings_are_paths and _all_absent(sources, json_out):
         raise typer.Exit(1)
     start_tensorflow()
     from tlkeras.jobs.opening import load
+    from tlkeras.modalities.registry import MODALITIES
 
     model = load(target, runtime=runtime, zoo=root)
-    if file and model.inputs.modality != "text":
+    if file and MODALITIES.get(model.inputs.modality).strings_are_paths:
         raise ConfigError(f"--file reads texts, and {target} accepts {model.inputs.noun}s; pass their paths, or - with one path per line")
-    failed = 0
     listed = _with_standard_input(sources, model.inputs)
-    count = top_k if json_out else top_k or 1
-    for answer in model.predict_each(listed, top_k=count, tell=lambda text: typer.echo(text, err=True)):
+    answers = model.predict_each(listed, top_k=top_k if json_out else top_k or 1, tell=lambda text: typer.echo(text, err=True))
+    if not _print(answers, json_out):
+        raise typer.Exit(1)
+
+
+def _print(answers: Iterable[Prediction], json_out: bool) -> bool:
+    """Prints each answer; returns whether every input could be read."""
+    import json
+
+    failed = 0
+    for answer in answers:
         if answer.error is not None:
             failed += 1
             typer.echo(f"error: {answer.error}", err=True)
@@ -91,8 +103,7 @@ def command(
             typer.echo(json.dumps(answer.to_dict(), ensure_ascii=False))
         elif answer.error is None:
             typer.echo("\t".join([_one_line(answer.file), *(f"{label}\t{score:.4f}" for label, score in answer.scores.items())]))
-    if failed:
-        raise typer.Exit(1)
+    return not failed
 
 
 def _all_absent(sources: list[Any], json_out: bool) -> bool:

@@ -37,8 +37,8 @@ def command(
 ) -> None:
     """Train a network from scratch and publish it for use as --backbone zoo:NAME."""
     from tlkeras.cli.screen import Screen, start_tensorflow
-    from tlkeras.data.sources.registry import open_source
     from tlkeras.jobs.preflight import USES_DIGITS, check_modality
+    from tlkeras.modalities.sources import open_source
     from tlkeras.zoo.names import check_name
     from tlkeras.zoo.store import Zoo, default_root
 
@@ -88,8 +88,8 @@ def sample(
     from pathlib import Path
 
     from tlkeras.cli.screen import start_tensorflow
-    from tlkeras.data.sources.registry import open_source
     from tlkeras.errors import OutputError
+    from tlkeras.modalities.sources import open_source
     from tlkeras.zoo.store import Zoo, default_root
 
     if Path(out).exists():

@@ -18,6 +18,7 @@ def show(name: str | None = NAME, json_out: bool = typer.Option(False, "--json",
     import json
 
     from tlkeras.backbones.registry import BACKBONES, find
+    from tlkeras.modalities.registry import MODALITIES
     from tlkeras.weights.cache import status
 
     rows = [find(name)] if name else list(BACKBONES)
@@ -34,8 +35,9 @@ def show(name: str | None = NAME, json_out: bool = typer.Option(False, "--json",
         )
     for row in rows:
         if not row.weights:
-            what = "FOLDER" if row.modality == "text" else "FILE"
-            ways = f"--weights {what}" + (" (of Keras, PyTorch or safetensors)" if row.layouts else ", or `tlkeras pretrain`")
+            ways = f"--weights {MODALITIES.get(row.modality).weights}" + (
+                " (of Keras, PyTorch or safetensors)" if row.layouts else ", or `tlkeras pretrain`"
+            )
             typer.echo(f"{row.name:<24} -      {ways}")
 
 

@@ -91,14 +91,6 @@ class Dataset:
         """Whether the source itself defines held-out examples."""
         return any(example.split for example in self.examples)
 
-    @property
-    def modality(self) -> str:
-        """`"text"`, `"sequence"` or `"image"`."""
-        first = self.examples[0]
-        if first.text is not None:
-            return "text"
-        return "sequence" if first.array is not None and first.array.dtype.kind == "f" else "image"
-
 
 def make_dataset(
     name: str,

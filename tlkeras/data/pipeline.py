@@ -6,15 +6,28 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
 
 from tlkeras.errors import DataError
-from tlkeras.modalities.images import augment as augmentation
 
 Arrays = np.ndarray | Sequence[np.ndarray]
+
+
+class Augmentation(Protocol):
+    """Random changes of training inputs, fixed by (seed, epoch, example) and by nothing else."""
+
+    @property
+    def width(self) -> int:
+        """How many random numbers travel with each example."""
+
+    def draws(self, count: int, seed: int, epoch: int) -> np.ndarray:
+        """Returns float32 (count, width): row i belongs to example i, whatever batch it comes in."""
+
+    def __call__(self, inputs: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:
+        """Returns a batch of inputs (n, …) changed by the numbers (n, width), in TensorFlow."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +64,7 @@ def batches(
     batch_size: int,
     shuffle: bool,
     seed: int,
-    augment: str = "none",
+    augment: Augmentation | None = None,
     class_weights: Mapping[int, float] | None = None,
     first_epoch: int = 0,
     lengths: np.ndarray | None = None,
@@ -62,8 +75,8 @@ def batches(
     """Returns a dataset of (x, y) or (x, y, weights) batches; each pass over it is one epoch.
 
     Order and augmentation of pass number e depend on (seed, e) alone, so two processes see the same. Memory-mapped
-    arrays are read batch by batch; nothing that is given is changed. Images stay uint8, unless they are augmented: the model casts
-    them, on the device that computes, so that a quarter of the bytes travel.
+    arrays are read batch by batch; nothing that is given is changed. Inputs keep their type, unless they are augmented: the model casts
+    them, on the device that computes, so that for images a quarter of the bytes travel.
 
     Args:
         x: one array, or several of equal length: images uint8 (n, size, size, 3), token ids int32 (n, tokens, …) or float
@@ -72,7 +85,7 @@ def batches(
         batch_size: examples per batch; the last one may be smaller.
         shuffle: whether the order changes from pass to pass.
         seed: of order and augmentation.
-        augment: name in `AUGMENTS`, for images.
+        augment: random changes of the first array; None for none.
         class_weights: class id -> weight of its examples.
         first_epoch: number of the first pass, for training that goes on where it was stopped.
         lengths: int (n,): how far along their second axis examples go. Batches are then made of examples of similar length,
@@ -92,14 +105,13 @@ def batches(
         raise DataError(f"there are {len(y)} labels for arrays of {', '.join(map(str, counts))} examples; expected the same number")
     weights = None if class_weights is None else _example_weights(class_weights, y)
     passes = count(first_epoch)
-    augments = augment != "none"
     cuts = [lengths is not None and one for one in (free or [True] * len(arrays))]
 
     def produce() -> Iterator[tuple[Any, ...]]:
         epoch = next(passes)
         rng = np.random.default_rng((seed, epoch))
         order = rng.permutation(len(y)) if shuffle else np.arange(len(y))
-        numbers = augmentation.draws(len(y), seed, epoch) if augments else np.zeros((len(y), 0), "float32")
+        numbers = augment.draws(len(y), seed, epoch) if augment else np.zeros((len(y), 0), "float32")
         starts = np.arange(0, len(y), batch_size)
         if lengths is not None:
             order = by_length(order, lengths, batch_size)
@@ -122,14 +134,14 @@ def batches(
             tf.TensorSpec((None, None if cut else array.shape[1], *array.shape[2:])[: len(array.shape)], tf.as_dtype(array.dtype))
             for array, cut in zip(arrays, cuts, strict=True)
         ),
-        tf.TensorSpec((None, numbers_width(augments)), tf.float32),
+        tf.TensorSpec((None, augment.width if augment else 0), tf.float32),
         tf.TensorSpec((None,), tf.int32),
         tuple(tf.TensorSpec((None,), dtype) for dtype in (tf.float32, tf.int32, tf.int32)),
     )
 
     def finish(given: tuple[tf.Tensor, ...], numbers: tf.Tensor, labels: tf.Tensor, told: tuple[tf.Tensor, ...]) -> tuple[Any, ...]:
-        if augments:
-            given = (augmentation.augment(tf.cast(given[0], tf.float32), numbers, augment),)
+        if augment:
+            given = (augment(given[0], numbers),)
         features = given[0] if len(given) == 1 else given
         if share is not None:
             return features, labels, dict(zip(("weight", "row", "size"), told, strict=True))
@@ -152,11 +164,6 @@ def by_length(order: np.ndarray, lengths: np.ndarray, batch_size: int) -> np.nda
     window = WINDOW * batch_size
     parts = [order[start : start + window] for start in range(0, len(order), window)]
     return np.concatenate([part[np.argsort(lengths[part], kind="stable")] for part in parts]) if parts else order
-
-
-def numbers_width(augments: bool) -> int:
-    """Returns how many random numbers travel with each example."""
-    return augmentation.DRAWS if augments else 0
 
 
 def _example_weights(class_weights: Mapping[int, float], y: np.ndarray) -> np.ndarray:

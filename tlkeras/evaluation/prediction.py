@@ -12,7 +12,6 @@ import keras
 import numpy as np
 
 from tlkeras.errors import ConfigError, DataError
-from tlkeras.jobs.run_folder import Run
 from tlkeras.modalities.inputs import Inputs
 from tlkeras.modalities.items import Item, Tell, items
 from tlkeras.startup import tensor_float32
@@ -63,7 +62,7 @@ class Model:
         runtime: name and version of its runtime.
         inputs: the inputs that it accepts.
         labels: the label map.
-        run: the run it belongs to, if any.
+        folder: of the run it belongs to, if any.
         model: of a `.keras` file.
     """
 
@@ -71,7 +70,7 @@ class Model:
     runtime: str
     inputs: Inputs
     labels: tuple[str, ...]
-    run: Run | None = None
+    folder: Path | None = None
     model: keras.Model | None = None
 
     def predict(self, inputs: Any, *, top_k: int | None = None) -> list[Prediction]:

@@ -5,21 +5,23 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import keras
 
 from tlkeras import files, models
 from tlkeras.config import RunConfig
 from tlkeras.data.audit import Audit, audit
-from tlkeras.data.examples import Dataset, Issue
+from tlkeras.data.examples import Dataset
 from tlkeras.data.split import Splits, split
 from tlkeras.data.store import Store, rows
-from tlkeras.jobs import plan
 from tlkeras.jobs.run_folder import Run
-from tlkeras.modalities.inputs import Inputs, Pictures, Sequences, Texts
-from tlkeras.modalities.sequences import arrays as sequences
+from tlkeras.modalities.inputs import Inputs
+from tlkeras.modalities.registry import MODALITIES
+from tlkeras.modalities.sources import modality_of
 from tlkeras.models import TaskModel
 from tlkeras.progress import Clock, Reporter
+from tlkeras.registry import load_function
 from tlkeras.training import phases as training
 from tlkeras.training import precision
 
@@ -41,7 +43,8 @@ class Data:
 
 def prepare(config: RunConfig, dataset: Dataset, task: TaskModel, run: Run, clock: Clock, reporter: Reporter) -> Data:
     """Turns every example into an input of the model, once; splits, audits, and stores the audit."""
-    inputs, notes = _inputs(config, dataset, task)
+    of_task = load_function(MODALITIES.get(task.backbone.modality).of_task)
+    inputs, notes = of_task(task.model, task.tokens, config, dataset)
     with clock.step("decode"):
         store = inputs.materialise(dataset, cache_dir=run.work, strict=config.data.strict, progress=partial(reporter.progress, "decode"))
         splits = split(
@@ -52,24 +55,11 @@ def prepare(config: RunConfig, dataset: Dataset, task: TaskModel, run: Run, cloc
             test_split=config.data.test_split,
             seed=config.seed,
         )
-        found = audit(dataclasses.replace(store, notes=(*store.notes, *notes)), splits)
-    files.write_json(run.audit, found.to_dict())
-    for line in found.summary():
+        audited = audit(dataclasses.replace(store, notes=(*store.notes, *notes)), splits)
+    files.write_json(run.audit, audited.to_dict())
+    for line in audited.summary():
         reporter.warn(line)
-    return Data(inputs=inputs, store=store, splits=splits, audit=found)
-
-
-def _inputs(config: RunConfig, dataset: Dataset, task: TaskModel) -> tuple[Inputs, list[Issue]]:
-    """Returns the inputs that the model accepts, and notes from fitting them to the data."""
-    if task.backbone.modality == "sequence":
-        time, features = task.model.input_shape[1:]
-        return Sequences(time=int(time), features=int(features)), []
-    if task.tokens is None:
-        return Pictures(size=plan.image_size(config), resize=config.data.resize, channels=config.model.channels), []
-    if dataset.modality != "text":
-        return Texts(tokens=task.tokens), []
-    fitted, note = Texts(tokens=task.tokens).fitted(dataset, config.model.max_length)
-    return fitted, [note]
+    return Data(inputs=inputs, store=store, splits=splits, audit=audited)
 
 
 def build(config: RunConfig, classes: int, dataset: Dataset | None = None) -> TaskModel:
@@ -78,7 +68,7 @@ def build(config: RunConfig, classes: int, dataset: Dataset | None = None) -> Ta
     Args:
         config: what to build.
         classes: number of outputs.
-        dataset: the examples, for networks of sequences, which must know their shape.
+        dataset: the examples, for networks that are built from facts about them.
     """
     before = keras.config.dtype_policy()
     try:
@@ -93,7 +83,13 @@ def build(config: RunConfig, classes: int, dataset: Dataset | None = None) -> Ta
             weights=config.model.weights,
             dropout=config.model.dropout,
             options=config.model.options(),
-            data=sequences.described(dataset, config.model.max_length) if dataset and dataset.modality == "sequence" else None,
+            data=_facts(config, dataset) if dataset else None,
         )
     finally:
         keras.config.set_dtype_policy(before)
+
+
+def _facts(config: RunConfig, dataset: Dataset) -> dict[str, Any] | None:
+    """Returns the facts about the examples that networks of their modality are built from, or None where there are none."""
+    facts = modality_of(dataset).facts
+    return None if facts is None else load_function(facts)(dataset, config)

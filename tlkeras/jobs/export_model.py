@@ -13,8 +13,6 @@ import numpy as np
 from tensorflow.saved_model.experimental import TrackableResource
 
 from tlkeras.data.examples import Example
-from tlkeras.data.sources.folder import PICTURES
-from tlkeras.data.store import DECODE_NOISE, Decoder
 from tlkeras.errors import ConfigError, DataError, ExportError, OutputError, reason
 from tlkeras.export.artifact import Artifact
 from tlkeras.export.budget import MAX_DROP, Budget
@@ -28,6 +26,8 @@ from tlkeras.export.spec import ExportSpec, as_array
 from tlkeras.files import read_npz
 from tlkeras.jobs.model_files import read, saved_models
 from tlkeras.modalities.images import decode
+from tlkeras.modalities.images.files import ENDINGS
+from tlkeras.modalities.images.reading import DECODE_NOISE, Decoder
 from tlkeras.progress import AUTO, Reporter, resolve
 from tlkeras.startup import filtered_stderr
 
@@ -415,7 +415,7 @@ def _pictures(folder: Path, graph: Graph, options: Options, reporter: Reporter) 
         )
     channels = _channels(graph.model)
     paths = sorted(
-        path for path in folder.rglob("*") if path.is_file() and path.suffix.lower() in PICTURES and not path.name.startswith(".")
+        path for path in folder.rglob("*") if path.is_file() and path.suffix.lower() in ENDINGS and not path.name.startswith(".")
     )
     order = np.random.default_rng(options.seed).permutation(len(paths))[: options.calibration_examples + HELD_OUT]
     decoder, images = Decoder(size, options.resize, channels), np.zeros((len(order), *decode.sides(size), channels), "uint8")

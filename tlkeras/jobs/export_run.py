@@ -16,7 +16,7 @@ import numpy as np
 from tlkeras import files, models
 from tlkeras.config import RunConfig
 from tlkeras.data import split as splitting
-from tlkeras.data.examples import Dataset, Example
+from tlkeras.data.examples import Dataset
 from tlkeras.data.split import SPLITS, Splits
 from tlkeras.data.store import Store
 from tlkeras.errors import ConfigError, DataError, OutputError
@@ -32,12 +32,10 @@ from tlkeras.jobs import plan, preflight, run_folder
 from tlkeras.jobs.opening import open_target
 from tlkeras.jobs.preflight import Chosen
 from tlkeras.jobs.run_folder import Run
-from tlkeras.modalities.images import decode
-from tlkeras.modalities.inputs import Inputs, Pictures, Sequences, Texts, bert_vocabulary
+from tlkeras.modalities.inputs import Inputs
 from tlkeras.progress import AUTO, SILENT, Reporter, resolve
 
 PARITY_SAMPLES = 8  # examples on which every artifact is compared with the Keras model
-SENTENCES = ("a short text", "the film was better than I had expected", "no", "two words", "what a day!", "é, ß and 蜂", "1 2 3", "end")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,11 +127,7 @@ def export_spec(inputs: Inputs, labels: Sequence[str], config: RunConfig) -> Exp
     """Returns what the exporters must know in addition to a task model."""
     return ExportSpec(
         labels=tuple(labels),
-        decode=inputs.decode if isinstance(inputs, Pictures) else None,
-        tokenise=inputs.tokens.encode if isinstance(inputs, Texts) else None,
-        tracked=inputs.tokens.tracked if isinstance(inputs, Texts) else (),
-        vocabulary=bert_vocabulary(inputs),
-        assets=inputs.tokens.save if isinstance(inputs, Texts) else None,
+        **inputs.serving(),
         features_layer=models.FEATURES,
         metadata={"backbone": config.model.backbone, **inputs.metadata()},
     )
@@ -272,18 +266,7 @@ def _without_data(opened: Model, config: RunConfig, reason: str, reporter: Repor
 
 def _synthetic(inputs: Inputs, labels: Sequence[str]) -> Dataset:
     """Returns random images or sequences, or a few sentences: enough to compare an artifact with its model."""
-    rng = np.random.default_rng(0)
-    label, count = labels[0], range(PARITY_SAMPLES)
-    if isinstance(inputs, Texts):
-        examples = [Example(id=f"synthetic/{i}", label=label, text=SENTENCES[i]) for i in count]
-    elif isinstance(inputs, Sequences):
-        shape = (inputs.time, inputs.features)
-        examples = [Example(id=f"synthetic/{i}", label=label, array=rng.normal(size=shape).astype("float32")) for i in count]
-    elif isinstance(inputs, Pictures):
-        size = (*decode.sides(inputs.size), inputs.channels)
-        examples = [Example(id=f"synthetic/{i}", label=label, array=rng.integers(0, 256, size).astype("uint8")) for i in count]
-    else:
-        raise DataError(f"no synthetic examples for {inputs.modality} inputs; pass --data SOURCE")
+    examples = inputs.synthetic(PARITY_SAMPLES, labels[0])
     return Dataset(name="synthetic examples", examples=tuple(examples), labels=tuple(labels))
 
 

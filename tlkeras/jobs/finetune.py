@@ -27,7 +27,6 @@ from tlkeras.export.graph import precision_gap
 from tlkeras.jobs import export_run, outcome, plan, preflight, run_folder
 from tlkeras.jobs.examples import Data, build, prepare
 from tlkeras.jobs.run_folder import Run
-from tlkeras.modalities.inputs import TOKENIZER, Texts
 from tlkeras.models import TaskModel
 from tlkeras.progress import AUTO, Clock, Reporter, resolve
 from tlkeras.training import freezing, precision
@@ -92,9 +91,8 @@ def _finetune(config: RunConfig, distribution: Distribution, run: Run, dataset: 
     for note in task.notes:
         reporter.warn(note)
     data = prepare(config, dataset, task, run, clock, reporter)
-    if isinstance(data.inputs, Texts):
-        config = config.updated(max_length=data.inputs.tokens.length)
-        data.inputs.tokens.save(run.root / TOKENIZER)
+    config = config.updated(**data.inputs.settings())
+    data.inputs.save(run.root)
     files.write(run.config, configs.to_yaml(config.to_dict()))
     numbers = precision.record(task.model, tf32=_tf32(config, distribution))
     files.write_json(run.environment, {**run_folder.environment(), **numbers})

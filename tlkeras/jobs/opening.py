@@ -7,9 +7,6 @@ from pathlib import Path
 
 import keras
 
-from tlkeras.backbones.builders.hub_texts import TOKEN_IDS
-from tlkeras.backbones.builders.scratch import SEQUENCE
-from tlkeras.config import RunConfig
 from tlkeras.errors import DataError, ExportError
 from tlkeras.evaluation.prediction import Model, keras_scores, label_map
 from tlkeras.export import manifest as manifests
@@ -19,7 +16,6 @@ from tlkeras.jobs import run_folder
 from tlkeras.jobs.lookup import artifact_of, find, not_a_target
 from tlkeras.jobs.run_folder import Run
 from tlkeras.modalities import inputs
-from tlkeras.modalities.inputs import Inputs, Pictures, Sequences, texts_of
 from tlkeras.weights.keras_file import read_keras
 from tlkeras.zoo import opening
 
@@ -103,33 +99,23 @@ def _artifact(path: Path, folder: Path, run: Run | None, reader: str) -> Model:
         runtime=predictor.runtime,
         inputs=inputs.of_metadata(manifest["metadata"], folder),
         labels=label_map(manifest["labels"], path),
-        run=run,
+        folder=run.root if run else None,
     )
 
 
 def _keras(path: Path, run: Run | None) -> Model:
     if run is None and path.is_file() and (path.parent / manifests.NAME).is_file():  # of an entry
         manifest = manifests.read_manifest(path.parent)
-        taken, labels = inputs.of_metadata(manifest["metadata"], path.parent), label_map(manifest["labels"], path)
-        return Model(scores=partial(keras_scores, read_keras(path)), runtime=f"keras {keras.__version__}", inputs=taken, labels=labels)
+        accepted, labels = inputs.of_metadata(manifest["metadata"], path.parent), label_map(manifest["labels"], path)
+        return Model(scores=partial(keras_scores, read_keras(path)), runtime=f"keras {keras.__version__}", inputs=accepted, labels=labels)
     if run is None or not path.is_file():
         raise DataError(f"{str(path)!r} is not the model of a run: config.yaml, labels.txt or the model itself is missing")
-    config = run_folder.read_config(run)
-    model = read_keras(path)
+    config, model = run_folder.read_config(run), read_keras(path)
     return Model(
         scores=partial(keras_scores, model),
         runtime=f"keras {keras.__version__}",
-        inputs=_inputs_of_keras(model, config, run),
+        inputs=inputs.of_model(model, config, run.root),
         labels=run_folder.read_labels(run),
-        run=run,
+        folder=run.root,
         model=model,
     )
-
-
-def _inputs_of_keras(model: keras.Model, config: RunConfig, run: Run) -> Inputs:
-    (tensor,) = model.inputs
-    if tensor.name == TOKEN_IDS:
-        return texts_of(run.root)
-    if tensor.name == SEQUENCE:
-        return Sequences(time=int(tensor.shape[1]), features=int(tensor.shape[2]))
-    return Pictures(size=int(tensor.shape[1]), resize=config.data.resize, channels=int(tensor.shape[3]))

@@ -17,6 +17,7 @@ from tlkeras.evaluation.metrics import Score
 from tlkeras.export.artifact import Artifact
 from tlkeras.jobs import export_run
 from tlkeras.jobs.examples import Data
+from tlkeras.modalities.sources import modality_of
 from tlkeras.progress import Clock
 from tlkeras.training import phases as training
 
@@ -94,4 +95,4 @@ def summary(
 def provenance(dataset: Dataset) -> dict[str, Any]:
     """Returns where the examples came from: the source as it was named and its kind, or the name of arrays that were passed."""
     kind = kind_of(dataset.source) if dataset.source else None
-    return {"source": recorded(dataset), "kind": kind.name if kind else "arrays", "modality": dataset.modality}
+    return {"source": recorded(dataset), "kind": kind.name if kind else "arrays", "modality": modality_of(dataset).name}

@@ -14,6 +14,7 @@ from tlkeras.distribution import registry as placements
 from tlkeras.errors import ConfigError
 from tlkeras.export.formats import FORMATS
 from tlkeras.modalities.images.augmentations import AUGMENTS
+from tlkeras.modalities.registry import MODALITIES
 from tlkeras.training.freeze_rules import Rule, parse
 from tlkeras.training.recipes.registry import RECIPES, Facts, Phase, Recipe
 
@@ -50,7 +51,7 @@ def effective(config: RunConfig) -> RunConfig:
         parse(unfreeze, [*first, *(name for name, _ in row.sections)])
     return config.updated(
         backbone=row.name,
-        image_size=image_size(config) if row.modality == "image" else None,
+        image_size=image_size(config) if "image_size" in MODALITIES.get(row.modality).config_keys else None,
         channel_adapter=adapter.name if adapter else None,
         recipe=recipe.name,
         epochs=config.train.epochs or last.epochs,
@@ -63,15 +64,15 @@ def effective(config: RunConfig) -> RunConfig:
 
 def _check_modality(config: RunConfig, row: Backbone) -> None:
     """Rejects options that do not apply to this backbone, and formats that it does not support."""
-    texts = row.modality != "image"
-    if texts and config.train.augment != "none":
-        raise ConfigError(f"augment is {config.train.augment!r}; {row.name} accepts {row.modality}s, and augmentations are for images")
-    if texts and config.model.image_size is not None:
-        raise ConfigError(f"image_size is {config.model.image_size}; {row.name} accepts {row.modality}s")
-    if texts and config.model.channels != adapters.RGB:
-        raise ConfigError(f"channels is {config.model.channels}; {row.name} accepts {row.modality}s")
-    if not texts and config.model.max_length is not None:
-        raise ConfigError(f"max_length is {config.model.max_length}; {row.name} accepts images")
+    modality = MODALITIES.get(row.modality)
+    values, defaults = config.to_dict(), RunConfig().to_dict()
+    # How data is read may be set for backbones of several modalities at once, and earlier versions stored it with every run.
+    of_data = {field.name for field in dataclasses.fields(config.data)}
+    for other in MODALITIES:
+        for key in other.config_keys:
+            if key not in modality.config_keys and key not in of_data and values[key] != defaults[key]:
+                note = f", and {other.config_notes[key]}" if key in other.config_notes else ""
+                raise ConfigError(f"{key} is {values[key]!r}; {row.name} accepts {modality.plural}{note}")
     for name in config.export.formats:
         format = FORMATS.get(name)
         reason = row.refuses.get(name) or row.refuses.get(format.reader)

@@ -12,8 +12,7 @@ from tlkeras.backbones.registry import BACKBONES, find
 from tlkeras.config import RunConfig
 from tlkeras.data.examples import Dataset, make_dataset
 from tlkeras.data.sources.columns import Columns
-from tlkeras.data.sources.folder import PICTURES
-from tlkeras.data.sources.registry import DEFAULT, PASSED, is_passed, kind_of, open_source
+from tlkeras.data.sources.registry import DEFAULT, PASSED, is_passed, kind_of
 from tlkeras.data.split import SPLITS
 from tlkeras.data.subset import subset
 from tlkeras.distribution.cluster import from_environment
@@ -22,14 +21,16 @@ from tlkeras.export.manifest import NAME, read_manifest
 from tlkeras.jobs import plan, run_folder
 from tlkeras.jobs.lookup import Located, not_a_target
 from tlkeras.jobs.lookup import find as find_target
-from tlkeras.modalities.images.formats import unreadable
+from tlkeras.modalities.images.files import ENDINGS
+from tlkeras.modalities.registry import MODALITIES, Modality
+from tlkeras.modalities.sources import modality_of, open_source
+from tlkeras.registry import load_function
 from tlkeras.zoo.store import Zoo, default_root
 
 USES_DIGITS = "no data given: using scikit-learn's 1,797 handwritten digits"
 ARTIFACTS = (".tflite", ".onnx")  # endings of files that stand beside a manifest
 NO_CLASSIFIER = "the model is not a classifier"
 NAMED = 4  # backbones that an error names
-NOUNS = {"image": "images", "text": "texts", "sequence": "sequences"}
 
 
 # === Settings ===
@@ -85,8 +86,9 @@ def open_examples(config: RunConfig, dataset: Dataset | None = None) -> Dataset:
     if dataset is None:
         dataset = open_source(config.data.source, data_dir=config.data.data_dir, columns=columns(config))
     check_modality(config.model.backbone, dataset)
-    if dataset.modality == "image":
-        check_files(dataset)
+    check = modality_of(dataset).check
+    if check is not None:
+        load_function(check)(dataset)
     return dataset
 
 
@@ -101,49 +103,22 @@ def check_out(config: RunConfig) -> None:
         run_folder.check_free(Path(config.out))
 
 
-def check_files(dataset: Dataset) -> None:
-    """Checks that each class has a file that can be an image. Of a class, files are opened up to the first such one.
-
-    Raises:
-        DataError: when a class has none.
-    """
-    usable: set[str] = set()
-    reasons: dict[str, list[str]] = {}
-    for example in dataset.examples:
-        if example.label in usable:
-            continue
-        reason = unreadable(example.path or Path(example.id)) if example.array is None and example.content is None else None
-        if reason is None:
-            usable.add(example.label)
-        else:
-            reasons.setdefault(example.label, []).append(f"{example.id!r}: {reason}")
-    lost = [label for label in reasons if label not in usable]
-    if lost:
-        first = reasons[lost[0]]
-        others = f" (and {len(lost) - 1} more)" if len(lost) > 1 else ""
-        raise DataError(
-            f"no image of class {lost[0]!r}{others} can be read; the first of its {len(first):,} files is {first[0]}; "
-            "correct the paths or the files, or remove the class"
-        )
-
-
 def check_modality(backbone: str, dataset: Dataset) -> None:
     """Refuses a backbone that does not accept this kind of examples, naming some that do.
 
     Raises:
         ConfigError: when it does not.
     """
-    row = find(backbone)
-    if row.modality == dataset.modality:
+    row, modality = find(backbone), modality_of(dataset)
+    if row.modality == modality.name:
         return
-    kind = NOUNS.get(dataset.modality, dataset.modality)
-    names = [alias for alias, name in BACKBONES.aliases().items() if BACKBONES.get(name).modality == dataset.modality]
-    names = [*names, *(other.name for other in BACKBONES if other.modality == dataset.modality and other.name not in names)]
+    names = [alias for alias, name in BACKBONES.aliases().items() if BACKBONES.get(name).modality == modality.name]
+    names = [*names, *(other.name for other in BACKBONES if other.modality == modality.name and other.name not in names)]
     ready = [name for name in names if BACKBONES.get(name).weights and BACKBONES.get(name).weights[0].kind.startswith("wheel")]
-    few = ", ".join(list(dict.fromkeys([*ready[:1], *names]))[:NAMED])
+    shown = ", ".join(list(dict.fromkeys([*ready[:1], *names]))[:NAMED])
     raise ConfigError(
-        f"backbone {backbone!r} accepts {NOUNS.get(row.modality, row.modality)}, and {dataset.name} contains {kind}; "
-        f"backbones for {kind}: {few} (--list-backbones shows all)"
+        f"backbone {backbone!r} accepts {MODALITIES.get(row.modality).plural}, and {dataset.name} contains {modality.plural}; "
+        f"backbones for {modality.plural}: {shown} (--list-backbones shows all)"
     )
 
 
@@ -164,7 +139,7 @@ def describe(config: RunConfig, dataset: Dataset) -> str:
     """Returns the report of a dry run on the examples: their number, classes, splits and issues."""
     dataset = limited(config, dataset)
     counts = Counter(example.label for example in dataset.examples)
-    lines = [f"data: {len(dataset.examples):,} {NOUNS.get(dataset.modality, 'examples')} from {dataset.name}", f"{len(counts)} classes:"]
+    lines = [f"data: {len(dataset.examples):,} {modality_of(dataset).plural} from {dataset.name}", f"{len(counts)} classes:"]
     lines += [f"  {label}: {counts[label]:,}" for label in dataset.labels]
     lines.append(f"splits: {_splits(config, dataset)}")
     notes = Counter(note.kind for note in dataset.notes)
@@ -310,11 +285,11 @@ def same_source(first: str | None, second: str | None) -> bool:
     return first == second or (Path(first).exists() and Path(first).resolve() == Path(second).resolve())
 
 
-def modality_of(located: Located) -> str | None:
-    """Returns what a model takes, where that is known without opening it: `image`, `text` or `sequence`."""
+def modality_of_target(located: Located) -> Modality | None:
+    """Returns the modality of a model, where that is known without opening it."""
     try:
         config, _ = _trained_with(located)
-        return None if config is None else find(config.model.backbone).modality
+        return None if config is None else MODALITIES.get(find(config.model.backbone).modality)
     except TlkerasError:
         return None  # what is wrong is reported where the model is opened
 
@@ -349,7 +324,7 @@ def check_calibration(calibration: str | None) -> None:
         return
     path = Path(calibration).expanduser()
     if path.is_dir() and calibration.strip():
-        if not any(file.suffix.lower() in PICTURES and file.is_file() for file in path.rglob("*")):
+        if not any(file.suffix.lower() in ENDINGS and file.is_file() for file in path.rglob("*")):
             raise DataError(f"no image in the calibration folder {calibration!r}; expected images, in class folders or not")
     elif path.suffix != ".npz" or not path.is_file():
         raise DataError(f"no calibration examples in {calibration!r}; expected a folder of images, or an .npz of arrays by input name")

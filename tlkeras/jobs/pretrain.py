@@ -21,7 +21,6 @@ from tlkeras.backbones.registry import find
 from tlkeras.backbones.row import Backbone
 from tlkeras.config import RunConfig
 from tlkeras.data.examples import Dataset
-from tlkeras.data.sources.registry import open_source
 from tlkeras.data.subset import subset
 from tlkeras.errors import ConfigError, ZooError
 from tlkeras.export.export import export
@@ -29,8 +28,12 @@ from tlkeras.export.graph import Graph
 from tlkeras.export.parity import Samples
 from tlkeras.export.spec import ExportSpec
 from tlkeras.jobs import finetune, preflight, publish, run_folder
-from tlkeras.modalities.inputs import Inputs, Pictures, Sequences, Texts
+from tlkeras.modalities.images.inputs import Images
+from tlkeras.modalities.inputs import Inputs
 from tlkeras.modalities.sequences import arrays as sequences
+from tlkeras.modalities.sequences.inputs import Sequences
+from tlkeras.modalities.sources import open_source
+from tlkeras.modalities.texts.inputs import Texts
 from tlkeras.pretraining import language_model, variational
 from tlkeras.progress import AUTO, Reporter, resolve
 from tlkeras.training.callbacks import History
@@ -183,7 +186,7 @@ def _elbo(row: Backbone, options: Options, dataset: Dataset) -> _Made:
 
     return _Made(
         model=keras.Model(base.model.input, pixels, name=row.name),
-        inputs=Pictures(size=size, resize="stretch"),
+        inputs=Images(size=size, resize="stretch"),
         target=lambda x: (x.mean(axis=-1) / 255).reshape(len(x), -1),
         loss=loss,
     )
@@ -383,5 +386,5 @@ def pictures_like(name: str, zoo: Zoo, data: str | Dataset, count: int) -> np.nd
     size = int(zoo.get(name).manifest["metadata"]["image_size"])
     dataset = data if isinstance(data, Dataset) else open_source(data)
     few = replace(dataset, examples=dataset.examples[:count], labels=dataset.labels)
-    store = Pictures(size=size, resize="stretch").materialise(few)
+    store = Images(size=size, resize="stretch").materialise(few)
     return np.asarray(store.inputs)

@@ -98,7 +98,7 @@ def uncached(model: keras.Model, part: Examples) -> Arrays:
 
 
 def _views(train: Examples, views: int, options: Options) -> Sliceable:
-    if options.augment == "none":
+    if not options.augmented:
         return train.inputs
     return Views(
         views=[augment.AugmentedView(images=train.inputs, name=options.augment, seed=options.seed, epoch=epoch) for epoch in range(views)]

@@ -14,6 +14,7 @@ import tensorflow as tf
 from tlkeras.data import pipeline
 from tlkeras.distribution import replicas
 from tlkeras.errors import OutOfMemory
+from tlkeras.modalities.images.augment import augmentation
 from tlkeras.models import TaskModel
 from tlkeras.startup import tensor_float32
 from tlkeras.training import precision
@@ -70,7 +71,9 @@ def fit(
     ]
     free = [has_free_axis(tensor) for tensor in suffix.inputs]
     weights = dict(options.class_weights) if options.class_weights else None
-    data = _batches(train, free, options, batch_size=options.batch_size, shuffle=True, augment=options.augment, class_weights=weights)
+    data = _batches(
+        train, free, options, batch_size=options.batch_size, shuffle=True, augment=augmentation(options.augment), class_weights=weights
+    )
     checks = _batches(val, free, options, batch_size=CHECKED, shuffle=False) if held_out else None
     counted = {"steps_per_epoch": steps, "validation_steps": math.ceil(len(val.y) / CHECKED) or None} if fitted.counts_steps else {}
     with _memory_advice(options.batch_size), tensor_float32(options.tf32):

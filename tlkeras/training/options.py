@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from tlkeras.distribution.strategies import ONE_DEVICE, Distribution
+from tlkeras.modalities.images.augmentations import AUGMENTS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,3 +59,8 @@ class Options:
     work: Path | None = None
     distribution: Distribution = ONE_DEVICE
     progress: Callable[[str, int, int, str], None] = lambda name, done, total, text: None
+
+    @property
+    def augmented(self) -> bool:
+        """Whether the augmentation changes images."""
+        return AUGMENTS.get(self.augment).changes

@@ -92,7 +92,7 @@ def _run_phase(
     before = freezing.frozen_digests(task.model)
     started = time.monotonic()
     split = feature_cache.split(task.model)
-    views = 1 if options.augment == "none" or split.prefix is None else min(MAX_VIEWS, phase.epochs)
+    views = 1 if not options.augmented or split.prefix is None else min(MAX_VIEWS, phase.epochs)
     names = tuple(dict.fromkeys([*scored, "val", "train"]))
     arrays = features.compute(split, parts, names, views, options)
     features_done = time.monotonic()

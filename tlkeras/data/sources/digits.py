@@ -10,10 +10,18 @@ from collections.abc import Sequence
 import numpy as np
 
 from tlkeras.data.examples import Dataset, from_arrays
+from tlkeras.data.file_kinds import FileKind
 from tlkeras.data.sources.columns import Columns
 
 
-def open_digits(spec: str, *, labels: Sequence[str] | None = None, data_dir: str | None = None, columns: Columns | None = None) -> Dataset:
+def open_digits(
+    spec: str,
+    *,
+    labels: Sequence[str] | None = None,
+    data_dir: str | None = None,
+    columns: Columns | None = None,
+    kinds: Sequence[FileKind] = (),
+) -> Dataset:
     """Returns the digits as grey images, ink bright on dark, with labels "0" to "9"."""
     from sklearn.datasets import load_digits
 

@@ -1,15 +1,15 @@
-"""The image files that the rows of a table name: unchanged, with another separator, without extension, or in a folder beside the table."""
+"""The files that the rows of a table name: unchanged, with another separator, without extension, or in a folder beside the table."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from tlkeras.data.examples import Issue
-from tlkeras.data.sources.folder import JUNK, PICTURES
+from tlkeras.data.sources.folder import JUNK
 
 DEPTH = 4  # folders below the table that are searched
 
@@ -19,10 +19,12 @@ class FileIndex:
 
     Args:
         root: folder of the table.
+        endings: of the files that may be examples, in lower case.
     """
 
-    def __init__(self, root: Path):
-        self._root = root
+    def __init__(self, root: Path, endings: Set[str]):
+        self.root = root
+        self._endings = endings
         self.direct = 0  # found as the row says
         self.matched: Counter[str] = Counter()  # folder -> files found in it by their names
         self._backslashes = 0
@@ -32,14 +34,14 @@ class FileIndex:
 
         A file that is not there comes back as the row names it.
         """
-        path = self._root / name
+        path = self.root / name
         if os.path.exists(path):
             self.direct += 1
             return path, []
         if "\\" in name:
             self._backslashes += 1
             name = name.replace("\\", "/")
-            path = self._root / name
+            path = self.root / name
             if os.path.exists(path):
                 self.direct += 1
                 return path, []
@@ -48,16 +50,16 @@ class FileIndex:
         files = [file for file in self._by_name.get(target.name, ()) if file.parts[-len(tail) : -1] == tail[:-1]]
         if len(files) == 1:
             self.matched[files[0].parent.as_posix()] += 1
-            return self._root / files[0], []
+            return self.root / files[0], []
         return path, [file.as_posix() for file in files]
 
     def has(self, name: str) -> bool:
-        """Whether an image in a folder beside the table has this name, with or without ending."""
+        """Whether a file in a folder beside the table has this name, with or without ending."""
         return bool(self._by_name.get(PurePosixPath(name).name)) if name.strip() else False
 
     def id_of(self, name: str) -> str:
         """Returns the name of an example: the path that a row names, the same on all systems."""
-        return name.replace("\\", "/") if self._backslashes and not os.path.exists(self._root / name) else name
+        return name.replace("\\", "/") if self._backslashes and not os.path.exists(self.root / name) else name
 
     def notes(self, table: str, column: str) -> Iterator[Issue]:
         """Yields what was done to find files."""
@@ -71,11 +73,11 @@ class FileIndex:
 
     @cached_property
     def _by_name(self) -> dict[str, list[PurePosixPath]]:
-        """Image files below the table, by their names with and without ending."""
+        """Files below the table that may be examples, by their names with and without ending."""
         index: dict[str, list[PurePosixPath]] = {}
         seen: set[str] = set()
-        for folder, folders, names in os.walk(self._root, followlinks=True):
-            inside = Path(folder).relative_to(self._root)
+        for folder, folders, names in os.walk(self.root, followlinks=True):
+            inside = Path(folder).relative_to(self.root)
             if (real := os.path.realpath(folder)) in seen:  # a link to a folder that was searched
                 folders[:] = []
                 continue
@@ -84,7 +86,7 @@ class FileIndex:
             folders[:] = sorted(set(folders) - hidden) if len(inside.parts) < DEPTH else []
             for name in sorted(names):
                 stem, ending = os.path.splitext(name)
-                if ending and ending.lower() in PICTURES and not name.startswith("."):
+                if ending and ending.lower() in self._endings and not name.startswith("."):
                     for key in (name, stem):
                         index.setdefault(key, []).append(PurePosixPath(inside.as_posix()) / name)
         return index

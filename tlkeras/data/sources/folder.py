@@ -1,33 +1,39 @@
-"""A folder of class folders, of images or of `.txt` files, also with splits (`train/`, `val/`, `test/` and their other names) inside."""
+"""A folder of class folders, of files of one kind, also with splits (`train/`, `val/`, `test/` and their other names) inside."""
 
 from __future__ import annotations
 
 import glob
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tlkeras.data.examples import Dataset, Example, Issue, losses, make_dataset
+from tlkeras.data.file_kinds import FileKind
 from tlkeras.data.sources.columns import Columns
-from tlkeras.data.sources.encoding import Encoding, decode_text, detect_encoding, undecodable_line
 from tlkeras.data.split_names import TRAIN, split_of
 from tlkeras.errors import DataError
+from tlkeras.registry import load_function
 
 # What operating systems and tools leave in folders.
 JUNK = {"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "__pycache__"}
-PICTURES = frozenset({
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif",
-    ".heic", ".heif", ".avif", ".ppm", ".pgm", ".jp2", ".tga", ".ico", "",
-})  # fmt: skip
-TEXT_ENDING = ".txt"
 LABEL_MAP = "labels.txt"  # what tlkeras and other tools write; never an example
 RUN_FILES = ("config.yaml", LABEL_MAP)  # both in one folder: an earlier run
-LARGEST_TEXT = 64 * 1024**2  # bytes of one text file; every text is kept in memory
 
 
-def open_folder(spec: str, *, labels: Sequence[str] | None = None, data_dir: str | None = None, columns: Columns | None = None) -> Dataset:
-    """Lists a folder. Each class is a folder; images (or `.txt` files, where there are no images) may lie deeper inside it.
+def open_folder(
+    spec: str,
+    *,
+    labels: Sequence[str] | None = None,
+    data_dir: str | None = None,
+    columns: Columns | None = None,
+    kinds: Sequence[FileKind] = (),
+) -> Dataset:
+    """Lists a folder. Each class is a folder; its files may lie deeper inside it.
+
+    Args:
+        spec, labels, data_dir, columns: see `registry.open_dataset`.
+        kinds: what files are examples; the first kind of which there are any is listed.
 
     Raises:
         DataError: when the folder is empty, holds images but no class folders, or has one class only.
@@ -52,11 +58,13 @@ def open_folder(spec: str, *, labels: Sequence[str] | None = None, data_dir: str
         classes = [(folder, split) for inside, split in splits.items() for folder in _class_folders(inside, root, notes)]
     members = [(folder, split, list(_files(folder, root, notes))) for folder, split in classes]
     name = f"folder {spec!r}"
-    if not any(path.suffix.lower() in PICTURES for _, _, paths in members for path in paths):
-        texts = list(_texts(members, root, notes, columns or Columns()))
-        if texts:
-            return make_dataset(name, texts, notes=notes, labels=labels)
-    return make_dataset(name, list(_images(members, root, notes)), notes=notes, labels=labels)
+    examples: list[Example] = []
+    for kind in kinds:
+        if any(path.suffix.lower() in kind.endings for _, _, paths in members for path in paths):
+            examples = list(_paths(members, root, notes, kind) if kind.read is None else _contents(members, root, notes, kind, columns))
+        if examples:
+            break
+    return make_dataset(name, examples, notes=notes, labels=labels)
 
 
 # === Layout ===
@@ -146,88 +154,62 @@ def absent(source: str | Path) -> str | None:
     return f"{source}: No such file or directory"
 
 
-def listed_files(folder: Path, endings: Set[str] = PICTURES) -> tuple[list[Path], list[Issue]]:
+def listed_files(folder: Path, kind: FileKind) -> tuple[list[Path], list[Issue]]:
     """Returns the files of a folder and of the folders inside, in a fixed order, and what was skipped (hidden files are not reported).
 
     Args:
         folder: where.
-        endings: of the files that are meant, in lower case.
+        kind: of the files that are meant.
     """
     paths: list[Path] = []
     notes: list[Issue] = []
     for path in _files(folder, folder, notes):
-        if path.suffix.lower() in endings:
+        if path.suffix.lower() in kind.endings:
             paths.append(path)
         else:
-            kind = "an image format" if endings is PICTURES else f"a {' or '.join(sorted(endings))} file"
-            reason = _other_format(path, kind)
-            notes.append(Issue(kind="not-an-image", path=_id(path, folder), reason=reason, action="ignored"))
+            notes.append(_other(path, folder, kind))
     return paths, [note for note in notes if note.kind != "hidden"]
 
 
-def _images(members: Members, root: Path, notes: list[Issue]) -> Iterator[Example]:
+def _other(path: Path, root: Path, kind: FileKind) -> Issue:
+    reason = f"{path.suffix} is not {kind.format}" if path.suffix else f"no file extension; expected {kind.format}"
+    return Issue(kind=kind.other, path=_id(path, root), reason=reason, action="ignored")
+
+
+def _paths(members: Members, root: Path, notes: list[Issue], kind: FileKind) -> Iterator[Example]:
+    """Yields the files of a kind as they are."""
     for folder, split, paths in members:
-        images = [path for path in paths if path.suffix.lower() in PICTURES]
-        for path in paths:
-            if path.suffix.lower() not in PICTURES:
-                reason = _other_format(path, "an image format")
-                notes.append(Issue(kind="not-an-image", path=_id(path, root), reason=reason, action="ignored"))
-        for path in images:
+        chosen = [path for path in paths if path.suffix.lower() in kind.endings]
+        notes += [_other(path, root, kind) for path in paths if path.suffix.lower() not in kind.endings]
+        for path in chosen:
             yield Example(id=_id(path, root), label=folder.name, path=path, split=split)
-        if not images:
-            reason = "the folder contains no images, so it is not a class"
+        if not chosen:
+            reason = f"the folder contains no {kind.noun}, so it is not a class"
             notes.append(Issue(kind="empty-class", path=_id(folder, root), reason=reason, action="ignored"))
 
 
-def _other_format(path: Path, expected: str) -> str:
-    return f"{path.suffix} is not {expected}" if path.suffix else f"no file extension; expected {expected}"
-
-
-def _texts(members: Members, root: Path, notes: list[Issue], columns: Columns) -> Iterator[Example]:
+def _contents(members: Members, root: Path, notes: list[Issue], kind: FileKind, columns: Columns | None) -> Iterator[Example]:
+    """Yields the content of the files of a kind, read now."""
+    read = load_function(str(kind.read))
     totals: Counter[str | None] = Counter()
     lost: Counter[str | None] = Counter()
     for folder, split, paths in members:
         for path in paths:
-            if path.suffix.lower() != TEXT_ENDING or path.name.lower() == LABEL_MAP:
-                reason = "a list of labels" if path.name.lower() == LABEL_MAP else _other_format(path, "a text format")
-                notes.append(Issue(kind="not-a-text", path=_id(path, root), reason=reason, action="ignored"))
+            name = _id(path, root)
+            if path.suffix.lower() not in kind.endings:
+                notes.append(_other(path, root, kind))
                 continue
-            text = _read_text(path, root, columns.encoding, notes)
+            if path.name.lower() == LABEL_MAP:
+                notes.append(Issue(kind=kind.other, path=name, reason="a list of labels", action="ignored"))
+                continue
+            content = read(path, name, columns or Columns(), notes)
             totals[folder.name] += 1
-            if isinstance(text, Issue):
+            if isinstance(content, Issue):
                 lost[folder.name] += 1
-                notes.append(text)
+                notes.append(content)
             else:
-                yield Example(id=_id(path, root), label=folder.name, text=text, split=split)
+                yield Example(id=name, label=folder.name, split=split, **content)
     notes += losses(root.name, "files", totals, lost)
-
-
-def _read_text(path: Path, root: Path, asked: str | None, notes: list[Issue]) -> str | Issue:
-    name = _id(path, root)
-    try:
-        with path.open("rb") as file:
-            content = file.read(LARGEST_TEXT + 1)
-    except OSError as error:
-        return Issue(kind="unreadable", path=name, reason=error.strerror or str(error), action="skipped")
-    if len(content) > LARGEST_TEXT:
-        return Issue(kind="too-large", path=name, reason=f"more than {LARGEST_TEXT // 1024**2} MiB of text", action="skipped")
-    encoding = _encoding(content, asked)
-    text = decode_text(content, encoding)
-    if line := undecodable_line(text):
-        return Issue(kind=encoding.bad_kind, path=f"{name}:{line}", reason=f"the line is not {encoding.title}", action="skipped")
-    if encoding.note:
-        notes.append(Issue(kind="encoding", path=name, reason=encoding.note, action="reported"))
-    return text if text.strip() else Issue(kind="empty-text", path=name, reason="no text", action="skipped")
-
-
-def _encoding(content: bytes, asked: str | None) -> Encoding:
-    """Bytes that fit no encoding are for the caller to report, one file at a time."""
-    try:
-        return detect_encoding(content, asked)
-    except DataError:
-        if asked is not None:
-            raise
-        return Encoding(name="utf-8")
 
 
 def _files(folder: Path, root: Path, notes: list[Issue]) -> Iterator[Path]:

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from tlkeras.data.examples import Dataset, Example, make_dataset
+from tlkeras.data.file_kinds import FileKind
 from tlkeras.data.sources.columns import Columns
 from tlkeras.data.split_names import TEST, parse_split, split_of
 from tlkeras.errors import DataError
@@ -34,7 +35,14 @@ def is_idx(spec: str) -> bool:
     return root.is_dir() and any(IMAGES.fullmatch(path.name) for path in root.iterdir())
 
 
-def open_idx(spec: str, *, labels: Sequence[str] | None = None, data_dir: str | None = None, columns: Columns | None = None) -> Dataset:
+def open_idx(
+    spec: str,
+    *,
+    labels: Sequence[str] | None = None,
+    data_dir: str | None = None,
+    columns: Columns | None = None,
+    kinds: Sequence[FileKind] = (),
+) -> Dataset:
     """Returns the grey images of a folder of idx files; the names of the files state which are held out.
 
     The labels are the numbers, or the lines of a `labels.txt` beside the files, the first of which names 0.

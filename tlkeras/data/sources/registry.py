@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tlkeras.data.examples import Dataset
+from tlkeras.data.file_kinds import FileKind
 from tlkeras.data.sources.columns import Columns
 from tlkeras.data.sources.idx import is_idx
 from tlkeras.errors import DataError, close_names, near
-from tlkeras.modalities.images.formats import sniff
 from tlkeras.registry import Registry, load_function
 
 
@@ -21,7 +21,7 @@ class Source:
     Args:
         name: short name.
         takes: whether a `--data` value is of this kind.
-        open: `"module:function"`, called with (value, labels, data_dir, columns), returns a `Dataset`.
+        open: `"module:function"`, called with (value, labels, data_dir, columns, kinds), returns a `Dataset`.
         help: one line of help text.
         licence: of the examples, where every source of this kind has the same.
     """
@@ -95,13 +95,19 @@ def kind_of(spec: str) -> Source | None:
     return next((source for source in SOURCES if source.takes(spec)), None)
 
 
-def open_source(
-    spec: str | None, *, labels: Sequence[str] | None = None, data_dir: str | None = None, columns: Columns | None = None
+def open_dataset(
+    spec: str | None,
+    *,
+    kinds: Sequence[FileKind],
+    labels: Sequence[str] | None = None,
+    data_dir: str | None = None,
+    columns: Columns | None = None,
 ) -> Dataset:
-    """Lists the examples of a source; no image is read yet, except from sources that are arrays.
+    """Lists the examples of a source; `tlkeras.open_source` is the same for the files of all modalities.
 
     Args:
         spec: a `--data` value; None means `DEFAULT`, the built-in digits.
+        kinds: what files are examples.
         labels: a label map from training to keep to.
         data_dir: where tensorflow-datasets keeps prepared data.
         columns: how a table is read, and which of its columns is what.
@@ -116,10 +122,10 @@ def open_source(
         raise DataError(f"{value!r} stands for arrays that a Python call passed, which are not stored; pass --data or dataset=")
     kind = kind_of(value)
     if kind is not None:
-        return replace(load_function(kind.open)(value, labels=labels, data_dir=data_dir, columns=columns), source=value)
+        return replace(load_function(kind.open)(value, labels=labels, data_dir=data_dir, columns=columns, kinds=kinds), source=value)
     path = Path(value).expanduser()
     if path.is_file():
-        raise DataError(f"{value!r} is a file but not a table; {_advice(path)}")
+        raise DataError(f"{value!r} is a file but not a table; {_advice(path, kinds)}")
     raise DataError(f"no folder, table or source {value!r}; {_hint(value, path)}")
 
 
@@ -133,12 +139,11 @@ ADVICE = {
 }
 
 
-def _advice(path: Path) -> str:
+def _advice(path: Path, kinds: Sequence[FileKind]) -> str:
     with path.open("rb") as file:
-        is_image = sniff(file.read(32)) is not None
-    if is_image:
-        return "it is an image: name a folder with a folder of images for each class"
-    return ADVICE.get(path.suffix.lower()) or f"expected {', '.join(source.help for source in SOURCES)}"
+        head = file.read(32)
+    advice = next((kind.advice for kind in kinds if kind.is_content(head)), None)
+    return advice or ADVICE.get(path.suffix.lower()) or f"expected {', '.join(source.help for source in SOURCES)}"
 
 
 def _hint(value: str, path: Path) -> str:

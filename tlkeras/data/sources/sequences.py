@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from tlkeras.data.examples import Dataset, Example, Issue, array_examples, array_labels, make_dataset
+from tlkeras.data.file_kinds import FileKind
 from tlkeras.data.sources.columns import Columns, Roles
 from tlkeras.data.sources.tabular import Table
 from tlkeras.data.split_names import parse_split
@@ -17,7 +18,14 @@ from tlkeras.errors import DataError
 from tlkeras.files import read_npz
 
 
-def open_npz(spec: str, *, labels: Sequence[str] | None = None, data_dir: str | None = None, columns: Columns | None = None) -> Dataset:
+def open_npz(
+    spec: str,
+    *,
+    labels: Sequence[str] | None = None,
+    data_dir: str | None = None,
+    columns: Columns | None = None,
+    kinds: Sequence[FileKind] = (),
+) -> Dataset:
     """Reads arrays of sequences or images; the optional `split` (n,) has the split of each.
 
     Raises:

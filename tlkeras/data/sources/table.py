@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tlkeras.data.examples import Dataset, Example, Issue, losses, make_dataset
+from tlkeras.data.file_kinds import FileKind
 from tlkeras.data.sources.columns import Columns, Roles, pixel_order
 from tlkeras.data.sources.delimited import read_delimited
 from tlkeras.data.sources.encoding import UNDECODABLE
@@ -27,7 +28,14 @@ NOT_UTF8 = "the line is not UTF-8; pass --encoding NAME if it is another"
 Content = dict[str, Any] | Issue  # fields of an `Example`, or why there is none
 
 
-def open_table(spec: str, *, labels: Sequence[str] | None = None, data_dir: str | None = None, columns: Columns | None = None) -> Dataset:
+def open_table(
+    spec: str,
+    *,
+    labels: Sequence[str] | None = None,
+    data_dir: str | None = None,
+    columns: Columns | None = None,
+    kinds: Sequence[FileKind] = (),
+) -> Dataset:
     """Lists the rows of a table; paths are relative to it.
 
     Raises:
@@ -39,7 +47,8 @@ def open_table(spec: str, *, labels: Sequence[str] | None = None, data_dir: str 
     table = read_table(file, spec, columns)
     if not table.names:
         return make_dataset(name, [], labels=labels)
-    roles = columns.roles(spec, table, FileIndex(file.parent).has)
+    files = FileIndex(file.parent, {ending for kind in kinds if kind.read is None for ending in kind.endings})
+    roles = columns.roles(spec, table, files.has)
     table = table.checked(roles.label)
     where = [f"{table.name}:{line}" for line in table.lines]
     cells = list(table.rows([roles.label, *([roles.split] if roles.split else [])]))
@@ -47,12 +56,12 @@ def open_table(spec: str, *, labels: Sequence[str] | None = None, data_dir: str 
     check_classes(f"column {roles.label!r} of {spec!r}", texts, labels)
     splits = [parse_split(row[1], row_id) for row, row_id in zip(cells, where, strict=True)] if roles.split else [None] * len(cells)
     notes = list(table.notes)
-    if roles.kind == "sequence":
+    if roles.id is not None:  # its rows are the steps of several examples
         notes += [_unlabelled(row_id, roles.label) for row_id, text in zip(where, texts, strict=True) if text is None]
         return of_rows(spec, table, roles, texts, splits, labels=labels, notes=notes)
     examples: list[Example] = []
     lost: Counter[str | None] = Counter()
-    contents = CONTENTS[roles.kind](table, roles, file, where, notes)
+    contents = CONTENTS[roles.kind](table, roles, files, where, notes)
     for index, (row_id, text, split, content) in enumerate(zip(where, texts, splits, contents, strict=True)):
         if index in bad_labels:
             issue = Issue(kind="bad-utf8", path=row_id, reason=NOT_UTF8, action="skipped")
@@ -148,7 +157,7 @@ def _unique(examples: Sequence[Example]) -> Iterator[Example]:
 # === Contents ===
 
 
-def _texts(table: Table, roles: Roles, file: Path, where: Sequence[str], notes: list[Issue]) -> Iterator[Content]:
+def _texts(table: Table, roles: Roles, files: FileIndex, where: Sequence[str], notes: list[Issue]) -> Iterator[Content]:
     for row_id, (value,) in zip(where, table.rows(roles.content), strict=True):
         if isinstance(value, (list, dict)):
             raise DataError(f"{row_id} has a {type(value).__name__} in column {roles.content[0]!r}; expected a text: choose --text-column")
@@ -161,8 +170,7 @@ def _texts(table: Table, roles: Roles, file: Path, where: Sequence[str], notes: 
             yield {"text": clean(text)}
 
 
-def _paths(table: Table, roles: Roles, file: Path, where: Sequence[str], notes: list[Issue]) -> Iterator[Content]:
-    index = FileIndex(file.parent)
+def _paths(table: Table, roles: Roles, files: FileIndex, where: Sequence[str], notes: list[Issue]) -> Iterator[Content]:
     (column,) = roles.content
     for row_id, (value,) in zip(where, table.rows([column]), strict=True):
         name = "" if is_missing(value) else str(value).strip()
@@ -171,37 +179,37 @@ def _paths(table: Table, roles: Roles, file: Path, where: Sequence[str], notes: 
         elif not name:
             yield Issue(kind="bad-row", path=row_id, reason=f"no {column}", action="skipped")
         else:
-            path, several = index.find(name)
+            path, several = files.find(name)
             if several:
                 shown = " and ".join(several[:2])
                 yield Issue(kind="bad-row", path=row_id, reason=f"{len(several)} files match {name!r}: {shown}", action="skipped")
             else:
-                yield {"id": f"{index.id_of(name)}#{row_id.rpartition(':')[2]}", "path": path}
-    if table.lines and not index.direct and not index.matched and _are_ids(table, column):
+                yield {"id": f"{files.id_of(name)}#{row_id.rpartition(':')[2]}", "path": path}
+    if table.lines and not files.direct and not files.matched and _are_ids(table, column):
         raise DataError(
-            f"no image file beside {str(file)!r} is named after the column {column!r}; name the column of paths with --path-column, "
+            f"no image file beside {str(files.root / table.name)!r} is named after the column {column!r}; name the column of paths with --path-column, "
             "that of texts with --text-column, or put the images beside the table"
         )
-    notes += index.notes(table.name, column)
+    notes += files.notes(table.name, column)
 
 
 def _are_ids(table: Table, column: str) -> bool:
     return not any(PurePosixPath(str(value).replace("\\", "/")).suffix for value in table.sample(column))
 
 
-def _encoded(table: Table, roles: Roles, file: Path, where: Sequence[str], notes: list[Issue]) -> Iterator[Content]:
+def _encoded(table: Table, roles: Roles, files: FileIndex, where: Sequence[str], notes: list[Issue]) -> Iterator[Content]:
     for row_id, (value,) in zip(where, table.rows(roles.content), strict=True):
         content = value.get("bytes") if isinstance(value, dict) else value
         path = value.get("path") if isinstance(value, dict) else None
         if isinstance(content, bytes) and content:
             yield {"content": content}
         elif path:
-            yield {"id": f"{path}#{row_id.rpartition(':')[2]}", "path": file.parent / path}
+            yield {"id": f"{path}#{row_id.rpartition(':')[2]}", "path": files.root / path}
         else:
             yield Issue(kind="bad-row", path=row_id, reason=f"no {roles.content[0]}", action="skipped")
 
 
-def _pixels(table: Table, roles: Roles, file: Path, where: Sequence[str], notes: list[Issue]) -> Iterator[Content]:
+def _pixels(table: Table, roles: Roles, files: FileIndex, where: Sequence[str], notes: list[Issue]) -> Iterator[Content]:
     numbers = pixel_order(roles.content)
     columns = [name for _, name in sorted(zip(numbers, roles.content, strict=True), key=operator.itemgetter(0))]
     side = math.isqrt(len(columns))
@@ -223,7 +231,7 @@ def _pixels(table: Table, roles: Roles, file: Path, where: Sequence[str], notes:
         yield {"array": values.astype("uint8").reshape(side, side)}
 
 
-CONTENTS: dict[str, Callable[[Table, Roles, Path, Sequence[str], list[Issue]], Iterator[Content]]] = {
+CONTENTS: dict[str, Callable[[Table, Roles, FileIndex, Sequence[str], list[Issue]], Iterator[Content]]] = {
     "text": _texts,
     "path": _paths,
     "image": _encoded,

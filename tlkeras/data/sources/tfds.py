@@ -10,16 +10,25 @@ from typing import Any
 import numpy as np
 
 from tlkeras.data.examples import Dataset, Example, Issue, make_dataset
+from tlkeras.data.file_kinds import FileKind
 from tlkeras.data.sources.columns import Columns
 from tlkeras.data.split_names import split_of
 from tlkeras.data.targets import label_texts
 from tlkeras.errors import DataError
 from tlkeras.startup import load_tensorflow
 
+IMAGE, LABEL = "image", "label"  # features of the image sets
 PATIENCE = 10  # seconds until a host that does not answer is given up
 
 
-def open_tfds(spec: str, *, labels: Sequence[str] | None = None, data_dir: str | None = None, columns: Columns | None = None) -> Dataset:
+def open_tfds(
+    spec: str,
+    *,
+    labels: Sequence[str] | None = None,
+    data_dir: str | None = None,
+    columns: Columns | None = None,
+    kinds: Sequence[FileKind] = (),
+) -> Dataset:
     """Reads a classification set of images or texts; it is downloaded only when it is not under `data_dir`.
 
     Raises:
@@ -28,11 +37,11 @@ def open_tfds(spec: str, *, labels: Sequence[str] | None = None, data_dir: str |
     load_tensorflow()  # tensorflow-datasets would load it without our settings
     builder = _prepared(spec, data_dir)
     features = builder.info.features
-    if "image" in features:
-        content = "image"
-        if "label" not in features:
+    if IMAGE in features:
+        content = IMAGE
+        if LABEL not in features:
             raise DataError(f"{spec!r} has the features {', '.join(features)}; expected image or text, and label")
-        label_name = "label"
+        label_name = LABEL
     else:
         asked = columns or Columns()
         content, label_name = asked.text_in(spec, list(features)), asked.label_in(spec, list(features))

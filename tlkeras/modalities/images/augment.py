@@ -72,6 +72,29 @@ def _colour(images: tf.Tensor, numbers: tf.Tensor, row: Augment) -> tf.Tensor:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ImageAugmentation:
+    """A row of `AUGMENTS` as `tlkeras.data.pipeline` applies it.
+
+    Args:
+        name: name in `AUGMENTS`.
+    """
+
+    name: str
+    width: int = DRAWS
+
+    def draws(self, count: int, seed: int, epoch: int) -> np.ndarray:
+        return draws(count, seed, epoch)
+
+    def __call__(self, images: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:
+        return augment(tf.cast(images, tf.float32), numbers, self.name)
+
+
+def augmentation(name: str) -> ImageAugmentation | None:
+    """Returns the augmentation of a name in `AUGMENTS`, or None for the row that changes nothing."""
+    return ImageAugmentation(name=name) if AUGMENTS.get(name).changes else None
+
+
+@dataclass(frozen=True, kw_only=True)
 class AugmentedView:
     """Images as one epoch would see them, made batch by batch when sliced."""
 

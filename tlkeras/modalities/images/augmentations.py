@@ -29,6 +29,11 @@ class Augment:
     contrast: float = 0.0
     saturation: float = 0.0
 
+    @property
+    def changes(self) -> bool:
+        """Whether it changes images at all."""
+        return any((self.flip, self.zoom, self.shift, self.rotate, self.brightness, self.contrast, self.saturation))
+
 
 AUGMENTS: Registry[Augment] = Registry(
     "augmentation",

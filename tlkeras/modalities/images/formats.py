@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from tlkeras.data.examples import Dataset
 from tlkeras.errors import DataError
 
 NATIVE = ("jpeg", "png", "gif", "webp")  # what `decode_and_resize` accepts unchanged
@@ -67,6 +68,32 @@ def unreadable(path: Path) -> str | None:
         return getattr(error, "strerror", None) or str(error)
     kind = sniff(head)
     return None if kind in NATIVE or kind in _READERS else _not_a_picture(head, kind)
+
+
+def check_files(dataset: Dataset) -> None:
+    """Checks that each class has a file that can be an image. Of a class, files are opened up to the first such one.
+
+    Raises:
+        DataError: when a class has none.
+    """
+    usable: set[str] = set()
+    reasons: dict[str, list[str]] = {}
+    for example in dataset.examples:
+        if example.label in usable:
+            continue
+        reason = unreadable(example.path or Path(example.id)) if example.array is None and example.content is None else None
+        if reason is None:
+            usable.add(example.label)
+        else:
+            reasons.setdefault(example.label, []).append(f"{example.id!r}: {reason}")
+    lost = [label for label in reasons if label not in usable]
+    if lost:
+        first = reasons[lost[0]]
+        others = f" (and {len(lost) - 1} more)" if len(lost) > 1 else ""
+        raise DataError(
+            f"no image of class {lost[0]!r}{others} can be read; the first of its {len(first):,} files is {first[0]}; "
+            "correct the paths or the files, or remove the class"
+        )
 
 
 def decodable(data: bytes) -> bytes:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tlkeras.data.examples import Dataset
-from tlkeras.data.store import Store
+from tlkeras.data.store import EncodeTargets, Store, class_ids
 from tlkeras.errors import DataError
 
 LONGEST = 512  # steps; recurrent layers are unrolled, and more make graphs that take minutes to build
@@ -39,23 +39,28 @@ def fitted(array: np.ndarray, time: int) -> np.ndarray:
     return np.pad(array, ((time - len(array), 0), (0, 0)))
 
 
-def materialise(dataset: Dataset, *, time: int, features: int) -> Store:
+def materialise(dataset: Dataset, *, time: int, features: int, targets: EncodeTargets = class_ids) -> Store:
     """Makes every sequence equally long.
+
+    Args:
+        dataset: what a source gave.
+        time: steps of each sequence.
+        features: numbers of each step.
+        targets: what to predict for the examples.
 
     Raises:
         DataError: when a sequence has other features.
     """
-    for one in dataset.examples:
-        if one.array is None or one.array.ndim != 2 or one.array.shape[1] != features:
-            got = None if one.array is None else one.array.shape
-            raise DataError(f"{one.id} has the shape {got}; the model accepts (time, {features})")
-    places = {label: index for index, label in enumerate(dataset.labels)}
-    arrays = [np.asarray(one.array, "float32") for one in dataset.examples]
+    for example in dataset.examples:
+        if example.array is None or example.array.ndim != 2 or example.array.shape[1] != features:
+            shape = None if example.array is None else example.array.shape
+            raise DataError(f"{example.id} has the shape {shape}; the model accepts (time, {features})")
+    arrays = [np.asarray(example.array, "float32") for example in dataset.examples]
     return Store(
-        inputs=np.stack([fitted(one, time) for one in arrays]),
-        y=np.array([places[one.label] for one in dataset.examples], "int32"),
+        inputs=np.stack([fitted(array, time) for array in arrays]),
+        y=targets(dataset.examples, dataset.labels),
         examples=dataset.examples,
-        sha256=tuple(hashlib.sha256(np.ascontiguousarray(one).tobytes()).hexdigest() for one in arrays),
+        sha256=tuple(hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest() for array in arrays),
         dhash=np.zeros(len(arrays), "uint64"),
         labels=dataset.labels,
         skipped=tuple(note for note in dataset.notes if note.action == "skipped"),

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from tlkeras.data.examples import Dataset, Issue
-from tlkeras.data.store import Store
+from tlkeras.data.store import EncodeTargets, Store, class_ids
 
 MOST = 0.95  # share of the texts that the chosen length leaves whole
 ROUND = 8  # lengths are multiples of it
@@ -25,21 +25,21 @@ def fitting(lengths: np.ndarray, most: int) -> int:
     return int(min(most, -(-np.quantile(lengths, MOST) // ROUND) * ROUND)) if len(lengths) else most
 
 
-def materialise(dataset: Dataset, *, encode: Encode, lengths: Lengths | None) -> Store:
+def materialise(dataset: Dataset, *, encode: Encode, lengths: Lengths | None, targets: EncodeTargets = class_ids) -> Store:
     """Turns every text into token ids.
 
     Args:
         dataset: what a source gave; texts that are empty or not UTF-8 were left out there.
         encode: texts -> token ids.
         lengths: token ids -> how many of them are text; None for models that see the filling.
+        targets: what to predict for the examples.
     """
     texts = [example.text or "" for example in dataset.examples]
     ids = encode(texts)
-    places = {label: index for index, label in enumerate(dataset.labels)}
     skipped = tuple(note for note in dataset.notes if note.action == "skipped")
     return Store(
         inputs=ids,
-        y=np.array([places[example.label] for example in dataset.examples], "int32"),
+        y=targets(dataset.examples, dataset.labels),
         examples=dataset.examples,
         sha256=tuple(hashlib.sha256(text.encode("utf-8", "replace")).hexdigest() for text in texts),
         dhash=np.zeros(len(texts), "uint64"),
@@ -54,7 +54,7 @@ def materialise(dataset: Dataset, *, encode: Encode, lengths: Lengths | None) ->
 
 def _alike(text: str) -> str:
     """Returns what near-duplicates have in common: the words, without case, accents, punctuation and space."""
-    plain = "".join(one for one in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(one))
+    plain = "".join(letter for letter in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(letter))
     return " ".join(WORDS.split(plain)).strip()
 
 
