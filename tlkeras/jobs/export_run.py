@@ -35,6 +35,8 @@ from tlkeras.jobs.run_folder import Run
 from tlkeras.modalities.images import decode
 from tlkeras.modalities.inputs import Inputs, Pictures, Sequences, Texts, bert_vocabulary
 from tlkeras.progress import AUTO, SILENT, Reporter, resolve
+from tlkeras.registry import load_function
+from tlkeras.tasks.registry import TASKS
 
 PARITY_SAMPLES = 8  # examples on which every artifact is compared with the Keras model
 SENTENCES = ("a short text", "the film was better than I had expected", "no", "two words", "what a day!", "é, ß and 蜂", "1 2 3", "end")
@@ -98,12 +100,13 @@ def export_task(
     sample_index = (held_out if len(held_out) else splits.train)[:PARITY_SAMPLES]
     (tensor,) = model.inputs
     spec = export_spec(inputs, store.labels, config)
+    targets = TASKS.get(config.model.task).targets_of([store.examples[index] for index in held_out], store.labels)
     samples = Samples(
         inputs={tensor.name: np.asarray(store.inputs[sample_index], tensor.dtype)},
         encoded=[] if spec.decode is None and spec.tokenise is None else [inputs.encoded(store.examples[index]) for index in sample_index],
         lengths=[] if store.lengths is None else store.lengths[sample_index].tolist(),
         score_inputs=None if examples.synthetic else store.inputs[held_out],
-        score_labels=None if examples.synthetic else store.y[held_out],
+        score_targets=None if examples.synthetic else targets,
     )
     budget = Budget(
         max_drop=config.export.max_drop,
@@ -127,15 +130,18 @@ def export_task(
 
 def export_spec(inputs: Inputs, labels: Sequence[str], config: RunConfig) -> ExportSpec:
     """Returns what the exporters must know in addition to a task model."""
+    task = TASKS.get(config.model.task)
     return ExportSpec(
-        labels=tuple(labels),
+        labels=tuple(labels) if task.labelled_outputs else None,
+        judge=load_function(task.judge),
+        signature=partial(load_function(task.signature), labels=tuple(labels)),
         decode=inputs.decode if isinstance(inputs, Pictures) else None,
         tokenise=inputs.tokens.encode if isinstance(inputs, Texts) else None,
         tracked=inputs.tokens.tracked if isinstance(inputs, Texts) else (),
         vocabulary=bert_vocabulary(inputs),
         assets=inputs.tokens.save if isinstance(inputs, Texts) else None,
         features_layer=models.FEATURES,
-        metadata={"backbone": config.model.backbone, **inputs.metadata()},
+        metadata={"backbone": config.model.backbone, "task": task.name, **inputs.metadata()},
     )
 
 

@@ -13,6 +13,7 @@ from tlkeras.distribution import registry as placements
 from tlkeras.errors import ConfigError
 from tlkeras.export.formats import FORMATS
 from tlkeras.modalities.images.augmentations import AUGMENTS
+from tlkeras.tasks.registry import TASKS
 from tlkeras.training.freeze_rules import Rule, parse
 from tlkeras.training.recipes.registry import RECIPES, Phase, Recipe
 
@@ -27,10 +28,11 @@ def effective(config: RunConfig) -> RunConfig:
     """Returns the config with every default filled in that does not depend on the data.
 
     Raises:
-        UnknownName: for a backbone, recipe, augmentation or format that is not registered.
+        UnknownName: for a task, backbone, recipe, augmentation or format that is not registered.
         ConfigError: for values that contradict each other.
     """
     row = find(config.model.backbone)
+    TASKS.get(config.model.task)
     recipe = _recipe(config)
     last = recipe.phases_for(row.modality)[-1]
     _check_modality(config, row)
