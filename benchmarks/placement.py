@@ -41,10 +41,10 @@ def measure(placement_name: str, backbone: str, size: int, batch: int, steps: in
     keras.utils.set_random_seed(0)
     task = models.build(backbone, 10, image_size=size, weights="none")
     freezing.apply(task.model, freezing.parse("all", task.section_names), sections=task.sections)
-    twin = None if placement.strategy is None else replicas.twin(task.model, placement, task.head.loss)
+    twin = None if placement.strategy is None else replicas.twin(task.model, placement, task.task.keras_loss)
     model = task.model if twin is None else twin.model
     with placement.scope():
-        model.compile(optimizer=keras.optimizers.AdamW(1e-4), loss=task.head.loss if twin is None else None)
+        model.compile(optimizer=keras.optimizers.AdamW(1e-4), loss=task.task.keras_loss if twin is None else None)
     rng = np.random.default_rng(0)
     x = rng.integers(0, 256, (batch * steps, size, size, 3)).astype("uint8")
     y = rng.integers(0, 10, batch * steps)

@@ -30,7 +30,7 @@ class TaskModel:
         model: raw images 0-255, float32 (batch, size, size, channels), or token ids, int32 (batch, tokens) -> scores, float32
             (batch, width); the task knows what the columns mean.
         backbone: the row it was built from.
-        head: the row of its task.
+        task: the row of its task.
         sections: layer name -> section name; the head's layers are of section `"head"`.
         section_names: the backbone's sections, from input to output; before them `adapter`, where a channel adapter has weights.
         tokens: texts -> token ids, for models of texts.
@@ -39,7 +39,7 @@ class TaskModel:
 
     model: keras.Model
     backbone: Backbone
-    head: Task
+    task: Task
     sections: dict[str, str]
     section_names: list[str]
     tokens: Tokens | None = None
@@ -91,4 +91,4 @@ def build(
     sections = {layer.name: sections[layer.name] for layer in model.layers}
     first = [adapters.SECTION] if any(name == adapters.SECTION and model.get_layer(of).weights for of, name in sections.items()) else []
     names = [*first, *(name for name, _ in base.sections)]
-    return TaskModel(model=model, backbone=row, head=task_row, sections=sections, section_names=names, tokens=base.tokens, notes=base.notes)
+    return TaskModel(model=model, backbone=row, task=task_row, sections=sections, section_names=names, tokens=base.tokens, notes=base.notes)

@@ -78,7 +78,7 @@ def _artifact(entry: Entry, name: str) -> list[Check]:
 def _interface(entry: Entry) -> Interface:
     """Returns the inputs and outputs of an entry, with what its task says of the scores."""
     interface = interface_of(entry.manifest)
-    if entry.manifest["labels"] is None and "task" not in entry.manifest["metadata"]:  # a pretrained network
-        return interface
     task = task_of(entry.manifest["metadata"])
+    if interface.labels is None and task.labelled_outputs:  # a pretrained network, trained for no task
+        return interface
     return replace(interface, signature=partial(load_function(task.signature), labels=interface.labels or ()))

@@ -37,7 +37,7 @@ def trained(placement, tmp_path, *, spec="all", n=33, batch_size=8, batch_norm="
         if layer.name == "conv_s0":
             layer.kernel.assign(layer.kernel / 100)
     task = TaskModel(
-        model=model, backbone=BACKBONES.get("cnn"), head=TASKS.get("classification"), sections=sections, section_names=list(BLOCKS)
+        model=model, backbone=BACKBONES.get("cnn"), task=TASKS.get("classification"), sections=sections, section_names=list(BLOCKS)
     )
     x, y = pictures(n + 7)
     parts = {

@@ -87,14 +87,14 @@ def wide() -> Console:
 def benchmark_tables(report: Any) -> list[Table]:
     """Returns one table for each number of threads: artifact x figures."""
     title = (
-        f"accuracy on {report.data}"
+        f"{report.measure} on {report.data}"
         if report.data
-        else f"accuracy not measured: {report.unmeasured}; agreement on the verification samples"
+        else f"{report.measure} not measured: {report.unmeasured}; agreement on the verification samples"
     )
     tables = []
     for threads in dict.fromkeys(row.threads for row in report.rows):
         table = Table(title=f"{threads} thread{'s' * (threads > 1)}, in turns; {title}", title_justify="left")
-        heads = ("", "MB", "load s", "1: p50 / p95 ms", "32: p50 / p95 ms", "images/s", "peak MB", "max diff", "agree", "accuracy")
+        heads = ("", "MB", "load s", "1: p50 / p95 ms", "32: p50 / p95 ms", "images/s", "peak MB", "max diff", "agree", report.measure)
         for name in heads:
             table.add_column(name, justify="left" if not name else "right", no_wrap=True)
         for row in report.rows:

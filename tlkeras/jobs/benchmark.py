@@ -33,11 +33,12 @@ from tlkeras.zoo.store import Zoo, default_root, verify_files
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """The rows, and on what the accuracy was measured; where it was not (None), why."""
+    """The rows, and on what the accuracy was measured; where it was not (None), why. `measure` is what the task calls the accuracy."""
 
     rows: tuple[Row, ...]
     data: str | None
     unmeasured: str | None = None
+    measure: str = "accuracy"
 
     def to_dict(self) -> dict[str, Any]:
         return {"data": self.data, "unmeasured": self.unmeasured, "rows": [row.to_dict() for row in self.rows]}
@@ -90,7 +91,7 @@ def benchmark(
         if chosen is not None:
             workload, measured_on = _scored(workload, task, chosen, manifest, folder, keras_model, reporter)
         rows = measured(candidates, workload, threads=threads, progress=partial(reporter.progress, "benchmark"))
-    return Report(rows=tuple(rows), data=measured_on, unmeasured=unmeasured)
+    return Report(rows=tuple(rows), data=measured_on, unmeasured=unmeasured, measure=task.figure)
 
 
 def _of_run(run: run_folder.Run) -> tuple[Path, Path, dict[str, Any]]:

@@ -58,7 +58,7 @@ def prepare(config: RunConfig, dataset: Dataset, task: TaskModel, run: Run, cloc
     files.write_json(run.audit, found.to_dict())
     for line in found.summary():
         reporter.warn(line)
-    targets = task.head.targets_of(store.examples, store.labels)
+    targets = task.task.targets_of(store.examples, store.labels)
     return Data(inputs=inputs, store=store, targets=targets, splits=splits, audit=found)
 
 

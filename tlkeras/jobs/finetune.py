@@ -107,9 +107,9 @@ def _finetune(config: RunConfig, placement: Placement, run: Run, dataset: Datase
     files.write_rows(run.history, history)
     task.model.save(run.model)
 
-    scored = outcome.score(trained, data, task.head)
+    scored = outcome.score(trained, data, task.task)
     figures = {name: part.figures for name, part in scored.items()}
-    files.write_rows(run.predictions, outcome.prediction_rows(data, scored, task.head))
+    files.write_rows(run.predictions, outcome.prediction_rows(data, scored, task.task))
     if placement.chief:
         reporter.scores({name: score.to_dict() for name, score in figures.items()})
         headlines = [score.headline(name) for name, score in figures.items()]

@@ -32,7 +32,9 @@ def effective(config: RunConfig) -> RunConfig:
         ConfigError: for values that contradict each other.
     """
     row = find(config.model.backbone)
-    TASKS.get(config.model.task)
+    task = TASKS.get(config.model.task)
+    if config.train.class_weights and not task.class_weights:
+        raise ConfigError(f"class_weights weighs classes, and the task {task.name!r} has none; leave it out")
     recipe = _recipe(config)
     last = recipe.phases_for(row.modality)[-1]
     _check_modality(config, row)

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from tlkeras.registry import Registry, load_function
 
 Targets = Mapping[str, Any]  # name -> array (n, …), in the order of the examples
-TARGET = "target"  # the entry of a task that predicts one thing for each example
+TARGET = "target"  # the entry that the loss receives, and the only one where one thing is predicted for each example
 DEFAULT = "classification"  # also the task of files that were written before tasks had names
 
 
@@ -53,12 +53,13 @@ class Task:
     Args:
         name: name that users pass.
         help: one line of help text.
-        loss: name of the Keras loss that trains the head.
-        metrics: names of the Keras metrics shown while it trains.
+        loss: Keras loss that trains the head: a name that Keras knows, or `"module:function"`.
+        metrics: Keras metrics shown while it trains, named in the same way.
         monitor: figure of the history that early stopping watches; smaller is better. `val_` is put before it where examples are held out.
         figure: what tables call the figure of an artifact on held-out examples (`Judgement.accuracy`).
+        class_weights: whether the targets are class ids, so that classes can be weighed.
         labelled_outputs: whether column `i` of the scores belongs to label `i`; only then artifacts contain the label map.
-        encode_targets: (label of each example, label map) -> targets.
+        encode_targets: (label of each example, label map) -> targets; the loss receives the entry `TARGET`.
         build_head: (features (batch, width), size of the label map, dropout) -> scores.
         score: (targets, scores, label map) -> `Score`.
         answer: (scores (width,) of one example, label map, top_k or None) -> the fields `label`, `score` and `scores` of a prediction.
@@ -79,6 +80,7 @@ class Task:
     metrics: tuple[str, ...]
     monitor: str
     figure: str
+    class_weights: bool
     labelled_outputs: bool
     encode_targets: str
     build_head: str
@@ -92,13 +94,22 @@ class Task:
     card: str
 
     @property
-    def metric(self) -> str:
-        """The first of the metrics."""
-        return self.metrics[0]
+    def keras_loss(self) -> Any:
+        """The loss as Keras accepts it."""
+        return _for_keras(self.loss)
+
+    @property
+    def keras_metrics(self) -> list[Any]:
+        """The metrics as Keras accepts them."""
+        return [_for_keras(metric) for metric in self.metrics]
 
     def targets_of(self, examples: Iterable[Labelled], labels: Sequence[str]) -> Targets:
         """Returns the targets of examples, from their labels and the label map."""
         return load_function(self.encode_targets)([example.label for example in examples], labels)
+
+
+def _for_keras(name: str) -> Any:
+    return load_function(name) if ":" in name else name
 
 
 TASKS: Registry[Task] = Registry(
@@ -111,6 +122,7 @@ TASKS: Registry[Task] = Registry(
             metrics=("accuracy",),
             monitor="loss",
             figure="accuracy",
+            class_weights=True,
             labelled_outputs=True,
             encode_targets="tlkeras.tasks.classification:encode_targets",
             build_head="tlkeras.tasks.classification:build_head",

@@ -145,7 +145,7 @@ def _run_phase(
     if model.prefix is not None:
         views = 1 if options.augment == "none" else min(MAX_VIEWS, phase.epochs)
         given = _features(model.prefix, parts, views, options, held_out=("val", "test") if last else ("val",))
-        train_y, epochs, augmentation = np.tile(train_y, views), math.ceil(phase.epochs / views), "none"
+        train_y, epochs, augmentation = np.concatenate([train_y] * views), math.ceil(phase.epochs / views), "none"
         cached = sum(len(parts[name]) for name in given)
     features_done = time.monotonic()
     lengths = {name: _lengths(model.suffix, part) for name, part in parts.items()}
@@ -244,20 +244,21 @@ def _fit(
 ) -> tuple[list[dict[str, float]], int]:
     """Fits the suffix and leaves the best epoch's weights in it; returns the history and the best epoch."""
     placement = options.placement
-    twin = None if placement.strategy is None else replicas.twin(suffix, placement, task.head.loss)
+    target = keras.KerasTensor((None, *train[1].shape[1:]), pipeline.target_dtype(train[1]))
+    twin = None if placement.strategy is None else replicas.twin(suffix, placement, task.task.keras_loss, target)
     # Another model of the same layers is compiled, so that what is saved needs no optimizer and no class of tlkeras to be read.
     fitted = keras.Model(suffix.inputs, suffix.outputs[0], name=suffix.name) if twin is None else twin.model
     steps = math.ceil(len(train[1]) / options.batch_size)
     with placement.scope():
         fitted.compile(
             optimizer=precision.scaled(optimizer(phase, steps * epochs, placement), fitted),
-            loss=task.head.loss if twin is None else None,
-            weighted_metrics=[task.head.metric],
+            loss=task.task.keras_loss if twin is None else None,
+            weighted_metrics=task.task.keras_metrics,
         )
     held_out = len(val[1]) > 0
     best = KeepBest(
         task.model if placement.chief else None,
-        monitor="val_loss" if held_out else "loss",
+        monitor=f"val_{task.task.monitor}" if held_out else task.task.monitor,
         patience=options.patience,
         path=options.checkpoints / "best.weights.h5",
         before_save=_copying(twin),
