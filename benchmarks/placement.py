@@ -41,10 +41,10 @@ def measure(placement: str, backbone: str, size: int, batch: int, steps: int) ->
     keras.utils.set_random_seed(0)
     task = models.build(backbone, 10, image_size=size, weights="none")
     freezing.apply(task.model, freezing.parse("all", task.section_names), sections=task.sections)
-    twin = None if distribution.strategy is None else replicas.twin(task.model, distribution, task.head.loss)
+    twin = None if distribution.strategy is None else replicas.twin(task.model, distribution, task.task.keras_loss)
     model = task.model if twin is None else twin.model
     with distribution.scope():
-        model.compile(optimizer=keras.optimizers.AdamW(1e-4), loss=task.head.loss if twin is None else None)
+        model.compile(optimizer=keras.optimizers.AdamW(1e-4), loss=task.task.keras_loss if twin is None else None)
     rng = np.random.default_rng(0)
     x = rng.integers(0, 256, (batch * steps, size, size, 3)).astype("uint8")
     y = rng.integers(0, 10, batch * steps)

@@ -46,7 +46,7 @@ def measure(name: str) -> dict[str, float]:
     row = find(name)
     task = models.build(name, 10, weights="none" if row.modality == "image" else "pretrained")
     freezing.apply(task.model, freezing.parse("all", task.section_names), sections=task.sections)
-    task.model.compile(optimizer=keras.optimizers.AdamW(1e-5), loss=task.head.loss)
+    task.model.compile(optimizer=keras.optimizers.AdamW(1e-5), loss=task.task.keras_loss)
     (given,) = task.model.inputs
     shape = [TOKENS if side is None else side for side in given.shape[1:]]
     rng = np.random.default_rng(0)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from tlkeras.errors import ConfigError, ExportError
+from tlkeras.export.spec import Judge
 from tlkeras.startup import child_environment
 
 WORKER = Path(__file__).with_name("bench_worker.py")
@@ -66,8 +67,8 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Task:
-    """The examples that artifacts are measured on.
+class Workload:
+    """The examples that artifacts are measured on, and the judge of their scores.
 
     Args:
         inputs: input name -> real examples; batches are made of them.
@@ -75,7 +76,8 @@ class Task:
         expected: outputs of the Keras model for `inputs`.
         score_inputs: held-out inputs (n, …) of a model with one input; None to compare `inputs` only.
         score_expected: outputs of the Keras model for them, if known.
-        score_labels: class of each.
+        score_targets: their targets, as the judge accepts them.
+        judge: see `tlkeras.export.spec.ExportSpec`.
     """
 
     inputs: Mapping[str, np.ndarray]
@@ -83,7 +85,8 @@ class Task:
     expected: np.ndarray
     score_inputs: np.ndarray | None = None
     score_expected: np.ndarray | None = None
-    score_labels: np.ndarray | None = None
+    score_targets: Any = None
+    judge: Judge | None = None
 
 
 class _Process:
@@ -129,13 +132,17 @@ class _Process:
 
 
 def benchmark(
-    candidates: Sequence[Candidate], task: Task, *, threads: Sequence[int] = (1, 2), progress: Callable[[int, int, str], None] | None = None
+    candidates: Sequence[Candidate],
+    workload: Workload,
+    *,
+    threads: Sequence[int] = (1, 2),
+    progress: Callable[[int, int, str], None] | None = None,
 ) -> list[Row]:
     """Measures artifacts, all in turns; one that fails has the reason as its status.
 
     Args:
         candidates: what to measure.
-        task: on what.
+        workload: on what.
         threads: numbers of threads to try.
         progress: called with (done, all, what is being done).
 
@@ -145,15 +152,15 @@ def benchmark(
     rows: list[Row] = []
     for count in threads:
         with tempfile.TemporaryDirectory() as folder:
-            rows += _round(candidates, task, count, Path(folder), progress)
+            rows += _round(candidates, workload, count, Path(folder), progress)
     return rows
 
 
-def _round(candidates: Sequence[Candidate], task: Task, threads: int, folder: Path, progress: Any) -> list[Row]:
+def _round(candidates: Sequence[Candidate], workload: Workload, threads: int, folder: Path, progress: Any) -> list[Row]:
     workers = [_Process(one, threads, folder / f"{i}.err") for i, one in enumerate(candidates)]
     tell = progress or (lambda *_: None)
     try:
-        samples, score = _stored(task, folder)
+        samples, score = _stored(workload, folder)
         rows = []
         for index, worker in enumerate(workers):
             tell(index, len(workers), f"{worker.candidate.name}, {threads} threads")
@@ -162,7 +169,7 @@ def _round(candidates: Sequence[Candidate], task: Task, threads: int, folder: Pa
             row = Row(
                 format=one.name, threads=threads, status="ok", bytes=one.bytes, load_s=loaded.get("load_s"), runtime=loaded.get("runtime")
             )
-            rows.append(_compared(row, worker, task, score, folder))
+            rows.append(_compared(row, worker, workload, score, folder))
         single, several = (_turns(workers, batch, rounds, tell) for batch, rounds in zip(BATCHES, (ROUNDS, BATCH_ROUNDS), strict=True))
         return [_timed(row, worker, a, b) for row, worker, a, b in zip(rows, workers, single, several, strict=True)]
     finally:
@@ -170,11 +177,11 @@ def _round(candidates: Sequence[Candidate], task: Task, threads: int, folder: Pa
             worker.close()
 
 
-def _stored(task: Task, folder: Path) -> tuple[Path, str]:
-    np.savez(folder / "samples.npz", **dict(task.inputs))  # type: ignore[arg-type]
-    if task.score_inputs is None:
+def _stored(workload: Workload, folder: Path) -> tuple[Path, str]:
+    np.savez(folder / "samples.npz", **dict(workload.inputs))  # type: ignore[arg-type]
+    if workload.score_inputs is None:
         return folder / "samples.npz", ""
-    np.save(folder / "score.npy", task.score_inputs)
+    np.save(folder / "score.npy", workload.score_inputs)
     return folder / "samples.npz", str(folder / "score.npy")
 
 
@@ -189,31 +196,34 @@ def _turns(workers: Sequence[_Process], batch: int, rounds: int, tell: Any) -> l
     return took
 
 
-def _compared(row: Row, worker: _Process, task: Task, score: str, folder: Path) -> Row:
+def _compared(row: Row, worker: _Process, workload: Workload, score: str, folder: Path) -> Row:
     out = folder / "answers.npy"
-    worker.do(do="answer", inputs="", output=task.output, out=str(out))
+    worker.do(do="answer", inputs="", output=workload.output, out=str(out))
     if worker.error:
         return row
     got = np.load(out)
-    row = replace(row, max_abs_diff=float(np.abs(got.astype("float64") - task.expected).max()), agreement=_same(got, task.expected))
+    row = replace(
+        row,
+        max_abs_diff=float(np.abs(got.astype("float64") - workload.expected).max()),
+        agreement=_agreement(workload, got, workload.expected),
+    )
     if not score:
         return row
-    worker.do(do="answer", inputs=score, output=task.output, out=str(out))
+    worker.do(do="answer", inputs=score, output=workload.output, out=str(out))
     if worker.error:
         return row
     got = np.load(out)
-    if task.score_expected is not None:
-        row = replace(
-            row, max_abs_diff=float(np.abs(got.astype("float64") - task.score_expected).max()), agreement=_same(got, task.score_expected)
-        )
-    accuracy = None if task.score_labels is None or got.shape[-1] == 1 else float((got.argmax(-1) == task.score_labels).mean())
-    return replace(row, accuracy=accuracy)
+    expected = workload.score_expected
+    if expected is not None:
+        difference = float(np.abs(got.astype("float64") - expected).max())
+        row = replace(row, max_abs_diff=difference, agreement=_agreement(workload, got, expected))
+    judged = workload.judge(got, got if expected is None else expected, workload.score_targets) if workload.judge else None
+    return replace(row, accuracy=judged.accuracy if judged else None)
 
 
-def _same(got: np.ndarray, expected: np.ndarray) -> float | None:
-    if got.shape[-1] == 1:  # the largest of one output is always the first
-        return None
-    return float((got.argmax(-1) == expected.argmax(-1)).mean())
+def _agreement(workload: Workload, got: np.ndarray, expected: np.ndarray) -> float | None:
+    judged = workload.judge(got, expected, None) if workload.judge else None
+    return judged.agreement if judged else None
 
 
 def _timed(row: Row, worker: _Process, single: list[float], several: list[float]) -> Row:

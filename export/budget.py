@@ -1,4 +1,4 @@
-"""The calibration and accuracy budget of quantised formats."""
+"""The calibration of quantised formats, and what they may lose."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ MAX_DROP = 0.02  # accuracy that a quantised file may lose on the held-out split
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """The calibration and accuracy budget of quantised formats.
+    """The calibration of quantised formats, and what they may lose.
 
     Args:
-        max_drop: accuracy that a quantised file may lose on the held-out split; without labels, how often it may disagree.
+        max_drop: what a quantised file may lose on the held-out split, as the judge of the model measures it.
         calibration: training examples for full-integer formats.
         options: format name -> its options, instead of the row's own.
         io: type of the input and output tensors of full-integer TFLite files.
@@ -67,18 +67,15 @@ def figures(verdict: Verdict | None) -> dict[str, Any]:
 
 
 def check_within(row: Format, verdict: Verdict, size: int, max_drop: float) -> None:
-    """Rejects a quantised file that lost more accuracy than allowed.
+    """Rejects a quantised file that lost more than allowed, in the words of its judge.
 
     Raises:
         ExportMismatch: with the figures.
     """
     if verdict.drop is None or verdict.drop <= max_drop + 1e-9:
         return
-    what = f"agrees with the model on {verdict.agreement:.3f} of the held-out examples"
-    if verdict.accuracy is not None:
-        what = f"is correct on {verdict.accuracy:.3f} of the held-out examples, the model on {verdict.accuracy + verdict.drop:.3f}"
     error = ExportMismatch(
-        f"{row.name} {what}: a drop of {verdict.drop:.3f}, allowed {max_drop:g}; "
+        f"{row.name} {verdict.sentence}: a drop of {verdict.drop:.3f}, allowed {max_drop:g}; "
         "use tflite-fp16 or tflite-dynamic, let `mobile` choose, or raise --max-drop"
     )
     error.figures = {"bytes": size, **figures(verdict)}

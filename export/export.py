@@ -162,7 +162,7 @@ def _attempt(
 
 def _others(row: Format, aside: Path, samples: Samples, expected: parity.Reference, verdict: Verdict, graph: Graph) -> tuple[str, ...]:
     """Runs the file in the further runtimes of its format; they must give what the first one gave."""
-    few = dataclasses.replace(samples, score_inputs=None, score_labels=None)
+    few = dataclasses.replace(samples, score_inputs=None, score_targets=None)
     same = parity.Reference(outputs={**expected.outputs, **verdict.answers}, score=None)
     return tuple(parity.check(one, aside, few, same, graph.interface).runtime for one in parity.also(row))
 

@@ -52,7 +52,14 @@ class Graph:
     @property
     def interface(self) -> Interface:
         """The inputs and outputs of the model."""
-        return Interface(inputs=self.inputs, output_names=tuple(self.output_names), labels=self.spec.labels)
+        spec = self.spec
+        return Interface(
+            inputs=self.inputs,
+            output_names=tuple(self.output_names),
+            labels=spec.labels,
+            judge=spec.judge,
+            signature=spec.signature,
+        )
 
     def pack(self, given: Sequence[Any]) -> Any:
         """Returns tensors, in the order of `inputs`, in the structure the model was built with."""

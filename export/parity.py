@@ -18,7 +18,7 @@ import numpy as np
 from tlkeras.errors import ExportError, ExportMismatch
 from tlkeras.export.formats import RUNTIMES, Format
 from tlkeras.export.graph import FEATURES, SCORES, Graph
-from tlkeras.export.spec import Interface, as_array
+from tlkeras.export.spec import Interface, Judged, as_array
 from tlkeras.startup import tensor_float32, verification_environment
 
 BATCHES = (1, 2, 3)
@@ -36,14 +36,14 @@ class Samples:
         encoded: encoded images, or texts in UTF-8, whose decoded form are the first inputs; empty for models of other things.
         lengths: how far along their second axis the first inputs go, for models of token ids; the rest is padding.
         score_inputs: whole held-out split (n, …), any numeric type, of a model with one input.
-        score_labels: class of each of them.
+        score_targets: their targets, as the judge of the model accepts them.
     """
 
     inputs: Mapping[str, np.ndarray]
     encoded: Sequence[bytes] = ()
     lengths: Sequence[int] = ()
     score_inputs: np.ndarray | None = None
-    score_labels: np.ndarray | None = None
+    score_targets: Any = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,9 +62,7 @@ class Verdict:
         runtime: name and version.
         max_abs_diff: largest difference from the Keras model's outputs.
         relative_diff: the same, in parts of its largest output.
-        agreement: share of the held-out split with the same top label.
-        accuracy: on the held-out split.
-        drop: accuracy that was lost; without labels, one minus the agreement.
+        agreement, accuracy, drop, sentence: what the judge of the model says of its scores on the held-out split.
         latency_ms: median of single examples, in milliseconds.
         answers: its outputs for the samples, by name.
     """
@@ -76,6 +74,7 @@ class Verdict:
     accuracy: float | None
     drop: float | None
     latency_ms: float
+    sentence: str = ""
     answers: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
 
 
@@ -109,7 +108,8 @@ def check(row: Format, path: Path, samples: Samples, expected: Reference, interf
     answers, record = run(row, path, samples, interface)
     batches = _batches(samples)
     largest = 0.0
-    if row.quantised and _classifies(expected.score):  # judged by what it classifies rightly, not by its numbers
+    judged = _judged(answers.get("score"), expected.score, samples.score_targets, interface)
+    if row.quantised and judged is not None:  # judged by what its scores mean, not by how much they differ
         row = dataclasses.replace(row, tolerance=np.inf)
     scale = max(float(np.abs(expected.outputs[name]).max()) for name in interface.output_names)
     for name in interface.output_names:
@@ -124,14 +124,17 @@ def check(row: Format, path: Path, samples: Samples, expected: Reference, interf
             largest = max(largest, _compare(row, "without filling", answers[f"short/{name}"], expected.outputs[name][:1], scale))
     if samples.encoded and "encoded/scores" in answers:
         largest = max(largest, _check_encoded(row, answers, expected, interface, scale))
-    agreement, accuracy, drop = _score(row, answers.get("score"), expected.score, samples.score_labels, scale)
+    if "score" in answers and expected.score is not None:
+        # The split's scores may come from another batch size than the samples': compared as loosely as the row allows.
+        _compare(row, "held-out split", answers["score"], expected.score, max(scale, float(np.abs(expected.score).max())))
     return Verdict(
         runtime=record["runtime"],
         max_abs_diff=largest,
         relative_diff=largest / scale if scale else 0.0,
-        agreement=agreement,
-        accuracy=accuracy,
-        drop=drop,
+        agreement=judged.agreement if judged else None,
+        accuracy=judged.accuracy if judged else None,
+        drop=judged.drop if judged else None,
+        sentence=judged.sentence if judged else "",
         latency_ms=record["latency_ms"],
         answers={name: answers[f"batch{batches[-1]}/{name}"] for name in interface.output_names},
     )
@@ -161,10 +164,7 @@ def _check_encoded(row: Format, answers: Mapping[str, np.ndarray], expected: Ref
     if FEATURES in expected.outputs:
         features = expected.outputs[FEATURES][:count]
         _compare(row, "features of encoded examples", answers[f"embed/{FEATURES}"], features, max(scale, float(np.abs(features).max())))
-    labels = interface.labels or ()
-    said = [labels[index] for index in answers["encoded/scores"].argmax(-1)]
-    if said != answers["encoded/label"].tolist():
-        raise ExportMismatch(f"{row.name}: the labels are {answers['encoded/label'].tolist()}, expected {said}")
+    _check_signature(row, answers, interface)
     if "damaged/status" in answers:
         _check_damaged(row, answers, scale)
     if len(answers["empty/scores"]):
@@ -181,25 +181,28 @@ def _check_damaged(row: Format, answers: Mapping[str, np.ndarray], scale: float)
     _compare(row, "beside a damaged image", others, answers["encoded/scores"], scale)
 
 
-def _classifies(scores: np.ndarray | None) -> bool:
-    """Whether scores are those of classes: the largest of one output is always the first, whatever a file answers."""
-    return scores is not None and scores.shape[-1] > 1
+def _check_signature(row: Format, answers: Mapping[str, np.ndarray], interface: Interface) -> None:
+    """What a SavedModel answers beside its scores must be what the signature makes of them."""
+    if interface.signature is None:
+        return
+    import tensorflow as tf
+
+    scores = tf.constant(answers["encoded/scores"])
+    for name, value in interface.signature(scores, tf.ones(len(scores), tf.bool)).items():
+        expected = [entry.decode() for entry in value.numpy()] if value.dtype == tf.string else value.numpy().tolist()
+        got = answers[f"encoded/{name}"]
+        equal = np.allclose(got, expected, rtol=1e-5) if got.dtype.kind == "f" else got.tolist() == expected
+        if not equal:
+            raise ExportMismatch(f"{row.name}: the output {name!r} is {got.tolist()}, expected {expected}")
 
 
-def _score(
-    row: Format, got: np.ndarray | None, expected: np.ndarray | None, labels: np.ndarray | None, scale: float
-) -> tuple[float | None, float | None, float | None]:
-    if got is None or expected is None:
-        return None, None, None
-    # The split's scores may come from another batch size than the samples': compared as loosely as the row allows.
-    _compare(row, "held-out split", got, expected, max(scale, float(np.abs(expected).max())))
-    if not _classifies(expected):
-        return None, None, None
-    agreement = float((got.argmax(-1) == expected.argmax(-1)).mean())
-    if labels is None:
-        return agreement, None, 1 - agreement
-    accuracy, before = (float((scores.argmax(-1) == labels).mean()) for scores in (got, expected))
-    return agreement, accuracy, before - accuracy
+def _judged(got: np.ndarray | None, expected: np.ndarray | None, targets: Any, interface: Interface) -> Judged | None:
+    """Returns what the judge of a model says; of nothing where nothing is held out, so that it can tell whether it judges at all."""
+    if interface.judge is None or expected is None:
+        return None
+    if got is None:
+        return interface.judge(expected[:0], expected[:0], None)
+    return interface.judge(got, expected, targets)
 
 
 # === The process ===

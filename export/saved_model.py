@@ -1,7 +1,8 @@
-"""SavedModel for TensorFlow Serving: encoded images or texts in; label, scores and class id out."""
+"""SavedModel for TensorFlow Serving: encoded images or texts in; scores and what they mean out."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ def _from_bytes(graph: Graph) -> Any:
         count = tf.shape(image_bytes)[0]
         out = graph.network(tf.cast(_never_empty(images), image.dtype))
         out = {name: _blank(value[:count], readable) for name, value in out.items()}
-        return {**out, **_names(graph, out[SCORES], readable), STATUS: tf.where(readable, OK, UNREADABLE)}
+        return {**out, **_named(graph, out[SCORES], readable), STATUS: tf.where(readable, OK, UNREADABLE)}
 
     return tf.function(serve, input_signature=[BYTES], autograph=False).get_concrete_function()
 
@@ -83,7 +84,7 @@ def _from_text(graph: Graph) -> Any:
         count = tf.shape(text)[0]
         never_empty = tf.concat([text, tf.fill([tf.cast(tf.equal(count, 0), tf.int32)], "")], 0)
         out = {name: value[:count] for name, value in graph.network(graph.spec.tokenise(never_empty)).items()}  # type: ignore[misc]
-        return {**out, **_names(graph, out[SCORES], tf.ones_like(text, tf.bool))}
+        return {**out, **_named(graph, out[SCORES], tf.ones_like(text, tf.bool))}
 
     return tf.function(serve, input_signature=[TEXT], autograph=False).get_concrete_function()
 
@@ -119,10 +120,6 @@ def _signature(given: tf.TensorSpec, pick: Any, answer: Any) -> Any:
     return tf.function(lambda encoded: pick(answer(encoded)), input_signature=[given], autograph=False)
 
 
-def _names(graph: Graph, scores: tf.Tensor, readable: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Class and label; -1 and an empty text where no image was."""
-    if graph.spec.labels is None:
-        return {}
-    class_id = tf.argmax(scores, axis=-1, output_type=tf.int64)
-    label = tf.gather(tf.constant(graph.spec.labels), class_id)
-    return {"class_id": tf.where(readable, class_id, -1), "label": tf.where(readable, label, "")}
+def _named(graph: Graph, scores: tf.Tensor, readable: tf.Tensor) -> Mapping[str, tf.Tensor]:
+    """Returns what the spec adds to the scores, such as labels."""
+    return graph.spec.signature(scores, readable) if graph.spec.signature else {}

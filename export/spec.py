@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -27,6 +27,32 @@ class Tensor:
         return {"name": self.name, "shape": list(self.shape), "dtype": self.dtype}
 
 
+class Judged(Protocol):
+    """What a judge says of the scores of an artifact on held-out examples."""
+
+    @property
+    def agreement(self) -> float | None:
+        """Share of the examples with the same answer as the Keras model."""
+
+    @property
+    def accuracy(self) -> float | None:
+        """How good the answers are by the targets; larger is better."""
+
+    @property
+    def drop(self) -> float | None:
+        """How much worse they are than those of the Keras model: what quantised formats have a budget of."""
+
+    @property
+    def sentence(self) -> str:
+        """What an error states where the drop is too large; continues the name of the format."""
+
+
+# (scores of the artifact, scores of the Keras model, targets or None) -> verdict; None where the scores cannot be judged.
+Judge = Callable[[np.ndarray, np.ndarray, Any], Judged | None]
+# (scores, which examples could be read) -> further outputs by name, in TensorFlow.
+Signature = Callable[[Any, Any], Mapping[str, Any]]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Interface:
     """The inputs and outputs of a model: all that is needed to run and compare one of its artifacts.
@@ -35,11 +61,14 @@ class Interface:
         inputs: in the order of the model.
         output_names: in the order of the model.
         labels: the label map, or None.
+        judge, signature: see `ExportSpec`; no part of the comparison of two interfaces.
     """
 
     inputs: tuple[Tensor, ...]
     output_names: tuple[str, ...]
     labels: tuple[str, ...] | None = None
+    judge: Judge | None = field(default=None, compare=False, repr=False)
+    signature: Signature | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +76,10 @@ class ExportSpec:
     """How a model is called and what its answers mean.
 
     Args:
-        labels: the label map; None for models that are not classifiers.
+        labels: what the columns of the scores are called; None where they have no names.
+        judge: judges the scores of an artifact on held-out examples. Quantised formats must be within budget by its figures, instead
+            of the tolerance of their format. Without it, artifacts are compared with the model numerically only.
+        signature: adds outputs to those of a SavedModel that accepts encoded examples, such as the label of each. They are verified.
         decode: encoded image (scalar string tensor) -> uint8 (size, size, 3), in core TensorFlow; traced into the
             SavedModel. None for models that do not accept images.
         tokenise: texts (strings (n,)) -> token ids (n, tokens), in TensorFlow; traced into the SavedModel. None for models that
@@ -61,6 +93,8 @@ class ExportSpec:
     """
 
     labels: tuple[str, ...] | None = None
+    judge: Judge | None = None
+    signature: Signature | None = None
     decode: Callable[[Any], Any] | None = None
     tokenise: Callable[[Any], Any] | None = None
     tracked: Sequence[Any] = ()

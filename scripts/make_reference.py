@@ -11,6 +11,7 @@ from tlkeras.data.sources.registry import SOURCES
 from tlkeras.distribution.registry import PLACEMENTS
 from tlkeras.export.formats import FORMATS
 from tlkeras.modalities.images.augmentations import AUGMENTS
+from tlkeras.tasks.registry import TASKS
 from tlkeras.training.recipes.registry import RECIPES, Facts
 from tlkeras.weights.formats import FORMATS as FILES
 from tlkeras.weights.layouts import LAYOUTS
@@ -127,6 +128,8 @@ def page() -> str:
         "## Settings",
         "The flag of a key has two hyphens in front and hyphens instead of underscores. `freeze_rules` is for config files only.",
         table(("key", "what", "default"), settings),
+        "## Tasks",
+        table(("name", "what"), ((f"`{row.name}`", row.help) for row in TASKS)),
         "## Recipes",
         table(("name", "phases (at most, peak learning rate)", "why", "source"), recipes),
         "## Sources",

@@ -5,7 +5,6 @@ import re
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 from rich.console import Console
 
@@ -13,8 +12,7 @@ import tlkeras
 from tests.conftest import ROOT
 from tlkeras import progress as reporting
 from tlkeras.errors import ConfigError
-from tlkeras.evaluation.metrics import score
-from tlkeras.progress import Lines, Reporter, Screen, headline
+from tlkeras.progress import Lines, Reporter, Screen
 
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -120,6 +118,7 @@ def test_none_and_silent_are_silence_and_other_values_are_an_error(capsys):
         quiet = reporting.resolve(reporter)
         quiet.warn("x")
         quiet.scores({"test": {"n": 0}})
+        quiet.result("Result", {"test": {"n": 0}})
     assert capsys.readouterr().out == ""
     with pytest.raises(ConfigError, match="expected 'auto', a tlkeras.Reporter, or None"):
         reporting.resolve("loud")
@@ -138,29 +137,12 @@ def test_a_reporter_of_ones_own_receives_the_pieces_as_progress():
     assert heard == [("export", 0, 1, "onnx (1/1)"), ("export", 1, 1, "")]
 
 
-# === Scores ===
+# === Results ===
 
 
-def test_the_headline_stands_beside_the_majority_baseline():
-    y = np.array([0] * 7 + [1])
-    found = score(y, np.eye(2)[y], ("ham", "spam")).to_dict()
-    assert headline("test", found) == "test: accuracy 1.000; always predicting 'ham' would reach 0.875"
-
-
-def test_a_model_that_always_answers_one_class_is_named_as_such():
-    y = np.array([0] * 7 + [1])
-    found = score(y, np.eye(3)[np.zeros(8, int)], ("ham", "spam", "absent")).to_dict()
-    assert found["majority"] == {"label": "ham", "accuracy": 0.875} and found["never_predicted"] == ["spam"]
-    assert headline("test", found).endswith("would reach 0.875: the model is no better than that; never predicted: 'spam'")
-
-
-def test_without_examples_there_is_no_headline():
-    found = score(np.zeros(0, int), np.zeros((0, 2)), ("a", "b")).to_dict()
-    assert found["majority"] is None and headline("val", found) == ""
-
-
-def test_a_terminal_shows_the_scores_with_the_baseline():
+def test_a_table_of_results_has_a_column_for_each_figure_and_the_lines_below_it():
     screen, out = piped()
-    y = np.array([0, 0, 1])
-    screen.scores({"test": score(y, np.eye(2)[y], ("ham", "spam")).to_dict()})
-    assert "│ test │" in out.getvalue() and "always predicting 'ham' would reach 0.667" in out.getvalue()
+    rows = {"val": {"accuracy": None, "n": 0}, "test": {"accuracy": 0.5, "n": 1200}}
+    screen.result("Result", rows, ["test: accuracy 0.500; always predicting 'ham' would reach 0.667"])
+    assert "│ test │    0.500 │ 1,200 │" in out.getvalue() and "│ val  │        - │     0 │" in out.getvalue()
+    assert "always predicting 'ham' would reach 0.667" in out.getvalue()

@@ -77,6 +77,7 @@ class DataConfig:
 class ModelConfig:
     """Which model is built."""
 
+    task: str = key("classification", "Task: what the model predicts; an unknown name lists all.", metavar="NAME")
     backbone: str = key("efficientnet", "Backbone or family; --list-backbones shows all.", metavar="NAME")
     weights: str = key(
         "pretrained",

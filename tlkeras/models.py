@@ -16,20 +16,20 @@ from tlkeras.backbones.row import Backbone
 from tlkeras.backbones.sections import HEAD, section_of
 from tlkeras.modalities.texts.tokens import Tokens
 from tlkeras.registry import load_function
-from tlkeras.tasks.registry import HEADS, Head
+from tlkeras.tasks.registry import DEFAULT, TASKS, Task
 
 __all__ = ["FEATURES", "TaskModel", "build"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskModel:
-    """A Keras model with its backbone, head and sections.
+    """A Keras model with its backbone, task and sections.
 
     Args:
         model: raw images 0-255, float32 (batch, size, size, channels), or token ids, int32 (batch, tokens) -> scores, float32
-            (batch, classes).
+            (batch, width); the task knows what the columns mean.
         backbone: the row it was built from.
-        head: the row of its head.
+        task: the row of its task.
         sections: layer name -> section name; the head's layers are of section `"head"`.
         section_names: the backbone's sections, from input to output; before them `adapter`, where a channel adapter has weights.
         tokens: texts -> token ids, for models of texts.
@@ -38,7 +38,7 @@ class TaskModel:
 
     model: keras.Model
     backbone: Backbone
-    head: Head
+    task: Task
     sections: dict[str, str]
     section_names: list[str]
     tokens: Tokens | None = None
@@ -53,7 +53,7 @@ def build(
     channels: int = adapters.RGB,
     adapter: str | None = None,
     weights: str = "pretrained",
-    head: str = "classification",
+    task: str = DEFAULT,
     dropout: float = 0.2,
     options: Mapping[str, Any] | None = None,
     data: Mapping[str, Any] | None = None,
@@ -62,32 +62,32 @@ def build(
 
     Args:
         backbone: name or alias in the backbone registry.
-        classes: number of outputs of the head, 2 or more.
+        classes: size of the label map; the head of the task decides how many outputs that makes.
         image_size: side of the square input in pixels; the backbone's default when None.
         channels, adapter: of the images, and how other than 3 become 3; see `tlkeras.backbones.load.load`.
         weights: `pretrained`, `wheel`, `keras`, `hub`, `none`, a file, or the folder of a preset.
-        head: name in the head registry.
+        task: name in the task registry.
         dropout: fraction of the features dropped before the head, in training.
         options, data: see `tlkeras.backbones.load.load`.
 
     Raises:
         UnknownName, ConfigError, WeightsError: as the parts raise them.
     """
-    row, head_row = find(backbone), HEADS.get(head)
+    row, task_row = find(backbone), TASKS.get(task)
 
-    # === Contract and backbone ===
+    # === Input contract and backbone: raw input -> features; the contract goes with the weights, so one function builds both ===
     base = load(row.name, image_size=image_size, channels=channels, adapter=adapter, weights=weights, options=options, data=data)
     below = [layer.name for layer in base.model.layers]
 
-    # === Head ===
+    # === Head of the task: features -> scores ===
     pooled = POOLINGS.get(row.pooling).apply(base.model.output, base.mask)  # (batch, …, features) -> (batch, features)
-    scores = load_function(head_row.build)(pooled, classes, dropout)
+    scores = load_function(task_row.build_head)(pooled, classes, dropout)  # (batch, features) -> (batch, width)
 
-    # === Functional model ===
-    model = keras.Model(base.model.input, scores, name=f"{base.model.name}_{head_row.name}")
-    sections = {name: section for name, section in section_of(below, base.sections).items()}
+    # === Functional model and its sections ===
+    model = keras.Model(base.model.input, scores, name=f"{base.model.name}_{task_row.name}")
+    sections = dict(section_of(below, base.sections))
     sections |= {layer.name: HEAD for layer in model.layers if layer.name not in below}
     sections = {layer.name: sections[layer.name] for layer in model.layers}
     first = [adapters.SECTION] if any(name == adapters.SECTION and model.get_layer(of).weights for of, name in sections.items()) else []
     names = [*first, *(name for name, _ in base.sections)]
-    return TaskModel(model=model, backbone=row, head=head_row, sections=sections, section_names=names, tokens=base.tokens, notes=base.notes)
+    return TaskModel(model=model, backbone=row, task=task_row, sections=sections, section_names=names, tokens=base.tokens, notes=base.notes)

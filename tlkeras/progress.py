@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +20,7 @@ from tlkeras.errors import ConfigError
 
 AUTO = "auto"  # bars on a terminal or in a notebook, lines elsewhere
 Scores = Mapping[str, Mapping[str, Any]]  # split -> its figures, as `metrics.json` holds them
+Cells = Mapping[str, float | int | None]  # column -> figure
 
 
 class Reporter:
@@ -47,7 +48,10 @@ class Reporter:
         """Shows that a phase ended."""
 
     def scores(self, scores: Scores) -> None:
-        """Shows the scores of the held-out splits, before anything is exported."""
+        """Receives the scores of the held-out splits, before anything is exported."""
+
+    def result(self, title: str, rows: Mapping[str, Cells], lines: Sequence[str] = ()) -> None:
+        """Shows a table of results, row -> column -> figure, and lines below it; also where only results are to be shown."""
 
     def pieces(self, phase: str) -> Callable[[int, int, str], None]:
         """Returns what is called with (pieces done, pieces in all, name of the piece that begins now)."""
@@ -96,25 +100,6 @@ def resolve(reporter: Reporter | str | None) -> Reporter:
     if reporter != AUTO:
         raise ConfigError(f"reporter is {reporter!r}; expected 'auto', a tlkeras.Reporter, or None for silence")
     return Screen()
-
-
-def headline(split: str, score: Mapping[str, Any]) -> str:
-    """Returns accuracy beside that of always answering the most frequent class, and the classes that are never predicted.
-
-    Args:
-        split: the name of the split.
-        score: its figures, as `metrics.json` holds them.
-    """
-    if not score["n"]:
-        return ""
-    majority, never = score["majority"], score["never_predicted"]
-    text = f"{split}: accuracy {score['accuracy']:.3f}; always predicting {majority['label']!r} would reach {majority['accuracy']:.3f}"
-    if score["accuracy"] <= majority["accuracy"]:
-        text += ": the model is no better than that"
-    if never:
-        more = f" and {len(never) - 5} more" if len(never) > 5 else ""
-        text += f"; never predicted: {', '.join(repr(label) for label in never[:5])}{more}"
-    return text
 
 
 # === On screen ===
@@ -184,9 +169,9 @@ class Screen(Reporter):
         if not self.redraws:
             self.say(f"{phase}: {seconds:.1f} s")
 
-    def scores(self, scores: Scores) -> None:
-        self.console.print(scores_table("Result", scores))
-        for line in filter(None, (headline(split, score) for split, score in scores.items())):
+    def result(self, title: str, rows: Mapping[str, Cells], lines: Sequence[str] = ()) -> None:
+        self.console.print(results_table(title, rows))
+        for line in lines:
             self.console.print(line, markup=False)
 
 
@@ -269,11 +254,12 @@ def figure(value: float | None, digits: int = 3) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
 
-def scores_table(title: str, rows: Scores) -> Table:
-    """Returns the table of split -> accuracy, macro-F1, loss, n."""
+def results_table(title: str, rows: Mapping[str, Cells]) -> Table:
+    """Returns the table of row -> column -> figure."""
     table = Table(title=title, title_justify="left")
-    for name in ("", "accuracy", "macro-F1", "loss", "n"):
+    columns = dict.fromkeys(column for cells in rows.values() for column in cells)
+    for name in ("", *columns):
         table.add_column(name, justify="left" if not name else "right")
-    for name, row in rows.items():
-        table.add_row(name, figure(row["accuracy"]), figure(row["macro_f1"]), figure(row["loss"]), f"{row['n']:,}")
+    for name, cells in rows.items():
+        table.add_row(name, *(f"{cells[column]:,}" if isinstance(cells[column], int) else figure(cells[column]) for column in columns))
     return table

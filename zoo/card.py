@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from tlkeras.export.runtimes import KERAS, RUNTIMES
 from tlkeras.modalities.card import InputCard
 from tlkeras.modalities.registry import DEFAULT, MODALITIES
 from tlkeras.registry import load_function
+from tlkeras.tasks.markup import markdown_table
+from tlkeras.tasks.registry import task_of
 from tlkeras.zoo.serving import curl_call, grpc_call
-
-SHOWN = 30  # rows of the per-class table; the rest stands in the manifest
 
 
 def card(name: str, content: Mapping[str, Any]) -> str:
@@ -22,15 +22,15 @@ def card(name: str, content: Mapping[str, Any]) -> str:
         name: of the entry.
         content: content of the manifest: labels, task, data, metrics, artifacts, licences, config.
     """
+    (_, summary), *sections = load_function(task_of(content["metadata"]).card)(content, inputs(content).noun)
     parts = [
         f"# {name}",
-        _intro(content),
-        "## Results\n\n" + _results(content),
-        "## Classes\n\n" + _classes(content),
-        "## Known weaknesses\n\n" + _weaknesses(content),
+        f"{summary} {_intro(content)}",
+        *(f"## {title}\n\n{body}" for title, body in sections),
         "## Artifacts\n\n" + _artifacts(content),
         "## Data\n\n" + _data(content),
-        "## Licences\n\n" + _table(("what", "licence", "source"), [(k, v["licence"], v["source"]) for k, v in content["licences"].items()]),
+        "## Licences\n\n"
+        + markdown_table(("what", "licence", "source"), [(k, v["licence"], v["source"]) for k, v in content["licences"].items()]),
         "## Use\n\n" + _use(name, content),
         "## Reproduce\n\n" + _reproduce(content),
     ]
@@ -38,9 +38,8 @@ def card(name: str, content: Mapping[str, Any]) -> str:
 
 
 def _intro(content: Mapping[str, Any]) -> str:
-    config, labels, accepts = content["config"], content["labels"], inputs(content).accepts
-    first = ", ".join(f"`{label}`" for label in labels[:8]) + (f" and {len(labels) - 8} more" if len(labels) > 8 else "")
-    return f"{content['task']}: {len(labels)} classes ({first}). Backbone `{config['backbone']}`, recipe `{config['recipe']}`. {accepts}"
+    config, accepts = content["config"], inputs(content).accepts
+    return f"Backbone `{config['backbone']}`, recipe `{config['recipe']}`. {accepts}"
 
 
 def inputs(content: Mapping[str, Any]) -> InputCard:
@@ -54,33 +53,6 @@ def encoded_input(content: Mapping[str, Any]) -> str | None:
     return inputs(content).encoded
 
 
-def _results(content: Mapping[str, Any]) -> str:
-    rows = []
-    for split, one in content["metrics"].items():
-        if one.get("n"):
-            low, high = one["interval"]
-            rows.append(
-                (split, f"{one['accuracy']:.3f}", f"{low:.3f} - {high:.3f}", f"{one['macro_f1']:.3f}", f"{one['loss']:.3f}", one["n"])
-            )
-    return _table(("split", "accuracy", "95 % interval", "macro-F1", "loss", "n"), rows) + (
-        f"\n\nThe interval is Wilson's and holds for {inputs(content).noun}s from the same distribution. Accuracy on others may be lower."
-    )
-
-
-def _classes(content: Mapping[str, Any]) -> str:
-    rows = content["classes"]
-    table = [(f"`{r['label']}`", f"{r['precision']:.3f}", f"{r['recall']:.3f}", f"{r['f1']:.3f}", r["n"]) for r in rows[:SHOWN]]
-    more = f"\n\n… and {len(rows) - SHOWN} more in `manifest.json`." if len(rows) > SHOWN else ""
-    return f"On the {content['held_out']} split.\n\n" + _table(("class", "precision", "recall", "F1", "n"), table) + more
-
-
-def _weaknesses(content: Mapping[str, Any]) -> str:
-    lines = [f"- `{r['label']}`: recall {r['recall']:.3f}, precision {r['precision']:.3f}" for r in content["weaknesses"]["worst"]]
-    lines += [f"- `{r['label']}` predicted as `{r['predicted']}`: {r['n']} of {r['of']}" for r in content["weaknesses"]["confused"]]
-    lines.append(f"- It assigns one of its classes to any {inputs(content).noun}, even if none applies.")
-    return "\n".join(lines)
-
-
 def _artifacts(content: Mapping[str, Any]) -> str:
     rows = []
     for name, one in content["artifacts"].items():
@@ -88,7 +60,7 @@ def _artifacts(content: Mapping[str, Any]) -> str:
         place = "this folder" if one["path"] == "." else f"`{one['path']}`"
         rows.append((f"`{name}`", place, *figures, ", ".join([one.get("runtime") or "not run", *one.get("also", [])])))
     head = ("format", "where", "MB", "ms", "max difference", "agreement", "accuracy", "drop", "run in")
-    return _table(head, rows) + (
+    return markdown_table(head, rows) + (
         "\n\nEach file was run in these runtimes and compared with the Keras model before it was published. The ms column is the latency of one example on "
         "the publisher's computer."
     )
@@ -168,11 +140,6 @@ def _reproduce(content: Mapping[str, Any]) -> str:
         f"`tlkeras finetune --config recipe.yaml` with\n\n```yaml\n{yaml.safe_dump(config, sort_keys=False, allow_unicode=True).rstrip()}\n```\n\n"
         f"Made with Python {content['environment']['python']}, {versions}."
     )
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in lines)
 
 
 def brief(content: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from tlkeras.errors import ConfigError, ExportError
 from tlkeras.export import parity, verification
@@ -11,6 +12,9 @@ from tlkeras.export.formats import FORMATS
 from tlkeras.export.manifest import interface_of
 from tlkeras.export.parity import Reference
 from tlkeras.export.safety import check_saved_model
+from tlkeras.export.spec import Interface
+from tlkeras.registry import load_function
+from tlkeras.tasks.registry import task_of
 from tlkeras.zoo.store import Entry, verify_files
 
 # Other processors multiply 8-bit numbers in another order: a step of the quantisation in the scores.
@@ -56,7 +60,7 @@ def _artifact(entry: Entry, name: str) -> list[Check]:
     try:
         if row.reader == "saved_model":
             check_saved_model(path)
-        interface = interface_of(entry.manifest)
+        interface = _interface(entry)
         kept = verification.read(entry.path, interface)
     except (ConfigError, ExportError) as error:
         return [Check(what=name, problem=str(error))]
@@ -69,3 +73,12 @@ def _artifact(entry: Entry, name: str) -> list[Check]:
         except ExportError as error:
             checks.append(Check(what=name, problem=str(error)))
     return checks
+
+
+def _interface(entry: Entry) -> Interface:
+    """Returns the inputs and outputs of an entry, with what its task says of the scores."""
+    interface = interface_of(entry.manifest)
+    task = task_of(entry.manifest["metadata"])
+    if interface.labels is None and task.labelled_outputs:  # a pretrained network, trained for no task
+        return interface
+    return replace(interface, signature=partial(load_function(task.signature), labels=interface.labels or ()))

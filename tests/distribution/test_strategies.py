@@ -21,7 +21,7 @@ from tlkeras.errors import ConfigError, UnknownName
 from tlkeras.jobs import finetune, plan
 from tlkeras.models import TaskModel
 from tlkeras.registry import load_function
-from tlkeras.tasks.registry import HEADS
+from tlkeras.tasks.registry import TASKS
 from tlkeras.training import feature_cache, freezing
 from tlkeras.training import phases as run
 from tlkeras.training.freeze_rules import parse
@@ -36,7 +36,7 @@ def trained(distribution, tmp_path, *, spec="all", n=33, batch_size=8, batch_nor
         if layer.name == "conv_s0":
             layer.kernel.assign(layer.kernel / 100)
     task = TaskModel(
-        model=model, backbone=BACKBONES.get("cnn"), head=HEADS.get("classification"), sections=sections, section_names=list(BLOCKS)
+        model=model, backbone=BACKBONES.get("cnn"), task=TASKS.get("classification"), sections=sections, section_names=list(BLOCKS)
     )
     x, y = pictures(n + 7)
     parts = {

@@ -10,6 +10,8 @@ from tlkeras.export.export import export
 from tlkeras.export.parity import Samples
 from tlkeras.export.spec import ExportSpec
 from tlkeras.modalities.images import decode
+from tlkeras.tasks import classification
+from tlkeras.tasks.registry import TARGET
 
 FORMATS = ("saved_model", "tflite", "onnx")
 LABELS = ("ant", "bée", "蜂")
@@ -43,15 +45,23 @@ def calibrate(model, seed=1):
             layer.moving_variance.assign(rng.uniform(0.5, 1.5, layer.moving_variance.shape))
 
 
+def classifier(labels):
+    """Returns what an `ExportSpec` of a classifier has."""
+    return {"labels": labels, "judge": classification.judge, "signature": partial(classification.signature, labels=labels)}
+
+
 def spec(size=16, features=True, **options):
     decoder = partial(decode.decode_and_resize, size=size)
-    return ExportSpec(labels=LABELS, decode=decoder, features_layer="features" if features else None, **options)
+    return ExportSpec(**classifier(LABELS), decode=decoder, features_layer="features" if features else None, **options)
 
 
 def picture_samples(n=4, size=16):
     x = images(n, size)
     return Samples(
-        inputs={"image": x}, encoded=[decode.encode_png(one.astype("uint8")) for one in x], score_inputs=x, score_labels=np.zeros(n, int)
+        inputs={"image": x},
+        encoded=[decode.encode_png(one.astype("uint8")) for one in x],
+        score_inputs=x,
+        score_targets={TARGET: np.zeros(n, int)},
     )
 
 

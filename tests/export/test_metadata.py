@@ -10,6 +10,7 @@ import pytest
 from keras import layers
 from PIL import Image
 
+from tests.export.helpers import classifier
 from tests.helpers import pictures
 from tlkeras.errors import ExportError
 from tlkeras.export import metadata
@@ -20,6 +21,7 @@ from tlkeras.export.parity import Samples
 from tlkeras.export.read import open_artifact
 from tlkeras.export.spec import ExportSpec
 from tlkeras.modalities.images import decode
+from tlkeras.tasks.registry import TARGET
 
 LABELS = ("rouge", "grün", "蓝 色")
 
@@ -38,8 +40,8 @@ def colour_net(classes=3):
 
 def exported(folder, format="tflite", labels=LABELS, resize="stretch", **budget):
     x, y = pictures(24)
-    spec = ExportSpec(labels=labels, metadata={"resize": resize})
-    samples = Samples(inputs={"image": x.astype("float32")}, score_inputs=x, score_labels=y)
+    spec = ExportSpec(**classifier(labels), metadata={"resize": resize})
+    samples = Samples(inputs={"image": x.astype("float32")}, score_inputs=x, score_targets={TARGET: y})
     budget = Budget(calibration=Calibration(inputs={"image": x.astype("float32")}), **budget)
     (artifact,) = export(colour_net(len(labels)), spec, folder, samples, formats=(format,), budget=budget)
     return artifact.path

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from keras import layers
 
+from tests.export.helpers import classifier
 from tests.helpers import pictures
 from tlkeras.errors import ConfigError, ExportError, ExportMismatch
 from tlkeras.export import tflite
@@ -15,6 +16,7 @@ from tlkeras.export.formats import FORMATS
 from tlkeras.export.options import OnnxOptions, TFLiteOptions
 from tlkeras.export.parity import Samples
 from tlkeras.export.spec import ExportSpec
+from tlkeras.tasks.registry import TARGET
 
 QUANTISED = [row.name for row in FORMATS if row.quantised]
 
@@ -38,14 +40,14 @@ def trained():
 @pytest.fixture(scope="module")
 def held_out():
     x, y = pictures(60, seed=7)
-    return Samples(inputs={"image": x[:4].astype("float32")}, score_inputs=x, score_labels=y)
+    return Samples(inputs={"image": x[:4].astype("float32")}, score_inputs=x, score_targets={TARGET: y})
 
 
 def calibration(scale=1.0, n=32):
     return Calibration(inputs={"image": pictures(n, seed=3)[0].astype("float32") * scale}, chosen={"seed": 3})
 
 
-SPEC = ExportSpec(labels=("red", "green", "blue"))
+SPEC = ExportSpec(**classifier(("red", "green", "blue")))
 
 
 @pytest.fixture(scope="module")

@@ -16,10 +16,11 @@ from tests.conftest import ROOT
 from tlkeras.config import RunConfig, read_yaml
 from tlkeras.errors import ConfigError, DataError, ExportError, OutputError, TrainingDiverged, WeightsUnavailable
 from tlkeras.evaluation import prediction, report
-from tlkeras.evaluation.metrics import score
 from tlkeras.jobs import evaluate, finetune, opening, predict
 from tlkeras.modalities.images import decode
 from tlkeras.modalities.images.inputs import Images
+from tlkeras.tasks.classification import score
+from tlkeras.tasks.registry import TARGET
 
 SMALL = {"backbone": "cnn", "weights": "none", "image_size": 32, "epochs": 2, "batch_size": 16}
 
@@ -68,7 +69,10 @@ def test_a_run_folder_holds_what_the_design_says(run):
 
 @pytest.mark.parametrize("held_out", [{}, {"val_loss": 0.4}], ids=["no-validation", "validation"])
 def test_the_legend_of_the_report_names_the_curves_that_are_drawn(tmp_path, held_out):
-    figures = {"val": score(np.array([], int), np.zeros((0, 2)), "ab"), "test": score(np.array([0, 1]), np.eye(2), "ab")}
+    figures = {
+        "val": score({TARGET: np.array([], int)}, np.zeros((0, 2)), "ab"),
+        "test": score({TARGET: np.array([0, 1])}, np.eye(2), "ab"),
+    }
     history = [{"loss": 0.5, **held_out}, {"loss": 0.3, **held_out}]
     summary, audit = {"phases": [], "exports": {}}, {"counts": {}, "issues": []}
     config = {"backbone": "cnn", "data": None, "recipe": "full", "seed": 0}

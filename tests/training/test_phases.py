@@ -13,7 +13,7 @@ from tlkeras.backbones.registry import BACKBONES
 from tlkeras.distribution.strategies import ONE_DEVICE
 from tlkeras.modalities.images.augment import AugmentedView
 from tlkeras.models import TaskModel
-from tlkeras.tasks.registry import HEADS
+from tlkeras.tasks.registry import TASKS
 from tlkeras.training import checkpoint, freezing
 from tlkeras.training import phases as training
 from tlkeras.training.freeze_rules import parse
@@ -29,7 +29,7 @@ def tiny_task():
     model, sections = tiny_model()
     model.get_layer("conv_s0").kernel.assign(model.get_layer("conv_s0").kernel / 100)  # else 0-255 makes losses of hundreds
     return TaskModel(
-        model=model, backbone=BACKBONES.get("cnn"), head=HEADS.get("classification"), sections=sections, section_names=list(BLOCKS)
+        model=model, backbone=BACKBONES.get("cnn"), task=TASKS.get("classification"), sections=sections, section_names=list(BLOCKS)
     )
 
 

@@ -26,7 +26,7 @@ from tlkeras.export.spec import ExportSpec
 from tlkeras.modalities.images.augment import augmentation
 from tlkeras.modalities.images.reading import Decoder
 from tlkeras.models import TaskModel
-from tlkeras.tasks.registry import HEADS
+from tlkeras.tasks.registry import TASKS
 from tlkeras.training import phases as run
 from tlkeras.training import precision
 from tlkeras.training.freeze_rules import parse
@@ -119,7 +119,7 @@ def fit(policy, spec, distribution, tmp_path, monkeypatch):
     plain = keras.Model.fit
     monkeypatch.setattr(keras.Model, "fit", lambda self, *args, **kwargs: (used.append(self.optimizer), plain(self, *args, **kwargs))[1])
     task = TaskModel(
-        model=model, backbone=BACKBONES.get("cnn"), head=HEADS.get("classification"), sections=sections, section_names=list(BLOCKS)
+        model=model, backbone=BACKBONES.get("cnn"), task=TASKS.get("classification"), sections=sections, section_names=list(BLOCKS)
     )
     x, y = pictures(12)
     parts = {name: run.Examples(inputs=x[:size], y=y[:size]) for name, size in (("train", 12), ("val", 3), ("test", 3))}
@@ -241,7 +241,7 @@ def test_steps_may_use_tf32_while_features_and_scores_never_do(tmp_path, monkeyp
     monkeypatch.setattr(keras.Model, "predict_on_batch", watched_predict)
     model, sections = tiny_model()
     task = TaskModel(
-        model=model, backbone=BACKBONES.get("cnn"), head=HEADS.get("classification"), sections=sections, section_names=list(BLOCKS)
+        model=model, backbone=BACKBONES.get("cnn"), task=TASKS.get("classification"), sections=sections, section_names=list(BLOCKS)
     )
     x, y = pictures(9)
     parts = {name: run.Examples(inputs=x[:size], y=y[:size]) for name, size in (("train", 9), ("val", 3), ("test", 3))}

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from tlkeras.cli.main import app
 from tlkeras.cli.screen import benchmark_tables
 from tlkeras.errors import ConfigError, DataError
-from tlkeras.export.benchmark import Candidate, Row, Task, below, benchmark, parse_floor, plot
+from tlkeras.export.benchmark import Candidate, Row, Workload, below, benchmark, parse_floor, plot
 from tlkeras.jobs import benchmark as benchmark_job
 from tlkeras.zoo.store import Zoo
 
@@ -60,7 +60,7 @@ def test_an_artifact_that_fails_has_the_reason_and_the_others_go_on(published, t
     good = Candidate(name="tflite", path=entry.path / "model.tflite", reader="tflite", bytes=1)
     bad = Candidate(name="onnx", path=tmp_path / "broken.onnx", reader="onnx", bytes=1)
     x = np.zeros((3, 32, 32, 3), "float32")
-    rows = benchmark([bad, good], Task(inputs={"image": x}, output="scores", expected=np.zeros((3, 3))), threads=(1,))
+    rows = benchmark([bad, good], Workload(inputs={"image": x}, output="scores", expected=np.zeros((3, 3))), threads=(1,))
     assert rows[0].status.startswith("failed: ") and rows[1].status == "ok"
     assert len(below(rows, {})) == 1
 

@@ -10,7 +10,6 @@ from tests.export.helpers import graph_ops
 from tests.helpers import pictures
 from tlkeras.backbones.registry import find
 from tlkeras.errors import DataError, OutputError, ZooError
-from tlkeras.evaluation import metrics
 from tlkeras.jobs import publish
 from tlkeras.modalities.images import decode
 from tlkeras.progress import Reporter
@@ -155,14 +154,6 @@ def test_the_card_of_a_run_from_arrays_claims_neither_source_nor_licence(small_r
     assert "| data | not stated | not stated (arrays passed from Python, called 'arrays') |" in text
     (line,) = warned
     assert line.startswith("this run was trained on arrays") and "--data-source and --data-licence" in line
-
-
-@pytest.mark.parametrize(
-    ("n", "accuracy", "low", "high"), [(10, 1.0, 0.7225, 1.0), (100, 0.5, 0.4038, 0.5962), (153, 0.9412, 0.8919, 0.9688)]
-)
-def test_the_interval_is_wilson_s(n, accuracy, low, high):
-    got = metrics.interval(n, accuracy)
-    np.testing.assert_allclose(got, (low, high), atol=2e-4)
 
 
 @pytest.mark.parametrize(

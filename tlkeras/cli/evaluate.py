@@ -25,9 +25,8 @@ def command(
     """Score a run, or any artifact in its own runtime, on a source."""
     import json
 
-    from tlkeras.cli.screen import Screen, scores_table, start_tensorflow
+    from tlkeras.cli.screen import Screen, start_tensorflow
     from tlkeras.jobs import preflight
-    from tlkeras.progress import headline
 
     chosen = preflight.to_evaluate(target, data, part=part, data_dir=data_dir)
     start_tensorflow()
@@ -39,11 +38,6 @@ def command(
     if json_out:
         typer.echo(json.dumps(result.to_dict(), indent=2, ensure_ascii=False))
         return
-    screen.console.print(scores_table(f"{target} in {result.runtime} on {result.data}", {result.part: result.score.to_dict()}))
-    line = headline(result.part, result.score.to_dict())
-    if line:
-        screen.console.print(line, markup=False)
-    for row in result.score.per_class:
-        screen.console.print(
-            f"  {row.label:<24} precision {row.precision:.3f}  recall {row.recall:.3f}  f1 {row.f1:.3f}  n {row.n}", markup=False
-        )
+    score = result.score
+    lines = [*filter(None, [score.headline(result.part)]), *score.lines()]
+    screen.result(f"{target} in {result.runtime} on {result.data}", {result.part: score.cells()}, lines)

@@ -131,7 +131,8 @@ def _export_run(
 
     chosen = None if data is None else to_evaluate(run.root, data, data_dir=data_dir)
     start_tensorflow()
-    from tlkeras.jobs import export_run
+    from tlkeras.jobs import export_run, run_folder
+    from tlkeras.tasks.registry import TASKS
 
     with screen.live():
         artifacts = export_run.export_run(run.root, names, out, data=chosen, data_dir=data_dir, changes=changes, reporter=screen)
@@ -139,11 +140,11 @@ def _export_run(
         exports = run.exports.relative_to(Path.cwd())
     except ValueError:
         exports = run.exports
-    _show(artifacts, str(out or exports), screen)
+    _show(artifacts, str(out or exports), screen, TASKS.get(run_folder.read_config(run).model.task).figure)
 
 
 def _export_model(model: str, out: str | None, names: list[str], described: dict[str, Any], changes: dict[str, Any], screen: Any) -> None:
-    from tlkeras.cli.screen import start_tensorflow
+    from tlkeras.cli.screen import MEASURE, start_tensorflow
     from tlkeras.data.labels import read_labels
     from tlkeras.errors import DataError
     from tlkeras.jobs.lookup import model_kind
@@ -165,14 +166,14 @@ def _export_model(model: str, out: str | None, names: list[str], described: dict
     folder = out or str(export_model.default_folder(model))
     with screen.live():
         artifacts = export_model.export_model(model, folder, options, reporter=screen)
-    _show(artifacts, folder, screen)
+    _show(artifacts, folder, screen, MEASURE)
 
 
-def _show(artifacts: list[Artifact], folder: str, screen: Any) -> None:
+def _show(artifacts: list[Artifact], folder: str, screen: Any, measure: str) -> None:
     from tlkeras.cli.screen import artifacts_table, ladder_lines
 
     records = {artifact.format: artifact.to_dict() for artifact in artifacts}
-    screen.console.print(artifacts_table(records))
-    for line in ladder_lines(records):
+    screen.console.print(artifacts_table(records, measure))
+    for line in ladder_lines(records, measure):
         screen.console.print(line, markup=False)
     screen.console.print(f"artifacts: {folder}", markup=False)

@@ -107,10 +107,12 @@ def _finetune(settings: RunConfig, dataset: Dataset, quiet: bool) -> None:
 def show(result: Result, screen: Any) -> None:
     """Prints the table of artifacts and the exact next commands; the scores were printed before the export."""
     from tlkeras.cli.screen import artifacts_table, ladder_lines
+    from tlkeras.tasks.registry import TASKS
 
+    measure = TASKS.get(result.config.model.task).figure
     if result.metrics["exports"]:
-        screen.console.print(artifacts_table(result.metrics["exports"]))
-    for line in ladder_lines(result.metrics["exports"]):
+        screen.console.print(artifacts_table(result.metrics["exports"], measure))
+    for line in ladder_lines(result.metrics["exports"], measure):
         screen.console.print(line, markup=False)
     screen.console.print(f"run: {result.run.root}   report: {result.run.report}   {result.metrics['timing']['total']:.0f} s")
     for title, line in next_commands(result):

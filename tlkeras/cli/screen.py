@@ -9,9 +9,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tlkeras.progress import Screen, figure, scores_table
+from tlkeras.progress import Screen, figure, results_table
+from tlkeras.tasks.registry import DEFAULT, TASKS
 
-__all__ = ["Screen", "artifacts_table", "benchmark_tables", "figure", "ladder_lines", "scores_table", "size", "start_tensorflow", "wide"]
+__all__ = ["Screen", "artifacts_table", "benchmark_tables", "figure", "ladder_lines", "results_table", "size", "start_tensorflow", "wide"]
 
 
 def size(count: int) -> str:
@@ -19,10 +20,13 @@ def size(count: int) -> str:
     return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
 
 
-def artifacts_table(exports: Mapping[str, Mapping[str, Any]]) -> Table:
-    """Returns the table of artifact -> size, latency, parity, accuracy."""
+MEASURE = TASKS.get(DEFAULT).figure  # what the figure of an artifact on held-out examples is called
+
+
+def artifacts_table(exports: Mapping[str, Mapping[str, Any]], measure: str = MEASURE) -> Table:
+    """Returns the table of artifact -> size, latency, parity, and the figure on held-out examples, called `measure`."""
     table = Table(title="Artifacts, each run in its own runtime", title_justify="left")
-    for name in ("", "size", "latency", "max difference", "agreement", "accuracy"):
+    for name in ("", "size", "latency", "max difference", "agreement", measure):
         table.add_column(name, justify="left" if not name else "right")
     for name, row in exports.items():
         table.add_row(
@@ -36,22 +40,23 @@ def artifacts_table(exports: Mapping[str, Mapping[str, Any]]) -> Table:
     return table
 
 
-def ladder_lines(exports: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def ladder_lines(exports: Mapping[str, Mapping[str, Any]], measure: str = MEASURE) -> list[str]:
     """Returns, for each artifact that was chosen among several, which attempt was taken and why.
 
     Args:
         exports: format -> `Artifact.to_dict()`, as in `metrics.json` and the manifest.
+        measure: what the figure on held-out examples is called.
     """
-    return [_ladder_line(name, record["tried"]) for name, record in exports.items() if record.get("tried")]
+    return [_ladder_line(name, record["tried"], measure) for name, record in exports.items() if record.get("tried")]
 
 
-def _ladder_line(name: str, tried: Sequence[Mapping[str, Any]]) -> str:
+def _ladder_line(name: str, tried: Sequence[Mapping[str, Any]], measure: str) -> str:
     from tlkeras.export.formats import RUNGS
 
     chosen, refused = tried[-1], tried[:-1]
     text = f"{name}: {chosen['attempt']}, {size(chosen['bytes'])}"
     if chosen.get("accuracy") is not None:
-        text += f", accuracy {chosen['accuracy']:.3f} (float {chosen['accuracy'] + chosen['drop']:.3f})"
+        text += f", {measure} {chosen['accuracy']:.3f} (float {chosen['accuracy'] + chosen['drop']:.3f})"
     elif chosen.get("agreement") is not None:
         text += f", agreement with the model {chosen['agreement']:.3f}"
     elif chosen.get("relative_diff") is not None:
@@ -59,14 +64,14 @@ def _ladder_line(name: str, tried: Sequence[Mapping[str, Any]]) -> str:
     rung = "int8 with some layers in float" if chosen["attempt"].startswith("int8, ") else chosen["attempt"]
     later = RUNGS[RUNGS.index(rung) + 1 :] if rung in RUNGS else ()
     if refused:
-        text += f"; rejected: {'; '.join(_refusal(attempt) for attempt in refused)}"
+        text += f"; rejected: {'; '.join(_refusal(attempt, measure) for attempt in refused)}"
     return text + (f"; safer rungs not needed ({', '.join(later)})" if later else "")
 
 
-def _refusal(attempt: Mapping[str, Any]) -> str:
+def _refusal(attempt: Mapping[str, Any], measure: str) -> str:
     """Returns an attempt that was not taken, with the shortest reason."""
     if attempt.get("drop") is not None:
-        lost = "accuracy" if attempt.get("accuracy") is not None else "agreement"
+        lost = measure if attempt.get("accuracy") is not None else "agreement"
         return f"{attempt['attempt']} (lost {attempt['drop']:.3f} {lost})"
     return f"{attempt['attempt']} ({attempt['refused']})"
 
@@ -82,14 +87,14 @@ def wide() -> Console:
 def benchmark_tables(report: Any) -> list[Table]:
     """Returns one table for each number of threads: artifact x figures."""
     title = (
-        f"accuracy on {report.data}"
+        f"{report.measure} on {report.data}"
         if report.data
-        else f"accuracy not measured: {report.unmeasured}; agreement on the verification samples"
+        else f"{report.measure} not measured: {report.unmeasured}; agreement on the verification samples"
     )
     tables = []
     for threads in dict.fromkeys(row.threads for row in report.rows):
         table = Table(title=f"{threads} thread{'s' * (threads > 1)}, in turns; {title}", title_justify="left")
-        heads = ("", "MB", "load s", "1: p50 / p95 ms", "32: p50 / p95 ms", "images/s", "peak MB", "max diff", "agree", "accuracy")
+        heads = ("", "MB", "load s", "1: p50 / p95 ms", "32: p50 / p95 ms", "images/s", "peak MB", "max diff", "agree", report.measure)
         for name in heads:
             table.add_column(name, justify="left" if not name else "right", no_wrap=True)
         for row in report.rows:

@@ -81,7 +81,7 @@ def batches(
     Args:
         x: one array, or several of equal length: images uint8 (n, size, size, 3), token ids int32 (n, tokens, …) or float
             features.
-        y: int (n,).
+        y: int (n,), or whatever else the loss accepts, (n, …).
         batch_size: examples per batch; the last one may be smaller.
         shuffle: whether the order changes from pass to pass.
         seed: of order and augmentation.
@@ -104,6 +104,7 @@ def batches(
     if set(counts) != {views * len(y)}:
         raise DataError(f"there are {len(y)} labels for arrays of {', '.join(map(str, counts))} examples; expected the same number")
     weights = None if class_weights is None else _example_weights(class_weights, y)
+    kind = target_dtype(y)
     passes = count(first_epoch)
     cuts = [lengths is not None and one for one in (free or [True] * len(arrays))]
 
@@ -127,7 +128,7 @@ def batches(
                     for array, cut in zip(arrays, cuts, strict=True)
                 )
                 weight = counts.astype("float32") * (1.0 if weights is None else weights[part])
-                yield given, numbers[part], y[part].astype("int32"), (weight, rows.astype("int32"), np.full(len(part), len(index), "int32"))
+                yield given, numbers[part], y[part].astype(kind), (weight, rows.astype("int32"), np.full(len(part), len(index), "int32"))
 
     signature = (
         tuple(
@@ -135,7 +136,7 @@ def batches(
             for array, cut in zip(arrays, cuts, strict=True)
         ),
         tf.TensorSpec((None, augment.width if augment else 0), tf.float32),
-        tf.TensorSpec((None,), tf.int32),
+        tf.TensorSpec((None, *y.shape[1:]), tf.as_dtype(kind)),
         tuple(tf.TensorSpec((None,), dtype) for dtype in (tf.float32, tf.int32, tf.int32)),
     )
 
@@ -154,6 +155,11 @@ def batches(
         options.experimental_optimization.apply_default_optimizations = False  # there is nothing in a generator to optimise
         return data.repeat().with_options(options)
     return data.apply(tf.data.experimental.assert_cardinality(math.ceil(len(y) / batch_size)))
+
+
+def target_dtype(y: np.ndarray) -> str:
+    """Returns the type in which targets reach the loss: class ids as int32, everything else as float32."""
+    return "int32" if y.dtype.kind in "iu" else "float32"
 
 
 WINDOW = 50  # batches among which examples are sorted by length: near enough in length, far enough in order

@@ -63,19 +63,29 @@ class ReplicaModel(DistributedModel):
     Args:
         inputs, outputs: of the functional model.
         part: shared with its `BatchDropout` layers.
-        each_loss: (labels, scores) -> loss of each row.
+        each_loss: (targets, scores) -> loss of each row.
+        target: shape and type of the targets of a batch.
     """
 
-    def __init__(self, inputs: Any, outputs: Any, *, part: _Part, each_loss: Callable[[Any, Any], Any], **kwargs: Any):
+    def __init__(
+        self,
+        inputs: Any,
+        outputs: Any,
+        *,
+        part: _Part,
+        each_loss: Callable[[Any, Any], Any],
+        target: keras.KerasTensor,
+        **kwargs: Any,
+    ):
         super().__init__(inputs, outputs, **kwargs)
-        self._part, self._each_loss = part, each_loss
+        self._part, self._each_loss, self._target = part, each_loss, target
         self._mean_loss = keras.metrics.Mean(name="loss")
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         # From the shapes of the model: reading a batch to learn them would open a pass over the data, and each pass is an epoch.
         rows = keras.KerasTensor((None,), "float32")
         with self.distribute_strategy.scope():
-            self._symbolic_build(data_batch=(self.input, keras.KerasTensor((None,), "int32"), rows))
+            self._symbolic_build(data_batch=(self.input, self._target, rows))
 
     def _scores(self, x: Any, told: Mapping[str, Any], *, training: bool) -> Any:
         self._part.row, self._part.size = told["row"], told["size"][0]
@@ -130,13 +140,17 @@ class Twin:
             plain.assign(copy.numpy())
 
 
-def twin(plain: keras.Model, distribution: Distribution, loss: str) -> Twin:
+CLASS_IDS = keras.KerasTensor((None,), "int32")
+
+
+def twin(plain: keras.Model, distribution: Distribution, loss: Any, target: keras.KerasTensor = CLASS_IDS) -> Twin:
     """Copies a functional model into the scope of a distribution strategy, with its weights, flags and random states.
 
     Args:
         plain: built outside of any scope.
         distribution: one with a strategy.
-        loss: name of a Keras loss that gives one number for each row.
+        loss: Keras loss, or its name, that gives one number for each row.
+        target: shape and type of the targets of a batch.
 
     Raises:
         TrainingError: when the copy does not have the variables of the model.
@@ -153,7 +167,7 @@ def twin(plain: keras.Model, distribution: Distribution, loss: str) -> Twin:
 
     with distribution.scope():
         inner = keras.models.clone_model(plain, clone_function=copied, recursive=True)
-        model = ReplicaModel(inner.input, inner.output, part=part, each_loss=keras.losses.get(loss), name=plain.name)
+        model = ReplicaModel(inner.input, inner.output, part=part, each_loss=keras.losses.get(loss), target=target, name=plain.name)
         for one, other in zip(plain._flatten_layers(), inner._flatten_layers(), strict=True):
             other.trainable = one.trainable  # parents come before their children, whose own flags then hold
         pairs = tuple(zip(plain.variables, inner.variables, strict=True))

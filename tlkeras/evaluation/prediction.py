@@ -14,7 +14,9 @@ import numpy as np
 from tlkeras.errors import ConfigError, DataError
 from tlkeras.modalities.inputs import Inputs
 from tlkeras.modalities.items import Item, Tell, items
+from tlkeras.registry import load_function
 from tlkeras.startup import tensor_float32
+from tlkeras.tasks.registry import DEFAULT, TASKS, Task
 
 BATCH = 32  # inputs that are read and scored at a time
 
@@ -61,7 +63,8 @@ class Model:
         scores: prepared inputs -> float32 (n, classes).
         runtime: name and version of its runtime.
         inputs: the inputs that it accepts.
-        labels: the label map.
+        labels: the label map; empty where the scores do not belong to labels.
+        task: what the scores mean.
         folder: of the run it belongs to, if any.
         model: of a `.keras` file.
     """
@@ -70,6 +73,7 @@ class Model:
     runtime: str
     inputs: Inputs
     labels: tuple[str, ...]
+    task: Task = TASKS.get(DEFAULT)
     folder: Path | None = None
     model: keras.Model | None = None
 
@@ -126,10 +130,7 @@ class Model:
             yield self._answer(item.name, next(scores), top_k) if error is None else Prediction(file=item.name, error=error)
 
     def _answer(self, name: str, scores: np.ndarray, top_k: int | None) -> Prediction:
-        best = int(scores.argmax())
-        order = range(len(self.labels)) if top_k is None else np.argsort(-scores, kind="stable")[:top_k]
-        named = {self.labels[index]: float(scores[index]) for index in order}
-        return Prediction(file=name, label=self.labels[best], score=float(scores[best]), scores=named)
+        return Prediction(file=name, **load_function(self.task.answer)(scores, self.labels, top_k))
 
 
 def keras_scores(
@@ -149,12 +150,12 @@ def keras_scores(
     return np.concatenate(parts)
 
 
-def label_map(labels: Any, path: Path) -> tuple[str, ...]:
-    """Returns the label map of a manifest.
+def label_map(labels: Any, path: Path, task: Task) -> tuple[str, ...]:
+    """Returns the label map of a manifest; empty for a task whose scores do not belong to labels.
 
     Raises:
-        DataError: when it has none, because the model is not a classifier.
+        DataError: when it has none and the task needs one, because the model is not a classifier.
     """
-    if labels is None:
+    if labels is None and task.labelled_outputs:
         raise DataError(f"{str(path)!r} has no labels and cannot predict any: it was exported or pretrained without classes")
-    return tuple(labels)
+    return tuple(labels or ())

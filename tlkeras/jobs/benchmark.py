@@ -15,7 +15,7 @@ from tlkeras.data.examples import Dataset
 from tlkeras.errors import DataError, ExportError
 from tlkeras.evaluation.prediction import Model, keras_scores, label_map
 from tlkeras.export import verification
-from tlkeras.export.benchmark import Candidate, Row, Task
+from tlkeras.export.benchmark import Candidate, Row, Workload
 from tlkeras.export.benchmark import benchmark as measured
 from tlkeras.export.formats import FORMATS
 from tlkeras.export.manifest import interface_of, read_manifest
@@ -25,17 +25,20 @@ from tlkeras.jobs.lookup import find_whole
 from tlkeras.jobs.preflight import Chosen
 from tlkeras.modalities import inputs
 from tlkeras.progress import AUTO, Reporter, resolve
+from tlkeras.registry import load_function
+from tlkeras.tasks.registry import Task, task_of
 from tlkeras.weights.keras_file import read_keras
 from tlkeras.zoo.store import Zoo, default_root, verify_files
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """The rows, and on what the accuracy was measured; where it was not (None), why."""
+    """The rows, and on what the accuracy was measured; where it was not (None), why. `measure` is what the task calls the accuracy."""
 
     rows: tuple[Row, ...]
     data: str | None
     unmeasured: str | None = None
+    measure: str = "accuracy"
 
     def to_dict(self) -> dict[str, Any]:
         return {"data": self.data, "unmeasured": self.unmeasured, "rows": [row.to_dict() for row in self.rows]}
@@ -75,18 +78,20 @@ def benchmark(
     folder, keras_model, manifest = _of_run(run) if run else _of_entry(str(located.entry), Zoo(located.root or default_root()))
     interface = interface_of(manifest)
     kept = verification.read(folder, interface)
+    task = task_of(manifest["metadata"])
     candidates = list(_candidates(folder, keras_model, manifest, formats))
-    task = Task(
+    workload = Workload(
         inputs={name: array for name, array in kept.samples.inputs.items()},
         output=interface.output_names[0],
         expected=kept.expected.outputs[interface.output_names[0]],
+        judge=load_function(task.judge),
     )
     measured_on = None
     with reporter.live():
         if chosen is not None:
-            task, measured_on = _scored(task, chosen, manifest, folder, keras_model, reporter)
-        rows = measured(candidates, task, threads=threads, progress=partial(reporter.progress, "benchmark"))
-    return Report(rows=tuple(rows), data=measured_on, unmeasured=unmeasured)
+            workload, measured_on = _scored(workload, task, chosen, manifest, folder, keras_model, reporter)
+        rows = measured(candidates, workload, threads=threads, progress=partial(reporter.progress, "benchmark"))
+    return Report(rows=tuple(rows), data=measured_on, unmeasured=unmeasured, measure=task.figure)
 
 
 def _of_run(run: run_folder.Run) -> tuple[Path, Path, dict[str, Any]]:
@@ -120,16 +125,16 @@ def _candidates(folder: Path, keras_model: Path, manifest: Mapping[str, Any], fo
 
 
 def _scored(
-    task: Task, chosen: Chosen, manifest: Mapping[str, Any], folder: Path, keras_model: Path, reporter: Reporter
-) -> tuple[Task, str]:
+    workload: Workload, task: Task, chosen: Chosen, manifest: Mapping[str, Any], folder: Path, keras_model: Path, reporter: Reporter
+) -> tuple[Workload, str]:
     """Adds held-out examples, and the Keras model's scores of them."""
     model = read_keras(keras_model)
     scores = partial(keras_scores, model)
     accepted = inputs.of_metadata(manifest["metadata"], folder)
-    opened = Model(scores=scores, runtime=KERAS, inputs=accepted, labels=label_map(manifest["labels"], folder))
-    held_out, y, measured_on = evaluate.held_out(opened, chosen, reporter=reporter)
+    opened = Model(scores=scores, runtime=KERAS, inputs=accepted, labels=label_map(manifest["labels"], folder, task), task=task)
+    held_out, targets, measured_on = evaluate.held_out(opened, chosen, reporter=reporter)
     expected = scores(held_out, progress=partial(reporter.progress, "score"))
-    return replace(task, score_inputs=held_out, score_expected=expected, score_labels=y), measured_on
+    return replace(workload, score_inputs=held_out, score_expected=expected, score_targets=targets), measured_on
 
 
 def keras_reader(path: str, names: list[str], threads: int | None = None) -> tuple[Callable[..., dict[str, np.ndarray]], str]:

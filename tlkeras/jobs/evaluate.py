@@ -14,13 +14,13 @@ from tlkeras.data.examples import Dataset
 from tlkeras.data.split import split
 from tlkeras.data.store import Store
 from tlkeras.errors import DataError
-from tlkeras.evaluation import metrics
-from tlkeras.evaluation.metrics import Score
 from tlkeras.evaluation.prediction import Model
 from tlkeras.jobs import preflight
 from tlkeras.jobs.opening import open_target
 from tlkeras.jobs.preflight import Chosen
 from tlkeras.progress import AUTO, SILENT, Reporter, resolve
+from tlkeras.registry import load_function
+from tlkeras.tasks.registry import Score, Targets, take
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,10 +34,8 @@ class Evaluation:
     skipped: int
 
     def to_dict(self) -> dict[str, Any]:
-        rows = {one.label: {"precision": one.precision, "recall": one.recall, "f1": one.f1, "n": one.n} for one in self.score.per_class}
         return {
-            **self.score.to_dict(),
-            "per_class": rows,
+            **self.score.detailed(),
             "runtime": self.runtime,
             "data": self.data,
             "split": self.part,
@@ -62,7 +60,7 @@ def evaluate(
         examples = _decoded(opened, chosen, part, reporter)
         store, index = examples.store, examples.index
         scores = opened.scores(store.inputs[index], progress=partial(reporter.progress, "score"))
-    figures = metrics.score(store.y[index], scores, opened.labels)
+    figures = load_function(opened.task.score)(take(opened.task.targets_of(store.examples, store.labels), index), scores, store.labels)
     return Evaluation(score=figures, runtime=opened.runtime, data=examples.name, part=examples.part, skipped=len(store.skipped))
 
 
@@ -86,11 +84,12 @@ def _decoded(opened: Model, chosen: Chosen, part: str, reporter: Reporter) -> _E
     return _Examples(store=store, index=index, part=part, name=dataset.name)
 
 
-def held_out(opened: Model, chosen: Chosen, *, reporter: Reporter = SILENT) -> tuple[np.ndarray, np.ndarray, str]:
-    """Returns held-out inputs, their classes, and what they are called."""
+def held_out(opened: Model, chosen: Chosen, *, reporter: Reporter = SILENT) -> tuple[np.ndarray, Targets, str]:
+    """Returns held-out inputs, their targets, and what they are called."""
     examples = _decoded(opened, chosen, "auto", reporter)
-    inputs, y = np.asarray(examples.store.inputs[examples.index]), np.asarray(examples.store.y[examples.index])
-    return inputs, y, f"{examples.name}, {examples.part}, {len(y)} examples"
+    store, index = examples.store, examples.index
+    targets = take(opened.task.targets_of(store.examples, store.labels), index)
+    return np.asarray(store.inputs[index]), targets, f"{examples.name}, {examples.part}, {len(index)} examples"
 
 
 def _chosen(store: Store, dataset: Dataset, own: RunConfig | None, part: str) -> tuple[np.ndarray, str]:

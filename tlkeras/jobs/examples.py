@@ -22,23 +22,25 @@ from tlkeras.modalities.sources import modality_of
 from tlkeras.models import TaskModel
 from tlkeras.progress import Clock, Reporter
 from tlkeras.registry import load_function
+from tlkeras.tasks.registry import TARGET, Targets
 from tlkeras.training import phases as training
 from tlkeras.training import precision
 
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """Examples in the form that the model accepts, with their splits."""
+    """Examples in the form that the model accepts, with their targets and splits."""
 
     inputs: Inputs
     store: Store
+    targets: Targets
     splits: Splits
     audit: Audit
 
     def part(self, name: str) -> training.Examples:
         index = getattr(self.splits, name)
         lengths = None if self.store.lengths is None else self.store.lengths[index]
-        return training.Examples(inputs=rows(self.store.inputs, index), y=self.store.y[index], lengths=lengths)
+        return training.Examples(inputs=rows(self.store.inputs, index), y=self.targets[TARGET][index], lengths=lengths)
 
 
 def prepare(config: RunConfig, dataset: Dataset, task: TaskModel, run: Run, clock: Clock, reporter: Reporter) -> Data:
@@ -59,7 +61,8 @@ def prepare(config: RunConfig, dataset: Dataset, task: TaskModel, run: Run, cloc
     files.write_json(run.audit, audited.to_dict())
     for line in audited.summary():
         reporter.warn(line)
-    return Data(inputs=inputs, store=store, splits=splits, audit=audited)
+    targets = task.task.targets_of(store.examples, store.labels)
+    return Data(inputs=inputs, store=store, targets=targets, splits=splits, audit=audited)
 
 
 def build(config: RunConfig, classes: int, dataset: Dataset | None = None) -> TaskModel:
@@ -67,7 +70,7 @@ def build(config: RunConfig, classes: int, dataset: Dataset | None = None) -> Ta
 
     Args:
         config: what to build.
-        classes: number of outputs.
+        classes: size of the label map.
         dataset: the examples, for networks that are built from facts about them.
     """
     before = keras.config.dtype_policy()
@@ -81,6 +84,7 @@ def build(config: RunConfig, classes: int, dataset: Dataset | None = None) -> Ta
             channels=config.model.channels,
             adapter=config.model.channel_adapter,
             weights=config.model.weights,
+            task=config.model.task,
             dropout=config.model.dropout,
             options=config.model.options(),
             data=_facts(config, dataset) if dataset else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -29,7 +30,9 @@ from tlkeras.modalities.images import decode
 from tlkeras.modalities.images.files import ENDINGS
 from tlkeras.modalities.images.reading import DECODE_NOISE, Decoder
 from tlkeras.progress import AUTO, Reporter, resolve
+from tlkeras.registry import load_function
 from tlkeras.startup import filtered_stderr
+from tlkeras.tasks.registry import DEFAULT, TARGET, TASKS
 
 __all__ = ["Options", "default_folder", "export_model", "read"]
 
@@ -305,7 +308,14 @@ def _spec(model: keras.Model, options: Options) -> ExportSpec:
     decoder = (
         partial(decode.decode_and_resize, size=size, resize=options.resize, channels=channels) if size and labels is not None else None
     )
-    return ExportSpec(labels=labels, decode=decoder, tracked=_resources(model), metadata=metadata)
+    spec = ExportSpec(labels=labels, decode=decoder, tracked=_resources(model), metadata=metadata)
+    return spec if labels is None else _of_task(spec, labels)
+
+
+def _of_task(spec: ExportSpec, labels: tuple[str, ...]) -> ExportSpec:
+    """Adds how the scores of labels are judged, and what the SavedModel says of them."""
+    task = TASKS.get(DEFAULT)
+    return dataclasses.replace(spec, judge=load_function(task.judge), signature=partial(load_function(task.signature), labels=labels))
 
 
 def _resources(model: keras.Model) -> list[Any]:
@@ -452,7 +462,7 @@ def _parted(graph: Graph, given: _Given, options: Options) -> tuple[Samples, Cal
         inputs=few,
         encoded=pictures,
         score_inputs=None if given.random else whole,
-        score_labels=None if given.y is None or whole is None else np.asarray(given.y)[used:],
+        score_targets=None if given.y is None or whole is None else {TARGET: np.asarray(given.y)[used:]},
     )
     if not used:
         return samples, None

@@ -34,6 +34,8 @@ from tlkeras.jobs.preflight import Chosen
 from tlkeras.jobs.run_folder import Run
 from tlkeras.modalities.inputs import Inputs
 from tlkeras.progress import AUTO, SILENT, Reporter, resolve
+from tlkeras.registry import load_function
+from tlkeras.tasks.registry import TASKS
 
 PARITY_SAMPLES = 8  # examples on which every artifact is compared with the Keras model
 
@@ -96,12 +98,13 @@ def export_task(
     sample_index = (held_out if len(held_out) else splits.train)[:PARITY_SAMPLES]
     (tensor,) = model.inputs
     spec = export_spec(inputs, store.labels, config)
+    targets = TASKS.get(config.model.task).targets_of([store.examples[index] for index in held_out], store.labels)
     samples = Samples(
         inputs={tensor.name: np.asarray(store.inputs[sample_index], tensor.dtype)},
         encoded=[] if spec.decode is None and spec.tokenise is None else [inputs.encoded(store.examples[index]) for index in sample_index],
         lengths=[] if store.lengths is None else store.lengths[sample_index].tolist(),
         score_inputs=None if examples.synthetic else store.inputs[held_out],
-        score_labels=None if examples.synthetic else store.y[held_out],
+        score_targets=None if examples.synthetic else targets,
     )
     budget = Budget(
         max_drop=config.export.max_drop,
@@ -125,11 +128,14 @@ def export_task(
 
 def export_spec(inputs: Inputs, labels: Sequence[str], config: RunConfig) -> ExportSpec:
     """Returns what the exporters must know in addition to a task model."""
+    task = TASKS.get(config.model.task)
     return ExportSpec(
-        labels=tuple(labels),
+        labels=tuple(labels) if task.labelled_outputs else None,
+        judge=load_function(task.judge),
+        signature=partial(load_function(task.signature), labels=tuple(labels)),
         **inputs.serving(),
         features_layer=models.FEATURES,
-        metadata={"backbone": config.model.backbone, **inputs.metadata()},
+        metadata={"backbone": config.model.backbone, "task": task.name, **inputs.metadata()},
     )
 
 

@@ -106,17 +106,19 @@ def _finetune(config: RunConfig, distribution: Distribution, run: Run, dataset: 
     files.write_rows(run.history, trained.history)
     task.model.save(run.model)
 
-    scored = outcome.score(trained, data, dataset.labels)
-    files.write_rows(run.predictions, outcome.prediction_rows(data, scored, dataset.labels))
+    scored = outcome.score(trained, data, task.task)
+    figures = {name: part.figures for name, part in scored.items()}
+    files.write_rows(run.predictions, outcome.prediction_rows(data, scored, task.task))
     if distribution.chief:
-        reporter.scores({name: scored[name].figures.to_dict() for name in ("val", "test")})
+        reporter.scores({name: score.to_dict() for name, score in figures.items()})
+        headlines = [score.headline(name) for name, score in figures.items()]
+        reporter.result("Result", {name: score.cells() for name, score in figures.items()}, [*filter(None, headlines)])
     with clock.step("export"):
         artifacts = _export(config, task, data, scored, run, reporter) if distribution.chief else []
         gap = precision_gap(task.model, np.asarray(data.store.inputs[: export_run.PARITY_SAMPLES], task.model.inputs[0].dtype))
     clock.seconds["total"] = round(time.monotonic() - started, 3)
     summary = outcome.summary(config, distribution, data, scored, trained, artifacts, gap, clock) | {"precision": numbers}
     summary["data"] |= outcome.provenance(dataset)
-    figures = {name: part.figures for name, part in scored.items()}
     report.write(run.report, summary, config.to_dict(), figures, dataset.labels, data.audit.to_dict(), trained.history)
     files.write_json(run.metrics, summary)
     return Result(run=run, metrics=summary, config=config)

@@ -16,6 +16,7 @@ from tlkeras.jobs import run_folder
 from tlkeras.jobs.lookup import artifact_of, find, not_a_target
 from tlkeras.jobs.run_folder import Run
 from tlkeras.modalities import inputs
+from tlkeras.tasks.registry import TASKS, task_of
 from tlkeras.weights.keras_file import read_keras
 from tlkeras.zoo import opening
 
@@ -94,11 +95,13 @@ def _format(folder: Path, run: Run | None, runtime: str | None) -> Model:
 def _artifact(path: Path, folder: Path, run: Run | None, reader: str) -> Model:
     predictor = open_artifact(path, reader)
     manifest = manifests.read_manifest(folder)
+    task = task_of(manifest["metadata"])
     return Model(
         scores=predictor.scores,
         runtime=predictor.runtime,
         inputs=inputs.of_metadata(manifest["metadata"], folder),
-        labels=label_map(manifest["labels"], path),
+        labels=label_map(manifest["labels"], path, task),
+        task=task,
         folder=run.root if run else None,
     )
 
@@ -106,8 +109,14 @@ def _artifact(path: Path, folder: Path, run: Run | None, reader: str) -> Model:
 def _keras(path: Path, run: Run | None) -> Model:
     if run is None and path.is_file() and (path.parent / manifests.NAME).is_file():  # of an entry
         manifest = manifests.read_manifest(path.parent)
-        accepted, labels = inputs.of_metadata(manifest["metadata"], path.parent), label_map(manifest["labels"], path)
-        return Model(scores=partial(keras_scores, read_keras(path)), runtime=f"keras {keras.__version__}", inputs=accepted, labels=labels)
+        task = task_of(manifest["metadata"])
+        return Model(
+            scores=partial(keras_scores, read_keras(path)),
+            runtime=f"keras {keras.__version__}",
+            inputs=inputs.of_metadata(manifest["metadata"], path.parent),
+            labels=label_map(manifest["labels"], path, task),
+            task=task,
+        )
     if run is None or not path.is_file():
         raise DataError(f"{str(path)!r} is not the model of a run: config.yaml, labels.txt or the model itself is missing")
     config, model = run_folder.read_config(run), read_keras(path)
@@ -116,6 +125,7 @@ def _keras(path: Path, run: Run | None) -> Model:
         runtime=f"keras {keras.__version__}",
         inputs=inputs.of_model(model, config, run.root),
         labels=run_folder.read_labels(run),
+        task=TASKS.get(config.model.task),
         folder=run.root,
         model=model,
     )

@@ -12,13 +12,13 @@ from tlkeras.config import RunConfig
 from tlkeras.data.examples import Dataset
 from tlkeras.data.sources.registry import kind_of, recorded
 from tlkeras.distribution.strategies import Distribution
-from tlkeras.evaluation import metrics
-from tlkeras.evaluation.metrics import Score
 from tlkeras.export.artifact import Artifact
 from tlkeras.jobs import export_run
 from tlkeras.jobs.examples import Data
 from tlkeras.modalities.sources import modality_of
 from tlkeras.progress import Clock
+from tlkeras.registry import load_function
+from tlkeras.tasks.registry import Score, Task, take
 from tlkeras.training import phases as training
 
 
@@ -31,25 +31,20 @@ class Scored:
     figures: Score
 
 
-def score(trained: training.Trained, data: Data, labels: Sequence[str]) -> dict[str, Scored]:
-    done = {}
+def score(trained: training.Trained, data: Data, task: Task) -> dict[str, Scored]:
+    """Returns the figures of each held-out split, as its task computes them."""
+    figures, scored = load_function(task.score), {}
     for name, scores in trained.scores.items():
         index = getattr(data.splits, name)
-        done[name] = Scored(index=index, scores=scores, figures=metrics.score(data.store.y[index], scores, labels))
-    return done
+        scored[name] = Scored(index=index, scores=scores, figures=figures(take(data.targets, index), scores, data.store.labels))
+    return scored
 
 
-def prediction_rows(data: Data, scored: dict[str, Scored], labels: Sequence[str]) -> list[dict[str, Any]]:
+def prediction_rows(data: Data, scored: dict[str, Scored], task: Task) -> list[dict[str, Any]]:
+    """Returns the rows of `predictions.csv`: one for each held-out example."""
+    columns, examples = load_function(task.columns), data.store.examples
     return [
-        {
-            "split": name,
-            "example": data.store.examples[index].id,
-            "label": labels[data.store.y[index]],
-            "predicted": labels[int(scores.argmax())],
-            "score": f"{scores.max():.6f}",
-            # A prefix keeps a class called `split` apart from the column of that name.
-            **{f"score:{label}": f"{score:.6f}" for label, score in zip(labels, scores, strict=True)},
-        }
+        {"split": name, "example": examples[index].id, **columns(examples[index].label, scores, data.store.labels)}
         for name, part in scored.items()
         for index, scores in zip(part.index, part.scores, strict=True)
     ]
@@ -66,7 +61,7 @@ def summary(
     clock: Clock,
 ) -> dict[str, Any]:
     """Returns what `metrics.json` holds."""
-    found = data.audit.to_dict()
+    audit = data.audit.to_dict()
     return {
         **{name: part.figures.to_dict() for name, part in scored.items()},
         "timing": clock.seconds,
@@ -76,11 +71,11 @@ def summary(
             "test": len(data.splits.test),
             "classes": len(data.store.labels),
             "fingerprint": export_run.fingerprint(data.store, data.splits),
-            "skipped": found["skipped"],
-            "issues": found["counts"],
+            "skipped": audit["skipped"],
+            "issues": audit["counts"],
         },
-        "exports": {one.format: one.to_dict() for one in artifacts},
-        "phases": [one.to_dict() for one in trained.phases],
+        "exports": {artifact.format: artifact.to_dict() for artifact in artifacts},
+        "phases": [phase.to_dict() for phase in trained.phases],
         "placement": {
             "name": distribution.name,
             "replicas": distribution.replicas,

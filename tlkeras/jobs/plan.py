@@ -15,6 +15,7 @@ from tlkeras.errors import ConfigError
 from tlkeras.export.formats import FORMATS
 from tlkeras.modalities.images.augmentations import AUGMENTS
 from tlkeras.modalities.registry import MODALITIES
+from tlkeras.tasks.registry import TASKS
 from tlkeras.training.freeze_rules import Rule, parse
 from tlkeras.training.recipes.registry import RECIPES, Facts, Phase, Recipe
 
@@ -36,10 +37,13 @@ def effective(config: RunConfig) -> RunConfig:
     """Returns the config with every default filled in that does not depend on the data.
 
     Raises:
-        UnknownName: for a backbone, recipe, augmentation or format that is not registered.
+        UnknownName: for a task, backbone, recipe, augmentation or format that is not registered.
         ConfigError: for values that contradict each other.
     """
     row = find(config.model.backbone)
+    task = TASKS.get(config.model.task)
+    if config.train.class_weights and not task.class_weights:
+        raise ConfigError(f"class_weights weighs classes, and the task {task.name!r} has none; leave it out")
     recipe, last = _recipe(config, row)
     _check_modality(config, row)
     adapter = adapters.chosen(config.model.channels, config.model.channel_adapter)

@@ -25,6 +25,7 @@ from tlkeras.modalities.images.files import ENDINGS
 from tlkeras.modalities.registry import MODALITIES, Modality
 from tlkeras.modalities.sources import modality_of, open_source
 from tlkeras.registry import load_function
+from tlkeras.tasks.registry import task_of
 from tlkeras.zoo.store import Zoo, default_root
 
 USES_DIGITS = "no data given: using scikit-learn's 1,797 handwritten digits"
@@ -185,7 +186,7 @@ def to_evaluate(
     if isinstance(data, Chosen):
         return data
     config, labels = _trained_with(find_target(target))
-    if not labels:
+    if labels is None:
         raise DataError(f"{str(target)!r}: {NO_CLASSIFIER}, so there is nothing to score")
     return examples_for(config, labels, data, data_dir=data_dir)
 
@@ -201,7 +202,7 @@ def examples_for(
 
     Args:
         config: what the model was trained with, or None where that is not known.
-        labels: the label map of the model.
+        labels: the label map of the model; empty where its task has none.
         data: a source or examples; the model's own source when None.
         data_dir: where tensorflow-datasets keeps prepared data.
 
@@ -215,9 +216,9 @@ def examples_for(
         data = own_source(config)
     known = config or RunConfig()
     if isinstance(data, Dataset):
-        dataset = data if data.labels == tuple(labels) else _relabelled(data, labels)
+        dataset = data if not labels or data.labels == tuple(labels) else _relabelled(data, labels)
     else:
-        dataset = open_source(str(data), labels=labels, data_dir=data_dir or known.data.data_dir, columns=columns(known))
+        dataset = open_source(str(data), labels=labels or None, data_dir=data_dir or known.data.data_dir, columns=columns(known))
     own = config if config is not None and same_source(dataset.source, config.data.source or DEFAULT) else None
     return Chosen(dataset=limited(own, dataset) if own else dataset, own=own)
 
@@ -235,7 +236,7 @@ def to_benchmark(located: Located, data: str | Path | Dataset | Chosen | None) -
     if isinstance(data, Chosen):
         return data, None
     config, labels = _trained_with(located)
-    if not labels:
+    if labels is None:
         return None, NO_CLASSIFIER
     if data is not None:
         return examples_for(config, labels, data), None
@@ -294,11 +295,14 @@ def modality_of_target(located: Located) -> Modality | None:
         return None  # what is wrong is reported where the model is opened
 
 
-def _trained_with(located: Located) -> tuple[RunConfig | None, tuple[str, ...]]:
-    """Reads what a model was trained with, where that is known, and its label map, without opening the model."""
+def _trained_with(located: Located) -> tuple[RunConfig | None, tuple[str, ...] | None]:
+    """Reads what a model was trained with, where that is known, and its label map, without opening the model.
+
+    The label map is empty where the scores do not belong to labels, and None where the model was trained for no task.
+    """
     if located.entry is not None:
         manifest = Zoo(located.root or default_root()).get(located.entry).manifest
-        return RunConfig.from_dict(manifest["config"]), tuple(manifest["labels"] or ())
+        return RunConfig.from_dict(manifest["config"]), _label_map(manifest)
     run = run_folder.of(located.path)
     if run:
         return run_folder.read_config(run), run_folder.read_labels(run)
@@ -308,7 +312,13 @@ def _trained_with(located: Located) -> tuple[RunConfig | None, tuple[str, ...]]:
         raise DataError(not_a_target(located.path))
     manifest = read_manifest(folder)
     config = manifest.get("config")  # of an entry
-    return None if config is None else RunConfig.from_dict(config), tuple(manifest["labels"] or ())
+    return None if config is None else RunConfig.from_dict(config), _label_map(manifest)
+
+
+def _label_map(manifest: Mapping[str, Any]) -> tuple[str, ...] | None:
+    if manifest["labels"] is None and task_of(manifest["metadata"]).labelled_outputs:
+        return None
+    return tuple(manifest["labels"] or ())
 
 
 # === Examples to calibrate on ===

@@ -6,19 +6,15 @@ import csv
 import json
 import shutil
 import tempfile
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from tlkeras import files
 from tlkeras.backbones.registry import find
 from tlkeras.backbones.row import Backbone
 from tlkeras.data.sources.registry import PASSED, is_passed, kind_of
-from tlkeras.evaluation import metrics
 from tlkeras.export import verification
 from tlkeras.export.manifest import interface_of
 from tlkeras.export.parity import Samples
@@ -26,13 +22,14 @@ from tlkeras.jobs import finetune, run_folder
 from tlkeras.jobs.lookup import to_publish
 from tlkeras.jobs.run_folder import Run
 from tlkeras.progress import AUTO, Reporter, resolve
+from tlkeras.registry import load_function
+from tlkeras.tasks.registry import TASKS
 from tlkeras.weights.sources import NAMED
 from tlkeras.zoo import serving
 from tlkeras.zoo.card import card, encoded_input
 from tlkeras.zoo.recipe import EntryRecipe
 from tlkeras.zoo.store import MANIFEST, Entry, Zoo
 
-WORST, CONFUSED = 3, 3  # rows listed as known weaknesses
 UNKNOWN = "not stated"
 NOT_COPIED = (MANIFEST,)
 
@@ -140,22 +137,21 @@ def build(recipe: EntryRecipe, zoo: Zoo, *, reporter: Reporter | str | None = AU
 
 def _content(run: Run, exported: Mapping[str, Any], data_licence: str | None, data_source: str | None) -> dict[str, Any]:
     config = run_folder.read_config(run)
-    labels = tuple(exported["labels"])
+    task, labels = TASKS.get(config.model.task), run_folder.read_labels(run)
     summary, environment = (json.loads(path.read_text(encoding="utf-8")) for path in (run.metrics, run.environment))
     held_out = "test" if summary["test"]["n"] else "val"
-    truth, predicted = _predictions(run, held_out, labels)
+    with run.predictions.open(encoding="utf-8", newline="") as file:
+        rows = [prediction for prediction in csv.DictReader(file) if prediction["split"] == held_out]
+    results = load_function(task.publish)(summary, rows, labels)
     row = find(config.model.backbone)
     source, licence = _source_and_licence(config.data.source)
     return {
         **{key: exported[key] for key in ("tlkeras", "labels", "inputs", "outputs", "metadata")},
-        "task": f"{row.modality} classification",
-        "artifacts": {name: _record(one) for name, one in exported["artifacts"].items()},
-        "metrics": {
-            name: {**summary[name], "interval": metrics.interval(summary[name]["n"], summary[name]["accuracy"])} for name in ("val", "test")
-        },
+        "task": f"{row.modality} {task.name}",
+        "artifacts": {name: _record(artifact) for name, artifact in exported["artifacts"].items()},
+        "metrics": results.pop("metrics"),
         "held_out": held_out,
-        "classes": _classes(truth, predicted, labels),
-        "weaknesses": {"worst": _worst(truth, predicted, labels), "confused": _confused(truth, predicted, labels)},
+        **results,
         "data": {**summary["data"], "source": source},
         "examples": len(verification.read(run.exports, interface_of(exported)).samples.inputs[exported["inputs"][0]["name"]]),
         "licences": {
@@ -201,28 +197,3 @@ def _record(one: Mapping[str, Any]) -> dict[str, Any]:
     """Returns an artifact's record for the entry, where the SavedModel is the folder itself and `files` has the hashes."""
     kept = {key: value for key, value in one.items() if key != "sha256"}
     return {**kept, "path": "." if one["path"] == "saved_model" else one["path"]}
-
-
-def _predictions(run: Run, split: str, labels: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    place = {label: index for index, label in enumerate(labels)}
-    with run.predictions.open(encoding="utf-8", newline="") as file:
-        rows = [(place[one["label"]], place[one["predicted"]]) for one in csv.DictReader(file) if one["split"] == split]
-    found = np.array(rows, int).reshape(-1, 2)
-    return found[:, 0], found[:, 1]
-
-
-def _classes(truth: np.ndarray, predicted: np.ndarray, labels: Sequence[str]) -> list[dict[str, Any]]:
-    score = metrics.score(truth, np.eye(len(labels))[predicted], labels)
-    return [{"label": r.label, "precision": r.precision, "recall": r.recall, "f1": r.f1, "n": r.n} for r in score.per_class]
-
-
-def _worst(truth: np.ndarray, predicted: np.ndarray, labels: Sequence[str]) -> list[dict[str, Any]]:
-    rows = [row for row in _classes(truth, predicted, labels) if row["n"] and row["f1"] < 1]
-    return sorted(rows, key=lambda row: row["f1"])[:WORST]
-
-
-def _confused(truth: np.ndarray, predicted: np.ndarray, labels: Sequence[str]) -> list[dict[str, Any]]:
-    wrong = Counter((int(a), int(b)) for a, b in zip(truth, predicted, strict=True) if a != b)
-    return [
-        {"label": labels[a], "predicted": labels[b], "n": n, "of": int((truth == a).sum())} for (a, b), n in wrong.most_common(CONFUSED)
-    ]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tlkeras.data import pipeline
@@ -59,7 +60,7 @@ def fit(
         Interrupted: at Ctrl-C, with the weights of the best epoch, or of the last step where the phase keeps the last ones.
     """
     steps = math.ceil(len(train.y) / options.batch_size)
-    fitted = _compiled(task, phase, suffix, steps, options)
+    fitted = _compiled(task, phase, suffix, train.y, steps, options)
     held_out = len(val.y) > 0
     best = _keep_best(task, phase, fitted, held_out, options) if phase.keep == "best" else None
     history = History()
@@ -86,16 +87,17 @@ def fit(
     return history.rows, best.best_epoch if best else len(history.rows)
 
 
-def _compiled(task: TaskModel, phase: Phase, suffix: keras.Model, steps: int, options: Options) -> _Fitted:
+def _compiled(task: TaskModel, phase: Phase, suffix: keras.Model, y: np.ndarray, steps: int, options: Options) -> _Fitted:
     """Compiles another model of the same layers, so that what is saved needs no optimizer and no class of tlkeras to be read."""
     distribution = options.distribution
-    twin = None if distribution.strategy is None else replicas.twin(suffix, distribution, task.head.loss)
+    target = keras.KerasTensor((None, *y.shape[1:]), pipeline.target_dtype(y))
+    twin = None if distribution.strategy is None else replicas.twin(suffix, distribution, task.task.keras_loss, target)
     model = keras.Model(suffix.inputs, suffix.outputs[0], name=suffix.name) if twin is None else twin.model
     with distribution.scope():
         model.compile(
             optimizer=precision.scaled(optimizer(phase, steps * phase.epochs, distribution), model),
-            loss=task.head.loss if twin is None else None,
-            weighted_metrics=[task.head.metric],
+            loss=task.task.keras_loss if twin is None else None,
+            weighted_metrics=task.task.keras_metrics,
         )
     return _Fitted(model=model, copy_back=(lambda: None) if twin is None else twin.copy_back, counts_steps=twin is not None)
 
@@ -103,7 +105,7 @@ def _compiled(task: TaskModel, phase: Phase, suffix: keras.Model, steps: int, op
 def _keep_best(task: TaskModel, phase: Phase, fitted: _Fitted, held_out: bool, options: Options) -> KeepBest:
     return KeepBest(
         task.model if options.distribution.chief else None,
-        monitor="val_loss" if held_out else "loss",
+        monitor=f"val_{task.task.monitor}" if held_out else task.task.monitor,
         patience=options.patience,
         path=options.checkpoints / f"best-{phase.name}.weights.h5",
         before_save=fitted.copy_back,

@@ -32,7 +32,7 @@ def test_what_is_saved_loads_equal(task, tmp_path):
 
 def test_the_copy_for_several_devices_is_the_model(task):
     ids = np.array([[2, 9, 10, 11, 12, 3], [2, 9, 3, 0, 0, 0]], "int32")
-    twin = replicas.twin(task.model, open_distribution("mirrored:2"), task.head.loss)
+    twin = replicas.twin(task.model, open_distribution("mirrored:2"), task.task.keras_loss)
     np.testing.assert_allclose(twin.model(ids, training=False), task.model(ids, training=False), atol=1e-6)
 
 

@@ -1,0 +1,167 @@
+"""What the report of a run and the card of an entry say about a classifier."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tlkeras.tasks.classification import Score, interval, score
+from tlkeras.tasks.markup import escape, figure, markdown_table, table
+from tlkeras.tasks.registry import TARGET
+
+MOST_CLASSES = 40  # a larger confusion matrix is unreadable; the most confused pairs are listed instead
+PAIRS = 10  # confused pairs that the report lists
+WORST, CONFUSED = 3, 3  # rows listed as known weaknesses
+NAMED = 8  # classes that a card names in its first sentence
+SHOWN = 30  # rows of the per-class table; the rest stands in the manifest
+
+
+# === Report of a run ===
+
+
+def report(figures: Score, split: str, labels: Sequence[str], conditions: str) -> list[tuple[str, str]]:
+    """Returns the headline, the table of classes and the confusions.
+
+    Args:
+        figures: of the held-out split.
+        split: its name.
+        labels: the label map.
+        conditions: how the model was trained, in a few words.
+    """
+    return [
+        ("", _headline(figures, split, conditions)),
+        ("Classes", _class_table(figures)),
+        ("Confusions", _confusions(figures, labels)),
+    ]
+
+
+def _headline(figures: Score, split: str, conditions: str) -> str:
+    limits = interval(figures.n, figures.accuracy)
+    if limits is None:
+        return "<p class=muted>Nothing was held out, so there is no score.</p>"
+    return (
+        f"<p><span class=big>{figures.accuracy:.1%}</span> of {figures.n:,} {split} examples are labelled correctly "
+        f"<span class=muted>(95 % interval {limits[0]:.1%} to {limits[1]:.1%}, {escape(conditions)})</span></p>"
+        f"<p>{escape(figures.headline(split))}</p>"
+    )
+
+
+def _class_table(figures: Score) -> str:
+    rows = sorted(figures.per_class, key=lambda row: row.f1)
+    return table(
+        ("label", "precision", "recall", "F1", "n"),
+        [(row.label, *map(figure, (row.precision, row.recall, row.f1)), row.n) for row in rows],
+    )
+
+
+def _confusions(figures: Score, labels: Sequence[str]) -> str:
+    wrong = figures.confusion.copy()
+    np.fill_diagonal(wrong, 0)
+    worst = [np.unravel_index(flat, wrong.shape) for flat in np.argsort(-wrong, axis=None)[:PAIRS]]
+    pairs = [(labels[t], labels[p], int(wrong[t, p])) for t, p in worst if wrong[t, p]]
+    listed = table(("true label", "predicted label", "count"), pairs) or "<p>No example was confused.</p>"
+    return (_matrix(figures.confusion, labels) if figures.n and len(labels) <= MOST_CLASSES else "") + listed
+
+
+def _matrix(confusion: np.ndarray, labels: Sequence[str]) -> str:
+    totals = np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+    shades = confusion / totals
+    head = "<tr><th></th>" + "".join(f"<th>{escape(label)}</th>" for label in labels) + "</tr>"
+    body = "".join(
+        f"<tr><th>{escape(label)}</th>"
+        + "".join(
+            f'<td style="background:rgba({"38,132,90" if i == j else "200,70,50"},{0.6 * shades[i, j]:.2f})">{confusion[i, j] or ""}</td>'
+            for j in range(len(labels))
+        )
+        + "</tr>"
+        for i, label in enumerate(labels)
+    )
+    return f"<p class=muted>Rows: true label. Columns: predicted label.</p><table class=matrix>{head}{body}</table>"
+
+
+# === Entry of the zoo ===
+
+
+def publish(metrics: Mapping[str, Any], rows: Sequence[Mapping[str, str]], labels: Sequence[str]) -> dict[str, Any]:
+    """Returns what the manifest of an entry records of a classifier: scores with intervals, figures of each class, weaknesses.
+
+    Args:
+        metrics: content of `metrics.json`.
+        rows: those of `predictions.csv` that belong to the held-out split.
+        labels: the label map.
+    """
+    ids = {label: index for index, label in enumerate(labels)}
+    pairs = np.array([(ids[row["label"]], ids[row["predicted"]]) for row in rows], int).reshape(-1, 2)
+    truth, predicted = pairs[:, 0], pairs[:, 1]
+    classes = _classes(truth, predicted, labels)
+    splits = {name: {**metrics[name], "interval": interval(metrics[name]["n"], metrics[name]["accuracy"])} for name in ("val", "test")}
+    return {
+        "metrics": splits,
+        "classes": classes,
+        "weaknesses": {"worst": _worst(classes), "confused": _confused(truth, predicted, labels)},
+    }
+
+
+def _classes(truth: np.ndarray, predicted: np.ndarray, labels: Sequence[str]) -> list[dict[str, Any]]:
+    rows = score({TARGET: truth}, np.eye(len(labels))[predicted], labels).per_class
+    return [{"label": row.label, **row.to_dict()} for row in rows]
+
+
+def _worst(classes: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    rows = [row for row in classes if row["n"] and row["f1"] < 1]
+    return sorted(rows, key=lambda row: row["f1"])[:WORST]
+
+
+def _confused(truth: np.ndarray, predicted: np.ndarray, labels: Sequence[str]) -> list[dict[str, Any]]:
+    wrong = Counter((int(a), int(b)) for a, b in zip(truth, predicted, strict=True) if a != b)
+    return [
+        {"label": labels[a], "predicted": labels[b], "n": n, "of": int((truth == a).sum())} for (a, b), n in wrong.most_common(CONFUSED)
+    ]
+
+
+def card(content: Mapping[str, Any], noun: str) -> list[tuple[str, str]]:
+    """Returns the sections of the card of an entry: what it predicts, results, classes, weaknesses.
+
+    Args:
+        content: content of the manifest.
+        noun: what one input is called.
+    """
+    labels = content["labels"]
+    more = f" and {len(labels) - NAMED} more" if len(labels) > NAMED else ""
+    named = ", ".join(f"`{label}`" for label in labels[:NAMED]) + more
+    return [
+        ("", f"{content['task']}: {len(labels)} classes ({named})."),
+        ("Results", _results(content, noun)),
+        ("Classes", _card_classes(content)),
+        ("Known weaknesses", _weaknesses(content, noun)),
+    ]
+
+
+def _results(content: Mapping[str, Any], noun: str) -> str:
+    rows = []
+    for split, row in content["metrics"].items():
+        if row.get("n"):
+            low, high = row["interval"]
+            rows.append(
+                (split, f"{row['accuracy']:.3f}", f"{low:.3f} - {high:.3f}", f"{row['macro_f1']:.3f}", f"{row['loss']:.3f}", row["n"])
+            )
+    return markdown_table(("split", "accuracy", "95 % interval", "macro-F1", "loss", "n"), rows) + (
+        f"\n\nThe interval is Wilson's and holds for {noun}s from the same distribution. Accuracy on others may be lower."
+    )
+
+
+def _card_classes(content: Mapping[str, Any]) -> str:
+    rows = content["classes"]
+    shown = [(f"`{r['label']}`", f"{r['precision']:.3f}", f"{r['recall']:.3f}", f"{r['f1']:.3f}", r["n"]) for r in rows[:SHOWN]]
+    more = f"\n\n… and {len(rows) - SHOWN} more in `manifest.json`." if len(rows) > SHOWN else ""
+    return f"On the {content['held_out']} split.\n\n" + markdown_table(("class", "precision", "recall", "F1", "n"), shown) + more
+
+
+def _weaknesses(content: Mapping[str, Any], noun: str) -> str:
+    lines = [f"- `{r['label']}`: recall {r['recall']:.3f}, precision {r['precision']:.3f}" for r in content["weaknesses"]["worst"]]
+    lines += [f"- `{r['label']}` predicted as `{r['predicted']}`: {r['n']} of {r['of']}" for r in content["weaknesses"]["confused"]]
+    lines.append(f"- It assigns one of its classes to any {noun}, even if none applies.")
+    return "\n".join(lines)
