@@ -71,7 +71,7 @@ LAID_OUT = [
 def test_every_layout_of_a_row_names_each_variable_once(row):
     model = load_function(row.builder)(row, row.min_size)
     for name in row.layouts:
-        found = layouts.wanted(layouts.LAYOUTS.get(name), list(files._leaves(model)))
+        found = layouts.expected(layouts.LAYOUTS.get(name), list(files.leaves(model)))
         assert len(found) == len({id(variable) for variable, _ in found.values()}) == len(model.weights)
 
 

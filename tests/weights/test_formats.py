@@ -189,9 +189,9 @@ def test_layers_that_are_not_the_classifier_of_that_network_are_not_left_out(tmp
 def test_vgg_with_its_classifier_is_the_one_that_keras_publishes():
     row = BACKBONES.get("vgg16")
     whole = keras.applications.VGG16(weights=None, input_shape=(32, 32, 3), classes=2)
-    ours = [files._group(layer, layer.weights) for layer in load("vgg16", image_size=32, weights="none").layers if layer.weights]
-    theirs = [files._group(layer, layer.weights) for layer in whole.layers if layer.weights]
-    kept, top = files._without_classifier(row, ours, theirs)
+    ours = [files.group_of(layer, layer.weights) for layer in load("vgg16", image_size=32, weights="none").layers if layer.weights]
+    theirs = [files.group_of(layer, layer.weights) for layer in whole.layers if layer.weights]
+    kept, top = files.without_classifier(row, ours, theirs)
     assert top == ["fc1", "fc2", "predictions"] and [group.shapes for group in kept] == [group.shapes for group in ours]
 
 

@@ -9,16 +9,14 @@ from __future__ import annotations
 import hashlib
 import re
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import h5py
 import keras
 import numpy as np
-from keras.src.saving import saving_lib
 
 from tlkeras.errors import TlkerasError, WeightsMismatch, WeightsUnavailable
 from tlkeras.registry import Registry, load_function
@@ -46,6 +44,7 @@ class Format:
     foreign: bool = False
 
 
+HDF5_FILE = "tlkeras.weights.hdf5_file"
 HDF5, ZIP, PICKLE = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04", b"\x80"
 
 
@@ -66,8 +65,8 @@ def _safetensors(name: str, what: str, whole: Callable[[Path, bytes], bool]) -> 
 FORMATS: Registry[Format] = Registry(
     "format of weights",
     [
-        Format(name=".weights.h5", what="HDF5 file", whole=lambda path, head: head.startswith(HDF5), fill=f"{__name__}:weights_h5"),
-        Format(name=".h5", what="HDF5 file", whole=lambda path, head: head.startswith(HDF5), fill=f"{__name__}:legacy_h5"),
+        Format(name=".weights.h5", what="HDF5 file", whole=lambda path, head: head.startswith(HDF5), fill=f"{HDF5_FILE}:weights_h5"),
+        Format(name=".h5", what="HDF5 file", whole=lambda path, head: head.startswith(HDF5), fill=f"{HDF5_FILE}:legacy_h5"),
         Format(name=".keras", what="Keras archive", whole=lambda path, head: zipfile.is_zipfile(path), fill=f"{__name__}:keras_archive"),
         _torch(".pth"),
         _torch(".pt"),
@@ -151,76 +150,37 @@ def fill(row: Row, model: keras.Model, path: Path, *, accepting: Sequence[str] =
     return notes
 
 
-def _note(row: Row, path: Path, names: Sequence[str]) -> tuple[str, ...]:
+def note(row: Row, path: Path, names: Sequence[str]) -> tuple[str, ...]:
     """Returns the note about a classifier that was left out."""
     if not names:
         return ()
     return (f"{path.name} also contains the classifier of {row.name} ({', '.join(names)}): the head replaces it",)
 
 
-# === Layers in order: legacy .h5, .keras ===
-
-
-def legacy_h5(row: Row, model: keras.Model, path: Path) -> tuple[str, ...]:
-    """Reads files of `save_weights` and `save` in Keras 1 and 2, which keras.applications still publishes."""
-    ours = [_group(layer, layer.trainable_weights + layer.non_trainable_weights) for layer in model.layers if layer.weights]
-    variables = [v for layer in model.layers for v in layer.trainable_weights + layer.non_trainable_weights]
-    with h5py.File(path, "r") as file:
-        root = saving_lib.safe_get_h5_group(file, "model_weights") if "layer_names" not in file.attrs else file
-        groups = [group for name in _attribute(root, "layer_names") if (group := _saved_group(root, name)).entries]
-        return _in_order(row, model, path, ours, groups, variables)
-
-
-def _attribute(group: h5py.Group, name: str) -> list[str]:
-    """Returns a list of names; long ones are in several attributes, NAME0, NAME1, …"""
-    if name in group.attrs:
-        parts = [group.attrs[name]]
-    else:
-        parts = []
-        while f"{name}{len(parts)}" in group.attrs:
-            parts.append(group.attrs[f"{name}{len(parts)}"])
-        if not parts:
-            raise KeyError(f"it has no {name}; was it written by a program other than Keras?")
-    return [one.decode("utf8") if isinstance(one, bytes) else str(one) for part in parts for one in part]
-
-
-def _saved_group(root: h5py.Group, name: str) -> Group:
-    group = saving_lib.safe_get_h5_group(root, name)
-    datasets = {one: saving_lib.safe_get_h5_dataset(group, one) for one in _attribute(group, "weight_names")}
-    return Group(
-        name=name,
-        entries=tuple(_saved(f"{name}/{one.rpartition('/')[2].partition(':')[0]}", dataset) for one, dataset in datasets.items()),
-    )
-
-
-def _saved(name: str, dataset: h5py.Dataset) -> Entry:
-    def read() -> np.ndarray:
-        value = np.asarray(dataset)
-        return value.view("bfloat16") if dataset.attrs.get("dtype") == "bfloat16" else value  # HDF5 has no such type
-
-    return Entry(name=name, shape=tuple(dataset.shape), read=read)
+# === Layers in order ===
 
 
 def keras_archive(row: Row, model: keras.Model, path: Path) -> tuple[str, ...]:
     """Reads a `.keras` file, whose network may hold other networks as layers."""
     from tlkeras.weights.keras_file import read_keras
 
-    ours, theirs = list(_leaves(model)), list(_leaves(read_keras(path)))
+    ours, theirs = list(leaves(model)), list(leaves(read_keras(path)))
     variables = [variable for layer in ours for variable in layer.weights]
-    groups = [_group(layer, layer.weights, read=True) for layer in theirs]
-    return _in_order(row, model, path, [_group(layer, layer.weights) for layer in ours], groups, variables)
+    groups = [group_of(layer, layer.weights, read=True) for layer in theirs]
+    return in_order(row, model, path, [group_of(layer, layer.weights) for layer in ours], groups, variables)
 
 
-def _leaves(model: keras.Model) -> Iterator[keras.Layer]:
+def leaves(model: keras.Model) -> Iterator[keras.Layer]:
     """Yields the layers with weights, those of networks inside the network in their place."""
     for layer in model.layers:
         if isinstance(layer, keras.Model):
-            yield from _leaves(layer)
+            yield from leaves(layer)
         elif layer.weights:
             yield layer
 
 
-def _group(layer: keras.Layer, variables: Sequence[Any], *, read: bool = False) -> Group:
+def group_of(layer: keras.Layer, variables: Sequence[Any], *, read: bool = False) -> Group:
+    """Returns the variables of a layer as entries, with their values when they are to be read."""
     return Group(
         name=layer.name,
         entries=tuple(
@@ -230,22 +190,22 @@ def _group(layer: keras.Layer, variables: Sequence[Any], *, read: bool = False) 
     )
 
 
-def _in_order(
+def in_order(
     row: Row, model: keras.Model, path: Path, ours: Sequence[Group], theirs: Sequence[Group], variables: Sequence[Any]
 ) -> tuple[str, ...]:
     """Loads layers that are paired by name if all names agree, else by order; every shape must be equal."""
-    theirs, top = _without_classifier(row, ours, theirs)
+    theirs, top = without_classifier(row, ours, theirs)
     named = {group.name: group for group in theirs}
     if len(named) == len(theirs) and named.keys() == {group.name for group in ours}:
         theirs = [named[group.name] for group in ours]
     matching.check(path.name, row.name, matching.by_order(ours, theirs))
-    wanted = [entry for group in ours for entry in group.entries]
-    found = [entry for group in theirs for entry in group.entries]
-    matching.fill(zip(variables, wanted, found, strict=True), model.layers)
-    return _note(row, path, top)
+    expected = [entry for group in ours for entry in group.entries]
+    entries = [entry for group in theirs for entry in group.entries]
+    matching.fill(zip(variables, expected, entries, strict=True), model.layers)
+    return note(row, path, top)
 
 
-def _without_classifier(row: Row, ours: Sequence[Group], theirs: Sequence[Group]) -> tuple[list[Group], list[str]]:
+def without_classifier(row: Row, ours: Sequence[Group], theirs: Sequence[Group]) -> tuple[list[Group], list[str]]:
     """Returns the layers without the classifier of the row's own architecture, and the names of what was left out.
 
     Only layers that stand behind all others, have its names in its order, and accept the row's features are a classifier.
@@ -258,62 +218,6 @@ def _without_classifier(row: Row, ours: Sequence[Group], theirs: Sequence[Group]
     if len(first) < 2 or first[-2] % row.features:
         return list(theirs), []
     return list(theirs[:-count]), [group.name for group in top]
-
-
-# === Entries by name: .weights.h5 ===
-
-
-class _Variables(saving_lib.H5IOStore):  # type: ignore[misc]
-    """Collects what a network would write, under the paths of the file, instead of writing it."""
-
-    def __init__(self) -> None:
-        self.found: dict[str, tuple[str, dict[str, Any]]] = {}
-
-    def __bool__(self) -> bool:
-        return True
-
-    def make(self, path: str, metadata: Mapping[str, str] | None = None) -> dict[str, Any]:
-        entry: dict[str, Any] = {}
-        self.found[path] = ((metadata or {}).get("name", path), entry)
-        return entry
-
-
-def weights_h5(row: Row, model: keras.Model, path: Path) -> tuple[str, ...]:
-    """Reads files of `save_weights` in Keras 3, whose paths come from the classes of layers, counted."""
-    store = _Variables()
-    saving_lib._save_state(model, weights_store=store, assets_store=None, inner_path="", visited_saveables=set())
-    variables = {f"{place}/vars/{key}": (name, one) for place, (name, entry) in store.found.items() for key, one in entry.items()}
-    variables = {place: one for place, one in variables.items() if _of_layer(place)}
-    wanted = {
-        place: Entry(name=f"{name}/{getattr(one, 'name', place)}", shape=tuple(one.shape)) for place, (name, one) in variables.items()
-    }
-    with h5py.File(path, "r") as file:
-        found = {place: _saved(place, dataset) for place, dataset in _datasets(file) if _of_layer(place)}
-        top = {place: name for place in found.keys() - wanted.keys() if (name := _classifier_name(row, file, place))}
-        kept = {place: entry for place, entry in found.items() if place not in top}
-        matching.check(path.name, row.name, matching.by_name(wanted, kept))
-        matching.fill(((variables[place][1], entry, kept[place]) for place, entry in wanted.items()), model.layers)
-    return _note(row, path, sorted(set(top.values())))
-
-
-def _of_layer(place: str) -> bool:
-    """Whether an entry is a layer's, and not an optimizer's, a metric's, or the state of a generator of random numbers."""
-    return place.startswith("layers/") and "seed_generator" not in place
-
-
-def _datasets(group: h5py.Group, place: str = "") -> Iterator[tuple[str, h5py.Dataset]]:
-    for name in group:
-        inner = f"{place}/{name}" if place else name
-        if group.get(name, getclass=True, getlink=True) is h5py.HardLink and group.get(name, getclass=True) is h5py.Group:
-            yield from _datasets(saving_lib.safe_get_h5_group(group, name), inner)
-        else:
-            yield inner, saving_lib.safe_get_h5_dataset(group, name)
-
-
-def _classifier_name(row: Row, file: h5py.File, place: str) -> str | None:
-    """Returns the name of the layer that wrote an entry, if it is one of the row's classifier."""
-    name = str(file[place].parent.attrs.get("name", ""))
-    return name if any(re.fullmatch(pattern, name, re.IGNORECASE) for pattern in row.classifier) else None
 
 
 # === Foreign checkpoints: .pth, .safetensors ===
@@ -334,15 +238,15 @@ def safetensors(row: Row, model: keras.Model, path: Path) -> tuple[str, ...]:
 
 
 def _foreign(row: Row, model: keras.Model, path: Path, read: Callable[[Path], dict[str, np.ndarray]]) -> tuple[str, ...]:
-    layers, tensors = list(_leaves(model)), read(path)
+    layers, tensors = list(leaves(model)), read(path)
     layout = layouts.best(row.layouts, layers, tensors)
-    variables = layouts.wanted(layout, layers)
-    wanted = {name: entry for name, (_, entry) in variables.items()}
-    found = {
+    variables = layouts.expected(layout, layers)
+    expected = {name: entry for name, (_, entry) in variables.items()}
+    entries = {
         name: Entry(name=name, shape=value.shape, read=partial(np.asarray, value)) for name, value in layouts.named(layout, tensors).items()
     }
-    top = [name for name in found if name not in wanted and layouts.of_classifier(layout, name)]
-    found = {name: entry for name, entry in found.items() if name not in top}
-    matching.check(path.name, row.name, matching.by_name(wanted, found))
-    matching.fill(((variable, entry, found[name]) for name, (variable, entry) in variables.items()), layers)
-    return _note(row, path, list(dict.fromkeys(name.rpartition(".")[0] for name in top)))
+    top = [name for name in entries if name not in expected and layouts.of_classifier(layout, name)]
+    entries = {name: entry for name, entry in entries.items() if name not in top}
+    matching.check(path.name, row.name, matching.by_name(expected, entries))
+    matching.fill(((variable, entry, entries[name]) for name, (variable, entry) in variables.items()), layers)
+    return note(row, path, list(dict.fromkeys(name.rpartition(".")[0] for name in top)))

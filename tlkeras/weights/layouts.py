@@ -90,29 +90,28 @@ COUNTER = "num_batches_tracked"  # BatchNorm's, of no use in inference
 
 def named(layout: Layout, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Returns the tensors under the names that the layout knows, without counters."""
-    found = {}
+    renamed = {}
     for name, value in tensors.items():
         for pattern, replacement in layout.renamed:
             name = re.sub(pattern, replacement, name)
         if not name.endswith(COUNTER):
-            found[name] = value
-    return found
+            renamed[name] = value
+    return renamed
 
 
-def wanted(layout: Layout, layers: Sequence[Any]) -> dict[str, tuple[Any, Entry]]:
+def expected(layout: Layout, layers: Sequence[Any]) -> dict[str, tuple[Any, Entry]]:
     """Returns name in the checkpoint -> (variable, how it reads there) for every variable of a network."""
-    places = load_function(layout.modules)([layer.name for layer in layers])
-    found = {}
+    modules = load_function(layout.modules)([layer.name for layer in layers])
+    variables = {}
     for layer in layers:
         entries = ENTRIES[type(layer).__name__]
         for variable in layer.weights:
             suffix, axes = entries[re.sub(r"_\d+$", "", variable.name)]  # names that Keras makes up are numbered
             shape = tuple(int(variable.shape[axes.index(axis)]) for axis in range(len(axes)))  # as the checkpoint has it
-            module = places[layer.name]
-            name = f"{module}.{suffix}"
+            name = f"{modules[layer.name]}.{suffix}"
             shift = layout.epsilon - layer.epsilon if suffix == "running_var" else 0.0
-            found[name] = (variable, Entry(name=f"{layer.name}/{variable.name} <- {name}", shape=shape, change=_Change(axes, shift)))
-    return found
+            variables[name] = (variable, Entry(name=f"{layer.name}/{variable.name} <- {name}", shape=shape, change=_Change(axes, shift)))
+    return variables
 
 
 @dataclass(frozen=True)
@@ -127,7 +126,9 @@ class _Change:
 
 def best(names: Sequence[str], layers: Sequence[Any], tensors: Mapping[str, np.ndarray]) -> Layout:
     """Returns the layout, of those that a row accepts, of which most names are in a checkpoint."""
-    return max((LAYOUTS.get(name) for name in names), key=lambda one: len(wanted(one, layers).keys() & named(one, tensors).keys()))
+    return max(
+        (LAYOUTS.get(name) for name in names), key=lambda layout: len(expected(layout, layers).keys() & named(layout, tensors).keys())
+    )
 
 
 def of_classifier(layout: Layout, name: str) -> bool:

@@ -1,0 +1,119 @@
+"""HDF5 files of Keras: `.h5` of Keras 1 and 2, and `.weights.h5` of Keras 3."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import keras
+import numpy as np
+from keras.src.saving import saving_lib
+
+from tlkeras.weights import matching
+from tlkeras.weights.formats import group_of, in_order, note
+from tlkeras.weights.matching import Entry, Group
+from tlkeras.weights.sources import Row
+
+# === Layers in order: legacy .h5 ===
+
+
+def legacy_h5(row: Row, model: keras.Model, path: Path) -> tuple[str, ...]:
+    """Reads files of `save_weights` and `save` in Keras 1 and 2, which keras.applications still publishes."""
+    ours = [group_of(layer, layer.trainable_weights + layer.non_trainable_weights) for layer in model.layers if layer.weights]
+    variables = [v for layer in model.layers for v in layer.trainable_weights + layer.non_trainable_weights]
+    with h5py.File(path, "r") as file:
+        root = saving_lib.safe_get_h5_group(file, "model_weights") if "layer_names" not in file.attrs else file
+        groups = [group for name in _attribute(root, "layer_names") if (group := _saved_group(root, name)).entries]
+        return in_order(row, model, path, ours, groups, variables)
+
+
+def _attribute(group: h5py.Group, name: str) -> list[str]:
+    """Returns a list of names; long ones are in several attributes, NAME0, NAME1, …"""
+    if name in group.attrs:
+        parts = [group.attrs[name]]
+    else:
+        parts = []
+        while f"{name}{len(parts)}" in group.attrs:
+            parts.append(group.attrs[f"{name}{len(parts)}"])
+        if not parts:
+            raise KeyError(f"it has no {name}; was it written by a program other than Keras?")
+    return [one.decode("utf8") if isinstance(one, bytes) else str(one) for part in parts for one in part]
+
+
+def _saved_group(root: h5py.Group, name: str) -> Group:
+    group = saving_lib.safe_get_h5_group(root, name)
+    datasets = {one: saving_lib.safe_get_h5_dataset(group, one) for one in _attribute(group, "weight_names")}
+    return Group(
+        name=name,
+        entries=tuple(_saved(f"{name}/{one.rpartition('/')[2].partition(':')[0]}", dataset) for one, dataset in datasets.items()),
+    )
+
+
+def _saved(name: str, dataset: h5py.Dataset) -> Entry:
+    def read() -> np.ndarray:
+        value = np.asarray(dataset)
+        return value.view("bfloat16") if dataset.attrs.get("dtype") == "bfloat16" else value  # HDF5 has no such type
+
+    return Entry(name=name, shape=tuple(dataset.shape), read=read)
+
+
+# === Entries by name: .weights.h5 ===
+
+
+class _Variables(saving_lib.H5IOStore):  # type: ignore[misc]
+    """Collects what a network would write, under the paths of the file, instead of writing it."""
+
+    def __init__(self) -> None:
+        self.entries: dict[str, tuple[str, dict[str, Any]]] = {}
+
+    def __bool__(self) -> bool:
+        return True
+
+    def make(self, path: str, metadata: Mapping[str, str] | None = None) -> dict[str, Any]:
+        entry: dict[str, Any] = {}
+        self.entries[path] = ((metadata or {}).get("name", path), entry)
+        return entry
+
+
+def weights_h5(row: Row, model: keras.Model, path: Path) -> tuple[str, ...]:
+    """Reads files of `save_weights` in Keras 3, whose paths come from the classes of layers, counted."""
+    store = _Variables()
+    saving_lib._save_state(model, weights_store=store, assets_store=None, inner_path="", visited_saveables=set())
+    variables = {
+        f"{key}/vars/{index}": (name, variable) for key, (name, layer) in store.entries.items() for index, variable in layer.items()
+    }
+    variables = {key: pair for key, pair in variables.items() if _of_layer(key)}
+    expected = {
+        key: Entry(name=f"{name}/{getattr(variable, 'name', key)}", shape=tuple(variable.shape))
+        for key, (name, variable) in variables.items()
+    }
+    with h5py.File(path, "r") as file:
+        entries = {key: _saved(key, dataset) for key, dataset in _datasets(file) if _of_layer(key)}
+        top = {key: name for key in entries.keys() - expected.keys() if (name := _classifier_name(row, file, key))}
+        entries = {key: entry for key, entry in entries.items() if key not in top}
+        matching.check(path.name, row.name, matching.by_name(expected, entries))
+        matching.fill(((variables[key][1], entry, entries[key]) for key, entry in expected.items()), model.layers)
+    return note(row, path, sorted(set(top.values())))
+
+
+def _of_layer(key: str) -> bool:
+    """Whether an entry is a layer's, and not an optimizer's, a metric's, or the state of a generator of random numbers."""
+    return key.startswith("layers/") and "seed_generator" not in key
+
+
+def _datasets(group: h5py.Group, key: str = "") -> Iterator[tuple[str, h5py.Dataset]]:
+    for name in group:
+        inner = f"{key}/{name}" if key else name
+        if group.get(name, getclass=True, getlink=True) is h5py.HardLink and group.get(name, getclass=True) is h5py.Group:
+            yield from _datasets(saving_lib.safe_get_h5_group(group, name), inner)
+        else:
+            yield inner, saving_lib.safe_get_h5_dataset(group, name)
+
+
+def _classifier_name(row: Row, file: h5py.File, key: str) -> str | None:
+    """Returns the name of the layer that wrote an entry, if it is one of the row's classifier."""
+    name = str(file[key].parent.attrs.get("name", ""))
+    return name if any(re.fullmatch(pattern, name, re.IGNORECASE) for pattern in row.classifier) else None
