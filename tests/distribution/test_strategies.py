@@ -28,7 +28,7 @@ from tlkeras.training.freeze_rules import parse
 from tlkeras.training.recipes.registry import Phase
 
 
-def trained(distribution, tmp_path, *, spec="all", n=33, batch_size=8, batch_norm="frozen"):
+def trained(distribution, tmp_path, *, spec="all", n=33, batch_size=8, batch_norm="frozen", augment="none"):
     """Trains the tiny model, dropout and class weights included, on n pictures; returns it, its history and its scores."""
     keras.utils.set_random_seed(5)
     model, sections = tiny_model(dropout=0.3)
@@ -48,6 +48,7 @@ def trained(distribution, tmp_path, *, spec="all", n=33, batch_size=8, batch_nor
     options = run.Options(
         batch_size=batch_size,
         batch_norm=batch_norm,
+        augment=augment,
         checkpoints=tmp_path,
         distribution=distribution,
         class_weights={0: 2.0, 1: 0.5, 2: 1.0},
@@ -90,6 +91,12 @@ def test_T15_several_devices_train_as_one_does_however_the_last_batch_divides(al
         np.testing.assert_allclose(b.numpy(), a.numpy(), atol=2e-4, err_msg=a.path)
     for part in ("val", "test"):
         np.testing.assert_allclose(others[part], scores[part], atol=1e-4)
+
+
+def test_several_devices_train_on_cached_views_as_one_does(alone, tmp_path):
+    _, losses, _ = alone(spec="none", augment="light")
+    _, mirrored, _ = trained(open_distribution("mirrored:2"), tmp_path, spec="none", augment="light")
+    np.testing.assert_allclose(mirrored, losses, rtol=1e-4)
 
 
 def test_T15_one_picture_trains_on_two_devices(tmp_path):

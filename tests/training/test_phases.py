@@ -184,32 +184,38 @@ def test_the_first_of_two_phases_trains_as_it_does_alone(tmp_path):
 # === Recipes that change the model ===
 
 
-def test_a_recipe_may_change_the_model_before_and_after_training(tmp_path):
-    def scores_of(task, temperature, name):
-        logits = task.model.get_layer("head_logits").output
-        scaled = layers.Rescaling(1 / temperature, name=f"head_{name}")(logits)
-        model = keras.Model(task.model.inputs, layers.Softmax(name=f"scores_{name}")(scaled))
-        sections = {layer.name: task.sections.get(layer.name, "head") for layer in model.layers}
-        return dataclasses.replace(task, model=model, sections=sections)
+def with_temperature(task, temperature, name):
+    """Returns the task model with its logits divided by a temperature, in a layer of that name."""
+    scaled = layers.Rescaling(1 / temperature, name=name)(task.model.get_layer("head_logits").output)
+    model = keras.Model(task.model.inputs, layers.Softmax(name=f"{name}_scores")(scaled))
+    return dataclasses.replace(task, model=model, sections={layer.name: task.sections.get(layer.name, "head") for layer in model.layers})
 
-    seen = []
+
+def made_up(**functions):
+    return Recipe(name="made-up", phases=lambda sections, facts: (PHASE,), why="", source="", **functions)
+
+
+def test_a_recipe_may_change_the_model_before_and_after_training(tmp_path):
+    trained = []
 
     def finish(task, parts):
-        seen.append(sorted(layer.name for layer in task.model.layers if layer.name.startswith("head_")))
+        trained.append(task)
         assert set(parts) == {"train", "val", "test"}
-        return scores_of(task, 5.0, "finished")
+        return with_temperature(task, 5.0, "finished")
 
-    recipe = Recipe(
-        name="made-up",
-        phases=lambda sections, facts: (PHASE,),
-        transform=lambda task: scores_of(task, 2.0, "transformed"),
-        finish=finish,
-        why="",
-        source="",
-    )
-    result = train(tmp_path, PHASE, recipe=recipe)
-    assert seen == [["head_dropout", "head_logits", "head_transformed"]]  # what was trained
-    assert "head_finished" in result.task.sections  # what is kept
+    result = train(tmp_path, PHASE, recipe=made_up(transform=lambda task: with_temperature(task, 2.0, "transformed"), finish=finish))
+    assert "transformed" in trained[0].sections and "finished" in result.task.sections
     for name in ("val", "test"):
         expected = result.task.model.predict(splits()[name].inputs.astype("float32"), verbose=0)
         np.testing.assert_allclose(result.scores[name], expected, atol=1e-5)
+
+
+def test_an_interrupted_run_leaves_the_transformed_model(tmp_path):
+    def stop(name, done, total, text):
+        if text.startswith("epoch 1/"):
+            raise KeyboardInterrupt
+
+    recipe = made_up(transform=lambda task: with_temperature(task, 2.0, "transformed"), finish=lambda task, parts: pytest.fail("too early"))
+    with pytest.raises(training.Interrupted) as stopped:
+        train(tmp_path, PHASE, recipe=recipe, progress=stop)
+    assert "transformed" in stopped.value.task.sections

@@ -8,6 +8,7 @@ import pytest
 
 from tlkeras.config import RunConfig
 from tlkeras.jobs import finetune, plan
+from tlkeras.training.callbacks import Progress
 from tlkeras.training.freeze_rules import parse
 from tlkeras.training.recipes.registry import RECIPES, Facts, Phase, Recipe
 
@@ -75,3 +76,17 @@ def test_a_recipe_is_a_row_and_a_function_and_its_phases_are_in_the_run(monkeypa
         rows = [row["phase"] for row in csv.DictReader(file)]
     assert rows == ["head"] * result.metrics["data"]["classes"] + ["top"] * 2
     assert result.config.train.epochs == 2 and result.config.train.unfreeze.startswith("from:")
+
+
+@pytest.mark.parametrize(("keep", "words"), [("best", "the best weights so far"), ("last", "the weights of the last step")])
+def test_an_interrupted_run_says_which_weights_it_has(keep, words, monkeypatch, tmp_path):
+    def interrupt(self, epoch, logs=None):
+        raise KeyboardInterrupt
+
+    phase = Phase(name="top", unfreeze="none", epochs=3, learning_rate=1e-3, keep=keep)
+    monkeypatch.setitem(RECIPES._rows, "brief", Recipe(name="brief", phases=lambda sections, facts: (phase,), why="", source=""))
+    monkeypatch.setattr(Progress, "on_epoch_end", interrupt)
+    values = {"backbone": "cnn", "weights": "none", "image_size": 16, "limit": 60, "export": "none", "recipe": "brief"}
+    with pytest.raises(KeyboardInterrupt, match=f"stopped after 1 epochs; {words} are in"):
+        finetune.finetune(RunConfig.from_dict({**values, "out": str(tmp_path)}))
+    assert (tmp_path / "model.keras").is_file() and (tmp_path / "history.csv").read_text().startswith("phase,epoch,")

@@ -55,8 +55,8 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> Cluster | None:
     if not text:
         return None
     try:
-        told = json.loads(text)
-        jobs, task = dict(told.get("cluster") or {}), dict(told.get("task") or {})
+        value = json.loads(text)
+        jobs, task = dict(value.get("cluster") or {}), dict(value.get("task") or {})
         workers = [(job, str(address)) for job in JOBS for address in jobs.get(job, ())]
         kind, index = str(task.get("type", "worker")), int(task.get("index", 0))
     except (ValueError, TypeError, AttributeError) as error:
@@ -74,7 +74,7 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> Cluster | None:
 
 def _first(workers: list[tuple[str, str]], kind: str) -> int:
     """Returns where the tasks of a kind begin."""
-    return next((place for place, (job, _) in enumerate(workers) if job == kind), len(workers))
+    return next((index for index, (job, _) in enumerate(workers) if job == kind), len(workers))
 
 
 def from_slurm(environ: Mapping[str, str] = os.environ) -> Cluster | None:
@@ -86,5 +86,5 @@ def from_slurm(environ: Mapping[str, str] = os.environ) -> Cluster | None:
 
     hosts = expand_hostlist(environ["SLURM_STEP_NODELIST"])
     tasks = expand_tasks_per_node(environ["SLURM_STEP_TASKS_PER_NODE"])
-    addresses = [f"{host}:{SLURM_PORT + place}" for host, count in zip(hosts, tasks, strict=True) for place in range(count)]
+    addresses = [f"{host}:{SLURM_PORT + index}" for host, count in zip(hosts, tasks, strict=True) for index in range(count)]
     return Cluster(addresses=tuple(addresses), index=int(environ["SLURM_PROCID"]))

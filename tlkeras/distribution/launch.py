@@ -52,9 +52,9 @@ def free_addresses(count: int) -> tuple[str, ...]:
     """Returns addresses of this machine whose ports are free now, as many as asked for."""
     with ExitStack() as held:
         sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return tuple(f"127.0.0.1:{one.getsockname()[1]}" for one in sockets)
+        for listener in sockets:
+            listener.bind(("127.0.0.1", 0))
+        return tuple(f"127.0.0.1:{listener.getsockname()[1]}" for listener in sockets)
 
 
 def rank(hosts: Sequence[str], asked: int | None = None, environ: Mapping[str, str] = os.environ) -> int:
@@ -68,18 +68,18 @@ def rank(hosts: Sequence[str], asked: int | None = None, environ: Mapping[str, s
     Raises:
         ConfigError: when the index cannot be determined.
     """
-    told = next((int(environ[name]) for name in RANKS if environ.get(name, "").isdecimal()), None) if asked is None else asked
-    if told is None:
+    index = next((int(environ[name]) for name in RANKS if environ.get(name, "").isdecimal()), None) if asked is None else asked
+    if index is None:
         own = {socket.gethostname(), socket.getfqdn()}
-        mine = [index for index, host in enumerate(hosts) if host.rpartition(":")[0] in own]
-        if len(mine) != 1:
+        matching = [position for position, host in enumerate(hosts) if host.rpartition(":")[0] in own]
+        if len(matching) != 1:
             raise ConfigError(
                 f"none of --hosts {','.join(hosts)} is this machine ({', '.join(sorted(own))}); pass its position, from 0, with --index N"
             )
-        (told,) = mine
-    if not 0 <= told < len(hosts):
-        raise ConfigError(f"this is worker {told} of {len(hosts)} hosts; expected 0 to {len(hosts) - 1}")
-    return told
+        (index,) = matching
+    if not 0 <= index < len(hosts):
+        raise ConfigError(f"this is worker {index} of {len(hosts)} hosts; expected 0 to {len(hosts) - 1}")
+    return index
 
 
 def run(clusters: Sequence[Cluster], arguments: Sequence[str], logs: Path, tell: Callable[[str], None]) -> None:
@@ -98,10 +98,11 @@ def run(clusters: Sequence[Cluster], arguments: Sequence[str], logs: Path, tell:
     logs.mkdir(parents=True, exist_ok=True)
     workers: list[Worker] = []
     scratch = tempfile.mkdtemp(prefix="tlkeras-launch-")  # a worker that is killed cannot tidy up what it left
-    before = {one: signal.signal(one, _stop) for one in (signal.SIGTERM,)} if threading.current_thread() is threading.main_thread() else {}
+    in_main_thread = threading.current_thread() is threading.main_thread()  # no other may set handlers
+    before = signal.signal(signal.SIGTERM, _stop) if in_main_thread else None
     try:
-        for place, cluster in enumerate(clusters):
-            workers.append(_start(cluster, arguments, logs, scratch, tell if place == 0 else None))
+        for index, cluster in enumerate(clusters):
+            workers.append(_start(cluster, arguments, logs, scratch, tell if index == 0 else None))
         _watch(workers)
     except KeyboardInterrupt:
         _end(workers, signal.SIGINT, 2 * GRACE)
@@ -109,8 +110,8 @@ def run(clusters: Sequence[Cluster], arguments: Sequence[str], logs: Path, tell:
     finally:
         _end(workers, signal.SIGTERM, GRACE)
         shutil.rmtree(scratch, ignore_errors=True)
-        for one, handler in before.items():
-            signal.signal(one, handler)
+        if in_main_thread:
+            signal.signal(signal.SIGTERM, before)
 
 
 def _stop(*_: object) -> None:
@@ -151,8 +152,8 @@ def _copy(source: IO[bytes], log: IO[bytes], tell: Callable[[str], None] | None)
 def _watch(workers: Sequence[Worker]) -> None:
     """Returns when all workers ended well; raises when one did not."""
     while True:
-        codes = [one.process.poll() for one in workers]
-        failed = [one for one, code in zip(workers, codes, strict=True) if code]
+        codes = [worker.process.poll() for worker in workers]
+        failed = [worker for worker, code in zip(workers, codes, strict=True) if code]
         if failed:
             raise TrainingError(_reason(_first(failed)))
         if all(code == 0 for code in codes):
@@ -162,14 +163,16 @@ def _watch(workers: Sequence[Worker]) -> None:
 
 def _first(failed: Sequence[Worker]) -> Worker:
     """Returns the one that failed by itself: the others say that they lost a worker."""
-    return next((one for one in failed if (one.process.returncode or 0) < 0 or "lost another worker" not in _last_line(one)), failed[0])
+    return next(
+        (worker for worker in failed if (worker.process.returncode or 0) < 0 or "lost another worker" not in _last_line(worker)), failed[0]
+    )
 
 
 def _reason(worker: Worker) -> str:
     code = worker.process.returncode
     how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
-    told = "" if code < 0 else f": {_last_line(worker)}"
-    return f"{worker.name} {how}{told}; all other workers were stopped; its log: {worker.log}"
+    error = "" if code < 0 else f": {_last_line(worker)}"
+    return f"{worker.name} {how}{error}; all other workers were stopped; its log: {worker.log}"
 
 
 def _last_line(worker: Worker) -> str:
@@ -183,15 +186,15 @@ def _last_line(worker: Worker) -> str:
 
 def _end(workers: Sequence[Worker], how: signal.Signals, grace: float) -> None:
     """Ends what still runs, politely first; afterwards no process of the workers' groups is left."""
-    running = [one for one in workers if one.process.poll() is None]
-    for one in running:
-        _signal(one, how)
+    running = [worker for worker in workers if worker.process.poll() is None]
+    for worker in running:
+        _signal(worker, how)
     deadline = time.monotonic() + grace
-    while any(one.process.poll() is None for one in running) and time.monotonic() < deadline:
+    while any(worker.process.poll() is None for worker in running) and time.monotonic() < deadline:
         time.sleep(POLL)
-    for one in workers:
-        _signal(one, signal.SIGKILL)
-        one.process.wait()
+    for worker in workers:
+        _signal(worker, signal.SIGKILL)
+        worker.process.wait()
 
 
 def _signal(worker: Worker, how: signal.Signals) -> None:

@@ -52,7 +52,7 @@ class BatchDropout(keras.layers.Dropout):
             return super().call(inputs, training=training)
         sides = tf.unstack(tf.shape(inputs))
         sides[0] = size
-        noise = [side if given is None else given for side, given in zip(sides, self.noise_shape or [None] * len(sides), strict=True)]
+        noise = [side if fixed is None else fixed for side, fixed in zip(sides, self.noise_shape or [None] * len(sides), strict=True)]
         mask = keras.random.dropout(tf.ones(noise, inputs.dtype), self.rate, seed=self.seed_generator)
         return inputs * (tf.gather(mask, row) if self.noise_shape is None or self.noise_shape[0] is None else mask)
 
@@ -87,39 +87,39 @@ class ReplicaModel(DistributedModel):
         with self.distribute_strategy.scope():
             self._symbolic_build(data_batch=(self.input, self._target, rows))
 
-    def _scores(self, x: Any, told: Mapping[str, Any], *, training: bool) -> Any:
-        self._part.row, self._part.size = told["row"], told["size"][0]
+    def _scores(self, x: Any, share: Mapping[str, Any], *, training: bool) -> Any:
+        self._part.row, self._part.size = share["row"], share["size"][0]
         try:
             return self(x, training=training)
         finally:
             self._part.row = self._part.size = None
 
-    def _loss_of_part(self, y: Any, scores: Any, told: Mapping[str, Any]) -> Any:
+    def _loss_of_part(self, y: Any, scores: Any, share: Mapping[str, Any]) -> Any:
         """Returns this part's share of the batch's loss, and counts it: the shares of all replicas add up to the mean."""
-        each = tf.cast(self._each_loss(y, scores), tf.float32) * told["weight"]
+        each = tf.cast(self._each_loss(y, scores), tf.float32) * share["weight"]
         others = tf.add_n(self.losses) if self.losses else 0.0  # regularisers: each replica has them whole
-        counts = tf.cast(told["weight"] > 0, tf.float32)
+        counts = tf.cast(share["weight"] > 0, tf.float32)
         self._mean_loss.update_state(each + others, counts)
-        return tf.reduce_sum(each) / tf.cast(told["size"][0], tf.float32) + others / self.distribute_strategy.num_replicas_in_sync
+        return tf.reduce_sum(each) / tf.cast(share["size"][0], tf.float32) + others / self.distribute_strategy.num_replicas_in_sync
 
     def train_step(self, data: Any) -> dict[str, Any]:
-        x, y, told = data
+        x, y, share = data
         with tf.GradientTape() as tape:
-            scores = self._scores(x, told, training=True)
-            loss = self.optimizer.scale_loss(self._loss_of_part(y, scores, told))
-        found = zip(tape.gradient(loss, self.trainable_weights), self.trainable_weights, strict=True)
-        gradients = [None if gradient is None else dense(gradient, variable) for gradient, variable in found]
+            scores = self._scores(x, share, training=True)
+            loss = self.optimizer.scale_loss(self._loss_of_part(y, scores, share))
+        pairs = zip(tape.gradient(loss, self.trainable_weights), self.trainable_weights, strict=True)
+        gradients = [None if gradient is None else dense(gradient, variable) for gradient, variable in pairs]
         if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
             gradients = overflowing_together(gradients)
         # The optimiser adds the gradients of all replicas.
         self.optimizer.apply_gradients(zip(gradients, self.trainable_weights, strict=True))
-        return self.compute_metrics(x, y, scores, sample_weight=told["weight"])
+        return self.compute_metrics(x, y, scores, sample_weight=share["weight"])
 
     def test_step(self, data: Any) -> dict[str, Any]:
-        x, y, told = data
-        scores = self._scores(x, told, training=False)
-        self._loss_of_part(y, scores, told)
-        return self.compute_metrics(x, y, scores, sample_weight=told["weight"])
+        x, y, share = data
+        scores = self._scores(x, share, training=False)
+        self._loss_of_part(y, scores, share)
+        return self.compute_metrics(x, y, scores, sample_weight=share["weight"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,8 +168,8 @@ def twin(plain: keras.Model, distribution: Distribution, loss: Any, target: kera
     with distribution.scope():
         inner = keras.models.clone_model(plain, clone_function=copied, recursive=True)
         model = ReplicaModel(inner.input, inner.output, part=part, each_loss=keras.losses.get(loss), target=target, name=plain.name)
-        for one, other in zip(plain._flatten_layers(), inner._flatten_layers(), strict=True):
-            other.trainable = one.trainable  # parents come before their children, whose own flags then hold
+        for layer, copy in zip(plain._flatten_layers(), inner._flatten_layers(), strict=True):
+            copy.trainable = layer.trainable  # parents come before their children, whose own flags then hold
         pairs = tuple(zip(plain.variables, inner.variables, strict=True))
         differing = [a.path for a, b in pairs if a.shape != b.shape or a.trainable != b.trainable]
         if differing:

@@ -20,7 +20,8 @@ import numpy as np
 import tensorflow as tf
 
 from tlkeras.data.pipeline import Share
-from tlkeras.distribution import cluster, registry
+from tlkeras.distribution import registry
+from tlkeras.distribution.cluster import VARIABLE, Cluster, from_environment, from_slurm
 from tlkeras.errors import ConfigError, TrainingError
 from tlkeras.registry import load_function
 
@@ -82,8 +83,8 @@ class Distribution:
 
     def describe(self) -> str:
         """Returns one line of text."""
-        told = f"{self.replicas} replica{'s' * (self.replicas > 1)}"
-        return f"{self.name}: {told}" + (f" in {self.workers} workers, this is worker {self.worker}" if self.workers > 1 else "")
+        replicas = f"{self.replicas} replica{'s' * (self.replicas > 1)}"
+        return f"{self.name}: {replicas}" + (f" in {self.workers} workers, this is worker {self.worker}" if self.workers > 1 else "")
 
     # === What workers do for each other ===
 
@@ -110,11 +111,11 @@ class Distribution:
         sizes = np.diff(edges)
         step = max(1, CHUNK // max(1, math.prod(part.shape[1:]) * part.dtype.itemsize))
         for start in range(0, int(sizes.max(initial=0)), step):
-            got = self._gather(part[start : start + step])
-            place = 0
+            rows = self._gather(part[start : start + step])
+            read = 0
             for edge, size in zip(edges[:-1], np.clip(sizes - start, 0, step), strict=True):
-                whole[edge + start : edge + start + size] = got[place : place + size]
-                place += size
+                whole[edge + start : edge + start + size] = rows[read : read + size]
+                read += size
         return whole
 
     def _gather(self, rows: np.ndarray) -> np.ndarray:
@@ -128,25 +129,24 @@ class Distribution:
         value = self.strategy.experimental_distribute_values_from_function(
             lambda context: tf.constant(parts[context.replica_id_in_sync_group % here])
         )
-        found = np.asarray(_gatherer(self.strategy)(value))
-        return np.ascontiguousarray(found.view("uint8")[:, :width]).view(rows.dtype).reshape(len(found), *rows.shape[1:])
+        gathered = np.asarray(_gatherer(self.strategy)(value))
+        return np.ascontiguousarray(gathered.view("uint8")[:, :width]).view(rows.dtype).reshape(len(gathered), *rows.shape[1:])
 
-    def agree(self, what: str, tell: Callable[[], str]) -> None:
+    def agree(self, what: str, describe: Callable[[], str]) -> None:
         """Makes sure that all workers agree on something that they must share.
 
         Args:
             what: its name in messages.
-            tell: returns the value of this worker as text; not called for a single worker.
+            describe: returns the value of this worker as text; not called for a single worker.
 
         Raises:
             TrainingError: naming the workers that differ from the chief.
         """
         if self.workers == 1:
             return
-        told = tell()
-        digest = np.frombuffer(hashlib.sha256(told.encode()).digest(), "uint8")[None]
+        digest = np.frombuffer(hashlib.sha256(describe().encode()).digest(), "uint8")[None]
         every = self._gather(digest)
-        others = [str(index) for index, one in enumerate(every) if not np.array_equal(one, every[0])]
+        others = [str(index) for index, digest in enumerate(every) if not np.array_equal(digest, every[0])]
         if others:
             raise TrainingError(
                 f"the workers do not have the same {what}: worker {', '.join(others)} differs from worker 0; "
@@ -202,8 +202,8 @@ def open_distribution(text: str) -> Distribution:
 
 def open_auto(number: int | None) -> Distribution:
     """Several workers where the environment names them, else the GPUs, else the CPU."""
-    told = _cluster()
-    if told is not None and len(told.addresses) > 1:
+    cluster = _cluster()
+    if cluster is not None and len(cluster.addresses) > 1:
         return open_multiworker(None)
     gpus = len(tf.config.list_physical_devices("GPU"))
     if gpus > 1:
@@ -217,22 +217,24 @@ def open_cpu(number: int | None) -> Distribution:
         try:
             tf.config.set_visible_devices([], "GPU")
         except RuntimeError:  # TensorFlow computes with the GPU already
-            return _one("/cpu:0", "cpu")
+            return _one_device("/cpu:0", "cpu")
     return Distribution(name="cpu", devices=("/cpu:0",))
 
 
 def open_gpu(number: int | None) -> Distribution:
     """One GPU."""
     gpus = len(tf.config.list_physical_devices("GPU"))
-    wanted = number or 0
-    if wanted >= gpus:
-        found = f"TensorFlow finds {gpus} GPU{'s' * (gpus > 1)}" if gpus else "TensorFlow finds no GPU"
-        raise ConfigError(f"placement is 'gpu:{wanted}' and {found} here; use --placement auto, or install a TensorFlow with GPU support")
-    device = f"/gpu:{wanted}"
-    return Distribution(name=f"gpu:{wanted}", devices=(device,)) if wanted == 0 else _one(device, f"gpu:{wanted}")
+    index = number or 0
+    if index >= gpus:
+        available = f"TensorFlow finds {gpus} GPU{'s' * (gpus > 1)}" if gpus else "TensorFlow finds no GPU"
+        raise ConfigError(
+            f"placement is 'gpu:{index}' and {available} here; use --placement auto, or install a TensorFlow with GPU support"
+        )
+    device = f"/gpu:{index}"
+    return Distribution(name=f"gpu:{index}", devices=(device,)) if index == 0 else _one_device(device, f"gpu:{index}")
 
 
-def _one(device: str, name: str) -> Distribution:
+def _one_device(device: str, name: str) -> Distribution:
     return Distribution(name=name, strategy=tf.distribute.OneDeviceStrategy(device), devices=(device,))
 
 
@@ -259,44 +261,44 @@ def _mirrored(kind: str, count: int) -> Distribution:
 def _split_cpu(count: int) -> None:
     """Makes the CPU act as several devices, where TensorFlow has not begun to compute yet."""
     (cpu, *_) = tf.config.list_physical_devices("CPU")
-    made = tf.config.get_logical_device_configuration(cpu) or [None]
-    if len(made) >= count:
+    devices = tf.config.get_logical_device_configuration(cpu) or [None]
+    if len(devices) >= count:
         return
     try:
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
     except RuntimeError as error:
         raise ConfigError(
-            f"placement is 'mirrored:{count}' and TensorFlow computes with {len(made)} CPU devices already; "
+            f"placement is 'mirrored:{count}' and TensorFlow computes with {len(devices)} CPU devices already; "
             "open the placement before any other TensorFlow work in the process"
         ) from error
 
 
-def _cluster() -> cluster.Cluster | None:
-    return cluster.from_environment() or cluster.from_slurm()
+def _cluster() -> Cluster | None:
+    return from_environment() or from_slurm()
 
 
 def open_multiworker(number: int | None) -> Distribution:
     """The workers that the environment names."""
-    told = _cluster()
-    if told is None:
+    cluster = _cluster()
+    if cluster is None:
         raise ConfigError(
             "placement is 'multiworker' and no cluster is defined: TF_CONFIG is not set and this is not a SLURM step of several tasks; "
             "`tlkeras launch --workers 2 finetune …` starts two workers here"
         )
-    if len(told.addresses) == 1:
+    if len(cluster.addresses) == 1:
         return dataclasses.replace(open_gpu(None) if tf.config.list_physical_devices("GPU") else open_cpu(None), name="multiworker:1")
-    os.environ[cluster.VARIABLE] = told.tf_config()  # where SLURM told it, TensorFlow reads it here all the same
+    os.environ[VARIABLE] = cluster.tf_config()  # where SLURM named it, TensorFlow reads it here all the same
     try:
         strategy = tf.distribute.MultiWorkerMirroredStrategy()
     except RuntimeError as error:
         raise ConfigError(f"placement 'multiworker' must be opened before TensorFlow computes anything in this process: {error}") from error
     devices: Sequence[str] = strategy.extended.worker_devices
     return Distribution(
-        name=f"multiworker:{len(told.addresses)}",
+        name=f"multiworker:{len(cluster.addresses)}",
         strategy=strategy,
         devices=tuple(devices),
-        workers=len(told.addresses),
-        worker=told.index,
+        workers=len(cluster.addresses),
+        worker=cluster.index,
     )
 
 

@@ -113,21 +113,21 @@ def compute(
     """
     forward = forward or constant_function(prefix)
     (entry,) = prefix.inputs
-    mine = distribution.rows(len(images))
-    count = mine.stop - mine.start
+    own = distribution.rows(len(images))
+    count = own.stop - own.start
     longest: int = images.shape[1] if lengths is not None else 0  # type: ignore[attr-defined]
     shapes = [tuple(longest if side is None else side for side in tensor.shape[1:]) for tensor in prefix.outputs]
     dtypes = [tensor.dtype for tensor in prefix.outputs]
     stores = _allocate(shapes, dtypes, count, folder)
-    order = None if lengths is None else np.argsort(lengths[mine], kind="stable")
+    order = None if lengths is None else np.argsort(lengths[own], kind="stable")
 
     def run(start: int, device: str | None) -> int:
         if order is None:
             rows: slice | np.ndarray = slice(start, min(start + batch_size, count))
-            batch = np.asarray(images[slice(mine.start + start, mine.start + rows.stop)], dtype=entry.dtype)  # type: ignore[union-attr]
+            batch = np.asarray(images[slice(own.start + start, own.start + rows.stop)], dtype=entry.dtype)  # type: ignore[union-attr]
         else:
             rows = order[start : start + batch_size]
-            index = mine.start + rows
+            index = own.start + rows
             batch = np.asarray(images[index], dtype=entry.dtype)[:, : int(lengths[index].max())]  # type: ignore[index]
         with tf.device(device):
             values = forward(batch)

@@ -47,17 +47,17 @@ class Report:
 
     @property
     def trainable_parameters(self) -> int:
-        return sum(one.parameters for one in self.layers if one.trainable)
+        return sum(layer.parameters for layer in self.layers if layer.trainable)
 
     @property
     def parameters(self) -> int:
-        return sum(one.parameters for one in self.layers)
+        return sum(layer.parameters for layer in self.layers)
 
     def __str__(self) -> str:
         head = ("layer", "kind", "section", "rule", "parameters", "trainable", "BatchNorm")
         rows = [
-            (one.path, one.kind, one.section, one.rule, f"{one.parameters:,}", "yes" if one.trainable else "no", one.batch_norm)
-            for one in self.layers
+            (flag.path, flag.kind, flag.section, flag.rule, f"{flag.parameters:,}", "yes" if flag.trainable else "no", flag.batch_norm)
+            for flag in self.layers
         ]
         widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in [head, *rows]]
@@ -118,28 +118,28 @@ def apply(model: keras.Model, rules: Sequence[Rule], *, sections: Mapping[str, s
         FreezeError: when the rules do not cover the model, or Keras did not apply a flag.
     """
     sections = dict(sections or (_APPLIED[model].sections if model in _APPLIED else {}))
-    found = list(leaves(model))
-    paths = {path: sections.get(path.split("/")[0], "") for path, _ in found}
+    layers = list(leaves(model))
+    paths = {path: sections.get(path.split("/")[0], "") for path, _ in layers}
     taken = resolve(paths, rules)
     reasons: dict[str, str] = {}
-    wanted: dict[int, tuple[str, bool]] = {}
-    for path, layer in found:
+    flags: dict[int, tuple[str, bool]] = {}
+    for path, layer in layers:
         pattern, trainable = taken[path]
         reasons[path] = pattern
         if trainable and batch_norm == "frozen" and is_batch_norm(layer) and paths[path] != HEAD:
             trainable, reasons[path] = False, f"{pattern} (BatchNorm frozen)"
         layer.trainable = trainable
-        wanted.update({id(v): (path, trainable) for v in layer._trainable_variables})
-    _check_flags(model, wanted)
+        flags.update({id(v): (path, trainable) for v in layer._trainable_variables})
+    _check_flags(model, flags)
     if model.compiled:
         model.compile_from_config(model.get_compile_config())
     _APPLIED[model] = _Applied(rules=reasons, sections=sections)
     return report(model)
 
 
-def _check_flags(model: keras.Model, wanted: Mapping[int, tuple[str, bool]]) -> None:
+def _check_flags(model: keras.Model, flags: Mapping[int, tuple[str, bool]]) -> None:
     actual = {id(v) for v in model.trainable_variables}
-    wrong = sorted(path for variable, (path, trainable) in wanted.items() if (variable in actual) != trainable)
+    wrong = sorted(path for variable, (path, trainable) in flags.items() if (variable in actual) != trainable)
     if wrong:
         raise FreezeError(
             f"Keras did not apply the trainable flag of {wrong[0]!r} ({len(wrong)} variables in all); is it shared with a frozen layer?"
@@ -215,10 +215,10 @@ def frozen_digests(model: keras.Model) -> dict[str, str]:
 
 def digest(model: keras.Model) -> str:
     """Returns one sha256 over every weight and statistic of a model."""
-    found = hashlib.sha256()
+    total = hashlib.sha256()
     for variable in model.weights:
-        found.update(variable.value.numpy().tobytes())
-    return found.hexdigest()
+        total.update(variable.value.numpy().tobytes())
+    return total.hexdigest()
 
 
 def check_frozen(model: keras.Model, before: Mapping[str, str]) -> None:

@@ -76,10 +76,11 @@ class FlatAdamW(keras.optimizers.AdamW):
             m.assign_add((gradient - m) * (1 - self.beta_1))
             v.assign_add((tf.square(gradient) - v) * (1 - self.beta_2))
             update = m * alpha / (tf.sqrt(v) + self.epsilon)
+            sizes = [_size(variable) for variable in bucket]
             if self.weight_decay:
-                decayed = np.repeat([self._use_weight_decay(one) for one in bucket], [_size(one) for one in bucket])
-                update += _flat([one.value for one in bucket]) * decayed.astype("float32") * (self.weight_decay * rate)
-            for variable, part in zip(bucket, tf.split(update, [_size(one) for one in bucket]), strict=True):
+                decayed = np.repeat([self._use_weight_decay(variable) for variable in bucket], sizes)
+                update += _flat([variable.value for variable in bucket]) * decayed.astype("float32") * (self.weight_decay * rate)
+            for variable, part in zip(bucket, tf.split(update, sizes), strict=True):
                 if id(variable) in gradients:
                     variable.value.assign_sub(tf.reshape(part, variable.shape))
 
