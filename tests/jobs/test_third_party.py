@@ -15,7 +15,6 @@ from tlkeras.cli.screen import ladder_lines
 from tlkeras.errors import ConfigError, ExportError, UnsupportedOps
 from tlkeras.export import open_artifact
 from tlkeras.export.formats import FORMATS
-from tlkeras.export.parity import _score
 from tlkeras.jobs.export_model import Options, default_folder, export_model
 from tlkeras.progress import Reporter
 
@@ -137,12 +136,6 @@ def test_a_softmax_over_one_output_is_refused(tmp_path):
 def test_an_activation_without_labels_is_refused():
     with pytest.raises(ConfigError, match="--labels"):
         Options(activation="softmax")
-
-
-def test_one_output_is_judged_by_its_numbers_and_not_by_its_largest():
-    got, expected = np.array([[0.1], [0.9]]), np.array([[0.2], [0.8]])
-    assert _score(FORMATS.get("mobile"), got, expected, None, 1.0) == (None, None, None)
-    assert _score(FORMATS.get("mobile"), got, expected, np.array([0, 0]), 1.0) == (None, None, None)
 
 
 def raw():

@@ -46,4 +46,5 @@ def test_a_drop_is_measured_by_the_targets_where_they_are_known_and_by_agreement
 
 
 def test_scores_of_width_one_are_not_judged_by_their_largest():
-    assert judge(np.zeros((3, 1)), np.ones((3, 1)), None) is None
+    scores, reference = np.array([[0.9], [0.1]]), np.array([[0.1], [0.9]])
+    assert judge(scores, reference, None) is None and judge(scores, reference, {TARGET: np.array([0, 0])}) is None
