@@ -90,6 +90,6 @@ def test_whatever_a_file_holds_it_is_a_config_or_a_config_error(values):
     ],
 )
 def test_a_backbone_with_a_rate_of_its_own_is_fine_tuned_at_it_unless_told_otherwise(values, rate):
-    config = plan.effective(RunConfig.from_dict({"backbone": "minilm_l6", **values}))
-    (phase, _), *_ = plan.phases(config, [name for name, _ in BACKBONES.get("minilm_l6").sections])
-    assert config.train.learning_rate == phase.learning_rate == rate
+    resolved = plan.resolve(RunConfig.from_dict({"backbone": "minilm_l6", **values}))
+    (phase, _), *_ = plan.phases(resolved, [name for name, _ in BACKBONES.get("minilm_l6").sections])
+    assert resolved.config.train.learning_rate == phase.learning_rate == rate

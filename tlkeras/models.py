@@ -47,7 +47,7 @@ class TaskModel:
 
 
 def build(
-    backbone: str,
+    backbone: str | Backbone,
     classes: int,
     *,
     image_size: int | None = None,
@@ -62,7 +62,7 @@ def build(
     """Builds a task model.
 
     Args:
-        backbone: name or alias in the backbone registry.
+        backbone: its row, or its name or alias in the registry.
         classes: number of outputs of the head, 2 or more.
         image_size: side of the square input in pixels; the backbone's default when None.
         channels, adapter: of the images, and how other than 3 become 3; see `tlkeras.backbones.load.load`.
@@ -74,10 +74,10 @@ def build(
     Raises:
         UnknownName, ConfigError, WeightsError: as the parts raise them.
     """
-    row, head_row = find(backbone), HEADS.get(head)
+    row, head_row = find(backbone) if isinstance(backbone, str) else backbone, HEADS.get(head)
 
     # === Contract and backbone ===
-    base = load(row.name, image_size=image_size, channels=channels, adapter=adapter, weights=weights, options=options, data=data)
+    base = load(row, image_size=image_size, channels=channels, adapter=adapter, weights=weights, options=options, data=data)
     below = [layer.name for layer in base.model.layers]
 
     # === Head ===

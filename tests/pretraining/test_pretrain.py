@@ -12,15 +12,17 @@ from typer.testing import CliRunner
 from tests.helpers import pictures
 from tlkeras.backbones.load import load
 from tlkeras.cli.main import app
-from tlkeras.config import RunConfig
+from tlkeras.config import PretrainConfig, RunConfig
 from tlkeras.data.examples import Example, from_arrays, make_dataset
 from tlkeras.data.sources.registry import open_source
 from tlkeras.data.subset import subset
 from tlkeras.errors import ConfigError, DataError, WeightsUnavailable, ZooError
 from tlkeras.jobs import evaluate, finetune, predict
-from tlkeras.jobs import pretrain as pretrain_job
-from tlkeras.jobs.pretrain import Options, pretrain, sample
-from tlkeras.pretraining.variational import decoder_of
+from tlkeras.jobs.api import pretrain
+from tlkeras.jobs.plan import find_backbone
+from tlkeras.jobs.pretrain import training_part
+from tlkeras.jobs.sample import sample
+from tlkeras.pretraining.variational import decoder_of, plane_of_codes
 from tlkeras.progress import Reporter
 from tlkeras.weights.loading import read_keras
 from tlkeras.zoo import check
@@ -50,9 +52,10 @@ def zoo(tmp_path_factory):
     """A zoo with one pretrained network of each kind."""
     zoo = Zoo(tmp_path_factory.mktemp("pretrained") / "zoo")
     small = {"image_size": 12, "epochs": 3, "batch_size": 16}
-    pretrain(Options(backbone="cnn", options=("dense=16",), **small), colours(), "cnn", zoo)
-    pretrain(Options(backbone="vae", options=("hidden1=64", "hidden2=48", "latent=2"), **{**small, "epochs": 20}), digits(), "vae", zoo)
-    pretrain(Options(backbone="rnn", options=("hidden_size=8",), epochs=3, batch_size=16), waves(), "rnn", zoo)
+    pretrain(colours(), name="cnn", zoo=zoo, backbone="cnn", backbone_options=["dense=16"], **small)
+    sizes = ("hidden1=64", "hidden2=48", "latent=2")
+    pretrain(digits(), name="vae", zoo=zoo, backbone="vae", backbone_options=sizes, **{**small, "epochs": 20})
+    pretrain(waves(), name="rnn", zoo=zoo, backbone="rnn", backbone_options="hidden_size=8", epochs=3, batch_size=16)
     return zoo
 
 
@@ -93,7 +96,7 @@ def test_a_published_network_is_a_backbone_like_any_other(here, name, tmp_path):
 
 @pytest.mark.parametrize("name", DATA)
 def test_a_backbone_has_the_weights_that_were_pretrained(here, name):
-    base = load(f"zoo:{name}").model
+    base = load(find_backbone(f"zoo:{name}")).model
     published = read_keras(here.get(name).path / "model.keras")
     first = next(layer.name for layer in base.layers if layer.weights)
     for ours, theirs in zip(base.get_layer(first).get_weights(), published.get_layer(first).get_weights(), strict=True):
@@ -146,14 +149,14 @@ def test_the_plane_of_codes_of_two_numbers_is_drawn(here, tmp_path):
 
 def test_a_code_of_more_than_two_numbers_makes_no_plane():
     with pytest.raises(ConfigError, match="latent=2"):
-        pretrain_job._plane(2, 2, 3)
+        plane_of_codes(2, 2, 3)
 
 
 @pytest.mark.parametrize("limit", [None, 7])
 def test_what_a_source_holds_out_is_not_learned_from(limit):
     held = [replace(one, split=("train", "test", "val")[index % 3]) for index, one in enumerate(digits().examples)]
     dataset = replace(digits(), examples=tuple(held))
-    found = pretrain_job._to_learn_from(dataset, Options(backbone="vae", limit=limit))
+    found = training_part(dataset, PretrainConfig(backbone="vae", limit=limit))
     assert {one.split for one in found.examples} == {"train"} and len(found.examples) <= (limit or 40) + 10
 
 
@@ -190,13 +193,13 @@ def test_without_data_it_reports_that_it_uses_the_digits(zoo):
     listener = Reporter()
     listener.say = said.append
     with pytest.raises(ConfigError, match="accepts sequences"):  # and digits are images: nothing is trained
-        pretrain(Options(backbone="rnn"), None, "x", zoo, reporter=listener)
+        pretrain(name="x", zoo=zoo, reporter=listener, backbone="rnn")
     assert said == ["no data given: using scikit-learn's 1,797 handwritten digits"]
 
 
 def test_an_objective_of_another_network_is_an_error(zoo):
     with pytest.raises(ConfigError, match="objective"):
-        pretrain(Options(backbone="cnn", objective="elbo"), colours(), "x", zoo)
+        pretrain(colours(), name="x", zoo=zoo, backbone="cnn", objective="elbo")
 
 
 # === Sequences ===

@@ -51,7 +51,7 @@ class Base:
 
 
 def load(
-    name: str,
+    backbone: str | Backbone,
     *,
     image_size: int | None = None,
     channels: int = RGB,
@@ -63,7 +63,7 @@ def load(
     """Builds a backbone without classifier.
 
     Args:
-        name: name or alias in the registry.
+        backbone: its row, or its name or alias in the registry.
         image_size: side of the square input in pixels; the backbone's own when None.
         channels: of the images.
         adapter: name in `ADAPTERS`: how other than 3 channels become 3; see `adapters.chosen`.
@@ -79,14 +79,19 @@ def load(
     Raises:
         UnknownName, ConfigError, WeightsUnavailable, WeightsMismatch.
     """
-    row = find(name)
-    row = dataclasses.replace(row, options=with_options(row, options or {}))
+    original = find(backbone) if isinstance(backbone, str) else backbone
+    row = dataclasses.replace(original, options=with_options(original, options or {}))
     published = [source for source in row.weights if isinstance(source, ZooModel)]
     if published and weights in FIRST:
         made = _published(row, published[0], channels)
     else:
         given = Given(
-            image_size=image_size, channels=channels, adapter=adapters.chosen(channels, adapter), weights=weights, data=data or {}
+            image_size=image_size,
+            channels=channels,
+            adapter=adapters.chosen(channels, adapter),
+            weights=weights,
+            data=data or {},
+            resized=row.options != original.options,
         )
         made = MODALITIES[row.modality](row, given)
     _rename(made.model)
@@ -95,13 +100,14 @@ def load(
 
 @dataclass(frozen=True, kw_only=True)
 class Given:
-    """The arguments of `load`."""
+    """The arguments of `load`, and whether the sizes differ from the row's."""
 
     image_size: int | None
     channels: int
     adapter: Adapter | None
     weights: str
     data: Mapping[str, Any]
+    resized: bool
 
 
 def _published(row: Backbone, source: ZooModel, channels: int) -> Base:
@@ -119,7 +125,7 @@ def _published(row: Backbone, source: ZooModel, channels: int) -> Base:
 def _picture(row: Backbone, given: Given) -> Base:
     size = given.image_size or row.input_size
     _check_size(row, size)
-    base, contract, notes = _with_weights(row, size, given.weights)
+    base, contract, notes = _with_weights(row, size, given.weights, given.resized)
     missing = row.rescale if loading.is_file(given.weights) else ()
     image = keras.Input((size, size, given.channels), name="image")
     x = contracts.apply(contract, given.adapter.apply(image) if given.adapter else image)
@@ -158,10 +164,10 @@ def _sequence(row: Backbone, given: Given) -> Base:
 MODALITIES = {"image": _picture, "text": _text, "sequence": _sequence}
 
 
-def _with_weights(row: Backbone, size: int, choice: str) -> tuple[keras.Model, Contract, tuple[str, ...]]:
+def _with_weights(row: Backbone, size: int, choice: str, resized: bool) -> tuple[keras.Model, Contract, tuple[str, ...]]:
     """Returns the model with its weights, its contract, and notes on the weights."""
     if loading.is_preset(row, choice):
-        if row.options != find(row.name).options:
+        if resized:
             raise ConfigError(f"the sizes of {row.name} are those of its preset; leave out --backbone-options, or use --weights none")
         made = vision.from_preset(row, size, choice)
         return made.model, made.contract, ()

@@ -15,7 +15,7 @@ from tlkeras.backbones.rows.hub_images import VISION
 from tlkeras.backbones.rows.hub_texts import TEXT
 from tlkeras.backbones.rows.scratch import SCRATCH
 from tlkeras.errors import UnknownName
-from tlkeras.registry import Registry, load_function
+from tlkeras.registry import Registry
 
 
 def _sections(table: Mapping[str, str] | Iterable[str]) -> Sections:
@@ -500,19 +500,13 @@ BACKBONES: Registry[Backbone] = Registry(
     },
 )
 
-ZOO = "zoo:"
-
 
 def find(name: str) -> Backbone:
-    """Returns the row of a name or alias, or of `zoo:NAME[/VERSION]`, a published network.
+    """Returns the row of a name or alias; published networks, `zoo:NAME`, are found by `jobs.plan.find_backbone`.
 
     Raises:
         UnknownName: listing near names; for an id of a hub, the backbone that is meant.
-        ZooError: when there is no such entry.
     """
-    if name.startswith(ZOO):
-        row: Backbone = load_function("tlkeras.zoo.backbone:row")(name.removeprefix(ZOO))
-        return row
     if name not in BACKBONES:
         message = handles.hint(name, BACKBONES)
         if message:

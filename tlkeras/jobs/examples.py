@@ -14,7 +14,7 @@ from tlkeras.data.audit import Audit, audit
 from tlkeras.data.examples import Dataset, Issue
 from tlkeras.data.split import Splits, split
 from tlkeras.data.store import Store, rows
-from tlkeras.jobs import plan
+from tlkeras.jobs.plan import Plan
 from tlkeras.jobs.run_folder import Run
 from tlkeras.modalities.inputs import Inputs, Pictures, Sequences, Texts
 from tlkeras.modalities.sequences import arrays as sequences
@@ -65,27 +65,29 @@ def _inputs(config: RunConfig, dataset: Dataset, task: TaskModel) -> tuple[Input
         time, features = task.model.input_shape[1:]
         return Sequences(time=int(time), features=int(features)), []
     if task.tokens is None:
-        return Pictures(size=plan.image_size(config), resize=config.data.resize, channels=config.model.channels), []
+        return Pictures(
+            size=config.model.image_size or task.backbone.input_size, resize=config.data.resize, channels=config.model.channels
+        ), []
     if dataset.modality != "text":
         return Texts(tokens=task.tokens), []
     fitted, note = Texts(tokens=task.tokens).fitted(dataset, config.model.max_length)
     return fitted, [note]
 
 
-def build(config: RunConfig, classes: int, dataset: Dataset | None = None) -> TaskModel:
-    """Builds the task model of an effective config, under its dtype policy, which is put back afterwards.
+def build(plan: Plan, classes: int, dataset: Dataset | None = None) -> TaskModel:
+    """Builds the task model of a plan, under its dtype policy, which is put back afterwards.
 
     Args:
-        config: what to build.
+        plan: what to build.
         classes: number of outputs.
         dataset: the examples, for networks of sequences, which must know their shape.
     """
-    before = keras.config.dtype_policy()
+    before, config = keras.config.dtype_policy(), plan.config
     try:
         if config.train.mixed_precision:
             keras.config.set_dtype_policy(precision.mixed_policy())
         return models.build(
-            config.model.backbone,
+            plan.backbone,
             classes,
             image_size=config.model.image_size,
             channels=config.model.channels,

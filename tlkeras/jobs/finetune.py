@@ -16,16 +16,19 @@ import tensorflow as tf
 
 from tlkeras import config as configs
 from tlkeras import files
+from tlkeras.backbones.row import Backbone
 from tlkeras.config import RunConfig
 from tlkeras.data.examples import Dataset
-from tlkeras.data.sources.registry import DEFAULT, recorded
+from tlkeras.data.sources.registry import DEFAULT
 from tlkeras.data.split import SPLITS
 from tlkeras.distribution.strategies import Placement, open_placement
 from tlkeras.evaluation import report
 from tlkeras.export.artifact import Artifact
 from tlkeras.export.graph import precision_gap
-from tlkeras.jobs import export_run, outcome, plan, preflight, run_folder
+from tlkeras.jobs import export_run, outcome, preflight, run_folder
+from tlkeras.jobs import plan as planning
 from tlkeras.jobs.examples import Data, build, prepare
+from tlkeras.jobs.plan import Plan
 from tlkeras.jobs.run_folder import Run
 from tlkeras.modalities.inputs import TOKENIZER, Texts
 from tlkeras.models import TaskModel
@@ -33,16 +36,17 @@ from tlkeras.progress import AUTO, Clock, Reporter, resolve
 from tlkeras.training import freezing, precision
 from tlkeras.training import phases as training
 
-__all__ = ["Result", "finetune", "seed_everything"]
+__all__ = ["Result", "finetune", "finetune_plan", "seed_everything"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """The result of a fine-tuning: the run folder, its metrics as stored, and the effective config."""
+    """The result of a fine-tuning: the run folder, its metrics as stored, the effective config, and the row of the backbone."""
 
     run: Run
     metrics: dict[str, Any]
     config: RunConfig
+    backbone: Backbone
 
 
 # === Fine-tune ===
@@ -58,14 +62,24 @@ def finetune(
     """Fine-tunes a backbone; arguments, result and errors are those of `tlkeras.finetune`."""
     reporter = resolve(reporter)
     config, dataset = preflight.settings(config, dataset, settings)
-    dataset = preflight.open_examples(config, dataset)
-    if config.data.source is None and dataset.source == DEFAULT:
+    plan = planning.resolve(config)
+    return finetune_plan(plan, preflight.open_examples(plan, dataset), reporter=reporter)
+
+
+def finetune_plan(plan: Plan, dataset: Dataset, *, reporter: Reporter) -> Result:
+    """Fine-tunes as planned, on examples that were checked.
+
+    Args:
+        plan: from `plan.resolve`.
+        dataset: from `preflight.open_examples`.
+        reporter: receives progress.
+    """
+    if plan.asked.data.source is None and dataset.source == DEFAULT:
         reporter.say(f"{preflight.USES_DIGITS}; for your own images, name a folder with one folder per class (--data FOLDER)")
-    config = plan.effective(config).updated(data=recorded(dataset))
-    placement = open_placement(config.train.placement)
-    run = _run(config, placement, dataset)
+    placement = open_placement(plan.config.train.placement)
+    run = _run(plan.config, placement, dataset)
     with _tidied(run, keep=placement.chief), placement.watched(), reporter.live():
-        result = _finetune(config.updated(out=str(run.root)), placement, run, dataset, reporter)
+        result = _finetune(plan, placement, run, dataset, reporter)
         placement.wait()
         return result
 
@@ -77,22 +91,23 @@ def _run(config: RunConfig, placement: Placement, dataset: Dataset) -> Run:
     return run_folder.scratch()
 
 
-def _finetune(config: RunConfig, placement: Placement, run: Run, dataset: Dataset, reporter: Reporter) -> Result:
+def _finetune(plan: Plan, placement: Placement, run: Run, dataset: Dataset, reporter: Reporter) -> Result:
     clock = Clock(reporter)
     started = time.monotonic()
-    seed_everything(config.seed)
-    dataset = preflight.limited(config, dataset)
+    seed_everything(plan.config.seed)
+    dataset = preflight.limited(plan.config, dataset)
     reporter.say(f"{len(dataset.examples):,} examples of {len(dataset.labels)} classes from {dataset.name}")
-    config = preflight.with_splits(config, dataset)
     with clock.step("build"):
-        task = build(config, len(dataset.labels), dataset)
-        for _, rules in plan.phases(config, task.section_names):  # rules that do not fit are found before the images are read
+        task = build(plan, len(dataset.labels), dataset)
+        for _, rules in planning.phases(plan, task.section_names):  # rules that do not fit are found before the images are read
             freezing.apply(task.model, rules, sections=task.sections)
     for note in task.notes:
         reporter.warn(note)
-    data = prepare(config, dataset, task, run, clock, reporter)
+    data = prepare(plan.config, dataset, task, run, clock, reporter)
+    length = data.inputs.tokens.length if isinstance(data.inputs, Texts) else None
+    plan = planning.with_data(plan, dataset, out=str(run.root), max_length=length)
+    config = plan.config
     if isinstance(data.inputs, Texts):
-        config = config.updated(max_length=data.inputs.tokens.length)
         data.inputs.tokens.save(run.root / TOKENIZER)
     files.write(run.config, configs.to_yaml(config.to_dict()))
     numbers = precision.record(task.model, tf32=_tf32(config, placement))
@@ -102,7 +117,7 @@ def _finetune(config: RunConfig, placement: Placement, run: Run, dataset: Datase
     placement.agree("data", lambda: export_run.fingerprint(data.store, data.splits))
     placement.agree("weights", lambda: freezing.digest(task.model))
     with clock.step("train"):
-        trained = _train(config, placement, task, data, run, reporter)
+        trained = _train(plan, placement, task, data, run, reporter)
     history = [{"phase": one.name, **row} for one in trained.phases for row in one.history]
     files.write_rows(run.history, history)
     task.model.save(run.model)
@@ -120,7 +135,7 @@ def _finetune(config: RunConfig, placement: Placement, run: Run, dataset: Datase
     figures = {name: part.figures for name, part in scored.items()}
     report.write(run.report, summary, config.to_dict(), figures, dataset.labels, data.audit.to_dict(), history)
     files.write_json(run.metrics, summary)
-    return Result(run=run, metrics=summary, config=config)
+    return Result(run=run, metrics=summary, config=config, backbone=plan.backbone)
 
 
 @contextmanager
@@ -144,7 +159,8 @@ def seed_everything(seed: int) -> None:
     tf.config.experimental.enable_op_determinism()
 
 
-def _train(config: RunConfig, placement: Placement, task: TaskModel, data: Data, run: Run, reporter: Reporter) -> training.Trained:
+def _train(plan: Plan, placement: Placement, task: TaskModel, data: Data, run: Run, reporter: Reporter) -> training.Trained:
+    config = plan.config
     if placement.strategy is not None:
         reporter.say(placement.describe())
     reporter.say(precision.describe(precision.record(task.model, tf32=_tf32(config, placement))))
@@ -161,7 +177,7 @@ def _train(config: RunConfig, placement: Placement, task: TaskModel, data: Data,
         placement=placement,
         tell=reporter.progress,
     )
-    phases = plan.phases(config, task.section_names)
+    phases = planning.phases(plan, task.section_names)
     try:
         return training.run(task, phases, {name: data.part(name) for name in SPLITS}, options)
     except training.Interrupted as stopped:

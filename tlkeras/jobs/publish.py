@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from tlkeras import files
-from tlkeras.backbones.registry import find
 from tlkeras.backbones.row import Backbone
 from tlkeras.data.sources.registry import PASSED, is_passed, kind_of
 from tlkeras.evaluation import metrics
@@ -24,6 +23,7 @@ from tlkeras.export.manifest import interface_of
 from tlkeras.export.parity import Samples
 from tlkeras.jobs import finetune, run_folder
 from tlkeras.jobs.lookup import to_publish
+from tlkeras.jobs.plan import find_backbone
 from tlkeras.jobs.run_folder import Run
 from tlkeras.progress import AUTO, Reporter, resolve
 from tlkeras.weights.loading import NAMED
@@ -71,6 +71,13 @@ def publish(
         )
     content = _content(run, exported, data_licence, data_source)
     entry = zoo.publish(name, partial(_fill, run=run, exported=exported, name=name, content=content))
+    renew(zoo)
+    return entry
+
+
+def promote(zoo: Zoo, entry: Entry) -> Entry:
+    """Makes an entry the stable version of its name, and renews the files for TensorFlow Serving."""
+    entry = zoo.promote(entry.name, entry.version)
     renew(zoo)
     return entry
 
@@ -130,9 +137,7 @@ def build(recipe: EntryRecipe, zoo: Zoo, *, reporter: Reporter | str | None = AU
         out = Path(folder) / recipe.name
         finetune.finetune(recipe.config.updated(out=str(out)), reporter=reporter)
         entry = publish(out, recipe.name, zoo, data_licence=recipe.data_licence, data_source=recipe.data_source)
-    entry = zoo.promote(recipe.name, entry.version)
-    renew(zoo)
-    return entry
+    return promote(zoo, entry)
 
 
 # === Content of the manifest and the card ===
@@ -144,7 +149,7 @@ def _content(run: Run, exported: Mapping[str, Any], data_licence: str | None, da
     summary, environment = (json.loads(path.read_text(encoding="utf-8")) for path in (run.metrics, run.environment))
     held_out = "test" if summary["test"]["n"] else "val"
     truth, predicted = _predictions(run, held_out, labels)
-    row = find(config.model.backbone)
+    row = find_backbone(config.model.backbone)
     source, licence = _source_and_licence(config.data.source)
     return {
         **{key: exported[key] for key in ("tlkeras", "labels", "inputs", "outputs", "metadata")},
