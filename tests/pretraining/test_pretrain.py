@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+import tlkeras
 from tests.helpers import pictures
 from tlkeras.backbones.load import load
 from tlkeras.cli.main import app
@@ -27,7 +28,7 @@ from tlkeras.progress import Reporter
 from tlkeras.weights.loading import read_keras
 from tlkeras.zoo import check
 from tlkeras.zoo import load as open_entry
-from tlkeras.zoo.store import Zoo
+from tlkeras.zoo.store import Zoo, verify_files
 
 
 def waves(n=90, seed=0, steps=(6, 12)):
@@ -92,6 +93,39 @@ def test_a_published_network_is_a_backbone_like_any_other(here, name, tmp_path):
     for format in EXPORTED[name]:
         found = evaluate.evaluate(result.run.exports / FILES[format], DATA[name](), part="all")
         assert found.score.accuracy > (0.2 if name == "vae" else 0.5)  # of ten digits
+
+
+@pytest.fixture
+def hashed(monkeypatch):
+    """The entries whose files were hashed, in order."""
+    entries = []
+    monkeypatch.setattr("tlkeras.zoo.backbone.verify_files", lambda entry: entries.append(str(entry)) or verify_files(entry))
+    return entries
+
+
+def test_the_files_of_an_entry_are_hashed_once_in_a_fine_tuning(here, hashed, tmp_path):
+    arguments = ["finetune", "--backbone", "zoo:cnn", "--limit", "100", "--epochs", "1", "--export", "none"]
+    done = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / "run")])
+    assert done.exit_code == 0 and "tlkeras evaluate" in done.output, done.output
+    assert hashed == ["cnn/1"]
+
+
+def test_the_files_of_an_entry_are_hashed_once_in_a_dry_run(here, hashed):
+    done = CliRunner().invoke(app, ["finetune", "--backbone", "zoo:cnn", "--dry-run", "--unfreeze", "last:1"])
+    assert done.exit_code == 0 and "phase full" in done.output, done.output
+    assert hashed == ["cnn/1"]
+
+
+def test_the_files_of_an_entry_are_hashed_once_in_a_call(here, hashed, tmp_path):
+    tlkeras.finetune(DATA["cnn"](), backbone="zoo:cnn", epochs=1, export="none", out=tmp_path / "run", reporter=None)
+    assert hashed == ["cnn/1"]
+
+
+def test_the_card_of_a_network_without_labels_names_its_objective_artifacts_and_licences(zoo):
+    card = (zoo.get("vae").path / "README.md").read_text(encoding="utf-8")
+    assert card.startswith("# vae\n") and "trained by `elbo`" in card and "--backbone zoo:vae" in card
+    for part in ("`saved_model`", "`model.tflite`", "`model.onnx`", "backbone weights"):
+        assert part in card
 
 
 @pytest.mark.parametrize("name", DATA)
