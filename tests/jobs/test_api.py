@@ -83,5 +83,5 @@ def test_labels_are_read_from_their_file_once_they_are_checked(tmp_path):
 
 
 def test_pretrain_refuses_what_is_no_source():
-    with pytest.raises(ConfigError, match="pretrain received a ndarray"):
+    with pytest.raises(ConfigError, match="received a ndarray; expected a PretrainConfig"):
         tlkeras.pretrain(np.zeros(3), name="x")

@@ -149,6 +149,23 @@ class FlatConfig:
         """
         return cls(**{str(name): value for name, value in values.items()})
 
+    @classmethod
+    def merged(cls, config: Any, values: Mapping[str, Any]) -> Self:
+        """Returns a config with some flat keys on top.
+
+        Args:
+            config: a config, a mapping of flat keys, or None.
+            values: flat keys, which win.
+
+        Raises:
+            ConfigError: also when `config` is of another type.
+        """
+        if isinstance(config, cls):
+            return config.updated(**values)
+        if not (config is None or isinstance(config, Mapping)):
+            raise ConfigError(f"received a {type(config).__name__}; expected a {cls.__name__} or a mapping of its keys")
+        return cls.from_dict({**(config or {}), **values})
+
     def to_dict(self) -> dict[str, Any]:
         """Returns the flat keys with their values, as stored in a run's `config.yaml`."""
         return {item.key: _plain(self.value_of(item)) for item in keys(type(self))}

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from tlkeras.config import BenchmarkConfig, ExportModelConfig, PretrainConfig, RunConfig
 from tlkeras.data.examples import Dataset
-from tlkeras.errors import ConfigError
 from tlkeras.jobs import export_request, lookup, preflight
 from tlkeras.jobs import plan as planning
 from tlkeras.progress import AUTO, Reporter, resolve
@@ -202,10 +201,7 @@ def export_model(
         ```
     """
     reporter = resolve(reporter)
-    if isinstance(config, ExportModelConfig):
-        request = export_request.check(model, config.updated(**settings))
-    else:
-        request = export_request.check(model, {**(config or {}), **settings})
+    request = export_request.check(model, ExportModelConfig.merged(config, settings))
     load_tensorflow()
     from tlkeras.jobs import export_model as job
 
@@ -248,15 +244,9 @@ def pretrain(
         config, dataset = None, config
     if isinstance(config, str | Path):
         config = {"data": str(config)}
-    if not (config is None or isinstance(config, Mapping | PretrainConfig)):
-        raise ConfigError(f"pretrain received a {type(config).__name__}; expected a source of data, a PretrainConfig or examples")
-    if isinstance(config, PretrainConfig):
-        config = config.updated(**settings)
-    else:
-        config = PretrainConfig.from_dict({**(config or {}), **settings})
+    plan = planning.resolve_pretraining(PretrainConfig.merged(config, settings))
     check_name(name)
-    plan = planning.resolve_pretraining(config)
-    if dataset is None and config.data is None:
+    if dataset is None and plan.config.data is None:
         reporter.say(preflight.USES_DIGITS)
     dataset = preflight.open_unlabelled(plan, dataset)
     load_tensorflow()
