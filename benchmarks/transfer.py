@@ -78,15 +78,14 @@ def run(pair, network, folder):
     """Returns start -> accuracy for each seed."""
     from tlkeras.config import RunConfig
     from tlkeras.jobs import finetune
-    from tlkeras.jobs.pretrain import Options, pretrain
+    from tlkeras.jobs.api import pretrain
     from tlkeras.zoo.store import Zoo
 
     name = f"{network}-{list(EPOCHS).index(pair)}"
     source = fashion(network) if pair == FASHION else digits(pair, network, range(5))
-    options = Options(
-        backbone=network, options=OPTIONS.get(network, ()), epochs=EPOCHS[pair][network], batch_size=128 if pair == FASHION else 32
-    )
-    pretrain(options, source, name, Zoo(folder / "zoo"))
+    sizes, batch = OPTIONS.get(network, ()), 128 if pair == FASHION else 32
+    settings = {"backbone": network, "backbone_options": sizes, "epochs": EPOCHS[pair][network], "batch_size": batch}
+    pretrain(source, name=name, zoo=Zoo(folder / "zoo"), **settings)
     keep, found = range(10) if pair == FASHION else range(5, 10), {}
     for start, values in STARTS.items():
         found[start] = []

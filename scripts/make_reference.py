@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tlkeras.backbones.registry import BACKBONES
-from tlkeras.config import keys
+from tlkeras.config import ExportModelConfig, FlatConfig, PretrainConfig, RunConfig, keys
 from tlkeras.data.sources.registry import SOURCES
 from tlkeras.distribution.registry import PLACEMENTS
 from tlkeras.export.formats import FORMATS
@@ -110,9 +110,13 @@ def backbones_page() -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def settings(config: type[FlatConfig]) -> str:
+    """Returns the table of the keys of a config."""
+    return table(("key", "what", "default"), ((f"`{item.key}`", item.help, item.default_text) for item in keys(config)))
+
+
 def page() -> str:
     """Returns the whole page."""
-    settings = ((f"`{one.key}`", one.help, one.default_text) for one in keys())
     recipes = (
         (
             f"`{row.name}`",
@@ -127,7 +131,13 @@ def page() -> str:
         "Generated from the registries by `python scripts/make_reference.py`. A test keeps it up to date.",
         "## Settings",
         "The flag of a key has two hyphens in front and hyphens instead of underscores. `freeze_rules` is for config files only.",
-        table(("key", "what", "default"), settings),
+        settings(RunConfig),
+        "## Settings of `tlkeras export`",
+        "`data` and `data_dir` are for runs; `labels`, `calibration`, `input_range`, `resize`, `activation`, `trust` and `modules` "
+        "(`--import`) for other models. In a config file, `labels` may also be a list. `seed` is for config files and Python only.",
+        settings(ExportModelConfig),
+        "## Settings of `tlkeras pretrain`",
+        settings(PretrainConfig),
         "## Tasks",
         table(("name", "what"), ((f"`{row.name}`", row.help) for row in TASKS)),
         "## Recipes",

@@ -12,18 +12,23 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "BACKBONES": "tlkeras.backbones.registry",
+    "ExportModelConfig": "tlkeras.config",
+    "PretrainConfig": "tlkeras.config",
     "RECIPES": "tlkeras.training.recipes.registry",
     "Reporter": "tlkeras.progress",
     "RunConfig": "tlkeras.config",
     "SILENT": "tlkeras.progress",
     "TlkerasError": "tlkeras.errors",
+    "benchmark": "tlkeras.jobs.api",
     "evaluate": "tlkeras.jobs.api",
-    "export_model": "tlkeras.jobs.export_model",
+    "export_model": "tlkeras.jobs.api",
     "finetune": "tlkeras.jobs.api",
     "from_arrays": "tlkeras.data.examples",
-    "load": "tlkeras.jobs.opening",
+    "load": "tlkeras.jobs.api",
     "open_source": "tlkeras.modalities.sources",
-    "predict": "tlkeras.jobs.predict",
+    "predict": "tlkeras.jobs.api",
+    "pretrain": "tlkeras.jobs.api",
+    "publish": "tlkeras.jobs.api",
 }
 
 __all__ = sorted([*_PUBLIC, "__version__"])
@@ -32,10 +37,6 @@ __all__ = sorted([*_PUBLIC, "__version__"])
 def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if _PUBLIC[name] in ("tlkeras.jobs.predict", "tlkeras.jobs.export_model", "tlkeras.jobs.opening"):
-        from tlkeras.startup import load_tensorflow
-
-        load_tensorflow()
     return getattr(importlib.import_module(_PUBLIC[name]), name)
 
 

@@ -46,7 +46,7 @@ class TaskModel:
 
 
 def build(
-    backbone: str,
+    backbone: str | Backbone,
     classes: int,
     *,
     image_size: int | None = None,
@@ -61,7 +61,7 @@ def build(
     """Builds a task model.
 
     Args:
-        backbone: name or alias in the backbone registry.
+        backbone: its row, or its name or alias in the registry.
         classes: size of the label map; the head of the task decides how many outputs that makes.
         image_size: side of the square input in pixels; the backbone's default when None.
         channels, adapter: of the images, and how other than 3 become 3; see `tlkeras.backbones.load.load`.
@@ -73,10 +73,10 @@ def build(
     Raises:
         UnknownName, ConfigError, WeightsError: as the parts raise them.
     """
-    row, task_row = find(backbone), TASKS.get(task)
+    row, task_row = find(backbone) if isinstance(backbone, str) else backbone, TASKS.get(task)
 
     # === Input contract and backbone: raw input -> features; the contract goes with the weights, so one function builds both ===
-    base = load(row.name, image_size=image_size, channels=channels, adapter=adapter, weights=weights, options=options, data=data)
+    base = load(row, image_size=image_size, channels=channels, adapter=adapter, weights=weights, options=options, data=data)
     below = [layer.name for layer in base.model.layers]
 
     # === Head of the task: features -> scores ===

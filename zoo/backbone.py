@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 
-from tlkeras.backbones.registry import BACKBONES, ZOO
+from tlkeras.backbones.registry import BACKBONES
 from tlkeras.backbones.row import Backbone
 from tlkeras.errors import ZooError
 from tlkeras.weights.sources import ZooModel
 from tlkeras.zoo.store import Zoo, default_root, verify_files
+
+PREFIX = "zoo:"
 
 
 def row(name: str) -> Backbone:
@@ -24,10 +26,10 @@ def row(name: str) -> Backbone:
     if "model.keras" not in entry.files:
         raise ZooError(f"{entry} has no model.keras, so it cannot be a backbone")
     before = str(entry.manifest["config"]["backbone"])  # an entry may itself be made from an entry
-    of = row(before.removeprefix(ZOO)) if before.startswith(ZOO) else BACKBONES.get(before)
+    of = row(before.removeprefix(PREFIX)) if before.startswith(PREFIX) else BACKBONES.get(before)
     return dataclasses.replace(
         of,
-        name=f"{ZOO}{entry}",
+        name=f"{PREFIX}{entry}",
         pooling="vector",
         input_size=int(entry.manifest["metadata"].get("image_size", of.input_size)),
         sections=tuple(

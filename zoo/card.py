@@ -142,6 +142,28 @@ def _reproduce(content: Mapping[str, Any]) -> str:
     )
 
 
+def pretrained_card(name: str, content: Mapping[str, Any]) -> str:
+    """Returns the card of a network that was trained from scratch without labels.
+
+    Args:
+        name: of the entry.
+        content: content of the manifest: task, data, history, artifacts, licences, config.
+    """
+    first, last = (content["history"][epoch]["loss"] for epoch in (0, -1))
+    config, data = content["config"], content["data"]
+    parts = [
+        f"# {name}",
+        f"A pretrained network: `{config['backbone']}`, trained by `{content['task']}` on {data['train']} examples of {data['source']} "
+        f"(licence: {content['licences']['data']['licence']}); loss {first:.3f} after the first epoch, {last:.3f} after the last.",
+        f"Use it as `tlkeras finetune --backbone zoo:{name} --data …`. It has no labels. Its SavedModel, TFLite and ONNX files return what "
+        "it was trained to predict.",
+        "## Artifacts\n\n" + _artifacts(content),
+        "## Licences\n\n"
+        + markdown_table(("what", "licence", "source"), [(k, v["licence"], v["source"]) for k, v in content["licences"].items()]),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
 def brief(content: Mapping[str, Any]) -> str:
     """Returns a manifest as indented JSON, without the hashes of the files."""
     return json.dumps({key: value for key, value in content.items() if key != "files"}, indent=2, ensure_ascii=False)

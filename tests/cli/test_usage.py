@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from tests.conftest import ROOT
+from tlkeras.backbones.registry import BACKBONES
 from tlkeras.cli import main, usage, zoo
 from tlkeras.cli.finetune import next_commands
 from tlkeras.config import RunConfig
@@ -233,7 +234,8 @@ def test_diff_of_equal_entries_says_that_there_are_no_differences(tmp_path, caps
     [({}, "IMAGE.jpg"), ({"backbone": "bert"}, "'a text'"), ({"backbone": "rnn"}, "SEQUENCE.csv"), ({"channels": 5}, "ARRAY.npy")],
 )
 def test_the_next_commands_of_a_run_name_inputs_of_its_kind(settings, sample, tmp_path):
-    result = SimpleNamespace(run=Run(tmp_path), config=RunConfig.from_dict(settings), metrics={"exports": {}})
+    config = RunConfig.from_dict(settings)
+    result = SimpleNamespace(run=Run(tmp_path), config=config, metrics={"exports": {}}, backbone=BACKBONES.get(config.model.backbone))
     commands = [line for title, line in next_commands(result) if line.startswith("tlkeras predict")]
     assert commands[0] == f"tlkeras predict {tmp_path} {sample}"
     assert len(commands) == (2 if sample == "IMAGE.jpg" else 1)  # a folder of images

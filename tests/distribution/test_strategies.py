@@ -201,9 +201,9 @@ def test_a_run_on_two_devices_ends_in_the_artifacts_of_one(recipe, tmp_path):
 
 @pytest.mark.parametrize(("how", "factor"), [("none", 1.0), ("linear", 4.0), ("sqrt", 2.0)])
 def test_learning_rates_can_grow_with_the_batch(how, factor):
-    config = plan.effective(RunConfig.from_dict({"batch_size": 128, "scale_learning_rate": how, "learning_rate": 1e-3}))
-    assert config.train.learning_rate == 1e-3  # what is stored is what was asked for, so that a repeated run scales once
-    (phase, _) = plan.phases(config, ["block1"])[-1]
+    resolved = plan.resolve(RunConfig.from_dict({"batch_size": 128, "scale_learning_rate": how, "learning_rate": 1e-3}))
+    assert resolved.config.train.learning_rate == 1e-3  # what is stored is what was asked for, so that a repeated run scales once
+    (phase, _) = plan.phases(resolved, ["block1"])[-1]
     assert phase.learning_rate == pytest.approx(1e-3 * factor)
 
 

@@ -12,9 +12,10 @@ from typer.testing import CliRunner
 
 from tests.helpers import pictures
 from tlkeras.cli.main import app
+from tlkeras.config import ExportModelConfig
 from tlkeras.errors import ConfigError, DataError, ExportError, OutputError, UnsupportedOps
 from tlkeras.export import open_artifact
-from tlkeras.jobs.export_model import Options, export_model, read
+from tlkeras.jobs.export_model import export_model, read
 
 ALL = ("saved_model", "tflite", "onnx")
 
@@ -96,26 +97,26 @@ def name(value):
 @pytest.mark.parametrize(("build", "formats"), FOREIGN, ids=name)
 def test_a_foreign_model_file_is_written_in_every_format_and_verified(tmp_path, build, formats):
     build().save(tmp_path / "model.keras")
-    artifacts = export_model(tmp_path / "model.keras", tmp_path / "out", Options(formats=formats))
+    artifacts = export_model(tmp_path / "model.keras", tmp_path / "out", ExportModelConfig(formats=formats))
     assert [one.format for one in artifacts] == list(formats) and all(one.verdict.relative_diff < 1e-3 for one in artifacts)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("format", ALL)
 def test_a_convnext_is_written_and_verified(tmp_path, format):
-    (artifact,) = export_model(convnext(), tmp_path / "out", Options(formats=[format]))
+    (artifact,) = export_model(convnext(), tmp_path / "out", ExportModelConfig(formats=[format]))
     assert artifact.verdict.relative_diff < 1e-3
 
 
 @pytest.mark.parametrize("format", ["tflite", "onnx"])
 def test_fnet_is_refused_where_its_fourier_transform_does_not_run(tmp_path, format):
     with pytest.raises((UnsupportedOps, ExportError), match="FFT2D|Complex"):
-        export_model(fnet(), tmp_path / "out", Options(formats=[format]))
+        export_model(fnet(), tmp_path / "out", ExportModelConfig(formats=[format]))
     assert not (tmp_path / "out").exists()
 
 
 def test_fnet_is_written_as_a_saved_model(tmp_path):
-    (artifact,) = export_model(fnet(), tmp_path / "out", Options(formats=["saved_model"]))
+    (artifact,) = export_model(fnet(), tmp_path / "out", ExportModelConfig(formats=["saved_model"]))
     assert artifact.verdict.relative_diff < 1e-3
 
 
@@ -125,13 +126,13 @@ def test_fnet_is_written_as_a_saved_model(tmp_path):
 def test_a_saved_model_that_keras_exported_is_read(tmp_path, build, formats):
     model = build()
     model.export(tmp_path / "theirs", verbose=False)
-    artifacts = export_model(tmp_path / "theirs", tmp_path / "out", Options(formats=formats))
+    artifacts = export_model(tmp_path / "theirs", tmp_path / "out", ExportModelConfig(formats=formats))
     assert all(one.verdict.relative_diff < 1e-3 for one in artifacts)
 
 
 def test_our_own_saved_model_is_read_too(tmp_path):
-    export_model(augmented(), tmp_path / "first", Options(formats=["saved_model"], labels=["a", "b", "c"]))
-    artifacts = export_model(tmp_path / "first" / "saved_model", tmp_path / "second", Options(formats=["onnx"]))
+    export_model(augmented(), tmp_path / "first", ExportModelConfig(formats=["saved_model"], labels=["a", "b", "c"]))
+    artifacts = export_model(tmp_path / "first" / "saved_model", tmp_path / "second", ExportModelConfig(formats=["onnx"]))
     assert artifacts[0].verdict.relative_diff < 1e-3
 
 
@@ -148,7 +149,7 @@ def with_lambda(tmp_path):
 def test_a_lambda_is_refused_unless_trusted(with_lambda, tmp_path):
     with pytest.raises(ConfigError, match="Lambda.*--trust"):
         read(with_lambda)
-    (artifact,) = export_model(with_lambda, tmp_path / "out", Options(formats=["onnx"], trust=True))
+    (artifact,) = export_model(with_lambda, tmp_path / "out", ExportModelConfig(formats=["onnx"], trust=True))
     assert artifact.verdict
 
 
@@ -185,7 +186,7 @@ def test_layers_of_its_own_are_imported_by_name(tmp_path, monkeypatch):
 def test_what_does_not_fit_is_told_in_a_line(tmp_path, options, error, message):
     augmented().save(tmp_path / "model.keras")
     with pytest.raises(error, match=message):
-        export_model(tmp_path / "model.keras", tmp_path / "out", Options(**options))
+        export_model(tmp_path / "model.keras", tmp_path / "out", ExportModelConfig(**options))
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 no zip", b"text"])
@@ -212,7 +213,7 @@ def test_nothing_is_overwritten(tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine").write_text("x")
     with pytest.raises(OutputError, match="not an empty folder"):
-        export_model(augmented(), tmp_path / "out", Options())
+        export_model(augmented(), tmp_path / "out", ExportModelConfig())
 
 
 # === Real examples ===
@@ -264,7 +265,9 @@ def test_the_command_calibrates_and_judges_on_a_folder_of_pictures(trained, fold
 def test_arrays_are_examples_for_models_of_other_things(tmp_path):
     rng = np.random.default_rng(0)
     np.savez(tmp_path / "examples.npz", left=rng.uniform(-1, 1, (40, 3)), right=rng.uniform(-1, 1, (40, 2)))
-    artifacts = export_model(two_and_two(), tmp_path / "out", Options(formats=["tflite-int8"], calibration=tmp_path / "examples.npz"))
+    artifacts = export_model(
+        two_and_two(), tmp_path / "out", ExportModelConfig(formats=["tflite-int8"], calibration=tmp_path / "examples.npz")
+    )
     assert artifacts[0].options["calibration"]["examples"] == 20
 
 
@@ -279,4 +282,4 @@ def test_arrays_are_examples_for_models_of_other_things(tmp_path):
 def test_arrays_that_do_not_fit_are_told(tmp_path, arrays, message):
     np.savez(tmp_path / "examples.npz", **arrays)
     with pytest.raises(DataError, match=message):
-        export_model(two_and_two(), tmp_path / "out", Options(calibration=tmp_path / "examples.npz"))
+        export_model(two_and_two(), tmp_path / "out", ExportModelConfig(calibration=tmp_path / "examples.npz"))

@@ -16,6 +16,7 @@ from tlkeras.data.sources.registry import is_passed, recorded
 from tlkeras.distribution.cluster import Cluster
 from tlkeras.errors import ConfigError, DataError, OutputError
 from tlkeras.jobs import preflight
+from tlkeras.jobs.plan import resolve
 from tlkeras.modalities.images import formats
 from tlkeras.modalities.sources import open_source
 
@@ -117,19 +118,19 @@ def test_a_python_call_reports_wrong_data_without_tensorflow(call, tmp_path, rev
 )
 def test_a_backbone_that_does_not_fit_images_is_an_error_that_names_some_that_do(photos, backbone, message):
     with pytest.raises(ConfigError, match=message):
-        preflight.open_examples(RunConfig(data=photos, backbone=backbone))
+        preflight.open_examples(resolve(RunConfig(data=photos, backbone=backbone)))
 
 
 @pytest.mark.parametrize("backbone", ["efficientnet", "cnn", "rnn"])
 def test_a_backbone_that_does_not_fit_texts_is_an_error_that_names_some_that_do(reviews, backbone):
     with pytest.raises(ConfigError, match=r"contains texts; backbones for texts: bert, .*--list-backbones"):
-        preflight.open_examples(RunConfig(data=reviews, backbone=backbone))
+        preflight.open_examples(resolve(RunConfig(data=reviews, backbone=backbone)))
 
 
 def test_a_backbone_that_does_not_fit_sequences_is_an_error_that_names_some_that_do():
     sequences = make_dataset("steps", [Example(id=str(i), label="ab"[i % 2], array=np.zeros((4, 2), "float32")) for i in range(4)])
     with pytest.raises(ConfigError, match="contains sequences; backbones for sequences: rnn"):
-        preflight.open_examples(RunConfig(backbone="cnn"), sequences)
+        preflight.open_examples(resolve(RunConfig(backbone="cnn")), sequences)
 
 
 # === Files of images ===
@@ -139,19 +140,19 @@ def test_a_class_without_a_file_that_can_be_an_image_is_an_error_before_anything
     for file in (photos / "bee").iterdir():
         file.write_bytes(b"no image at all")
     with pytest.raises(DataError, match=r"no image of class 'bee' can be read; the first of its 3 files is 'bee/0.png': the content is no"):
-        preflight.open_examples(RunConfig(data=photos, backbone="cnn", weights="none"))
+        preflight.open_examples(resolve(RunConfig(data=photos, backbone="cnn", weights="none")))
 
 
 def test_a_class_with_one_file_that_can_be_an_image_goes_on(photos):
     for name in ("0.png", "1.png"):
         (photos / "bee" / name).write_bytes(b"no image at all")
-    assert len(preflight.open_examples(RunConfig(data=photos, backbone="cnn", weights="none")).examples) == 10
+    assert len(preflight.open_examples(resolve(RunConfig(data=photos, backbone="cnn", weights="none"))).examples) == 10
 
 
 def test_of_each_class_no_file_is_opened_behind_the_first_that_can_be_an_image(photos, monkeypatch):
     opened = []
     monkeypatch.setattr(formats, "unreadable", lambda path: opened.append(path.name))
-    preflight.open_examples(RunConfig(data=photos, backbone="cnn", weights="none"))
+    preflight.open_examples(resolve(RunConfig(data=photos, backbone="cnn", weights="none")))
     assert opened == ["0.png", "0.png"]
 
 

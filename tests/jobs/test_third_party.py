@@ -12,10 +12,11 @@ from typer.testing import CliRunner
 
 from tlkeras.cli.main import app
 from tlkeras.cli.screen import ladder_lines
+from tlkeras.config import ExportModelConfig
 from tlkeras.errors import ConfigError, ExportError, UnsupportedOps
 from tlkeras.export import open_artifact
 from tlkeras.export.formats import FORMATS
-from tlkeras.jobs.export_model import Options, default_folder, export_model
+from tlkeras.jobs.export_model import default_folder, export_model
 from tlkeras.progress import Reporter
 
 
@@ -45,7 +46,7 @@ def images(n=4, shape=(8, 8, 3)):
 def answers(model, folder, labels, **options):
     """Returns what the ONNX file of a model answers, and what was said on the way."""
     said = Said()
-    export_model(model, folder, Options(formats=["onnx"], labels=labels, **options), reporter=said)
+    export_model(model, folder, ExportModelConfig(formats=["onnx"], labels=labels, **options), reporter=said)
     return open_artifact(folder / "model.onnx").scores(images()), said.lines
 
 
@@ -135,7 +136,7 @@ def test_a_softmax_over_one_output_is_refused(tmp_path):
 
 def test_an_activation_without_labels_is_refused():
     with pytest.raises(ConfigError, match="--labels"):
-        Options(activation="softmax")
+        ExportModelConfig(activation="softmax")
 
 
 def raw():
@@ -169,7 +170,9 @@ def texts_model():
 def test_a_model_of_texts_becomes_a_saved_model_that_takes_them(tmp_path):
     model = texts_model()
     model.save(tmp_path / "model.keras")
-    (artifact,) = export_model(tmp_path / "model.keras", tmp_path / "out", Options(formats=["saved_model"], labels=["neg", "pos"]))
+    (artifact,) = export_model(
+        tmp_path / "model.keras", tmp_path / "out", ExportModelConfig(formats=["saved_model"], labels=["neg", "pos"])
+    )
     serve = tf.saved_model.load(str(artifact.path)).signatures["serving_default"]
     texts = tf.constant([["a good film"], ["bad"]])
     np.testing.assert_allclose(serve(text=texts)["scores"], model(texts), atol=1e-6)
@@ -179,7 +182,7 @@ def test_a_model_of_texts_becomes_a_saved_model_that_takes_them(tmp_path):
 @pytest.mark.parametrize("format", ["onnx", "tflite"])
 def test_a_model_of_texts_is_refused_where_the_runtime_has_no_texts(tmp_path, format):
     with pytest.raises(UnsupportedOps, match=f"{format}: the model works on texts .*LookupTable.*export saved_model"):
-        export_model(texts_model(), tmp_path / "out", Options(formats=["saved_model", format]))
+        export_model(texts_model(), tmp_path / "out", ExportModelConfig(formats=["saved_model", format]))
     assert not (tmp_path / "out").exists()
 
 
@@ -194,13 +197,13 @@ def test_a_model_of_texts_is_refused_where_the_runtime_has_no_texts(tmp_path, fo
 )
 def test_images_of_every_kind_are_exported_and_read_back(tmp_path, options, format):
     model = network(3, "softmax", **options)
-    (artifact,) = export_model(model, tmp_path / "out", Options(formats=[format], labels=["a", "b", "c"]))
+    (artifact,) = export_model(model, tmp_path / "out", ExportModelConfig(formats=[format], labels=["a", "b", "c"]))
     x = images(3, tuple(side or 10 for side in options["shape"]))
     np.testing.assert_allclose(open_artifact(artifact.path).scores(x), model(x.astype(options.get("dtype", "float32"))), atol=1e-5)
 
 
 def test_random_examples_of_bytes_cover_all_values(tmp_path):
-    export_model(network(3, "softmax", dtype="uint8"), tmp_path / "out", Options(formats=["onnx"]))
+    export_model(network(3, "softmax", dtype="uint8"), tmp_path / "out", ExportModelConfig(formats=["onnx"]))
     with np.load(tmp_path / "out" / "verification.npz") as kept:
         x = kept["inputs/image"]
     assert x.dtype == np.uint8 and x.min() < 10 and x.max() > 245
@@ -218,13 +221,13 @@ def test_a_model_that_cannot_take_other_batches_is_refused(tmp_path):
     fixed = layers.Reshape((4,))(layers.Dense(4)(inputs))
     model = keras.Model(inputs, keras.ops.reshape(keras.ops.reshape(fixed, (8,)), (2, 4)))
     with pytest.raises(ExportError, match="batches of exactly 2.*free batch size"):
-        export_model(model, tmp_path / "out", Options(formats=["onnx"]))
+        export_model(model, tmp_path / "out", ExportModelConfig(formats=["onnx"]))
 
 
 def test_a_saved_model_of_wide_images_decodes_them_upright(tmp_path):
     inputs = keras.Input((4, 6, 3), name="image")
     model = keras.Model(inputs, layers.Dense(2, activation="softmax")(layers.Flatten()(layers.Rescaling(1 / 255)(inputs))))
-    (artifact,) = export_model(model, tmp_path / "out", Options(formats=["saved_model"], labels=["a", "b"]))
+    (artifact,) = export_model(model, tmp_path / "out", ExportModelConfig(formats=["saved_model"], labels=["a", "b"]))
     serve = tf.saved_model.load(str(artifact.path)).signatures["serving_default"]
     pixels = np.random.default_rng(0).integers(0, 256, (4, 6, 3)).astype("uint8")
     exif = Image.Exif()

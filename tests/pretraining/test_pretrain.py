@@ -9,23 +9,26 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+import tlkeras
 from tests.helpers import pictures
 from tlkeras.backbones.load import load
 from tlkeras.cli.main import app
-from tlkeras.config import RunConfig
+from tlkeras.config import PretrainConfig, RunConfig
 from tlkeras.data.examples import Example, from_arrays, make_dataset
 from tlkeras.data.subset import subset
 from tlkeras.errors import ConfigError, DataError, WeightsUnavailable, ZooError
 from tlkeras.jobs import evaluate, finetune, predict
-from tlkeras.jobs import pretrain as pretrain_job
-from tlkeras.jobs.pretrain import Options, pretrain, sample
+from tlkeras.jobs.api import pretrain
+from tlkeras.jobs.plan import find_backbone
+from tlkeras.jobs.pretrain import training_part
+from tlkeras.jobs.sample import sample
 from tlkeras.modalities.sources import modality_of, open_source
-from tlkeras.pretraining.variational import decoder_of
+from tlkeras.pretraining.variational import decoder_of, plane_of_codes
 from tlkeras.progress import Reporter
 from tlkeras.weights.keras_file import read_keras
 from tlkeras.zoo import check
 from tlkeras.zoo import load as open_entry
-from tlkeras.zoo.store import Zoo
+from tlkeras.zoo.store import Zoo, verify_files
 
 
 def waves(n=90, seed=0, steps=(6, 12)):
@@ -50,9 +53,10 @@ def zoo(tmp_path_factory):
     """A zoo with one pretrained network of each kind."""
     zoo = Zoo(tmp_path_factory.mktemp("pretrained") / "zoo")
     small = {"image_size": 12, "epochs": 3, "batch_size": 16}
-    pretrain(Options(backbone="cnn", options=("dense=16",), **small), colours(), "cnn", zoo)
-    pretrain(Options(backbone="vae", options=("hidden1=64", "hidden2=48", "latent=2"), **{**small, "epochs": 20}), digits(), "vae", zoo)
-    pretrain(Options(backbone="rnn", options=("hidden_size=8",), epochs=3, batch_size=16), waves(), "rnn", zoo)
+    pretrain(colours(), name="cnn", zoo=zoo, backbone="cnn", backbone_options=["dense=16"], **small)
+    sizes = ("hidden1=64", "hidden2=48", "latent=2")
+    pretrain(digits(), name="vae", zoo=zoo, backbone="vae", backbone_options=sizes, **{**small, "epochs": 20})
+    pretrain(waves(), name="rnn", zoo=zoo, backbone="rnn", backbone_options="hidden_size=8", epochs=3, batch_size=16)
     return zoo
 
 
@@ -91,9 +95,42 @@ def test_a_published_network_is_a_backbone_like_any_other(here, name, tmp_path):
         assert found.score.accuracy > (0.2 if name == "vae" else 0.5)  # of ten digits
 
 
+@pytest.fixture
+def hashed(monkeypatch):
+    """The entries whose files were hashed, in order."""
+    entries = []
+    monkeypatch.setattr("tlkeras.zoo.backbone.verify_files", lambda entry: entries.append(str(entry)) or verify_files(entry))
+    return entries
+
+
+def test_the_files_of_an_entry_are_hashed_once_in_a_fine_tuning(here, hashed, tmp_path):
+    arguments = ["finetune", "--backbone", "zoo:cnn", "--limit", "100", "--epochs", "1", "--export", "none"]
+    done = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / "run")])
+    assert done.exit_code == 0 and "tlkeras evaluate" in done.output, done.output
+    assert hashed == ["cnn/1"]
+
+
+def test_the_files_of_an_entry_are_hashed_once_in_a_dry_run(here, hashed):
+    done = CliRunner().invoke(app, ["finetune", "--backbone", "zoo:cnn", "--dry-run", "--unfreeze", "last:1"])
+    assert done.exit_code == 0 and "phase full" in done.output, done.output
+    assert hashed == ["cnn/1"]
+
+
+def test_the_files_of_an_entry_are_hashed_once_in_a_call(here, hashed, tmp_path):
+    tlkeras.finetune(DATA["cnn"](), backbone="zoo:cnn", epochs=1, export="none", out=tmp_path / "run", reporter=None)
+    assert hashed == ["cnn/1"]
+
+
+def test_the_card_of_a_network_without_labels_names_its_objective_artifacts_and_licences(zoo):
+    card = (zoo.get("vae").path / "README.md").read_text(encoding="utf-8")
+    assert card.startswith("# vae\n") and "trained by `elbo`" in card and "--backbone zoo:vae" in card
+    for part in ("`saved_model`", "`model.tflite`", "`model.onnx`", "backbone weights"):
+        assert part in card
+
+
 @pytest.mark.parametrize("name", DATA)
 def test_a_backbone_has_the_weights_that_were_pretrained(here, name):
-    base = load(f"zoo:{name}").model
+    base = load(find_backbone(f"zoo:{name}")).model
     published = read_keras(here.get(name).path / "model.keras")
     first = next(layer.name for layer in base.layers if layer.weights)
     for ours, theirs in zip(base.get_layer(first).get_weights(), published.get_layer(first).get_weights(), strict=True):
@@ -146,14 +183,14 @@ def test_the_plane_of_codes_of_two_numbers_is_drawn(here, tmp_path):
 
 def test_a_code_of_more_than_two_numbers_makes_no_plane():
     with pytest.raises(ConfigError, match="latent=2"):
-        pretrain_job._plane(2, 2, 3)
+        plane_of_codes(2, 2, 3)
 
 
 @pytest.mark.parametrize("limit", [None, 7])
 def test_what_a_source_holds_out_is_not_learned_from(limit):
     held = [replace(one, split=("train", "test", "val")[index % 3]) for index, one in enumerate(digits().examples)]
     dataset = replace(digits(), examples=tuple(held))
-    found = pretrain_job._to_learn_from(dataset, Options(backbone="vae", limit=limit))
+    found = training_part(dataset, PretrainConfig(backbone="vae", limit=limit))
     assert {one.split for one in found.examples} == {"train"} and len(found.examples) <= (limit or 40) + 10
 
 
@@ -190,13 +227,13 @@ def test_without_data_it_reports_that_it_uses_the_digits(zoo):
     listener = Reporter()
     listener.say = said.append
     with pytest.raises(ConfigError, match="accepts sequences"):  # and digits are images: nothing is trained
-        pretrain(Options(backbone="rnn"), None, "x", zoo, reporter=listener)
+        pretrain(name="x", zoo=zoo, reporter=listener, backbone="rnn")
     assert said == ["no data given: using scikit-learn's 1,797 handwritten digits"]
 
 
 def test_an_objective_of_another_network_is_an_error(zoo):
     with pytest.raises(ConfigError, match="objective"):
-        pretrain(Options(backbone="cnn", objective="elbo"), colours(), "x", zoo)
+        pretrain(colours(), name="x", zoo=zoo, backbone="cnn", objective="elbo")
 
 
 # === Sequences ===

@@ -47,7 +47,7 @@ class Base:
 
 
 def load(
-    name: str,
+    backbone: str | Backbone,
     *,
     image_size: int | None = None,
     channels: int = RGB,
@@ -59,7 +59,7 @@ def load(
     """Builds a backbone without classifier.
 
     Args:
-        name: name or alias in the registry.
+        backbone: its row, or its name or alias in the registry.
         image_size: side of the square input in pixels; the backbone's own when None.
         channels: of the images.
         adapter: name in `ADAPTERS`: how other than 3 channels become 3; see `adapters.chosen`.
@@ -75,7 +75,7 @@ def load(
     Raises:
         UnknownName, ConfigError, WeightsUnavailable, WeightsMismatch.
     """
-    row = find(name)
+    row = find(backbone) if isinstance(backbone, str) else backbone
     sized = dataclasses.replace(row, options=with_options(row, options or {}))
     arguments = Arguments(
         image_size=image_size,

@@ -9,7 +9,7 @@ from tlkeras.backbones import handles
 from tlkeras.backbones.row import Backbone
 from tlkeras.backbones.rows import efficientnet_lite, hub_images, hub_texts, keras_applications, scratch, torchvision
 from tlkeras.errors import UnknownName
-from tlkeras.registry import Registry, load_function
+from tlkeras.registry import Registry
 
 BACKBONES: Registry[Backbone] = Registry(
     "backbone",
@@ -29,19 +29,13 @@ BACKBONES: Registry[Backbone] = Registry(
     },
 )
 
-ZOO = "zoo:"
-
 
 def find(name: str) -> Backbone:
-    """Returns the row of a name or alias, or of `zoo:NAME[/VERSION]`, a published network.
+    """Returns the row of a name or alias; published networks, `zoo:NAME`, are found by `jobs.plan.find_backbone`.
 
     Raises:
         UnknownName: listing near names; for an id of a hub, the backbone that is meant.
-        ZooError: when there is no such entry.
     """
-    if name.startswith(ZOO):
-        row: Backbone = load_function("tlkeras.zoo.backbone:row")(name.removeprefix(ZOO))
-        return row
     if name not in BACKBONES:
         message = handles.hint(name, BACKBONES)
         if message:

@@ -2,46 +2,38 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import typer
 
 from tlkeras.cli import complete
+from tlkeras.cli.options import with_config_flags
+from tlkeras.config import BenchmarkConfig
 
 
+@with_config_flags(BenchmarkConfig)
 def command(
     target: str = typer.Argument(
         help="Folder of a run, or NAME or NAME/VERSION of an entry of the zoo.", metavar="ENTRY_OR_RUN", autocompletion=complete.run_folders
     ),
-    data: str | None = typer.Option(
-        None,
-        "--data",
-        help="Source to measure accuracy on. [default: the model's own held-out examples, if available]",
-        show_default=False,
-        metavar="SOURCE",
-    ),
-    formats: str = typer.Option(
-        "", "--formats", help="Formats to measure, comma-separated; keras is the Keras model. [default: all]", show_default=False
-    ),
-    threads: str = typer.Option("1,2", "--threads", help="Thread counts to measure."),
     json_out: str | None = typer.Option(None, "--json", help="Write the rows to this file, or to standard output with -.", metavar="FILE"),
     plot: str | None = typer.Option(None, "--plot", help="Draw latency against accuracy: .png, .svg or .pdf.", metavar="FILE"),
     floor: list[str] = typer.Option([], "--floor", help="Minimum, for example accuracy=0.9: the command fails below it.", metavar="KEY=X"),
     root: str | None = typer.Option(None, "--zoo", help="Folder of the zoo.", show_default=False, metavar="DIR"),
     quiet: bool = typer.Option(False, "--quiet", help="Show only warnings and the result."),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
+    **given: Any,
 ) -> None:
     """Measure size, load time, latency, throughput, memory and accuracy of every artifact."""
     import json
     from pathlib import Path
 
     from tlkeras.cli.screen import Screen, benchmark_tables, start_tensorflow, wide
-    from tlkeras.errors import ConfigError
     from tlkeras.jobs import preflight
     from tlkeras.jobs.lookup import find_whole
 
-    counts = [int(one) for one in threads.split(",") if one.strip().isdigit() and int(one) > 0]
-    if not counts or len(counts) < len(threads.split(",")):
-        raise ConfigError(f"threads is {threads!r}; expected numbers such as 1,2")
-    chosen, _ = preflight.to_benchmark(find_whole(target, root), data)
+    config = BenchmarkConfig.from_dict(given)
+    chosen, _ = preflight.to_benchmark(find_whole(target, root), config.data)
     start_tensorflow()
     from tlkeras.export.benchmark import below, parse_floor
     from tlkeras.export.benchmark import plot as draw
@@ -55,8 +47,8 @@ def command(
             target,
             data=chosen,
             zoo=Zoo(root) if root else None,
-            formats=[one.strip() for one in formats.split(",") if one.strip()],
-            threads=counts,
+            formats=config.formats,
+            threads=config.threads,
             reporter=screen,
         )
     text = json.dumps(report.to_dict(), indent=2, ensure_ascii=False)

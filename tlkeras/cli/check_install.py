@@ -3,13 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
-import importlib.metadata
 import os
-import platform
-import shutil
-import subprocess
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -34,6 +28,8 @@ NEEDED = {
 
 def command(debug: bool = typer.Option(False, "--debug", help="Show tracebacks.")) -> None:
     """Train, export and verify a small model, and report what is missing or slow."""
+    import platform
+
     from tlkeras.cli.screen import start_tensorflow
 
     typer.echo(f"python {platform.python_version()} on {platform.platform()}")
@@ -50,6 +46,9 @@ def command(debug: bool = typer.Option(False, "--debug", help="Show tracebacks."
 
 def _problem(name: str, module: str) -> str | None:
     """Prints the version of a package that imports; returns what is wrong with one that does not."""
+    import importlib
+    import importlib.metadata
+
     from tlkeras.startup import filtered_stderr
 
     try:
@@ -63,6 +62,9 @@ def _problem(name: str, module: str) -> str | None:
 
 def _devices() -> None:
     """Prints the processor and each GPU; a GPU of the machine that TensorFlow does not see is named, for it costs most."""
+    import shutil
+    import subprocess
+
     import tensorflow as tf
 
     gpus = tf.config.list_physical_devices("GPU")
@@ -83,6 +85,8 @@ def _trial() -> None:
 
     The backbone has its real depth: differences that a device makes (TF32, bfloat16) add up over layers, and a toy would hide them.
     """
+    import tempfile
+
     from tlkeras.cli.screen import Screen, artifacts_table
     from tlkeras.config import RunConfig
     from tlkeras.jobs import finetune

@@ -53,4 +53,5 @@ FLAGS: dict[str, Callable[[str], list[str]]] = {
     "recipe": recipes,
     "placement": placements,
     "export": formats,
+    "formats": formats,
 }

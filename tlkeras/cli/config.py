@@ -8,24 +8,24 @@ from typing import Any
 import typer
 
 from tlkeras import config as configs
-from tlkeras.cli.options import with_config_flags
-from tlkeras.config import RunConfig, read_yaml
+from tlkeras.cli.options import config_option, settings_of, with_config_flags
+from tlkeras.config import RunConfig
 from tlkeras.errors import OutputError
 
 
-@with_config_flags
+@with_config_flags(RunConfig)
 def render(
-    config: str | None = typer.Option(None, "--config", help="YAML file with the same keys as the flags; flags win.", metavar="FILE.yaml"),
+    config: str | None = config_option(),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
     **given: Any,
 ) -> None:
     from tlkeras.jobs import plan
 
-    settings = plan.effective(RunConfig.from_dict({**(read_yaml(config) if config else {}), **given}))
+    settings = plan.effective(RunConfig.from_dict(settings_of(config, given)))
     typer.echo(configs.to_yaml(settings.to_dict()), nl=False)
 
 
-@with_config_flags
+@with_config_flags(RunConfig)
 def init(
     write: str = typer.Option("tlkeras.yaml", "--write", help="File to write; must not exist.", metavar="FILE.yaml"),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),

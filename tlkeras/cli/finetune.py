@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from tlkeras.cli.options import with_config_flags
-from tlkeras.config import RunConfig, read_yaml
+from tlkeras.cli.options import config_option, settings_of, with_config_flags
+from tlkeras.config import RunConfig
 
 if TYPE_CHECKING:
     from tlkeras.data.examples import Dataset
     from tlkeras.jobs.finetune import Result
+    from tlkeras.jobs.plan import Plan
 
 HELP = """Fine-tune a backbone on your data, export it, and verify that each artifact works.
 
@@ -23,9 +24,9 @@ Example: tlkeras finetune --backbone efficientnet --data photos/ --out runs/phot
 """
 
 
-@with_config_flags
+@with_config_flags(RunConfig)
 def command(
-    config: str | None = typer.Option(None, "--config", help="YAML file with the same keys as the flags; flags win.", metavar="FILE.yaml"),
+    config: str | None = config_option(),
     dry_run: bool = typer.Option(
         False, "--dry-run", help="Show layer, rule, parameters, trainable flag and BatchNorm mode of each layer, and stop before training."
     ),
@@ -36,15 +37,17 @@ def command(
 ) -> None:
     if list_backbones:
         return _list_backbones()
-    settings = RunConfig.from_dict({**(read_yaml(config) if config else {}), **given})
+    settings = RunConfig.from_dict(settings_of(config, given))
     from tlkeras.cli.screen import start_tensorflow
     from tlkeras.jobs import preflight
+    from tlkeras.jobs.plan import resolve
 
-    dataset = preflight.open_examples(settings)  # what is wrong with settings or data is reported before TensorFlow loads
+    plan = resolve(settings)
+    dataset = preflight.open_examples(plan)  # what is wrong with settings or data is reported before TensorFlow loads
     if not dry_run:
         preflight.check_out(settings)
     start_tensorflow()
-    _dry_run(settings, dataset) if dry_run else _finetune(settings, dataset, quiet)
+    _dry_run(plan, dataset) if dry_run else _finetune(plan, dataset, quiet)
 
 
 def _list_backbones() -> None:
@@ -85,18 +88,18 @@ def _list_backbones() -> None:
         typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def _dry_run(settings: RunConfig, dataset: Dataset) -> None:
+def _dry_run(plan: Plan, dataset: Dataset) -> None:
     from tlkeras.jobs.dry_run import dry_run
 
-    typer.echo(dry_run(settings, dataset))
+    typer.echo(dry_run(plan, dataset))
 
 
-def _finetune(settings: RunConfig, dataset: Dataset, quiet: bool) -> None:
+def _finetune(plan: Plan, dataset: Dataset, quiet: bool) -> None:
     from tlkeras.cli.screen import Screen
     from tlkeras.jobs import finetune
 
     screen = Screen(quiet)
-    result = finetune.finetune(settings, dataset=dataset, reporter=screen)
+    result = finetune.finetune_plan(plan, dataset, reporter=screen)
     worker = result.metrics["placement"]["worker"]
     if worker:
         screen.say(f"worker {worker} is done; worker 0 wrote the run")
@@ -121,7 +124,6 @@ def show(result: Result, screen: Any) -> None:
 
 def next_commands(result: Result) -> list[tuple[str, str]]:
     """Returns (what for, exact command) pairs for the run just made."""
-    from tlkeras.backbones.registry import find
     from tlkeras.data.sources.registry import is_passed
     from tlkeras.modalities.registry import MODALITIES
     from tlkeras.registry import load_function
@@ -129,7 +131,7 @@ def next_commands(result: Result) -> list[tuple[str, str]]:
     root, config, exports = shlex.quote(str(result.run.root)), result.config, result.metrics["exports"]
     source = config.data.source
     named = "SOURCE" if source is None or is_passed(source) else shlex.quote(source)
-    row = find(config.model.backbone)
+    row = result.backbone
     first, *others = load_function(MODALITIES.get(row.modality).samples)(config)
     lines = [("evaluate", f"tlkeras evaluate {root} --data {named}"), ("predict", f"tlkeras predict {root} {first}")]
     lines += [("", f"tlkeras predict {root} {sample}") for sample in others]

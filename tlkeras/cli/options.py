@@ -3,51 +3,68 @@
 from __future__ import annotations
 
 import inspect
-import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import typer
 
 from tlkeras.cli.complete import FLAGS
-from tlkeras.config import Key, keys
+from tlkeras.config import ExportModelConfig, FlatConfig, Key, RunConfig, keys, read_yaml
 
-NOT_FLAGS = ("freeze_rules",)  # lists of pairs are for config files
-
-
-def flag(one: Key) -> inspect.Parameter:
-    """Returns the command-line parameter of a config key; None means the flag was not given."""
-    kind = _flag_type(one)
-    name = "--" + one.key.replace("_", "-")
-    declared = f"{name}/--no-{one.key.replace('_', '-')}" if kind is bool else name
-    text = f"{one.help} [default: {'off' if one.default is False else one.default_text}]"
-    metavar = None if kind is bool else one.metavar
-    option = typer.Option(None, declared, help=text, show_default=False, metavar=metavar, autocompletion=FLAGS.get(one.key))
-    return inspect.Parameter(one.key, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=kind | None)
+# Keys for config files and Python only: lists of pairs, and what no command line has asked for.
+NOT_FLAGS: Mapping[type[FlatConfig], tuple[str, ...]] = {RunConfig: ("freeze_rules",), ExportModelConfig: ("seed",)}
 
 
-def _flag_type(one: Key) -> Any:
-    options = typing.get_args(one.type) if isinstance(one.type, types.UnionType) else (one.type,)
-    wanted = next(option for option in options if option is not types.NoneType)
-    return str if typing.get_origin(wanted) is tuple else wanted
+def flag(item: Key) -> inspect.Parameter:
+    """Returns the command-line parameter of a config key; None, or an empty list, means the flag was not given."""
+    kind = _flag_type(item)
+    name = item.flag or "--" + item.key.replace("_", "-")
+    declared = f"{name}/--no-{name.removeprefix('--')}" if kind is bool else name
+    text = item.help
+    if item.unset or item.default not in (None, ()):
+        text += f" [default: {'off' if item.default is False else item.default_text}]"
+    metavar = None if kind is bool else item.metavar
+    option = typer.Option(None, declared, help=text, show_default=False, metavar=metavar, autocompletion=FLAGS.get(item.key))
+    return inspect.Parameter(item.key, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=kind | None)
 
 
-def with_config_flags(command: Callable[..., None]) -> Callable[..., None]:
-    """Gives a command, which accepts `**given`, one flag for every config key.
+def _flag_type(item: Key) -> Any:
+    if typing.get_origin(item.value_type) is tuple:
+        return list[str] if item.flag else str  # a flag with a name of its own may be repeated
+    return item.value_type
+
+
+def config_option() -> Any:
+    """Returns the option `--config FILE.yaml` of a command whose flags are config keys."""
+    return typer.Option(None, "--config", help="YAML file with the same keys as the flags; flags win.", metavar="FILE.yaml")
+
+
+def with_config_flags(config: type[FlatConfig]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Gives a command, which accepts `**given`, one flag for every key of a config.
 
     The command is called with `given` holding only the flags that were typed.
     """
-    own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
-    flags = [flag(one) for one in keys() if one.key not in NOT_FLAGS]
+    flags = [flag(item) for item in keys(config) if item.key not in NOT_FLAGS.get(config, ())]
 
-    def wrapped(**values: Any) -> None:
-        given = {p.name: values.pop(p.name) for p in flags}
-        command(**values, **{name: value for name, value in given.items() if value is not None})
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
 
-    parameters = [*flags, *(p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own)]
-    wrapped.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    wrapped.__annotations__ = {p.name: p.annotation for p in parameters}
-    wrapped.__doc__ = command.__doc__
-    wrapped.__name__ = command.__name__
-    return wrapped
+        def wrapped(**values: Any) -> None:
+            given = {p.name: values.pop(p.name) for p in flags}
+            command(**values, **{name: value for name, value in given.items() if value not in (None, [])})
+
+        parameters = [*flags, *(p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own)]
+        wrapped.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        wrapped.__annotations__ = {p.name: p.annotation for p in parameters}
+        wrapped.__doc__ = command.__doc__
+        wrapped.__name__ = command.__name__
+        return wrapped
+
+    return decorate
+
+
+def settings_of(path: str | None, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the keys of a config file, if any, with the flags that were typed on top."""
+    values = read_yaml(path) if path else {}
+    return {**{name.replace("-", "_") if isinstance(name, str) else name: value for name, value in values.items()}, **given}

@@ -17,11 +17,12 @@ def show(name: str | None = NAME, json_out: bool = typer.Option(False, "--json",
     """List every source of weights with its origin, state, size, licence and sha256."""
     import json
 
-    from tlkeras.backbones.registry import BACKBONES, find
+    from tlkeras.backbones.registry import BACKBONES
+    from tlkeras.jobs.plan import find_backbone
     from tlkeras.modalities.registry import MODALITIES
     from tlkeras.weights.cache import status
 
-    rows = [find(name)] if name else list(BACKBONES)
+    rows = [find_backbone(name)] if name else list(BACKBONES)
     found = status(rows)
     if json_out:
         told = [{"backbone": one.row.name, "kind": one.kind, "where": one.where, "state": one.state} for one in found]
@@ -43,15 +44,15 @@ def show(name: str | None = NAME, json_out: bool = typer.Option(False, "--json",
 
 def fetch(name: str = typer.Argument(help="Backbone or family.", metavar="BACKBONE"), debug: bool = _debug()) -> None:
     """Download the weights of a backbone now, so that later runs need no network."""
-    from tlkeras.backbones.registry import find
     from tlkeras.cli.screen import start_tensorflow
+    from tlkeras.jobs.plan import find_backbone
     from tlkeras.weights.cache import status
 
-    row = find(name)
+    row = find_backbone(name)
     start_tensorflow()
     from tlkeras.backbones.load import load
 
-    load(row.name)
+    load(row)
     paths = [str(path) for one in status([row]) for path in (*one.paths, *([one.theirs] if one.theirs else []))]
     typer.echo(f"{row.name}: {', '.join(paths) or 'in the cache of the library that downloaded it'}")
 
@@ -65,10 +66,11 @@ def path(debug: bool = _debug()) -> None:
 
 def clear(name: str | None = NAME, debug: bool = _debug()) -> None:
     """Delete the cached weights of one backbone, or of all."""
-    from tlkeras.backbones.registry import BACKBONES, find
+    from tlkeras.backbones.registry import BACKBONES
+    from tlkeras.jobs.plan import find_backbone
     from tlkeras.weights import cache
 
-    freed = cache.clear([find(name)] if name else list(BACKBONES))
+    freed = cache.clear([find_backbone(name)] if name else list(BACKBONES))
     typer.echo(f"{freed / 1e6:.1f} MB freed in {cache.cache_dir()}")
 
 

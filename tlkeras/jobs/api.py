@@ -1,18 +1,26 @@
-"""The functions of `import tlkeras`. Errors in settings or data are reported before TensorFlow loads."""
+"""The functions of `import tlkeras`. What is wrong with settings, names or data is reported before TensorFlow loads."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tlkeras.config import RunConfig
+from tlkeras.config import BenchmarkConfig, ExportModelConfig, PretrainConfig, RunConfig
 from tlkeras.data.examples import Dataset
-from tlkeras.jobs import preflight
+from tlkeras.jobs import export_request, lookup, preflight
+from tlkeras.jobs import plan as planning
 from tlkeras.progress import AUTO, Reporter, resolve
 from tlkeras.startup import load_tensorflow
+from tlkeras.zoo.names import check_name
+from tlkeras.zoo.store import Entry, Zoo, default_root
 
 if TYPE_CHECKING:
+    import keras
+
+    from tlkeras.evaluation.prediction import Model, Prediction
+    from tlkeras.export.artifact import Artifact
+    from tlkeras.jobs.benchmark import Report
     from tlkeras.jobs.evaluate import Evaluation
     from tlkeras.jobs.finetune import Result
 
@@ -46,11 +54,13 @@ def finetune(
     """
     reporter = resolve(reporter)
     config, dataset = preflight.settings(config, dataset, settings)
-    dataset = preflight.open_examples(config, dataset)
+    plan = planning.resolve(config)
+    dataset = preflight.open_examples(plan, dataset)
+    preflight.check_out(config)
     load_tensorflow()
-    from tlkeras.jobs import finetune as workflow
+    from tlkeras.jobs import finetune as job
 
-    return workflow.finetune(config, dataset=dataset, reporter=reporter)
+    return job.finetune_plan(plan, dataset, reporter=reporter)
 
 
 def evaluate(
@@ -78,6 +88,11 @@ def evaluate(
 
     Raises:
         DataError, ConfigError, ExportError: see `tlkeras.errors`.
+
+    Example:
+        ```python
+        tlkeras.evaluate("runs/photos/exports/model.tflite", "more-photos/").score.accuracy
+        ```
     """
     reporter = resolve(reporter)
     chosen = preflight.to_evaluate(target, data if dataset is None else dataset, part=part, data_dir=data_dir)
@@ -85,3 +100,244 @@ def evaluate(
     from tlkeras.jobs import evaluate as job
 
     return job.evaluate(target, chosen, part=part, reporter=reporter)
+
+
+def load(target: str | Path, *, runtime: str | None = None, zoo: str | Path | None = None) -> Model:
+    """Opens a run, an artifact or an entry of the zoo once, to predict with it many times.
+
+    Args:
+        target: folder of a run, `model.keras` of a run, an artifact (SavedModel folder, `.tflite`, `.onnx`), or an entry of the
+            zoo: `NAME`, `NAME/VERSION`, `zoo:NAME`.
+        runtime: `keras`, `tensorflow`, `litert`, `onnxruntime`, a name that means the same (`saved_model`, `tflite`, `onnx`, …),
+            or a format, for example `tflite-int8`. When None, that of the artifact; Keras for a run, TensorFlow for an entry.
+        zoo: folder of the zoo; `TLKERAS_ZOO`, else `zoo/models`, when None.
+
+    Returns:
+        The model: `.predict(inputs, top_k=…)` answers, `.labels` and `.runtime` describe it.
+
+    Raises:
+        DataError, ZooError: when there is no such thing.
+        ExportError: when an artifact is damaged, has no manifest beside it, or has no artifact for the runtime.
+
+    Example:
+        ```python
+        model = tlkeras.load("runs/photos")
+        model.predict("holiday/*.jpg", top_k=3)
+        ```
+    """
+    lookup.check_runtime(lookup.find(target, zoo), runtime)
+    load_tensorflow()
+    from tlkeras.jobs import opening as job
+
+    return job.load(target, runtime=runtime, zoo=zoo)
+
+
+def predict(
+    target: str | Path | Model,
+    inputs: Any,
+    *,
+    top_k: int | None = None,
+    runtime: str | None = None,
+    zoo: str | Path | None = None,
+) -> Iterator[Prediction]:
+    """Predicts images, texts or sequences, one after the other. An input that cannot be read gives an error, and prediction continues.
+
+    To predict several times, open the model once: `tlkeras.load(target).predict(inputs)`.
+
+    Args:
+        target: folder of a run, `.keras` model, artifact, or entry of the zoo; see `tlkeras.load`. Or an open model.
+        inputs: one input or several: paths, folders, patterns, encoded images, arrays, PIL images, or texts; see `Model.predict`.
+        top_k: only the best labels, best first; all labels when None.
+        runtime: see `tlkeras.load`.
+        zoo: folder of the zoo.
+
+    Returns:
+        An iterator over the predictions, which are computed as it advances.
+
+    Raises:
+        DataError, ZooError, ExportError: see `tlkeras.load`.
+
+    Example:
+        ```python
+        for answer in tlkeras.predict("runs/photos", "holiday/*.jpg", top_k=1):
+            print(answer.file, answer.label)
+        ```
+    """
+    if isinstance(target, str | Path):
+        lookup.check_runtime(lookup.find(target, zoo), runtime)
+    load_tensorflow()
+    from tlkeras.jobs import predict as job
+
+    return job.predict(target, inputs, top_k=top_k, runtime=runtime, zoo=zoo)
+
+
+def export_model(
+    model: str | Path | keras.Model,
+    out: str | Path | None = None,
+    config: ExportModelConfig | Mapping[str, Any] | None = None,
+    *,
+    reporter: Reporter | str | None = AUTO,
+    **settings: Any,
+) -> list[Artifact]:
+    """Exports a run again, or any Keras model or SavedModel, to verified artifacts.
+
+    Args:
+        model: folder of a run, a `.keras` or `.h5` file, a SavedModel folder, or a built `keras.Model`.
+        out: new or empty folder. When None, the run's own `exports`; `NAME-export` for other models.
+        config: an `ExportModelConfig`, or a mapping of its keys.
+        reporter: receives progress; `"auto"` or None as in `finetune`.
+        settings: config keys, for example `formats="tflite-int8", calibration="photos/"`; they win over those of `config`.
+
+    Returns:
+        The artifacts.
+
+    Raises:
+        ConfigError: for settings that mean nothing for this model, or a file with code that is not trusted.
+        DataError, ExportError: when the model cannot be read, or an artifact cannot be written or verified.
+
+    Example:
+        ```python
+        tlkeras.export_model("model.h5", "out", formats="onnx", labels=["cat", "dog"])
+        ```
+    """
+    reporter = resolve(reporter)
+    request = export_request.check(model, ExportModelConfig.merged(config, settings))
+    load_tensorflow()
+    from tlkeras.jobs import export_model as job
+
+    return job.export_checked(request, out, reporter=reporter)
+
+
+def pretrain(
+    config: PretrainConfig | Dataset | Mapping[str, Any] | str | Path | None = None,
+    *,
+    name: str,
+    dataset: Dataset | None = None,
+    zoo: str | Path | Zoo | None = None,
+    reporter: Reporter | str | None = AUTO,
+    **settings: Any,
+) -> Entry:
+    """Trains a backbone from scratch and publishes it for use as `backbone="zoo:NAME"`.
+
+    Args:
+        config: a source of data such as a folder, examples, a `PretrainConfig`, or a mapping of its keys.
+        name: name of the entry.
+        dataset: examples to use instead of a source.
+        zoo: folder of the zoo; `TLKERAS_ZOO`, else `zoo/models`, when None.
+        reporter: receives progress; `"auto"` or None as in `finetune`.
+        settings: config keys, for example `backbone="vae", epochs=30`; they win over those of `config`.
+
+    Returns:
+        The entry.
+
+    Raises:
+        ConfigError, DataError, ZooError: see `tlkeras.errors`.
+
+    Example:
+        ```python
+        tlkeras.pretrain("unlabelled/", name="shapes", backbone="vae", image_size=28)
+        tlkeras.finetune("labelled/", backbone="zoo:shapes")
+        ```
+    """
+    reporter = resolve(reporter)
+    if isinstance(config, Dataset):
+        config, dataset = None, config
+    if isinstance(config, str | Path):
+        config = {"data": str(config)}
+    plan = planning.resolve_pretraining(PretrainConfig.merged(config, settings))
+    check_name(name)
+    if dataset is None and plan.config.data is None:
+        reporter.say(preflight.USES_DIGITS)
+    dataset = preflight.open_unlabelled(plan, dataset)
+    load_tensorflow()
+    from tlkeras.jobs import pretrain as job
+
+    return job.pretrain_plan(plan, dataset, name, _zoo(zoo), reporter=reporter)
+
+
+def publish(
+    target: str | Path,
+    name: str,
+    *,
+    zoo: str | Path | Zoo | None = None,
+    data_licence: str | None = None,
+    data_source: str | None = None,
+    promote: bool = False,
+    reporter: Reporter | str | None = AUTO,
+) -> Entry:
+    """Publishes a run as the next version of an entry of the zoo.
+
+    Args:
+        target: folder of a run with a SavedModel among its artifacts.
+        name: name of the entry.
+        zoo: folder of the zoo; `TLKERAS_ZOO`, else `zoo/models`, when None.
+        data_licence: licence of the examples, for the card; that of the run's own source, if known, when None.
+        data_source: origin of the examples, for the card; the run's own source when None.
+        promote: whether it becomes the stable version.
+        reporter: receives warnings; `"auto"` or None as in `finetune`.
+
+    Returns:
+        The entry; `models.config` and `compose.yaml` of the zoo are renewed.
+
+    Raises:
+        DataError: when it is not a finished run.
+        ZooError: when its artifacts cannot form an entry.
+
+    Example:
+        ```python
+        tlkeras.publish("runs/photos", "photos", data_licence="CC-BY-4.0", promote=True)
+        ```
+    """
+    check_name(name)
+    lookup.to_publish(target)
+    load_tensorflow()
+    from tlkeras.jobs import publish as job
+
+    folder = _zoo(zoo)
+    entry = job.publish(target, name, folder, data_licence=data_licence, data_source=data_source, reporter=reporter)
+    return job.promote(folder, entry) if promote else entry
+
+
+def benchmark(
+    target: str | Path,
+    data: str | Path | Dataset | None = None,
+    *,
+    formats: str | Sequence[str] = (),
+    threads: str | Sequence[int] = (1, 2),
+    zoo: str | Path | Zoo | None = None,
+    reporter: Reporter | str | None = AUTO,
+) -> Report:
+    """Measures size, load time, latency, throughput, memory and accuracy of every artifact of a run or an entry.
+
+    Args:
+        target: folder of a run, or NAME or NAME/VERSION of an entry.
+        data: a source or examples to measure accuracy on; the model's own held-out examples, if available, when None.
+        formats: formats to measure; all when empty.
+        threads: thread counts to measure.
+        zoo: folder of the zoo; `TLKERAS_ZOO`, else `zoo/models`, when None.
+        reporter: receives progress; `"auto"` or None as in `finetune`.
+
+    Returns:
+        The rows, and the examples the accuracy was measured on.
+
+    Raises:
+        DataError, ZooError, ExportError: when there is no such thing, or it has no artifacts.
+
+    Example:
+        ```python
+        for row in tlkeras.benchmark("runs/photos", formats=["tflite", "onnx"]).rows:
+            print(row.format, row.p50_ms, row.accuracy)
+        ```
+    """
+    reporter = resolve(reporter)
+    config = BenchmarkConfig(threads=threads, **({"formats": formats} if formats else {}))
+    folder = None if zoo is None else _zoo(zoo)
+    chosen, _ = preflight.to_benchmark(lookup.find_whole(target, folder.root if folder else None), data)
+    load_tensorflow()
+    from tlkeras.jobs import benchmark as job
+
+    return job.benchmark(target, data=chosen, zoo=folder, formats=config.formats, threads=config.threads, reporter=reporter)
+
+
+def _zoo(zoo: str | Path | Zoo | None) -> Zoo:
+    return zoo if isinstance(zoo, Zoo) else Zoo(default_root() if zoo is None else zoo)

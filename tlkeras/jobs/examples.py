@@ -15,6 +15,7 @@ from tlkeras.data.audit import Audit, audit
 from tlkeras.data.examples import Dataset
 from tlkeras.data.split import Splits, split
 from tlkeras.data.store import Store, rows
+from tlkeras.jobs.plan import Plan
 from tlkeras.jobs.run_folder import Run
 from tlkeras.modalities.inputs import Inputs
 from tlkeras.modalities.registry import MODALITIES
@@ -65,20 +66,20 @@ def prepare(config: RunConfig, dataset: Dataset, task: TaskModel, run: Run, cloc
     return Data(inputs=inputs, store=store, targets=targets, splits=splits, audit=audited)
 
 
-def build(config: RunConfig, classes: int, dataset: Dataset | None = None) -> TaskModel:
-    """Builds the task model of an effective config, under its dtype policy, which is put back afterwards.
+def build(plan: Plan, classes: int, dataset: Dataset | None = None) -> TaskModel:
+    """Builds the task model of a plan, under its dtype policy, which is put back afterwards.
 
     Args:
-        config: what to build.
+        plan: what to build.
         classes: size of the label map.
         dataset: the examples, for networks that are built from facts about them.
     """
-    before = keras.config.dtype_policy()
+    before, config = keras.config.dtype_policy(), plan.config
     try:
         if config.train.mixed_precision:
             keras.config.set_dtype_policy(precision.mixed_policy())
         return models.build(
-            config.model.backbone,
+            plan.backbone,
             classes,
             image_size=config.model.image_size,
             channels=config.model.channels,

@@ -16,33 +16,36 @@ import tensorflow as tf
 
 from tlkeras import config as configs
 from tlkeras import files
+from tlkeras.backbones.row import Backbone
 from tlkeras.config import RunConfig
 from tlkeras.data.examples import Dataset
-from tlkeras.data.sources.registry import DEFAULT, recorded
+from tlkeras.data.sources.registry import DEFAULT
 from tlkeras.data.split import SPLITS
 from tlkeras.distribution.strategies import Distribution, open_distribution
 from tlkeras.evaluation import report
 from tlkeras.export.artifact import Artifact
 from tlkeras.export.graph import precision_gap
-from tlkeras.jobs import export_run, outcome, plan, preflight, run_folder
+from tlkeras.jobs import export_run, outcome, preflight, run_folder
+from tlkeras.jobs import plan as planning
 from tlkeras.jobs.examples import Data, build, prepare
+from tlkeras.jobs.plan import Plan
 from tlkeras.jobs.run_folder import Run
 from tlkeras.models import TaskModel
 from tlkeras.progress import AUTO, Clock, Reporter, resolve
 from tlkeras.training import freezing, precision
 from tlkeras.training import phases as training
-from tlkeras.training.recipes.registry import RECIPES
 
-__all__ = ["Result", "finetune", "seed_everything"]
+__all__ = ["Result", "finetune", "finetune_plan", "seed_everything"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """The result of a fine-tuning: the run folder, its metrics as stored, and the effective config."""
+    """The result of a fine-tuning: the run folder, its metrics as stored, the effective config, and the row of the backbone."""
 
     run: Run
     metrics: dict[str, Any]
     config: RunConfig
+    backbone: Backbone
 
 
 # === Fine-tune ===
@@ -58,14 +61,24 @@ def finetune(
     """Fine-tunes a backbone; arguments, result and errors are those of `tlkeras.finetune`."""
     reporter = resolve(reporter)
     config, dataset = preflight.settings(config, dataset, settings)
-    dataset = preflight.open_examples(config, dataset)
-    if config.data.source is None and dataset.source == DEFAULT:
+    plan = planning.resolve(config)
+    return finetune_plan(plan, preflight.open_examples(plan, dataset), reporter=reporter)
+
+
+def finetune_plan(plan: Plan, dataset: Dataset, *, reporter: Reporter) -> Result:
+    """Fine-tunes as planned, on examples that were checked.
+
+    Args:
+        plan: from `plan.resolve`.
+        dataset: from `preflight.open_examples`.
+        reporter: receives progress.
+    """
+    if plan.asked.data.source is None and dataset.source == DEFAULT:
         reporter.say(f"{preflight.USES_DIGITS}; for your own images, name a folder with one folder per class (--data FOLDER)")
-    config = plan.effective(config).updated(data=recorded(dataset))
-    distribution = open_distribution(config.train.placement)
-    run = _run(config, distribution, dataset)
+    distribution = open_distribution(plan.config.train.placement)
+    run = _run(plan.config, distribution, dataset)
     with _tidied(run, keep=distribution.chief), distribution.watched(), reporter.live():
-        result = _finetune(config.updated(out=str(run.root)), distribution, run, dataset, reporter)
+        result = _finetune(plan, distribution, run, dataset, reporter)
         distribution.wait()
         return result
 
@@ -77,21 +90,21 @@ def _run(config: RunConfig, distribution: Distribution, dataset: Dataset) -> Run
     return run_folder.scratch()
 
 
-def _finetune(config: RunConfig, distribution: Distribution, run: Run, dataset: Dataset, reporter: Reporter) -> Result:
+def _finetune(plan: Plan, distribution: Distribution, run: Run, dataset: Dataset, reporter: Reporter) -> Result:
     clock = Clock(reporter)
     started = time.monotonic()
-    seed_everything(config.seed)
-    dataset = preflight.limited(config, dataset)
+    seed_everything(plan.config.seed)
+    dataset = preflight.limited(plan.config, dataset)
     reporter.say(f"{len(dataset.examples):,} examples of {len(dataset.labels)} classes from {dataset.name}")
-    config = preflight.with_splits(config, dataset)
     with clock.step("build"):
-        task = build(config, len(dataset.labels), dataset)
-        for _, rules in plan.phases(config, task.section_names):  # rules that do not fit are found before the images are read
+        task = build(plan, len(dataset.labels), dataset)
+        for _, rules in planning.phases(plan, task.section_names):  # rules that do not fit are found before the images are read
             freezing.apply(task.model, rules, sections=task.sections)
     for note in task.notes:
         reporter.warn(note)
-    data = prepare(config, dataset, task, run, clock, reporter)
-    config = config.updated(**data.inputs.settings())
+    data = prepare(plan.config, dataset, task, run, clock, reporter)
+    plan = planning.with_data(plan, dataset, out=str(run.root), **data.inputs.settings())
+    config = plan.config
     data.inputs.save(run.root)
     files.write(run.config, configs.to_yaml(config.to_dict()))
     numbers = precision.record(task.model, tf32=_tf32(config, distribution))
@@ -101,7 +114,7 @@ def _finetune(config: RunConfig, distribution: Distribution, run: Run, dataset: 
     distribution.agree("data", lambda: export_run.fingerprint(data.store, data.splits))
     distribution.agree("weights", lambda: freezing.digest(task.model))
     with clock.step("train"):
-        trained = _train(config, distribution, task, data, run, reporter)
+        trained = _train(plan, distribution, task, data, run, reporter)
     task = trained.task
     files.write_rows(run.history, trained.history)
     task.model.save(run.model)
@@ -121,7 +134,7 @@ def _finetune(config: RunConfig, distribution: Distribution, run: Run, dataset: 
     summary["data"] |= outcome.provenance(dataset)
     report.write(run.report, summary, config.to_dict(), figures, dataset.labels, data.audit.to_dict(), trained.history)
     files.write_json(run.metrics, summary)
-    return Result(run=run, metrics=summary, config=config)
+    return Result(run=run, metrics=summary, config=config, backbone=plan.backbone)
 
 
 @contextmanager
@@ -145,7 +158,8 @@ def seed_everything(seed: int) -> None:
     tf.config.experimental.enable_op_determinism()
 
 
-def _train(config: RunConfig, distribution: Distribution, task: TaskModel, data: Data, run: Run, reporter: Reporter) -> training.Trained:
+def _train(plan: Plan, distribution: Distribution, task: TaskModel, data: Data, run: Run, reporter: Reporter) -> training.Trained:
+    config = plan.config
     if distribution.strategy is not None:
         reporter.say(distribution.describe())
     reporter.say(precision.describe(precision.record(task.model, tf32=_tf32(config, distribution))))
@@ -162,10 +176,9 @@ def _train(config: RunConfig, distribution: Distribution, task: TaskModel, data:
         distribution=distribution,
         progress=reporter.progress,
     )
-    phases = plan.phases(config, task.section_names, examples=len(data.splits.train), classes=len(data.store.labels))
-    recipe = RECIPES.get(config.train.recipe or "")
+    phases = planning.phases(plan, task.section_names, examples=len(data.splits.train), classes=len(data.store.labels))
     try:
-        return training.run(task, phases, {name: data.part(name) for name in SPLITS}, options, recipe=recipe)
+        return training.run(task, phases, {name: data.part(name) for name in SPLITS}, options, recipe=plan.recipe)
     except training.Interrupted as stopped:
         stopped.task.model.save(run.model)
         files.write_rows(run.history, stopped.history or [{"epoch": 0}])

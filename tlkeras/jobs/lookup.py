@@ -13,10 +13,10 @@ from tlkeras.export.runtimes import KERAS, available, choose, plain
 from tlkeras.jobs import run_folder
 from tlkeras.jobs.run_folder import Run
 from tlkeras.modalities.images.formats import sniff
+from tlkeras.zoo.backbone import PREFIX
 from tlkeras.zoo.names import NAME
 from tlkeras.zoo.store import Zoo, default_root
 
-ZOO = "zoo:"
 ZIP, HDF5 = b"PK\x03\x04", b"\x89HDF\r\n\x1a\n"  # how Keras files begin
 TFLITE = b"TFL3"  # from byte 4 on
 IN_ZOO = "NAME or NAME/VERSION of the zoo"
@@ -56,8 +56,8 @@ def find(target: str | Path, zoo: str | Path | None = None, expected: str = EXPE
         raise DataError(f"received {target!r}; expected {expected}")
     name, path = str(target), Path(target).expanduser()
     root = None if zoo is None else Path(zoo)
-    if name.startswith(ZOO):
-        return Located(path=path, entry=name.removeprefix(ZOO), root=root)
+    if name.startswith(PREFIX):
+        return Located(path=path, entry=name.removeprefix(PREFIX), root=root)
     if _can_be_opened(path):
         return Located(path=path)
     names = Zoo(default_root() if root is None else root).names()

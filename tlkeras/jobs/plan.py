@@ -1,23 +1,28 @@
-"""From the user's config to an effective config: fill every default and check every name before anything is loaded."""
+"""From the user's config to a plan: every name is looked up once, and every default filled in, before anything is loaded."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from tlkeras.backbones import adapters
-from tlkeras.backbones.registry import find
+from tlkeras.backbones import adapters, registry
+from tlkeras.backbones.adapters import Adapter
 from tlkeras.backbones.row import Backbone
-from tlkeras.config import RunConfig
+from tlkeras.config import PretrainConfig, RunConfig
+from tlkeras.data.examples import Dataset
+from tlkeras.data.sources.registry import recorded
 from tlkeras.distribution import registry as placements
 from tlkeras.errors import ConfigError
-from tlkeras.export.formats import FORMATS
+from tlkeras.export.formats import FORMATS, Format
 from tlkeras.modalities.images.augmentations import AUGMENTS
 from tlkeras.modalities.registry import MODALITIES
+from tlkeras.pretraining.objectives import Objective, objective_of
 from tlkeras.tasks.registry import TASKS
 from tlkeras.training.freeze_rules import Rule, parse
 from tlkeras.training.recipes.registry import RECIPES, Facts, Phase, Recipe
+from tlkeras.zoo import backbone as published
 
 BATCH = 32  # examples per step, that the learning rates of the recipes are made for
 # Goyal et al. 2017, https://arxiv.org/abs/1706.02677 (linear, for SGD); Malladi et al. 2022, https://arxiv.org/abs/2205.10287
@@ -33,14 +38,52 @@ FULL_TUNING: Mapping[str, Mapping[str, Any]] = {
 SPLIT = 0.15  # fraction held out for each of validation and test where the source has no split of its own
 
 
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The decisions before a run: rows instead of names, values instead of defaults.
+
+    Args:
+        config: the effective config.
+        asked: the config as the user gave it.
+        backbone: the row of the backbone; of a published network, with the path of its model, whose files were verified.
+        recipe: the row of the recipe.
+        adapter: the row of the channel adapter, for images without three channels.
+        formats: the rows of the formats to export.
+    """
+
+    config: RunConfig
+    asked: RunConfig
+    backbone: Backbone
+    recipe: Recipe
+    adapter: Adapter | None
+    formats: tuple[Format, ...]
+
+
+def find_backbone(name: str) -> Backbone:
+    """Returns the row of a backbone: of a name or an alias, or of `zoo:NAME[/VERSION]`, whose files are verified.
+
+    Raises:
+        UnknownName: listing near names.
+        ZooError: when there is no such entry, or it is damaged.
+    """
+    if name.startswith(published.PREFIX):
+        return published.row(name.removeprefix(published.PREFIX))
+    return registry.find(name)
+
+
 def effective(config: RunConfig) -> RunConfig:
-    """Returns the config with every default filled in that does not depend on the data.
+    """Returns the config with every default filled in that does not depend on the data; see `resolve`."""
+    return resolve(config).config
+
+
+def resolve(config: RunConfig) -> Plan:
+    """Looks up every name of a config and fills in every default that does not depend on the data.
 
     Raises:
         UnknownName: for a task, backbone, recipe, augmentation or format that is not registered.
         ConfigError: for values that contradict each other.
     """
-    row = find(config.model.backbone)
+    row = find_backbone(config.model.backbone)
     task = TASKS.get(config.model.task)
     if config.train.class_weights and not task.class_weights:
         raise ConfigError(f"class_weights weighs classes, and the task {task.name!r} has none; leave it out")
@@ -53,17 +96,68 @@ def effective(config: RunConfig) -> RunConfig:
     if unfreeze is not None and row.sections:
         first = [adapters.SECTION] if adapter and adapter.trains else []
         parse(unfreeze, [*first, *(name for name, _ in row.sections)])
-    return config.updated(
+    formats = tuple(FORMATS.get(name) for name in config.export.formats)
+    filled = config.updated(
         backbone=row.name,
-        image_size=image_size(config) if "image_size" in MODALITIES.get(row.modality).config_keys else None,
+        image_size=(config.model.image_size or row.input_size) if "image_size" in MODALITIES.get(row.modality).config_keys else None,
         channel_adapter=adapter.name if adapter else None,
         recipe=recipe.name,
         epochs=config.train.epochs or last.epochs,
         learning_rate=_peak(config, row, last),
         unfreeze=unfreeze,
         batch_norm=config.train.batch_norm or ("train" if config.model.weights == "none" else "frozen"),
-        export=[FORMATS.get(name).name for name in config.export.formats],
+        export=[format.name for format in formats],
     )
+    return Plan(config=filled, asked=config, backbone=row, recipe=recipe, adapter=adapter, formats=formats)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainPlan:
+    """The decisions before a pretraining.
+
+    Args:
+        config: the settings.
+        backbone: the row of the backbone.
+        objective: the row of the objective.
+    """
+
+    config: PretrainConfig
+    backbone: Backbone
+    objective: Objective
+
+
+def resolve_pretraining(config: PretrainConfig) -> PretrainPlan:
+    """Looks up the names of a pretraining.
+
+    Raises:
+        UnknownName, ZooError: for a backbone that does not exist.
+        ConfigError: for an objective that the backbone is not trained by.
+    """
+    row = find_backbone(config.backbone)
+    return PretrainPlan(config=config, backbone=row, objective=objective_of(row, config.objective))
+
+
+def with_data(plan: Plan, dataset: Dataset, *, out: str, max_length: int | None = None) -> Plan:
+    """Fills in what depends on the data and the machine: the recorded source, the splits, the length of texts, the folder.
+
+    Args:
+        plan: from `resolve`.
+        dataset: the examples.
+        out: folder of the run.
+        max_length: tokens of the longest text that is not cut; None for other inputs.
+    """
+    val_split, test_split = split_fractions(plan.config, dataset)
+    values = {"data": recorded(dataset), "val_split": val_split, "test_split": test_split, "out": out}
+    return dataclasses.replace(plan, config=plan.config.updated(**values, **({"max_length": max_length} if max_length else {})))
+
+
+def split_fractions(config: RunConfig, dataset: Dataset) -> tuple[float | None, float | None]:
+    """Returns the fractions held out for validation and test; as configured where the source has splits of its own."""
+    fractions = (config.data.val_split, config.data.test_split)
+    if dataset.has_splits:
+        return fractions
+    val_split, test_split = (SPLIT if fraction is None else fraction for fraction in fractions)
+    return val_split, test_split
 
 
 def _check_modality(config: RunConfig, row: Backbone) -> None:
@@ -82,11 +176,6 @@ def _check_modality(config: RunConfig, row: Backbone) -> None:
         reason = row.refuses.get(name) or row.refuses.get(format.reader)
         if reason:
             raise ConfigError(f"{row.name} cannot be exported to {name}: {reason}; leave it out of --export")
-
-
-def image_size(config: RunConfig) -> int:
-    """Returns the side of the input in pixels: the configured one, or the backbone's own."""
-    return config.model.image_size or find(config.model.backbone).input_size
 
 
 def _recipe(config: RunConfig, row: Backbone) -> tuple[Recipe, Phase]:
@@ -113,17 +202,17 @@ def _peak(config: RunConfig, row: Backbone, phase: Phase) -> float:
 
 
 def phases(
-    config: RunConfig, section_names: Sequence[str], *, examples: int | None = None, classes: int | None = None
+    plan: Plan, section_names: Sequence[str], *, examples: int | None = None, classes: int | None = None
 ) -> list[tuple[Phase, tuple[Rule, ...]]]:
     """Returns the recipe's phases with their freeze rules; the config's values hold for the last one.
 
     Args:
-        config: an effective config.
+        plan: the plan of the run.
         section_names: the backbone's sections, from input to output.
         examples, classes: of the training split, where they are known.
     """
-    row = find(config.model.backbone)
-    *earlier, last = RECIPES.get(config.train.recipe or "").phases_for(section_names, _facts(row, examples, classes))
+    config, row = plan.config, plan.backbone
+    *earlier, last = plan.recipe.phases_for(section_names, _facts(row, examples, classes))
     planned = [(phase, parse(phase.unfreeze, section_names)) for phase in earlier]
     last = dataclasses.replace(last, epochs=config.train.epochs or last.epochs, learning_rate=_peak(config, row, last))
     rules = config.train.freeze_rules or parse(config.train.unfreeze or "none", section_names)

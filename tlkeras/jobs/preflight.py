@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tlkeras.backbones.registry import BACKBONES, find
+from tlkeras.backbones.registry import BACKBONES
+from tlkeras.backbones.row import Backbone
 from tlkeras.config import RunConfig
 from tlkeras.data.examples import Dataset, make_dataset
 from tlkeras.data.sources.columns import Columns
@@ -76,20 +77,31 @@ def columns(config: RunConfig) -> Columns:
 # === Examples to train on ===
 
 
-def open_examples(config: RunConfig, dataset: Dataset | None = None) -> Dataset:
-    """Opens the source of a config, or uses the passed examples, and checks that the backbone accepts them.
+def open_examples(resolved: plan.Plan, dataset: Dataset | None = None) -> Dataset:
+    """Opens the source of a plan, or uses the passed examples, and checks that the backbone accepts them.
 
     Raises:
         UnknownName, ConfigError: for settings that are wrong or do not fit the examples.
         DataError: for a source that cannot be used.
     """
-    plan.effective(config)
+    config = resolved.asked
     if dataset is None:
         dataset = open_source(config.data.source, data_dir=config.data.data_dir, columns=columns(config))
-    check_modality(config.model.backbone, dataset)
+    check_modality(config.model.backbone, resolved.backbone, dataset)
     check = modality_of(dataset).check
     if check is not None:
         load_function(check)(dataset)
+    return dataset
+
+
+def open_unlabelled(resolved: plan.PretrainPlan, dataset: Dataset | None = None) -> Dataset:
+    """Opens the source of a pretraining, or uses the passed examples, and checks that the backbone accepts them.
+
+    Raises:
+        ConfigError, DataError: see `open_examples`.
+    """
+    dataset = open_source(resolved.config.data) if dataset is None else dataset
+    check_modality(resolved.config.backbone, resolved.backbone, dataset)
     return dataset
 
 
@@ -104,13 +116,13 @@ def check_out(config: RunConfig) -> None:
         run_folder.check_free(Path(config.out))
 
 
-def check_modality(backbone: str, dataset: Dataset) -> None:
+def check_modality(backbone: str, row: Backbone, dataset: Dataset) -> None:
     """Refuses a backbone that does not accept this kind of examples, naming some that do.
 
     Raises:
         ConfigError: when it does not.
     """
-    row, modality = find(backbone), modality_of(dataset)
+    modality = modality_of(dataset)
     if row.modality == modality.name:
         return
     names = [alias for alias, name in BACKBONES.aliases().items() if BACKBONES.get(name).modality == modality.name]
@@ -126,14 +138,6 @@ def check_modality(backbone: str, dataset: Dataset) -> None:
 def limited(config: RunConfig, dataset: Dataset) -> Dataset:
     """Returns as many of the examples as the config allows."""
     return subset(dataset, config.data.limit, config.seed) if config.data.limit else dataset
-
-
-def with_splits(config: RunConfig, dataset: Dataset) -> RunConfig:
-    """Fills the split fractions where the source has no split of its own."""
-    if dataset.has_splits:
-        return config
-    val, test = config.data.val_split, config.data.test_split
-    return config.updated(val_split=plan.SPLIT if val is None else val, test_split=plan.SPLIT if test is None else test)
 
 
 def describe(config: RunConfig, dataset: Dataset) -> str:
@@ -155,8 +159,7 @@ def _splits(config: RunConfig, dataset: Dataset) -> str:
     if dataset.has_splits:
         own = Counter(example.split or "train" for example in dataset.examples)
         return ", ".join(f"{name} {own[name]:,}" for name in SPLITS if own[name]) + ", from the source"
-    config = with_splits(config, dataset)
-    val, test = config.data.val_split or 0.0, config.data.test_split or 0.0
+    val, test = (fraction or 0.0 for fraction in plan.split_fractions(config, dataset))
     shares = {"train": 1 - val - test, "val": val, "test": test}
     return ", ".join(f"{name} about {round(share * len(dataset.examples)):,}" for name, share in shares.items()) + ", by content"
 
@@ -290,7 +293,7 @@ def modality_of_target(located: Located) -> Modality | None:
     """Returns the modality of a model, where that is known without opening it."""
     try:
         config, _ = _trained_with(located)
-        return None if config is None else MODALITIES.get(find(config.model.backbone).modality)
+        return None if config is None else MODALITIES.get(plan.find_backbone(config.model.backbone).modality)
     except TlkerasError:
         return None  # what is wrong is reported where the model is opened
 

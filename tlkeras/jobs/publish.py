@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from tlkeras import files
-from tlkeras.backbones.registry import find
 from tlkeras.backbones.row import Backbone
 from tlkeras.data.sources.registry import PASSED, is_passed, kind_of
 from tlkeras.export import verification
@@ -20,6 +19,7 @@ from tlkeras.export.manifest import interface_of
 from tlkeras.export.parity import Samples
 from tlkeras.jobs import finetune, run_folder
 from tlkeras.jobs.lookup import to_publish
+from tlkeras.jobs.plan import find_backbone
 from tlkeras.jobs.run_folder import Run
 from tlkeras.progress import AUTO, Reporter, resolve
 from tlkeras.registry import load_function
@@ -68,6 +68,13 @@ def publish(
         )
     content = _content(run, exported, data_licence, data_source)
     entry = zoo.publish(name, partial(_fill, run=run, exported=exported, name=name, content=content))
+    renew(zoo)
+    return entry
+
+
+def promote(zoo: Zoo, entry: Entry) -> Entry:
+    """Makes an entry the stable version of its name, and renews the files for TensorFlow Serving."""
+    entry = zoo.promote(entry.name, entry.version)
     renew(zoo)
     return entry
 
@@ -127,9 +134,7 @@ def build(recipe: EntryRecipe, zoo: Zoo, *, reporter: Reporter | str | None = AU
         out = Path(folder) / recipe.name
         finetune.finetune(recipe.config.updated(out=str(out)), reporter=reporter)
         entry = publish(out, recipe.name, zoo, data_licence=recipe.data_licence, data_source=recipe.data_source)
-    entry = zoo.promote(recipe.name, entry.version)
-    renew(zoo)
-    return entry
+    return promote(zoo, entry)
 
 
 # === Content of the manifest and the card ===
@@ -143,7 +148,7 @@ def _content(run: Run, exported: Mapping[str, Any], data_licence: str | None, da
     with run.predictions.open(encoding="utf-8", newline="") as file:
         rows = [prediction for prediction in csv.DictReader(file) if prediction["split"] == held_out]
     results = load_function(task.publish)(summary, rows, labels)
-    row = find(config.model.backbone)
+    row = find_backbone(config.model.backbone)
     source, licence = _source_and_licence(config.data.source)
     return {
         **{key: exported[key] for key in ("tlkeras", "labels", "inputs", "outputs", "metadata")},

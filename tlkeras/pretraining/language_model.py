@@ -8,9 +8,16 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
+from keras import layers, ops
 
+from tlkeras.backbones.row import Backbone
+from tlkeras.config import PretrainConfig
+from tlkeras.data.examples import Dataset
+from tlkeras.errors import ConfigError
 from tlkeras.modalities.texts import characters
+from tlkeras.modalities.texts.inputs import Texts
+from tlkeras.pretraining.network import Pretraining, untrained
+from tlkeras.weights.layers import NextWord
 
 UNKNOWN, NONE = 0, -1  # words beyond the vocabulary; places where there is nothing to predict
 NAME = "words.txt"
@@ -72,3 +79,34 @@ def loss(wanted: Any, scores: Any) -> Any:
     there = ops.cast(ops.greater_equal(wanted, 0), scores.dtype)
     each = keras.losses.sparse_categorical_crossentropy(ops.maximum(wanted, 0), scores, from_logits=True)
     return ops.sum(each * there) / ops.maximum(ops.sum(there), 1)
+
+
+def build(row: Backbone, config: PretrainConfig, dataset: Dataset) -> Pretraining:
+    """Returns a network of texts whose directions predict the word that each sees next.
+
+    Peters et al. 2018, https://arxiv.org/abs/1802.05365, section 3.1.
+
+    Raises:
+        ConfigError: when the network has no tokens.
+    """
+    base, features = untrained(row, config)
+    if base.tokens is None:
+        raise ConfigError(f"{row.name} does not split texts into tokens, so it cannot be a language model")
+    inputs, _ = Texts(tokens=base.tokens).fitted(dataset, None)
+    ids = inputs.tokens([example.text or "" for example in dataset.examples])
+    vocabulary = Vocabulary.of(ids, base.options["vocabulary"])
+    above = layers.Identity(name="prediction")(NextWord(len(vocabulary), name="next_word")(base.model.output[-1]))
+    # The mix of the layers is what a head will see; here it stands beside the prediction of every word.
+    predicted = above + 0 * ops.sum(features)
+
+    def assets(folder: Path) -> None:
+        inputs.tokens.save(folder)
+        vocabulary.save(folder)
+
+    return Pretraining(
+        model=keras.Model(base.model.input, predicted, name=row.name),
+        inputs=inputs,
+        target=vocabulary.neighbours,
+        loss=loss,
+        assets=assets,
+    )

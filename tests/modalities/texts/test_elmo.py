@@ -22,9 +22,11 @@ from tlkeras.config import RunConfig
 from tlkeras.data.examples import Example, make_dataset
 from tlkeras.errors import ConfigError, WeightsMismatch, WeightsUnavailable
 from tlkeras.jobs import evaluate, finetune, opening, predict
-from tlkeras.jobs.pretrain import Options, language_model, pretrain
+from tlkeras.jobs.api import pretrain
+from tlkeras.jobs.plan import find_backbone
 from tlkeras.modalities.texts.characters import Words
 from tlkeras.modalities.texts.tokens import load as load_tokens
+from tlkeras.pretraining import language_model
 from tlkeras.pretraining.language_model import Vocabulary
 from tlkeras.training import freezing
 from tlkeras.weights.keras_file import read_keras
@@ -509,7 +511,8 @@ def test_a_word_is_cut_at_the_width():
 def zoo(tmp_path_factory):
     zoo = Zoo(tmp_path_factory.mktemp("pretrained") / "zoo")
     sizes = ("units=16", "projection=8", "highways=1", "embedding=8", "filters=1x8+2x8+3x8", "vocabulary=9")
-    pretrain(Options(backbone="elmo", options=sizes, epochs=15, batch_size=16, learning_rate=0.02), chains(), "words", zoo)
+    settings = {"backbone_options": sizes, "epochs": 15, "batch_size": 16, "learning_rate": 0.02}
+    pretrain(chains(), name="words", zoo=zoo, backbone="elmo", **settings)
     return zoo
 
 
@@ -571,7 +574,7 @@ def test_no_direction_sees_what_it_must_predict(zoo):
 def test_a_pretrained_elmo_is_a_backbone_like_any_other(zoo, monkeypatch, tmp_path):
     monkeypatch.setenv("TLKERAS_ZOO", str(zoo.root))
     published = read_keras(zoo.get("words").path / "model.keras")
-    base = load("zoo:words")
+    base = load(find_backbone("zoo:words"))
     for name in ("char_conv2", "lstm1_backward"):
         for ours, theirs in zip(base.model.get_layer(name).get_weights(), published.get_layer(name).get_weights(), strict=True):
             np.testing.assert_array_equal(ours, theirs)
@@ -584,6 +587,6 @@ def test_a_pretrained_elmo_is_a_backbone_like_any_other(zoo, monkeypatch, tmp_pa
 def test_a_language_model_of_pictures_or_another_objective_is_an_error(tmp_path):
     zoo, options = Zoo(tmp_path / "zoo"), tuple(TINY.split(","))
     with pytest.raises(ConfigError, match="accepts texts"):
-        pretrain(Options(backbone="elmo", options=options), "digits", "x", zoo)
+        pretrain("digits", name="x", zoo=zoo, backbone="elmo", backbone_options=options)
     with pytest.raises(ConfigError, match="classification or language-model"):
-        pretrain(Options(backbone="elmo", options=options, objective="elbo"), reviews(20), "x", zoo)
+        pretrain(reviews(20), name="x", zoo=zoo, backbone="elmo", backbone_options=options, objective="elbo")

@@ -16,6 +16,7 @@ from tlkeras.cli.main import app as command
 from tlkeras.config import RunConfig
 from tlkeras.errors import ConfigError
 from tlkeras.jobs import evaluate, examples, export_run, finetune, predict, publish
+from tlkeras.jobs.plan import resolve
 from tlkeras.zoo import load
 from tlkeras.zoo.store import Zoo
 
@@ -216,7 +217,7 @@ def test_random_weights_are_refused_because_a_vocabulary_comes_with_weights(tmp_
 
 def test_a_folder_of_another_network_is_told(presets, tmp_path):
     with pytest.raises(Exception, match="contains no"):
-        examples.build(RunConfig.from_dict({"backbone": "gpt2", "weights": presets("Bert")}), 2)
+        examples.build(resolve(RunConfig.from_dict({"backbone": "gpt2", "weights": presets("Bert")})), 2)
 
 
 def test_every_text_row_names_its_class_tokenizer_and_licence():

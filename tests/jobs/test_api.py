@@ -1,0 +1,87 @@
+"""The public functions: what can be checked is reported before TensorFlow loads, and settings are config keys."""
+
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+import tlkeras
+from tlkeras.errors import ConfigError, DataError, UnknownName
+from tlkeras.jobs import export_request
+
+CALLS = {
+    "finetune": "tlkeras.finetune('missing')",
+    "finetune-out": "tlkeras.finetune('digits', backbone='cnn', weights='none', out='full')",
+    "evaluate": "tlkeras.evaluate('missing')",
+    "predict": "tlkeras.predict('missing', 'a.png')",
+    "load": "tlkeras.load('missing')",
+    "export": "tlkeras.export_model('missing')",
+    "export-format": "tlkeras.export_model('full', formats='onx')",
+    "export-key": "tlkeras.export_model('full', format='onnx')",
+    "pretrain": "tlkeras.pretrain('missing', name='x')",
+    "pretrain-name": "tlkeras.pretrain(name='A b')",
+    "pretrain-objective": "tlkeras.pretrain(name='x', backbone='cnn', objective='elbo')",
+    "publish": "tlkeras.publish('missing', 'x')",
+    "benchmark": "tlkeras.benchmark('missing')",
+    "benchmark-threads": "tlkeras.benchmark('missing', threads='1,x')",
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_wrong_call_is_reported_without_tensorflow(name, tmp_path):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").touch()
+    code = f"import sys, tlkeras\ntry: {CALLS[name]}\nexcept tlkeras.TlkerasError as error: print('tensorflow' in sys.modules, str(error))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("False ") and len(done.stdout.splitlines()) == 1
+
+
+def classifier():
+    inputs = keras.Input((4,), name="x")
+    return keras.Model(inputs, keras.layers.Dense(2, activation="softmax", name="scores")(inputs), name="tiny")
+
+
+def test_a_model_is_exported_with_a_config_and_keys_that_win(tmp_path):
+    config = tlkeras.ExportModelConfig(formats="onnx", labels=["a", "b"])
+    (artifact,) = tlkeras.export_model(classifier(), tmp_path / "out", config, labels=["c", "d"], reporter=None)
+    assert artifact.format == "onnx"
+    assert (tmp_path / "out" / "labels.txt").read_text(encoding="utf-8").split() == ["c", "d"]
+
+
+@pytest.mark.parametrize(
+    ("values", "error", "message"),
+    [
+        ({"data": "photos/"}, ConfigError, "--data is for runs"),
+        ({"data_dir": "tfds/"}, ConfigError, "--data-dir is for runs"),
+        ({"formats": "none"}, ConfigError, "no formats to export"),
+        ({"formats": "onx"}, UnknownName, "did you mean 'onnx'"),
+        ({"labels": "labels.txt"}, ConfigError, "labels.txt"),
+        ({"calibration": "photos/"}, DataError, "expected real examples"),
+    ],
+)
+def test_settings_that_mean_nothing_for_a_model_are_refused(values, error, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(error, match=message):
+        export_request.check(classifier(), values)
+
+
+@pytest.mark.parametrize("key", ["labels", "calibration", "input_range", "trust", "modules"])
+def test_settings_that_a_run_answers_itself_are_refused(key, tmp_path):
+    (tmp_path / "config.yaml").write_text("backbone: cnn\n")
+    (tmp_path / "labels.txt").write_text("a\nb\n")
+    value = {"labels": ["a"], "calibration": "x/", "input_range": "0-1", "trust": True, "modules": ["m"]}[key]
+    with pytest.raises(ConfigError, match="is for other models; a run has its own"):
+        export_request.check(tmp_path, {key: value})
+
+
+def test_labels_are_read_from_their_file_once_they_are_checked(tmp_path):
+    (tmp_path / "labels.txt").write_text("none\nnone of these\n")
+    request = export_request.check(classifier(), {"labels": tmp_path / "labels.txt"})
+    assert request.config.labels == ("none", "none of these") and request.run is None
+
+
+def test_pretrain_refuses_what_is_no_source():
+    with pytest.raises(ConfigError, match="received a ndarray; expected a PretrainConfig"):
+        tlkeras.pretrain(np.zeros(3), name="x")

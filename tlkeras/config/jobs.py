@@ -1,0 +1,164 @@
+"""The settings of the jobs other than fine-tuning. A key that a run has too is declared there, and here only its differences."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tlkeras.config.fields import FlatConfig, Key, empty, key, like
+from tlkeras.config.run import DataConfig, ExportConfig, ModelConfig, RunConfig, TrainConfig, named_sizes
+from tlkeras.errors import ConfigError
+
+OR_THE_RUNS = "{}, or the run's"
+TO_MODELS = ("labels", "calibration", "input_range", "resize", "activation", "trust", "modules")  # keys that a run answers itself
+TO_RUNS = ("data", "data_dir")
+BUDGET = ("max_drop", "calibration_examples", "tflite_io", "opset")  # keys of a run that an export may change
+
+
+def _labels(item: Key, value: Any) -> str | tuple[str, ...]:
+    """Returns the path of a file of labels, or labels; their spelling and order are kept."""
+    if isinstance(value, (list, tuple)) and all(isinstance(label, str) for label in value):
+        return tuple(value)
+    if isinstance(value, str) or hasattr(value, "__fspath__"):
+        if not str(value).strip():
+            raise empty(item, value)
+        return str(value)
+    raise ConfigError(f"config key {item.key!r} is {value!r}; expected a file with one label per line, or a list of labels")
+
+
+def _counts(item: Key, value: Any) -> tuple[int, ...]:
+    """Returns numbers, from a list or a comma-separated text."""
+    parts = value.split(",") if isinstance(value, str) else value if isinstance(value, (list, tuple)) else [value]
+    counts = [int(part) if isinstance(part, str) and part.strip().isdigit() else part for part in parts]
+    if not counts or not all(type(count) is int and count > 0 for count in counts):
+        raise ConfigError(f"{item.key} is {value!r}; expected numbers such as 1,2")
+    return tuple(count for count in counts if isinstance(count, int))
+
+
+@dataclass(frozen=True, kw_only=True, init=False)
+class ExportModelConfig(FlatConfig):
+    """All settings of one export: of a run, or of any other Keras model or SavedModel.
+
+    Args:
+        values: flat keys, as in config files.
+
+    Raises:
+        ConfigError: naming the key that is unknown or whose value is wrong.
+
+    Example:
+        >>> ExportModelConfig(formats="onnx,tflite-int8", labels=["cat", "dog"]).formats
+        ('onnx', 'tflite-int8')
+    """
+
+    formats: tuple[str, ...] = like(ExportConfig, "formats", name=None, help="Comma-separated; an unknown name lists them.", metavar=None)
+    labels: str | tuple[str, ...] | None = key(None, "File with one label per line, in class order.", metavar="FILE", read=_labels)
+    calibration: str | None = key(None, "Real examples: a folder of images, or an .npz of arrays by input name.", metavar="FOLDER")
+    data: str | None = like(DataConfig, "source", help="For a run: source to calibrate and evaluate on instead of its own.", unset=None)
+    data_dir: str | None = like(DataConfig, "data_dir", help="For a run: folder where tensorflow-datasets keeps prepared data.", unset=None)
+    input_range: str | None = key(
+        None, "Pixel values the model was trained on: 0-255, 0-1 or -1-1.", unset="0-255", choices=("0-255", "0-1", "-1-1")
+    )
+    activation: str = key(
+        "auto",
+        "Activation to add after the last layer: softmax, sigmoid or none; auto adds one if a classifier outputs logits.",
+        choices=("auto", "softmax", "sigmoid", "none"),
+    )
+    resize: str = like(DataConfig, "resize", help="How images are resized to the model's input: stretch, crop or pad.")
+    max_drop: float | None = like(
+        ExportConfig,
+        "max_drop",
+        default=None,
+        help="Accuracy (or agreement) a quantised file may lose.",
+        unset=OR_THE_RUNS.format(ExportConfig.max_drop),
+        metavar=None,
+    )
+    calibration_examples: int | None = like(
+        ExportConfig,
+        "calibration_examples",
+        default=None,
+        help="Maximum number of examples to calibrate int8 formats on.",
+        unset=OR_THE_RUNS.format(ExportConfig.calibration_examples),
+        metavar=None,
+    )
+    tflite_io: str | None = like(ExportConfig, "tflite_io", default=None, unset=OR_THE_RUNS.format(ExportConfig.tflite_io), metavar=None)
+    opset: int | None = like(ExportConfig, "opset", default=None, unset=OR_THE_RUNS.format(ExportConfig.opset), metavar=None)
+    trust: bool = key(False, "Allow Python code inside the file (Lambda layers), and file access by a SavedModel.")
+    modules: tuple[str, ...] = key((), "Module that registers the model's custom layers.", metavar="MODULE", flag="--import")
+    seed: int = like(RunConfig, "seed", help="Seed of the choice of examples.")
+
+    def _check(self) -> None:
+        if self.activation in ("softmax", "sigmoid") and self.labels is None:
+            raise ConfigError(f"activation {self.activation} turns outputs into class scores; pass --labels")
+
+    @property
+    def limits(self) -> ExportConfig:
+        """The settings that a run has too; its defaults where nothing is set."""
+        return ExportConfig(formats=self.formats, **{name: getattr(self, name) for name in BUDGET if getattr(self, name) is not None})
+
+
+@dataclass(frozen=True, kw_only=True, init=False)
+class PretrainConfig(FlatConfig):
+    """All settings of the training of a backbone from scratch.
+
+    Args:
+        values: flat keys, as in config files.
+
+    Raises:
+        ConfigError: naming the key that is unknown or whose value is wrong.
+
+    Example:
+        >>> PretrainConfig(backbone="vae", backbone_options=["latent=2"]).sizes()
+        {'latent': '2'}
+    """
+
+    backbone: str = like(ModelConfig, "backbone", default="cnn", help="cnn, rnn, vae or elmo.")
+    data: str | None = like(DataConfig, "source", help="Source to train on.", unset="the digits")
+    objective: str | None = key(
+        None,
+        "classification, next-step (rnn), elbo (vae) or language-model (elmo).",
+        unset="the backbone's own",
+        metavar="NAME",
+    )
+    backbone_options: tuple[str, ...] = like(ModelConfig, "backbone_options", help="Sizes, as NAME=VALUE, comma-separated.")
+    epochs: int = like(TrainConfig, "epochs", default=20, help="Passes over the examples.", unset=None)
+    learning_rate: float = like(TrainConfig, "learning_rate", default=1e-3, help="Peak learning rate.", unset=None)
+    batch_size: int = like(TrainConfig, "batch_size", default=128, help="Examples per step.")
+    image_size: int | None = like(ModelConfig, "image_size", help="Side of images, in pixels.", unset="28")
+    limit: int | None = like(DataConfig, "limit", help="Maximum number of examples to use.", least=1)
+    data_licence: str | None = key(None, "Licence of the examples, for the card.", metavar="TEXT")
+    seed: int = like(RunConfig, "seed", help="Seed of initial weights, order and sampling.")
+
+    def _check(self) -> None:
+        self.sizes()
+
+    def sizes(self) -> dict[str, str]:
+        """Returns the sizes of the backbone as name -> value."""
+        return named_sizes(self.backbone_options)
+
+
+@dataclass(frozen=True, kw_only=True, init=False)
+class EvaluateConfig(FlatConfig):
+    """On what a run or an artifact is scored.
+
+    Args:
+        values: flat keys.
+    """
+
+    data: str | None = like(DataConfig, "source", help="Source of the examples.", unset="the run's own")
+    part: str = key("auto", "Examples to evaluate: auto (the held-out ones), train, val, test or all.", name="split")
+    data_dir: str | None = like(DataConfig, "data_dir", unset=None)
+
+
+@dataclass(frozen=True, kw_only=True, init=False)
+class BenchmarkConfig(FlatConfig):
+    """What is measured, and on what.
+
+    Args:
+        values: flat keys.
+    """
+
+    data: str | None = like(
+        DataConfig, "source", help="Source to measure accuracy on.", unset="the model's own held-out examples, if available"
+    )
+    formats: tuple[str, ...] = key((), "Formats to measure, comma-separated; keras is the Keras model.", unset="all")
+    threads: tuple[int, ...] = key((1, 2), "Thread counts to measure.", read=_counts)

