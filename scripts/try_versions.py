@@ -1,7 +1,7 @@
 """Run a short selection of tests with the newest pre-releases, and write docs/versions.md: `python scripts/try_versions.py`.
 
 Not part of CI: a pre-release may break at any time, and the page says what to expect of the next release. Keras publishes its pre-releases
-as keras-nightly. Other packages can be named: `python scripts/try_versions.py tf-nightly keras-nightly`. Takes about 10 minutes.
+as keras-nightly. Other packages can be named: `python scripts/try_versions.py tf-nightly keras-nightly`. Takes about 10 minutes on 2 idle cores.
 """
 
 from __future__ import annotations
@@ -19,10 +19,28 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "versions.md"
+NOTES = "## Notes"  # from this heading on, the page is written by hand, and kept
 PRERELEASES = ("tensorflow", "keras-nightly")
-REPLACES = {"keras-nightly": "keras", "tf-nightly": "tensorflow"}  # packages with the same modules as another
+REPLACES = {
+    "keras-nightly": "keras",
+    "tf-nightly": "tensorflow",
+    "tensorflow-text-nightly": "tensorflow-text",
+}  # packages with the same modules as another
+SHORT = 160  # characters of a reason: what follows is a name of a symbol, or a traceback
 LEFT_OUT = ("mediapipe", "openvino", "ruff", "mypy", "types-PyYAML")  # of the test requirements: the selection does not need them
-SHOWN = ("tensorflow", "tf-nightly", "keras", "keras-nightly", "keras-hub", "keras-cv", "tf2onnx", "onnx", "ai-edge-litert", "numpy")
+SHOWN = (
+    "tensorflow",
+    "tf-nightly",
+    "keras",
+    "keras-nightly",
+    "keras-hub",
+    "keras-cv",
+    "tensorflow-text",
+    "tf2onnx",
+    "onnx",
+    "ai-edge-litert",
+    "numpy",
+)
 
 # Patches of other libraries; every builder of KerasCV and keras.applications; files of weights; each converter; a whole run.
 SELECTION = (
@@ -74,21 +92,28 @@ def run_tests(python: Path, tests: Sequence[str], report: Path) -> str:
     return (done.stdout.strip().splitlines() or ["pytest printed nothing"])[-1].strip("= ")
 
 
-def failures(report: Path) -> list[tuple[str, str]]:
-    """Returns (test, reason on one line) of every test that failed."""
+def failures(report: Path, environment: Path) -> dict[str, list[str]]:
+    """Returns reason on one line -> the tests that failed for it.
+
+    Args:
+        report: a JUnit file of pytest.
+        environment: where the packages are, which is left out of the reasons.
+    """
     if not report.exists():
-        return [("pytest", "did not start")]
-    broken = []
+        return {"pytest did not start": []}
+    broken: dict[str, list[str]] = {}
     for case in ElementTree.parse(report).iter("testcase"):
         for problem in [*case.findall("failure"), *case.findall("error")]:
-            reason = " ".join((problem.get("message") or "no message").split())
-            broken.append((f"{case.get('classname', '').replace('.', '/')}.py::{case.get('name')}", reason[:300].replace("|", "\\|")))
+            reason = " ".join((problem.get("message") or "no message").split()).replace(str(environment), "")
+            reason = reason.removeprefix('failed on setup with "').partition(" (/")[0]
+            test = f"{case.get('classname', '').replace('.', '/')}.py::{case.get('name')}"
+            broken.setdefault(reason[:SHORT], []).append(test)
     return broken
 
 
-def page(packages: Sequence[str], before: dict[str, str], tried: dict[str, str], summary: str, broken: Sequence[tuple[str, str]]) -> str:
+def page(packages: Sequence[str], released: dict[str, str], tried: dict[str, str], summary: str, broken: dict[str, list[str]]) -> str:
     """Returns the text of docs/versions.md."""
-    newer = [name for name in packages if tried.get(name) not in (None, before.get(name))]
+    newer = [name for name in packages if tried.get(name) not in (None, released.get(name))]
     lines = [
         "# Newer versions of Keras and TensorFlow",
         "",
@@ -97,16 +122,17 @@ def page(packages: Sequence[str], before: dict[str, str], tried: dict[str, str],
         "",
         f"- Date: {datetime.date.today():%Y-%m-%d}, Python {sys.version.split()[0]}, {sys.platform}",
         f"- Tried: {', '.join(f'{name} {version}' for name, version in tried.items())}",
-        f"- Released versions at the time: {', '.join(f'{name} {version}' for name, version in before.items())}",
+        f"- Released versions at the time: {', '.join(f'{name} {version}' for name, version in released.items())}",
         f"- Result: {summary}",
     ]
     if not newer:
         lines.append("- The package index had no newer version of any of them.")
     lines += ["", "## What broke", ""]
     if not broken:
-        return "\n".join([*lines, "Nothing in the selection.", ""])
-    rows = [f"| `{test}` | {reason} |" for test, reason in broken]
-    return "\n".join([*lines, "| test | reason |", "|---|---|", *rows, ""])
+        lines += ["Nothing in the selection.", ""]
+    for reason, tests in broken.items():
+        lines += [f"`{reason}`", "", *(f"- `{test}`" for test in tests), ""]
+    return "\n".join([*lines, ""])
 
 
 def main() -> None:
@@ -120,7 +146,9 @@ def main() -> None:
         tried = versions(python)
         report = Path(folder) / "report.xml"
         summary = run_tests(python, SELECTION, report)
-        PAGE.write_text(page(packages, versions(Path(sys.executable)), tried, summary, failures(report)), encoding="utf-8")
+        broken = failures(report, Path(folder) / "venv")
+        _, heading, notes = PAGE.read_text(encoding="utf-8").partition(NOTES) if PAGE.exists() else ("", "", "")
+        PAGE.write_text(page(packages, versions(Path(sys.executable)), tried, summary, broken) + heading + notes, encoding="utf-8")
     print(f"wrote {PAGE.relative_to(ROOT)}")
 
 
