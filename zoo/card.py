@@ -80,7 +80,7 @@ def _artifacts(content: Mapping[str, Any]) -> str:
         figures = [_or(one.get(key), form) for key, form in FIGURES]
         place = "this folder" if one["path"] == "." else f"`{one['path']}`"
         rows.append((f"`{name}`", place, *figures, ", ".join([one.get("runtime") or "not run", *one.get("also", [])])))
-    head = ("format", "where", "MB", "ms", "max difference", "agreement", "accuracy", "drop", "run in")
+    head = ("format", "where", "MB", "ms", "max difference", "agreement", task_of(content["metadata"]).figure, "drop", "run in")
     return markdown_table(head, rows) + (
         "\n\nEach file was run in these runtimes and compared with the Keras model before it was published. The ms column is the latency of one example on "
         "the publisher's computer."
@@ -123,10 +123,12 @@ def _use(name: str, content: Mapping[str, Any]) -> str:
             + "\n```"
         )
         tensor = content["inputs"][0]["name"]
-        program = grpc_call(name, encoded=encoded_input(content), file=example_file(content), tensor=tensor)
+        program = grpc_call(
+            name, encoded=encoded_input(content), file=example_file(content), tensor=tensor, labelled=bool(content["labels"])
+        )
         parts.append(f"With gRPC:\n\n```python\n{program}```")
     mobile = [one["path"] for one in content["artifacts"].values() if one["path"].endswith(".tflite")]
-    if mobile and encoded_input(content):
+    if mobile and encoded_input(content) and content["labels"]:
         is_text = modality(content) == "text"
         holds = "vocabulary (MediaPipe Tasks `TextClassifier`" if is_text else "normalisation (MediaPipe Tasks `ImageClassifier`"
         parts.append(
@@ -136,7 +138,9 @@ def _use(name: str, content: Mapping[str, Any]) -> str:
     elif mobile:
         given = content["inputs"][0]
         shape = ", ".join(str(side) for side in given["shape"][1:])
-        parts.append(f"On phones: `{mobile[0]}` accepts {given['dtype']} (1, {shape}). `labels.txt` names its scores.")
+        parts.append(
+            f"On phones: `{mobile[0]}` accepts {given['dtype']} (1, {shape})." + " `labels.txt` names its scores." * bool(content["labels"])
+        )
     onnx = [one["path"] for one in content["artifacts"].values() if one["path"].endswith(".onnx")]
     if onnx:
         given = content["inputs"][0]

@@ -164,20 +164,23 @@ def curl_call(name: str, version: int | None = None, *, encoded: str | None = "i
     return f"printf '%s' {body} |\n  curl -s -d @- {url}"
 
 
-def grpc_call(name: str, *, encoded: str | None = "image_bytes", file: str = "image.jpg", tensor: str = "image") -> str:
+def grpc_call(
+    name: str, *, encoded: str | None = "image_bytes", file: str = "image.jpg", tensor: str = "image", labelled: bool = True
+) -> str:
     """Returns a Python program that sends an example to a model by gRPC.
 
     Args:
         name: of the model.
         encoded, file: see `curl_call`.
         tensor: input of a model of tensors.
+        labelled: whether the scores belong to labels.
     """
     content = '"a text"' if encoded == "text" else f'open("{file}", "rb").read()'
     value = f"[{content}]" if encoded else f'np.load("{file}")[None].astype("float32")'
     answer = (
         'print(tf.make_ndarray(answer.outputs["label"])[0].decode(), tf.make_ndarray(answer.outputs["scores"])[0].max())'
-        if encoded
-        else 'print(tf.make_ndarray(answer.outputs["scores"])[0])  # in the order of labels.txt'
+        if encoded and labelled
+        else 'print(tf.make_ndarray(answer.outputs["scores"])[0])' + "  # in the order of labels.txt" * labelled
     )
     return f"""import grpc
 {"" if encoded else "import numpy as np" + chr(10)}import tensorflow as tf
