@@ -59,7 +59,7 @@ def _artifacts(content: Mapping[str, Any]) -> str:
         figures = [_or(one.get(key), form) for key, form in FIGURES]
         place = "this folder" if one["path"] == "." else f"`{one['path']}`"
         rows.append((f"`{name}`", place, *figures, ", ".join([one.get("runtime") or "not run", *one.get("also", [])])))
-    head = ("format", "where", "MB", "ms", "max difference", "agreement", "accuracy", "drop", "run in")
+    head = ("format", "where", "MB", "ms", "max difference", "agreement", task_of(content["metadata"]).figure, "drop", "run in")
     return markdown_table(head, rows) + (
         "\n\nEach file was run in these runtimes and compared with the Keras model before it was published. The ms column is the latency of one example on "
         "the publisher's computer."
@@ -99,10 +99,10 @@ def _use(name: str, content: Mapping[str, Any]) -> str:
     parts = [f"From Python, with any runtime:\n\n```python\nimport tlkeras.zoo\n\n{_load(name, content)}\n```"]
     if "saved_model" in content["artifacts"]:
         parts.append("With TensorFlow Serving, started by `docker compose up` in the zoo:\n\n```sh\n" + curl_call(name, **call) + "\n```")
-        program = grpc_call(name, **call, tensor=content["inputs"][0]["name"])
+        program = grpc_call(name, **call, tensor=content["inputs"][0]["name"], labelled=bool(content["labels"]))
         parts.append(f"With gRPC:\n\n```python\n{program}```")
     mobile = [one["path"] for one in content["artifacts"].values() if one["path"].endswith(".tflite")]
-    if mobile and accepted.encoded:
+    if mobile and accepted.encoded and content["labels"]:
         parts.append(
             f"On phones: `{mobile[0]}` contains its labels and its {accepted.contains} (MediaPipe Tasks `{accepted.mediapipe}` needs nothing else). "
             "`client/` contains short programs for LiteRT in Python and for MediaPipe Tasks in Kotlin and Swift."
@@ -110,7 +110,10 @@ def _use(name: str, content: Mapping[str, Any]) -> str:
     elif mobile:
         tensor = content["inputs"][0]
         shape = ", ".join(str(side) for side in tensor["shape"][1:])
-        parts.append(f"On phones: `{mobile[0]}` accepts {tensor['dtype']} (1, {shape}). `labels.txt` names its scores.")
+        parts.append(
+            f"On phones: `{mobile[0]}` accepts {tensor['dtype']} (1, {shape})."
+            + " `labels.txt` names its scores." * bool(content["labels"])
+        )
     onnx = [one["path"] for one in content["artifacts"].values() if one["path"].endswith(".onnx")]
     if onnx:
         tensor = content["inputs"][0]

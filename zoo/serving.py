@@ -179,6 +179,7 @@ def grpc_call(
     file: str = "image.jpg",
     literal: str | None = None,
     tensor: str = "image",
+    labelled: bool = True,
 ) -> str:
     """Returns a Python program that sends an example to a model by gRPC.
 
@@ -186,13 +187,14 @@ def grpc_call(
         name: of the model.
         encoded, file, literal: see `curl_call`.
         tensor: input of a model of tensors.
+        labelled: whether the scores belong to labels.
     """
     content = f'open("{file}", "rb").read()' if literal is None else f'"{literal}"'
     value = f"[{content}]" if encoded else f'np.load("{file}")[None].astype("float32")'
     answer = (
         'print(tf.make_ndarray(answer.outputs["label"])[0].decode(), tf.make_ndarray(answer.outputs["scores"])[0].max())'
-        if encoded
-        else 'print(tf.make_ndarray(answer.outputs["scores"])[0])  # in the order of labels.txt'
+        if encoded and labelled
+        else 'print(tf.make_ndarray(answer.outputs["scores"])[0])' + "  # in the order of labels.txt" * labelled
     )
     return f"""import grpc
 {"" if encoded else "import numpy as np" + chr(10)}import tensorflow as tf
