@@ -176,3 +176,7 @@ FORMATS: Registry[Format] = Registry(
         "onnx-float16": "onnx-fp16",
     },
 )
+
+# The format that TensorFlow Serving loads: a version folder of the zoo is such a folder. Imported by name wherever that is so.
+SERVING = FORMATS.get("saved_model")
+SMALLEST = FORMATS.get("mobile")  # the smallest file within the budget, as phones want it

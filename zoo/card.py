@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from tlkeras.export.formats import SERVING
 from tlkeras.export.runtimes import KERAS, RUNTIMES
 from tlkeras.modalities.card import InputCard
 from tlkeras.modalities.registry import DEFAULT, MODALITIES
@@ -97,7 +98,7 @@ def _use(name: str, content: Mapping[str, Any]) -> str:
     accepted = inputs(content)
     call = {"encoded": accepted.encoded, "file": accepted.file, "literal": accepted.literal}
     parts = [f"From Python, with any runtime:\n\n```python\nimport tlkeras.zoo\n\n{_load(name, content)}\n```"]
-    if "saved_model" in content["artifacts"]:
+    if SERVING.name in content["artifacts"]:
         parts.append("With TensorFlow Serving, started by `docker compose up` in the zoo:\n\n```sh\n" + curl_call(name, **call) + "\n```")
         program = grpc_call(name, **call, tensor=content["inputs"][0]["name"], labelled=bool(content["labels"]))
         parts.append(f"With gRPC:\n\n```python\n{program}```")

@@ -8,7 +8,7 @@ from functools import partial
 
 from tlkeras.errors import ConfigError, ExportError
 from tlkeras.export import parity, verification
-from tlkeras.export.formats import FORMATS
+from tlkeras.export.formats import FORMATS, SERVING
 from tlkeras.export.manifest import interface_of
 from tlkeras.export.parity import Reference
 from tlkeras.export.safety import check_saved_model
@@ -58,7 +58,7 @@ def _artifact(entry: Entry, name: str) -> list[Check]:
     if not entry.manifest["artifacts"][name].get("verified"):
         return [Check(what=name, detail="not run when it was published (it needs TensorFlow's own kernels)")]
     try:
-        if row.reader == "saved_model":
+        if row.reader == SERVING.reader:
             check_saved_model(path)
         interface = _interface(entry)
         kept = verification.read(entry.path, interface)

@@ -99,7 +99,7 @@ def test_a_published_network_is_a_backbone_like_any_other(here, name, tmp_path):
 def hashed(monkeypatch):
     """The entries whose files were hashed, in order."""
     entries = []
-    monkeypatch.setattr("tlkeras.zoo.backbone.verify_files", lambda entry: entries.append(str(entry)) or verify_files(entry))
+    monkeypatch.setattr("tlkeras.zoo.network.verify_files", lambda entry: entries.append(str(entry)) or verify_files(entry))
     return entries
 
 

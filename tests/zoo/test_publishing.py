@@ -16,7 +16,7 @@ from tlkeras.progress import Reporter
 from tlkeras.zoo import load, serving
 from tlkeras.zoo.bundle import take_out
 from tlkeras.zoo.check import verify
-from tlkeras.zoo.recipe import read_recipes
+from tlkeras.zoo.entry_recipes import read_recipes
 from tlkeras.zoo.store import Zoo, verify_files
 
 

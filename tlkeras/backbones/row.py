@@ -88,6 +88,10 @@ class Backbone:
     license: str
     source: str
 
+    def refusal(self, *names: str) -> str:
+        """Returns why this network cannot be exported to a format or read by a runtime of one of these names; empty if it can."""
+        return next((self.refuses[name] for name in names if name in self.refuses), "")
+
 
 def named_sections(table: Mapping[str, str] | Iterable[str]) -> Sections:
     """Returns sections from name -> pattern, or from names that are also the start of their layers' names."""

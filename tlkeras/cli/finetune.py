@@ -125,6 +125,7 @@ def show(result: Result, screen: Any) -> None:
 def next_commands(result: Result) -> list[tuple[str, str]]:
     """Returns (what for, exact command) pairs for the run just made."""
     from tlkeras.data.sources.registry import is_passed
+    from tlkeras.export.formats import SERVING, SMALLEST
     from tlkeras.modalities.registry import MODALITIES
     from tlkeras.registry import load_function
 
@@ -135,13 +136,13 @@ def next_commands(result: Result) -> list[tuple[str, str]]:
     first, *others = load_function(MODALITIES.get(row.modality).samples)(config)
     lines = [("evaluate", f"tlkeras evaluate {root} --data {named}"), ("predict", f"tlkeras predict {root} {first}")]
     lines += [("", f"tlkeras predict {root} {sample}") for sample in others]
-    if "mobile" not in exports and "mobile" not in row.refuses and "tflite" not in row.refuses:
-        lines.append(("export", f"tlkeras export {root} --formats mobile"))
+    if SMALLEST.name not in exports and not row.refusal(SMALLEST.name, SMALLEST.reader):
+        lines.append(("export", f"tlkeras export {root} --formats {SMALLEST.name}"))
     if exports:
         lines.append(("compare", f"tlkeras benchmark {root}"))
-    if "saved_model" in exports:
+    if SERVING.name in exports:
         name = result.run.root.resolve().name
-        folder = shlex.quote(str((Path(result.run.exports) / "saved_model").resolve()))
+        folder = shlex.quote(str((Path(result.run.exports) / SERVING.path).resolve()))
         lines.append(("publish", f"tlkeras zoo publish {root} --name NAME"))
         lines.append(("serve", f"docker run -p 8501:8501 -v {folder}:/models/{name}/1 -e MODEL_NAME={name} tensorflow/serving"))
     return lines

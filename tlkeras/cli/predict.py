@@ -58,36 +58,48 @@ def command(
 ) -> None:
     from pathlib import Path
 
-    from tlkeras.errors import ConfigError
-
     sources: list[Any] = [*(files or []), *(Path(path) for path in file)]
-    if not sources:
-        raise ConfigError("nothing to predict; pass files, folders or texts, --file FILE with texts, or - to read standard input")
-    if sources.count("-") > 1:
-        raise ConfigError("- is given twice; standard input can be read only once")
+    _check(target, sources, bool(file), runtime, root, json_out)
     from tlkeras.cli.screen import start_tensorflow
-    from tlkeras.jobs.lookup import check_runtime, find
-    from tlkeras.jobs.preflight import modality_of_target
 
-    # Mistyped names are reported before TensorFlow loads.
-    located = find(target, root)
-    check_runtime(located, runtime)
-    modality = modality_of_target(located)
-    if file and modality is not None and modality.strings_are_paths:
-        raise ConfigError(f"--file reads texts, and {target} takes {modality.plural}; pass their paths, or - with one path per line")
-    if modality is not None and modality.strings_are_paths and _all_absent(sources, json_out):
-        raise typer.Exit(1)
     start_tensorflow()
     from tlkeras.jobs.opening import load
-    from tlkeras.modalities.registry import MODALITIES
 
     model = load(target, runtime=runtime, zoo=root)
-    if file and MODALITIES.get(model.inputs.modality).strings_are_paths:
-        raise ConfigError(f"--file reads texts, and {target} accepts {model.inputs.noun}s; pass their paths, or - with one path per line")
+    _check_reads_texts(target, bool(file), model.inputs.modality)
     listed = _with_standard_input(sources, model.inputs)
     answers = model.predict_each(listed, top_k=top_k if json_out else top_k or 1, tell=lambda text: typer.echo(text, err=True))
     if not _print(answers, json_out):
         raise typer.Exit(1)
+
+
+def _check(target: str, sources: list[Any], has_file: bool, runtime: str | None, root: str | None, json_out: bool) -> None:
+    """Reports mistyped names before TensorFlow loads."""
+    from tlkeras.errors import ConfigError
+    from tlkeras.jobs.lookup import check_runtime, find
+    from tlkeras.jobs.preflight import modality_of_target
+
+    if not sources:
+        raise ConfigError("nothing to predict; pass files, folders or texts, --file FILE with texts, or - to read standard input")
+    if sources.count("-") > 1:
+        raise ConfigError("- is given twice; standard input can be read only once")
+    located = find(target, root)
+    check_runtime(located, runtime)
+    modality = modality_of_target(located)
+    if modality is None:
+        return
+    _check_reads_texts(target, has_file, modality.name)
+    if modality.strings_are_paths and _all_absent(sources, json_out):
+        raise typer.Exit(1)
+
+
+def _check_reads_texts(target: str, has_file: bool, modality: str) -> None:
+    from tlkeras.errors import ConfigError
+    from tlkeras.modalities.registry import MODALITIES
+
+    row = MODALITIES.get(modality)
+    if has_file and row.strings_are_paths:
+        raise ConfigError(f"--file reads texts, and {target} takes {row.plural}; pass their paths, or - with one path per line")
 
 
 def _print(answers: Iterable[Prediction], json_out: bool) -> bool:

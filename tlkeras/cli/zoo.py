@@ -192,7 +192,7 @@ def build(
 ) -> None:
     """Fine-tune and publish the entries of the recipes. Recipes without their data are skipped and reported."""
     from tlkeras.cli.screen import Screen, start_tensorflow
-    from tlkeras.zoo.recipe import read_recipes
+    from tlkeras.zoo.entry_recipes import read_recipes
 
     found = read_recipes(recipes, name)
     start_tensorflow()

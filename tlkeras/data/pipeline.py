@@ -79,8 +79,7 @@ def batches(
     them, on the device that computes, so that for images a quarter of the bytes travel.
 
     Args:
-        x: one array, or several of equal length: images uint8 (n, size, size, 3), token ids int32 (n, tokens, …) or float
-            features.
+        x: one array, or several of equal length, (n, …): images uint8, token ids int32 or float features.
         y: int (n,), or whatever else the loss accepts, (n, …).
         batch_size: examples per batch; the last one may be smaller.
         shuffle: whether the order changes from pass to pass.
@@ -91,70 +90,113 @@ def batches(
         lengths: int (n,): how far along their second axis examples go. Batches are then made of examples of similar length,
             and the arrays in `free` are cut to the longest of each batch.
         free: for each array, whether its second axis is that of `lengths`; all of them when empty.
-        share: gives the parts of each batch that this process computes, one after the other, as (x, y, told): `told` has, for
-            each row, `weight` (0 where it does not count), `row` (its place in the whole batch) and `size` (rows of that batch).
-            Pass follows pass without end.
+        share: gives the parts of each batch that this process computes, as (x, y, rows): `rows` has, for each row, `weight` (0 where
+            it does not count), `row` (its place in the whole batch) and `size` (rows of that batch). Pass follows pass without end.
         views: how many rows the arrays have for each example, n rows apart; pass number e reads view e modulo `views`.
 
     Raises:
         DataError: when arrays and labels differ in length, or a class has no weight.
     """
-    arrays: list[Any] = list(x) if isinstance(x, (list, tuple)) else [x]
-    counts = [len(array) for array in arrays]
-    if set(counts) != {views * len(y)}:
+    arrays: tuple[Any, ...] = tuple(x) if isinstance(x, (list, tuple)) else (x,)
+    counts = {len(array) for array in arrays}
+    if counts != {views * len(y)}:
         raise DataError(f"there are {len(y)} labels for arrays of {', '.join(map(str, counts))} examples; expected the same number")
-    weights = None if class_weights is None else _example_weights(class_weights, y)
-    kind = target_dtype(y)
-    passes = count(first_epoch)
-    cuts = [lengths is not None and one for one in (free or [True] * len(arrays))]
-
-    def produce() -> Iterator[tuple[Any, ...]]:
-        epoch = next(passes)
-        rng = np.random.default_rng((seed, epoch))
-        order = rng.permutation(len(y)) if shuffle else np.arange(len(y))
-        numbers = augment.draws(len(y), seed, epoch) if augment else np.zeros((len(y), 0), "float32")
-        starts = np.arange(0, len(y), batch_size)
-        if lengths is not None:
-            order = by_length(order, lengths, batch_size)
-            starts = rng.permutation(starts) if shuffle else starts
-        view = epoch % views * len(y)  # the first row of this pass's view
-        for start in starts:
-            index = order[start : start + batch_size]
-            end = None if lengths is None else int(lengths[index].max())
-            for rows, counts in (share or WHOLE).positions(len(index)):
-                part = index[rows]
-                given = tuple(
-                    np.asarray(array[view + part])[:, :end] if cut else np.asarray(array[view + part])
-                    for array, cut in zip(arrays, cuts, strict=True)
-                )
-                weight = counts.astype("float32") * (1.0 if weights is None else weights[part])
-                yield given, numbers[part], y[part].astype(kind), (weight, rows.astype("int32"), np.full(len(part), len(index), "int32"))
-
-    signature = (
-        tuple(
-            tf.TensorSpec((None, None if cut else array.shape[1], *array.shape[2:])[: len(array.shape)], tf.as_dtype(array.dtype))
-            for array, cut in zip(arrays, cuts, strict=True)
-        ),
-        tf.TensorSpec((None, augment.width if augment else 0), tf.float32),
-        tf.TensorSpec((None, *y.shape[1:]), tf.as_dtype(kind)),
-        tuple(tf.TensorSpec((None,), dtype) for dtype in (tf.float32, tf.int32, tf.int32)),
+    plan = _Batches(
+        arrays=arrays,
+        cuts=tuple(lengths is not None and is_free for is_free in (free or [True] * len(arrays))),
+        y=y,
+        batch_size=batch_size,
+        shuffle=shuffle,
+        seed=seed,
+        augment=augment,
+        weights=None if class_weights is None else _example_weights(class_weights, y),
+        lengths=lengths,
+        share=share,
+        views=views,
     )
+    passes = count(first_epoch)
+    data = tf.data.Dataset.from_generator(lambda: plan.of_pass(next(passes)), output_signature=plan.signature).map(plan.finish).prefetch(2)
+    return data.apply(tf.data.experimental.assert_cardinality(math.ceil(len(y) / batch_size))) if share is None else _endless(data)
 
-    def finish(given: tuple[tf.Tensor, ...], numbers: tf.Tensor, labels: tf.Tensor, told: tuple[tf.Tensor, ...]) -> tuple[Any, ...]:
-        if augment:
-            given = (augment(given[0], numbers),)
-        features = given[0] if len(given) == 1 else given
-        if share is not None:
-            return features, labels, dict(zip(("weight", "row", "size"), told, strict=True))
-        return (features, labels) if weights is None else (features, labels, told[0])
 
-    data = tf.data.Dataset.from_generator(produce, output_signature=signature)
-    data = data.map(finish).prefetch(2)
-    if share is not None:  # pass after pass: workers that count steps need not ask each other where a pass ends
-        options = tf.data.Options()
-        options.experimental_optimization.apply_default_optimizations = False  # there is nothing in a generator to optimise
-        return data.repeat().with_options(options)
-    return data.apply(tf.data.experimental.assert_cardinality(math.ceil(len(y) / batch_size)))
+def _endless(data: tf.data.Dataset) -> tf.data.Dataset:
+    """Returns pass after pass: workers that count steps need not ask each other where a pass ends."""
+    options = tf.data.Options()
+    options.experimental_optimization.apply_default_optimizations = False  # there is nothing in a generator to optimise
+    return data.repeat().with_options(options)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Batches:
+    """What `batches` receives, and how one batch is made of it.
+
+    Args:
+        cuts: for each array, whether it is cut to the longest example of a batch.
+        weights: float (n,), of each example.
+        The others: see `batches`.
+    """
+
+    arrays: tuple[Any, ...]
+    cuts: tuple[bool, ...]
+    y: np.ndarray
+    batch_size: int
+    shuffle: bool
+    seed: int
+    augment: Augmentation | None
+    weights: np.ndarray | None
+    lengths: np.ndarray | None
+    share: Share | None
+    views: int
+
+    def of_pass(self, epoch: int) -> Iterator[tuple[Any, ...]]:
+        """Yields inputs, numbers for the augmentation, targets, and (weight, row, size) of each row, batch by batch."""
+        count = len(self.y)
+        order, starts = self._order(epoch)
+        numbers = self.augment.draws(count, self.seed, epoch) if self.augment else np.zeros((count, 0), "float32")
+        view = epoch % self.views * count  # the first row of this pass's view
+        for start in starts:
+            index = order[start : start + self.batch_size]
+            end = None if self.lengths is None else int(self.lengths[index].max())
+            for rows, counted in (self.share or WHOLE).positions(len(index)):
+                part = index[rows]
+                inputs = tuple(
+                    np.asarray(array[view + part])[:, :end] if cut else np.asarray(array[view + part])
+                    for array, cut in zip(self.arrays, self.cuts, strict=True)
+                )
+                weight = counted.astype("float32") * (1.0 if self.weights is None else self.weights[part])
+                y = self.y[part].astype(target_dtype(self.y))
+                yield inputs, numbers[part], y, (weight, rows.astype("int32"), np.full(len(part), len(index), "int32"))
+
+    def _order(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the order of the examples in a pass, and where in it each batch begins."""
+        rng = np.random.default_rng((self.seed, epoch))
+        order = rng.permutation(len(self.y)) if self.shuffle else np.arange(len(self.y))
+        starts = np.arange(0, len(self.y), self.batch_size)
+        if self.lengths is None:
+            return order, starts
+        return by_length(order, self.lengths, self.batch_size), rng.permutation(starts) if self.shuffle else starts
+
+    @property
+    def signature(self) -> tuple[Any, ...]:
+        """Shapes and types of what `of_pass` yields."""
+        return (
+            tuple(
+                tf.TensorSpec((None, None if cut else array.shape[1], *array.shape[2:])[: len(array.shape)], tf.as_dtype(array.dtype))
+                for array, cut in zip(self.arrays, self.cuts, strict=True)
+            ),
+            tf.TensorSpec((None, self.augment.width if self.augment else 0), tf.float32),
+            tf.TensorSpec((None, *self.y.shape[1:]), tf.as_dtype(target_dtype(self.y))),
+            tuple(tf.TensorSpec((None,), dtype) for dtype in (tf.float32, tf.int32, tf.int32)),
+        )
+
+    def finish(self, inputs: tuple[tf.Tensor, ...], numbers: tf.Tensor, y: tf.Tensor, rows: tuple[tf.Tensor, ...]) -> tuple[Any, ...]:
+        """Augments the inputs, and returns what the model is fitted with."""
+        if self.augment:
+            inputs = (self.augment(inputs[0], numbers),)
+        x = inputs[0] if len(inputs) == 1 else inputs
+        if self.share is not None:
+            return x, y, dict(zip(("weight", "row", "size"), rows, strict=True))
+        return (x, y) if self.weights is None else (x, y, rows[0])
 
 
 def target_dtype(y: np.ndarray) -> str:

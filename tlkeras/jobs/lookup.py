@@ -9,12 +9,13 @@ from typing import Any
 
 from tlkeras.errors import DataError, ExportError, ZooError, close_names
 from tlkeras.export import manifest as manifests
+from tlkeras.export.formats import SERVING
 from tlkeras.export.runtimes import KERAS, available, choose, plain
 from tlkeras.jobs import run_folder
 from tlkeras.jobs.run_folder import Run
 from tlkeras.modalities.images.formats import sniff
-from tlkeras.zoo.backbone import PREFIX
 from tlkeras.zoo.names import NAME
+from tlkeras.zoo.network import PREFIX
 from tlkeras.zoo.store import Zoo, default_root
 
 ZIP, HDF5 = b"PK\x03\x04", b"\x89HDF\r\n\x1a\n"  # how Keras files begin
@@ -134,8 +135,10 @@ def to_publish(target: str | Path) -> tuple[Run, dict[str, Any]]:
     missing = [one["path"] for one in exported["artifacts"].values() if not (run.exports / one["path"]).exists()]
     if missing:
         raise ZooError(f"{', '.join(missing)} of the run are gone; export again")
-    if "saved_model" not in exported["artifacts"]:
-        raise ZooError(f"the run has no saved_model, which is what an entry is; `tlkeras export {run.root} --formats saved_model` adds it")
+    if SERVING.name not in exported["artifacts"]:
+        raise ZooError(
+            f"the run has no {SERVING.name}, which is what an entry is; `tlkeras export {run.root} --formats {SERVING.name}` adds it"
+        )
     return run, exported
 
 
@@ -232,7 +235,7 @@ def _described_folder(path: Path) -> str:
         return f"a zoo with the entries {', '.join(zoo.names()[:SHOWN])}: pass --zoo {path} and the name of one"
     if run_folder.Run(path).config.is_file():
         return "the folder of a run that did not finish (it has no labels.txt)"
-    if any(entry.suffix == ".keras" or entry.name == "saved_model" for entry in entries):
+    if any(entry.suffix == ".keras" or entry.name == SERVING.path for entry in entries):
         return f"a folder without config.yaml and manifest.json that contains {_names(entries)}"
     return f"a folder that contains {_names(entries)}"
 

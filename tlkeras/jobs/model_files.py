@@ -19,6 +19,7 @@ import keras
 from keras.src.saving import serialization_lib
 
 from tlkeras.errors import ConfigError, ExportError, reason
+from tlkeras.export.formats import SERVING
 from tlkeras.jobs.keras_configs import accepted
 from tlkeras.jobs.lookup import MODEL, model_kind
 from tlkeras.jobs.saved_model_layers import read_saved_model
@@ -44,7 +45,7 @@ def read(path: str | Path, *, trust: bool = False, modules: Sequence[str] = ()) 
         raise ExportError(f"no model {str(path)!r}; expected {MODEL}")
     kind = model_kind(path)
     _import(modules)
-    if kind == "saved_model":
+    if kind == SERVING.name:
         return read_saved_model(path, trust=trust)
     try:
         return (_from_zip if kind == "zip" else _from_hdf5)(path, trust=trust)

@@ -22,7 +22,7 @@ from tlkeras.pretraining.objectives import Objective, objective_of
 from tlkeras.tasks.registry import TASKS
 from tlkeras.training.freeze_rules import Rule, parse
 from tlkeras.training.recipes.registry import RECIPES, Facts, Phase, Recipe
-from tlkeras.zoo import backbone as published
+from tlkeras.zoo import network as published
 
 BATCH = 32  # examples per step, that the learning rates of the recipes are made for
 # Goyal et al. 2017, https://arxiv.org/abs/1706.02677 (linear, for SGD); Malladi et al. 2022, https://arxiv.org/abs/2205.10287
@@ -173,7 +173,7 @@ def _check_modality(config: RunConfig, row: Backbone) -> None:
                 raise ConfigError(f"{key} is {values[key]!r}; {row.name} accepts {modality.plural}{note}")
     for name in config.export.formats:
         format = FORMATS.get(name)
-        reason = row.refuses.get(name) or row.refuses.get(format.reader)
+        reason = row.refusal(name, format.reader)
         if reason:
             raise ConfigError(f"{row.name} cannot be exported to {name}: {reason}; leave it out of --export")
 

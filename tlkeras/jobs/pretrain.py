@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -28,8 +27,9 @@ from tlkeras.pretraining.network import Pretraining
 from tlkeras.progress import Reporter
 from tlkeras.registry import load_function
 from tlkeras.training.callbacks import History
+from tlkeras.zoo import contents
 from tlkeras.zoo.card import pretrained_card
-from tlkeras.zoo.store import MANIFEST, Entry, Zoo
+from tlkeras.zoo.store import Entry, Zoo
 
 SAMPLES = 8
 
@@ -124,12 +124,7 @@ def _fill(folder: Path, *, work: Path, name: str, trained: _Trained) -> dict[str
     metadata = {"backbone": plan.backbone.name, "objective": plan.objective.name, **network.inputs.metadata()}
     graph = Graph(network.model, ExportSpec(features_layer=FEATURES, metadata=metadata, assets=network.assets))
     artifacts = export(graph, graph.spec, work, Samples(inputs={tensor.name: trained.x[:SAMPLES]}))
-    for path in work.iterdir():
-        target = folder if path.name == "saved_model" else folder / path.name
-        if path.is_dir():
-            shutil.copytree(path, target, dirs_exist_ok=True)
-        elif path.name != MANIFEST:
-            shutil.copy2(path, target)
+    contents.copy_artifacts(work, folder)
     network.model.save(folder / "model.keras")
     content = {
         "task": plan.objective.name,
@@ -137,10 +132,7 @@ def _fill(folder: Path, *, work: Path, name: str, trained: _Trained) -> dict[str
         "inputs": [description.to_dict() for description in graph.inputs],
         "outputs": list(graph.output_names),
         "metadata": metadata,
-        "artifacts": {
-            artifact.format: {**artifact.to_dict(), "path": "." if artifact.path.name == "saved_model" else artifact.path.name}
-            for artifact in artifacts
-        },
+        "artifacts": {artifact.format: contents.record(artifact.to_dict()) for artifact in artifacts},
         **_provenance(trained),
     }
     (folder / "README.md").write_text(pretrained_card(name, content), encoding="utf-8")

@@ -25,13 +25,12 @@ from tlkeras.progress import AUTO, Reporter, resolve
 from tlkeras.registry import load_function
 from tlkeras.tasks.registry import TASKS
 from tlkeras.weights.sources import NAMED
-from tlkeras.zoo import serving
+from tlkeras.zoo import contents, serving
 from tlkeras.zoo.card import card, encoded_input
-from tlkeras.zoo.recipe import EntryRecipe
-from tlkeras.zoo.store import MANIFEST, Entry, Zoo
+from tlkeras.zoo.entry_recipes import EntryRecipe
+from tlkeras.zoo.store import Entry, Zoo
 
 UNKNOWN = "not stated"
-NOT_COPIED = (MANIFEST,)
 
 
 def publish(
@@ -88,13 +87,7 @@ def renew(zoo: Zoo) -> None:
 
 def _fill(folder: Path, *, run: Run, exported: Mapping[str, Any], name: str, content: dict[str, Any]) -> dict[str, Any]:
     """Copies what was exported, the SavedModel's files into the folder itself, and adds warm-up and card."""
-    for path in run.exports.iterdir():
-        if path.name == "saved_model":
-            shutil.copytree(path, folder, dirs_exist_ok=True)
-        elif path.is_dir():
-            shutil.copytree(path, folder / path.name)
-        elif path.name not in NOT_COPIED and not path.name.startswith("."):
-            shutil.copy2(path, folder / path.name)
+    contents.copy_artifacts(run.exports, folder)
     shutil.copy2(run.model, folder / run.model.name)
     kept = verification.read(run.exports, interface_of(exported))
     serving.write_warmup(folder, warmup_requests(kept.samples, encoded_input(content)))
@@ -153,7 +146,7 @@ def _content(run: Run, exported: Mapping[str, Any], data_licence: str | None, da
     return {
         **{key: exported[key] for key in ("tlkeras", "labels", "inputs", "outputs", "metadata")},
         "task": f"{row.modality} {task.name}",
-        "artifacts": {name: _record(artifact) for name, artifact in exported["artifacts"].items()},
+        "artifacts": {name: contents.record(artifact) for name, artifact in exported["artifacts"].items()},
         "metrics": results.pop("metrics"),
         "held_out": held_out,
         **results,
@@ -196,9 +189,3 @@ def licence_of(source: str | None) -> str | None:
     """Returns the licence of a source's examples, where all sources of its kind have the same."""
     kind = kind_of(source) if source else None
     return kind.licence if kind else None
-
-
-def _record(one: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns an artifact's record for the entry, where the SavedModel is the folder itself and `files` has the hashes."""
-    kept = {key: value for key, value in one.items() if key != "sha256"}
-    return {**kept, "path": "." if one["path"] == "saved_model" else one["path"]}
