@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import os
 import shlex
 import sys
@@ -13,8 +14,8 @@ from typing import Any
 import typer
 
 from tlkeras import __version__
-from tlkeras.cli import benchmark, check_install, evaluate, export, finetune, launch, predict, pretrain, usage
 from tlkeras.cli import config as config_command
+from tlkeras.cli import usage
 from tlkeras.cli import weights as weights_command
 from tlkeras.cli import zoo as zoo_command
 
@@ -55,6 +56,9 @@ def _bug(error: Exception) -> str:
     )
 
 
+# One module of `tlkeras.cli` for each job, with its `command`, and `HELP` and `SETTINGS` where it has any; help lists them in this order.
+COMMANDS = ("finetune", "launch", "evaluate", "predict", "export", "benchmark", "pretrain", "sample", "check_install")
+
 app = typer.Typer(
     name="tlkeras",
     help="From a pretrained Keras backbone and your own data to a model proven to work where it will run.",
@@ -63,15 +67,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command("finetune", help=finetune.HELP, cls=usage.Command)(guarded(finetune.command))
-app.command("launch", help=launch.HELP, context_settings=launch.SETTINGS, cls=usage.Command)(guarded(launch.command))
-app.command("evaluate", cls=usage.Command)(guarded(evaluate.command))
-app.command("predict", help=predict.HELP, cls=usage.Command)(guarded(predict.command))
-app.command("export", help=export.HELP, cls=usage.Command)(guarded(export.command))
-app.command("benchmark", cls=usage.Command)(guarded(benchmark.command))
-app.command("pretrain", cls=usage.Command)(guarded(pretrain.command))
-app.command("sample", cls=usage.Command)(guarded(pretrain.sample))
-app.command("check-install", cls=usage.Command)(guarded(check_install.command))
+for _name in COMMANDS:
+    _module = importlib.import_module(f"tlkeras.cli.{_name}")
+    _more = {"help": getattr(_module, "HELP", None), "context_settings": getattr(_module, "SETTINGS", None)}
+    app.command(_name.replace("_", "-"), **_more, cls=usage.Command)(guarded(_module.command))
 configs = typer.Typer(cls=usage.Group, help="Print or write config files.", no_args_is_help=True, rich_markup_mode=None)
 configs.command("render", help="Print the effective config, every default filled in.", cls=usage.Command)(guarded(config_command.render))
 configs.command("init", help="Write a commented config for a data set.", cls=usage.Command)(guarded(config_command.init))
