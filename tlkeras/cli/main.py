@@ -69,7 +69,7 @@ app = typer.Typer(
 )
 for _name in COMMANDS:
     _module = importlib.import_module(f"tlkeras.cli.{_name}")
-    _more = {"help": getattr(_module, "HELP", None), "context_settings": getattr(_module, "SETTINGS", None)}
+    _more: dict[str, Any] = {"help": getattr(_module, "HELP", None), "context_settings": getattr(_module, "SETTINGS", None)}
     app.command(_name.replace("_", "-"), **_more, cls=usage.Command)(guarded(_module.command))
 configs = typer.Typer(cls=usage.Group, help="Print or write config files.", no_args_is_help=True, rich_markup_mode=None)
 configs.command("render", help="Print the effective config, every default filled in.", cls=usage.Command)(guarded(config_command.render))
