@@ -54,7 +54,7 @@ class Budget:
         if row.calibrated and row.options is TFLiteOptions:
             given["io"] = self.io
         if row.options is OnnxOptions:
-            given["opset"] = self.opset
+            given.setdefault("opset", self.opset)
         return row.options(**given)
 
 
