@@ -11,7 +11,6 @@ import tlkeras.zoo
 from tests.helpers import pictures
 from tests.modalities import waves
 from tests.modalities.texts.conftest import reviews
-from tlkeras.backbones import load
 from tlkeras.backbones.registry import BACKBONES
 from tlkeras.cli.finetune import next_commands
 from tlkeras.config import RunConfig
@@ -142,8 +141,6 @@ def added(monkeypatch):
     """Adds the row of the module `waves`, and a network for it."""
     monkeypatch.setitem(MODALITIES._rows, waves.ROW.name, waves.ROW)
     monkeypatch.setitem(BACKBONES._rows, "wave-net", waves.backbone(BACKBONES.get("rnn")))
-    if hasattr(load, "MODALITIES"):  # until rows of backbones name their loaders
-        monkeypatch.setitem(load.MODALITIES, waves.ROW.name, load.MODALITIES["sequence"])
 
 
 @pytest.fixture
