@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from tlkeras.backbones import adapters, registry
 from tlkeras.backbones.adapters import Adapter
@@ -28,13 +27,6 @@ BATCH = 32  # examples per step, that the learning rates of the recipes are made
 # Goyal et al. 2017, https://arxiv.org/abs/1706.02677 (linear, for SGD); Malladi et al. 2022, https://arxiv.org/abs/2205.10287
 # (root, for Adam and similar optimizers).
 EXPONENTS = {"none": 0.0, "linear": 1.0, "sqrt": 0.5}
-# What is usual where a whole network of a modality is trained, as fields of `Phase`.
-FULL_TUNING: Mapping[str, Mapping[str, Any]] = {
-    # Devlin et al. 2019, https://arxiv.org/abs/1810.04805, appendix A.3: 2-4 epochs at 2e-5 to 5e-5.
-    # The last weights, when the learning rate has come down to 0: the loss of a transformer rises, as it grows sure
-    # of its answers, while it still gets more of them right.
-    "text": {"epochs": 3, "learning_rate": 5e-5, "weight_decay": 1e-2, "keep": "last"},
-}
 SPLIT = 0.15  # fraction held out for each of validation and test where the source has no split of its own
 
 
@@ -191,7 +183,7 @@ def _recipe(config: RunConfig, row: Backbone) -> tuple[Recipe, Phase]:
 
 
 def _facts(row: Backbone, examples: int | None = None, classes: int | None = None) -> Facts:
-    return Facts(examples=examples, classes=classes, full_tuning=FULL_TUNING.get(row.modality, {}))
+    return Facts(examples=examples, classes=classes, full_tuning=MODALITIES.get(row.modality).full_tuning or {})
 
 
 def _peak(config: RunConfig, row: Backbone, phase: Phase) -> float:
