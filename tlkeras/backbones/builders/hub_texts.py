@@ -55,10 +55,9 @@ def text(row: Backbone, choice: str) -> TextModel:
     tokens = _tokens(row, tokenizer, base)
     ids = keras.Input((None,), dtype="int32", name=TOKEN_IDS)
     mask = keras.ops.not_equal(ids, tokens.pad)
-    given = {"token_ids": ids, "padding_mask": keras.ops.cast(mask, "int32"), "segment_ids": keras.ops.zeros_like(ids)}
-    wanted = set(base.input) if isinstance(base.input, dict) else {"token_ids"}
+    inputs = {"token_ids": ids, "padding_mask": keras.ops.cast(mask, "int32"), "segment_ids": keras.ops.zeros_like(ids)}
     # Run again, so that its layers become layers of the model around it, not a model inside it.
-    out = base.call({name: given[name.removeprefix(ENCODER)] for name in wanted} if isinstance(base.input, dict) else ids)
+    out = base.call({name: inputs[name.removeprefix(ENCODER)] for name in base.input} if isinstance(base.input, dict) else ids)
     sequence = out["sequence_output"] if isinstance(out, dict) else out
     model = keras.Model(ids, sequence, name=row.name.replace(".", "_"))
     return TextModel(model=model, mask=mask, tokens=tokens, sections=sections(row, model))
@@ -68,8 +67,8 @@ def _encoder(base: Any) -> Any:
     """Returns the encoder of a network that has a decoder too, as a network of its own; any other network as it is."""
     if not isinstance(base.output, dict) or f"{ENCODER}sequence_output" not in base.output:
         return base
-    given = {name: tensor for name, tensor in base.input.items() if name.startswith(ENCODER)}
-    return keras.Model(given, base.output[f"{ENCODER}sequence_output"])
+    inputs = {name: tensor for name, tensor in base.input.items() if name.startswith(ENCODER)}
+    return keras.Model(inputs, base.output[f"{ENCODER}sequence_output"])
 
 
 def sections(row: Backbone, model: keras.Model) -> tuple[tuple[str, str], ...]:
