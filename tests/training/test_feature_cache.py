@@ -73,6 +73,7 @@ def test_large_features_are_memory_mapped(tmp_path, monkeypatch):
 def test_rows_of_a_memory_map_are_read_on_demand_and_equal_their_copy(tmp_path):
     from tlkeras.data import pipeline
     from tlkeras.data.store import Rows, rows
+    from tlkeras.modalities.images.augment import augmentation
 
     x, y = pictures(9)
     mapped = np.lib.format.open_memmap(tmp_path / "x.npy", mode="w+", dtype="uint8", shape=x.shape)
@@ -82,6 +83,6 @@ def test_rows_of_a_memory_map_are_read_on_demand_and_equal_their_copy(tmp_path):
     assert isinstance(view, Rows) and np.array_equal(view[1:3], x[[2, 5]]) and np.array_equal(np.asarray(view[np.array([3, 0])]), x[[0, 7]])
     _, parts = split("none")
     assert np.array_equal(feature_cache.compute(parts.prefix, view)[0], feature_cache.compute(parts.prefix, x[index])[0])
-    options = {"batch_size": 3, "shuffle": True, "seed": 0, "augment": "flip"}
+    options = {"batch_size": 3, "shuffle": True, "seed": 0, "augment": augmentation("flip")}
     for one, other in zip(pipeline.batches(view, y[index], **options), pipeline.batches(x[index], y[index], **options), strict=True):
         assert np.array_equal(one[0].numpy(), other[0].numpy())
