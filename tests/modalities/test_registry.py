@@ -2,6 +2,8 @@
 
 import functools
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -181,3 +183,17 @@ def test_examples_of_a_modality_that_is_added_are_refused_by_other_backbones(add
 def test_files_of_a_modality_that_is_not_registered_are_no_examples(recordings):
     with pytest.raises(DataError, match="has only one class|contains no examples"):
         tlkeras.open_source(str(recordings))
+
+
+def test_reading_the_table_loads_nothing_heavy():
+    code = "import sys, tlkeras.modalities.registry; sys.exit(any(m in sys.modules for m in ('tensorflow', 'keras', 'numpy', 'PIL')))"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_files_and_settings_are_checked_without_tensorflow(tmp_path):
+    code = (
+        "import sys\nfrom tlkeras.config import RunConfig\nfrom tlkeras.jobs import preflight\n"
+        "preflight.open_examples(RunConfig(backbone='cnn', weights='none'))\n"
+        "sys.exit(any(m in sys.modules for m in ('tensorflow', 'keras')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path).returncode == 0
