@@ -18,6 +18,7 @@ import numpy as np
 from tlkeras.errors import ExportError, ExportMismatch
 from tlkeras.export.formats import RUNTIMES, Format
 from tlkeras.export.graph import FEATURES, SCORES, Graph
+from tlkeras.export.runner import readable
 from tlkeras.export.spec import Interface, Judged, as_array
 from tlkeras.startup import tensor_float32, verification_environment
 
@@ -189,11 +190,10 @@ def _check_signature(row: Format, answers: Mapping[str, np.ndarray], interface: 
 
     scores = tf.constant(answers["encoded/scores"])
     for name, value in interface.signature(scores, tf.ones(len(scores), tf.bool)).items():
-        expected = [entry.decode() for entry in value.numpy()] if value.dtype == tf.string else value.numpy().tolist()
-        got = answers[f"encoded/{name}"]
-        equal = np.allclose(got, expected, rtol=1e-5) if got.dtype.kind == "f" else got.tolist() == expected
-        if not equal:
-            raise ExportMismatch(f"{row.name}: the output {name!r} is {got.tolist()}, expected {expected}")
+        expected, got = readable(value.numpy()), answers[f"encoded/{name}"]
+        equal = np.allclose(got, expected, rtol=1e-5, equal_nan=True) if got.dtype.kind == "f" else np.array_equal(got, expected)
+        if got.shape != expected.shape or not equal:
+            raise ExportMismatch(f"{row.name}: the output {name!r} is {got.tolist()}, expected {expected.tolist()}")
 
 
 def _judged(got: np.ndarray | None, expected: np.ndarray | None, targets: Any, interface: Interface) -> Judged | None:

@@ -77,8 +77,9 @@ class Progress(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._done = (epoch + 1) * self.steps
         logs = logs or {}
+        metrics = [name for name in logs if name.startswith("val_") and name != "val_loss"]
         self._text = f"epoch {epoch + 1}/{self.params['epochs']}" + "".join(
-            f" {name.replace('_', ' ')} {logs[name]:.3f}" for name in ("loss", "val_loss", "val_accuracy") if name in logs
+            f" {name.replace('_', ' ')} {logs[name]:.3f}" for name in ("loss", "val_loss", *metrics) if name in logs
         )
         self.report(self._done, self._total, self._text)
 
