@@ -64,13 +64,13 @@ def _read(path: Path) -> EntryRecipe:
     wrong = [key for key in content if key not in KEYS]
     if wrong or "name" not in content or not isinstance(content.get("config"), Mapping):
         raise ConfigError(f"{str(path)!r}: unknown {wrong or 'shape'}; a recipe has {', '.join(KEYS)}")
-    given: dict[str, Any] = dict(content["config"])
-    data = given.get("data")
+    settings: dict[str, Any] = dict(content["config"])
+    data = settings.get("data")
     if data is not None:
-        given["data"] = os.path.expandvars(str(data))
+        settings["data"] = os.path.expandvars(str(data))
     return EntryRecipe(
         name=check_name(str(content["name"])),
-        config=RunConfig.from_dict(given),
+        config=RunConfig.from_dict(settings),
         data=None if data is None else str(data),
         data_licence=content.get("data_licence"),
         data_source=content.get("data_source"),

@@ -25,15 +25,15 @@ def row(name: str) -> Backbone:
         raise ZooError(f"{entry} has changed since it was published: {wrong[0]}")
     if "model.keras" not in entry.files:
         raise ZooError(f"{entry} has no model.keras, so it cannot be a backbone")
-    before = str(entry.manifest["config"]["backbone"])  # an entry may itself be made from an entry
-    of = row(before.removeprefix(PREFIX)) if before.startswith(PREFIX) else BACKBONES.get(before)
+    origin = str(entry.manifest["config"]["backbone"])  # an entry may itself be made from an entry
+    base = row(origin.removeprefix(PREFIX)) if origin.startswith(PREFIX) else BACKBONES.get(origin)
     return dataclasses.replace(
-        of,
+        base,
         name=f"{PREFIX}{entry}",
         pooling="vector",
-        input_size=int(entry.manifest["metadata"].get("image_size", of.input_size)),
+        input_size=int(entry.manifest["metadata"].get("image_size", base.input_size)),
         sections=tuple(
-            (section, pattern) for section, pattern in entry.manifest.get("sections", entry.manifest.get("stages", of.sections))
+            (section, pattern) for section, pattern in entry.manifest.get("sections", entry.manifest.get("stages", base.sections))
         ),
         weights=(ZooModel(path=str(entry.path / "model.keras")),),
         license=entry.manifest["licences"]["backbone weights"]["licence"],

@@ -88,16 +88,16 @@ class Zoo:
         """Returns the names that have a version."""
         if not self.root.is_dir():
             return []
-        found = (one.name for one in self.root.iterdir() if NAME.fullmatch(one.name) and one.is_dir() and not one.is_symlink())
-        return sorted(name for name in found if self.versions(name))
+        folders = (one.name for one in self.root.iterdir() if NAME.fullmatch(one.name) and one.is_dir() and not one.is_symlink())
+        return sorted(name for name in folders if self.versions(name))
 
     def versions(self, name: str) -> list[int]:
         """Returns the versions of a name, oldest first."""
         folder = self.root / check_name(name)
         if folder.is_symlink() or not folder.is_dir():
             return []
-        found = [one for one in folder.iterdir() if one.name.isascii() and one.name.isdigit() and not one.is_symlink() and one.is_dir()]
-        return sorted(int(one.name) for one in found if str(int(one.name)) == one.name)
+        versions = [one for one in folder.iterdir() if one.name.isascii() and one.name.isdigit() and not one.is_symlink() and one.is_dir()]
+        return sorted(int(one.name) for one in versions if str(int(one.name)) == one.name)
 
     def stable(self, name: str) -> int | None:
         """Returns the promoted version of a name, or None."""
@@ -121,8 +121,8 @@ class Zoo:
         Raises:
             ZooError: when there is no such entry, or its manifest cannot be read.
         """
-        name, told = split_name(name)
-        version = told if version is None else version
+        name, named_version = split_name(name)
+        version = named_version if version is None else version
         versions, stable = self.versions(name), self.stable(name)
         if not versions:
             known = self.names()
@@ -192,8 +192,8 @@ class Zoo:
             name: `NAME`, or `NAME/VERSION`.
             version: the newest when None.
         """
-        name, told = split_name(name)
-        version = version or told or max(self.versions(name), default=None)
+        name, named_version = split_name(name)
+        version = version or named_version or max(self.versions(name), default=None)
         entry = self.get(name, version)
         _write_json(self.root / name / LABELS, {"stable": entry.version})
         return self.get(name, entry.version)
@@ -226,29 +226,30 @@ def files_of(folder: Path) -> list[str]:
     Raises:
         ZooError: for a link or a special file, because an entry must be self-contained.
     """
-    found = []
+    names = []
     for path in sorted(folder.rglob("*")):
         mode = path.lstat().st_mode
         relative = path.relative_to(folder).as_posix()
         if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
             raise ZooError(f"{relative!r} in {str(folder)!r} is a link or not a regular file; an entry may contain regular files only")
         if stat.S_ISREG(mode) and relative != MANIFEST:
-            found.append(relative)
-    return found
+            names.append(relative)
+    return names
 
 
 def verify_files(entry: Entry) -> list[str]:
     """Returns what is wrong with the files of an entry: missing, added, changed. Nothing of them is loaded."""
     try:
-        there = set(files_of(entry.path))
+        present = set(files_of(entry.path))
     except ZooError as error:
         return [str(error)]
-    told = set(entry.files)
-    problems = [f"{path}: missing" for path in sorted(told - there)] + [f"{path}: not in the manifest" for path in sorted(there - told)]
-    for path in sorted(told & there):
-        got, expected = _measured(entry.path / path), entry.files[path]
-        if got != {"bytes": expected["bytes"], "sha256": expected["sha256"]}:
-            problems.append(f"{path}: changed since it was published ({got['bytes']:,} bytes, was {expected['bytes']:,})")
+    listed = set(entry.files)
+    problems = [f"{path}: missing" for path in sorted(listed - present)]
+    problems += [f"{path}: not in the manifest" for path in sorted(present - listed)]
+    for path in sorted(listed & present):
+        measured, expected = _measured(entry.path / path), entry.files[path]
+        if measured != {"bytes": expected["bytes"], "sha256": expected["sha256"]}:
+            problems.append(f"{path}: changed since it was published ({measured['bytes']:,} bytes, was {expected['bytes']:,})")
     return problems
 
 

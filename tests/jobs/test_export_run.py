@@ -9,6 +9,7 @@ import tensorflow as tf
 from PIL import Image
 from typer.testing import CliRunner
 
+import tlkeras
 from tests.helpers import pictures
 from tlkeras.cli.main import app
 from tlkeras.config import RunConfig
@@ -233,6 +234,12 @@ def test_flags_that_describe_other_models_are_refused_for_a_run(run, monkeypatch
     monkeypatch.setattr("tlkeras.cli.main._leave", lambda code: None)
     done = CliRunner().invoke(app, ["export", str(run.root), flag, value])
     assert f"error: {flag} is for other models; a run has its own" in done.output
+
+
+def test_a_python_call_exports_a_run_into_its_own_folder(run):
+    (artifact,) = tlkeras.export_model(run.root, formats="onnx", opset=15, reporter=None)
+    assert artifact.path == run.exports / "model.onnx" and artifact.options["opset"] == 15
+    assert set(content(run.exports / "manifest.json")["artifacts"]) == {"tflite", "onnx"}
 
 
 def test_flags_of_runs_are_refused_for_other_models(tmp_path, monkeypatch):

@@ -74,7 +74,6 @@ def test_large_features_are_memory_mapped(tmp_path, monkeypatch):
 def test_rows_of_a_memory_map_are_read_on_demand_and_equal_their_copy(tmp_path):
     from tlkeras.data import pipeline
     from tlkeras.data.store import Rows, rows
-    from tlkeras.modalities.images.augment import augmentation
 
     x, y = pictures(9)
     mapped = np.lib.format.open_memmap(tmp_path / "x.npy", mode="w+", dtype="uint8", shape=x.shape)

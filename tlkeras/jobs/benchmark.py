@@ -77,13 +77,13 @@ def benchmark(
     run = None if located.entry else run_folder.of(located.path)
     folder, keras_model, manifest = _of_run(run) if run else _of_entry(str(located.entry), Zoo(located.root or default_root()))
     interface = interface_of(manifest)
-    kept = verification.read(folder, interface)
+    stored = verification.read(folder, interface)
     task = task_of(manifest["metadata"])
     candidates = list(_candidates(folder, keras_model, manifest, formats))
     workload = Workload(
-        inputs={name: array for name, array in kept.samples.inputs.items()},
+        inputs={name: array for name, array in stored.samples.inputs.items()},
         output=interface.output_names[0],
-        expected=kept.expected.outputs[interface.output_names[0]],
+        expected=stored.expected.outputs[interface.output_names[0]],
         judge=load_function(task.judge),
     )
     measured_on = None
@@ -107,21 +107,20 @@ def _of_entry(name: str, zoo: Zoo) -> tuple[Path, Path, dict[str, Any]]:
 
 
 def _candidates(folder: Path, keras_model: Path, manifest: Mapping[str, Any], formats: Sequence[str]) -> list[Candidate]:
-    there = manifest["artifacts"]
-    missing = [name for name in formats if name not in there and name != KERAS]
-    if missing or not there:
-        raise DataError(f"no artifact {', '.join(missing) or 'at all'} in {str(folder)!r}; there are {', '.join(there) or 'none'}")
-    wanted = list(formats) or [KERAS, *there]
-    found = []
-    for name in wanted:
+    artifacts = manifest["artifacts"]
+    missing = [name for name in formats if name not in artifacts and name != KERAS]
+    if missing or not artifacts:
+        raise DataError(f"no artifact {', '.join(missing) or 'at all'} in {str(folder)!r}; there are {', '.join(artifacts) or 'none'}")
+    candidates = []
+    for name in list(formats) or [KERAS, *artifacts]:
         if name == KERAS:
             if keras_model.is_file():
                 size = keras_model.stat().st_size
-                found.append(Candidate(name=KERAS, path=keras_model, reader="tlkeras.jobs.benchmark:keras_reader", bytes=size))
+                candidates.append(Candidate(name=KERAS, path=keras_model, reader="tlkeras.jobs.benchmark:keras_reader", bytes=size))
         else:
-            one = there[name]
-            found.append(Candidate(name=name, path=folder / one["path"], reader=FORMATS.get(name).reader, bytes=one["bytes"]))
-    return found
+            record = artifacts[name]
+            candidates.append(Candidate(name=name, path=folder / record["path"], reader=FORMATS.get(name).reader, bytes=record["bytes"]))
+    return candidates
 
 
 def _scored(
@@ -142,7 +141,7 @@ def keras_reader(path: str, names: list[str], threads: int | None = None) -> tup
     model = read_keras(Path(path))
 
     def call(feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        (given,) = feeds.values()
-        return {"scores": np.asarray(model.predict(given, verbose=0), "float32")}
+        (inputs,) = feeds.values()
+        return {"scores": np.asarray(model.predict(inputs, verbose=0), "float32")}
 
     return call, f"keras {keras.__version__}"

@@ -50,17 +50,17 @@ class Vocabulary:
 
     def numbers(self, ids: np.ndarray) -> np.ndarray:
         """Returns the number of each word, int32 (texts, words); -1 where there is none."""
-        known = {word.tobytes(): place for place, word in enumerate(self.words.astype("int32"), 1)}
+        numbers = {word.tobytes(): number for number, word in enumerate(self.words.astype("int32"), 1)}
         rows = np.ascontiguousarray(ids, "int32").reshape(-1, ids.shape[-1])
-        found = [known.get(row.tobytes(), UNKNOWN) if row.any() else NONE for row in rows]
-        return np.array(found, "int32").reshape(ids.shape[:2])
+        flat = [numbers.get(row.tobytes(), UNKNOWN) if row.any() else NONE for row in rows]
+        return np.array(flat, "int32").reshape(ids.shape[:2])
 
     def neighbours(self, ids: np.ndarray) -> np.ndarray:
         """Returns the numbers of the word behind and the word before each, int32 (texts, words, 2); -1 where there is none."""
-        here = self.numbers(ids)
-        nothing = np.full_like(here[:, :1], NONE)
-        behind, before = np.concatenate([here[:, 1:], nothing], 1), np.concatenate([nothing, here[:, :-1]], 1)
-        before = np.where(here == NONE, NONE, before)  # behind the end of a text
+        numbers = self.numbers(ids)
+        nothing = np.full_like(numbers[:, :1], NONE)
+        behind, before = np.concatenate([numbers[:, 1:], nothing], 1), np.concatenate([nothing, numbers[:, :-1]], 1)
+        before = np.where(numbers == NONE, NONE, before)  # behind the end of a text
         return np.stack([behind, before], axis=-1)
 
     def save(self, folder: str | Path) -> None:
@@ -69,16 +69,16 @@ class Vocabulary:
         (Path(folder) / NAME).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def loss(wanted: Any, scores: Any) -> Any:
+def loss(target: Any, scores: Any) -> Any:
     """Mean cross-entropy over all words that have a neighbour, of both directions.
 
     Args:
-        wanted: int (batch, words, 2), -1 where there is nothing to predict.
+        target: int (batch, words, 2), -1 where there is nothing to predict.
         scores: float (batch, words, 2, vocabulary), before the softmax.
     """
-    there = ops.cast(ops.greater_equal(wanted, 0), scores.dtype)
-    each = keras.losses.sparse_categorical_crossentropy(ops.maximum(wanted, 0), scores, from_logits=True)
-    return ops.sum(each * there) / ops.maximum(ops.sum(there), 1)
+    counted = ops.cast(ops.greater_equal(target, 0), scores.dtype)
+    each = keras.losses.sparse_categorical_crossentropy(ops.maximum(target, 0), scores, from_logits=True)
+    return ops.sum(each * counted) / ops.maximum(ops.sum(counted), 1)
 
 
 def build(row: Backbone, config: PretrainConfig, dataset: Dataset) -> Pretraining:
