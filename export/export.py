@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from tlkeras import files
 from tlkeras.errors import ExportError, UnsupportedOps
 from tlkeras.export import clients, manifest, parity, verification
 from tlkeras.export.artifact import Artifact, measure
@@ -146,7 +145,7 @@ def _attempt(
         size, digest = measure(aside)
         if verdict and row.quantised:
             check_within(row, verdict, size, budget.max_drop)
-        _put(aside, out / row.path)
+        files.put(aside, out / row.path)
     chosen = {"attempt": name, "bytes": size, **figures(verdict), "refused": None}
     return Artifact(
         format=row.name,
@@ -165,14 +164,3 @@ def _others(row: Format, aside: Path, samples: Samples, expected: parity.Referen
     few = dataclasses.replace(samples, score_inputs=None, score_targets=None)
     same = parity.Reference(outputs={**expected.outputs, **verdict.answers}, score=None)
     return tuple(parity.check(one, aside, few, same, graph.interface).runtime for one in parity.also(row))
-
-
-def _put(aside: Path, final: Path) -> None:
-    """Renames into place; what stood there before is gone as a whole, so that no stale file stays."""
-    if final.is_dir():
-        old = Path(tempfile.mkdtemp(dir=final.parent, prefix=".old-"))
-        os.replace(final, old / final.name)
-        os.replace(aside, final)
-        shutil.rmtree(old)
-    else:
-        os.replace(aside, final)

@@ -5,13 +5,13 @@ With it an artifact can be verified again at any time, without the data and with
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from tlkeras import files
 from tlkeras.errors import ExportError
 from tlkeras.export.artifact import Artifact
 from tlkeras.export.parity import Reference, Samples
@@ -57,10 +57,8 @@ def write(
     for one in artifacts:
         if one.verdict:
             arrays |= {f"answers/{one.format}/{name}": value for name, value in one.verdict.answers.items()}
-    aside = folder / f".{NAME}.writing"
-    with aside.open("wb") as file:
-        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-    os.replace(aside, folder / NAME)
+    with files.aside(folder / NAME) as path:
+        np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
 
 
 def _answers_kept(folder: Path, interface: Interface, samples: Samples, formats: set[str]) -> dict[str, np.ndarray]:

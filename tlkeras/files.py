@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import tempfile
 import zipfile
 import zlib
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def aside(path: str | Path) -> Iterator[Path]:
-    """Yields a temporary name in a temporary folder beside `path`; what the body writes there takes the place of `path` when it ends.
+    """Yields a temporary name in a temporary folder beside `path`; the file or folder that the body writes there takes the place of `path`.
 
     The temporary name keeps the ending of `path`, because writers of other libraries choose the format by it. If the body raises,
     nothing is left and `path` is as it was.
@@ -31,7 +32,19 @@ def aside(path: str | Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder:
         temporary = Path(folder) / path.name
         yield temporary
+        put(temporary, path)
+
+
+def put(temporary: Path, path: Path) -> None:
+    """Renames a file or a folder into place; a folder that stood there is gone as a whole, so that no stale file stays in it."""
+    if temporary.is_file():
         _flush(temporary)
+    if path.is_dir():
+        old = Path(tempfile.mkdtemp(dir=path.parent, prefix=".old-"))
+        os.replace(path, old / path.name)
+        os.replace(temporary, path)
+        shutil.rmtree(old)
+    else:
         os.replace(temporary, path)
 
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from tlkeras import files
 from tlkeras.errors import ZooError, near
 from tlkeras.zoo.names import NAME, check_name, check_version, split_name
 
@@ -170,8 +171,7 @@ class Zoo:
             home.mkdir(exist_ok=True)  # a publisher that failed may just have taken the empty folder away
             version = max(self.versions(name), default=0) + 1
             content["entry"] = {"name": name, "version": version, "published": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
-            manifest = aside / MANIFEST
-            manifest.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+            files.write_json(aside / MANIFEST, content)
             _flush(aside)
             final = home / str(version)
             try:
@@ -195,7 +195,7 @@ class Zoo:
         name, named_version = split_name(name)
         version = version or named_version or max(self.versions(name), default=None)
         entry = self.get(name, version)
-        _write_json(self.root / name / LABELS, {"stable": entry.version})
+        files.write_json(self.root / name / LABELS, {"stable": entry.version})
         return self.get(name, entry.version)
 
     def remove(self, name: str, version: int | str, *, force: bool = False) -> None:
@@ -291,16 +291,6 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ZooError(f"{str(path)!r} does not contain a JSON object")
     return content
-
-
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(json.dumps(content) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.chmod(aside, 0o644)
-    os.replace(aside, path)
 
 
 def _measured(path: Path) -> dict[str, Any]:

@@ -26,8 +26,8 @@ def command(
 ) -> None:
     """Measure size, load time, latency, throughput, memory and accuracy of every artifact."""
     import json
-    from pathlib import Path
 
+    from tlkeras import files
     from tlkeras.cli.screen import Screen, benchmark_tables, start_tensorflow, wide
     from tlkeras.jobs import preflight
     from tlkeras.jobs.lookup import find_whole
@@ -58,7 +58,7 @@ def command(
         for table in benchmark_tables(report):
             wide().print(table)
         if json_out:
-            Path(json_out).write_text(text + "\n", encoding="utf-8")
+            files.write(json_out, text + "\n")
     if plot:
         draw(report.rows, plot)
     missed = below(report.rows, floors)

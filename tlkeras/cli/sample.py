@@ -23,6 +23,7 @@ def command(
     """Sample images from a variational autoencoder, or reconstruct the images of a source."""
     from pathlib import Path
 
+    from tlkeras import files
     from tlkeras.cli.screen import start_tensorflow
     from tlkeras.errors import OutputError
     from tlkeras.modalities.sources import open_source
@@ -38,6 +39,8 @@ def command(
 
     zoo = Zoo(root or default_root())
     like = None if source is None else drawing.images_like(name, zoo, source, rows * columns)
-    Image.fromarray(drawing.sample(name, zoo, rows=rows, columns=columns, seed=seed, like=like, plane=plane)).save(out)
+    image = Image.fromarray(drawing.sample(name, zoo, rows=rows, columns=columns, seed=seed, like=like, plane=plane))
+    with files.aside(out) as path:
+        image.save(path)
     pairs = None if like is None else min(len(like), rows * columns // 2)
     typer.echo(f"{out}: {rows * columns} images" if pairs is None else f"{out}: {pairs} images, each beside its reconstruction")

@@ -117,7 +117,7 @@ def _finetune(plan: Plan, distribution: Distribution, run: Run, dataset: Dataset
         trained = _train(plan, distribution, task, data, run, reporter)
     task = trained.task
     files.write_rows(run.history, trained.history)
-    task.model.save(run.model)
+    _save(task, run)
 
     scored = outcome.score(trained, data, task.task)
     figures = {name: part.figures for name, part in scored.items()}
@@ -180,7 +180,7 @@ def _train(plan: Plan, distribution: Distribution, task: TaskModel, data: Data, 
     try:
         return training.run(task, phases, {name: data.part(name) for name in SPLITS}, options, recipe=plan.recipe)
     except training.Interrupted as stopped:
-        stopped.task.model.save(run.model)
+        _save(stopped.task, run)
         files.write_rows(run.history, stopped.history or [{"epoch": 0}])
         weights = "best weights so far" if stopped.keep == "best" else "weights of the last step"
         raise training.Interrupted(
@@ -190,6 +190,11 @@ def _train(plan: Plan, distribution: Distribution, task: TaskModel, data: Data, 
             text=f"stopped after {len(stopped.history)} epochs; the {weights} are in {run.model}, "
             f"and `tlkeras evaluate {run.root}` scores them",
         ) from stopped
+
+
+def _save(task: TaskModel, run: Run) -> None:
+    with files.aside(run.model) as path:
+        task.model.save(path)
 
 
 def _tf32(config: RunConfig, distribution: Distribution) -> bool:

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tlkeras import files
 from tlkeras.backbones.pooling import FEATURES
 from tlkeras.config import PretrainConfig, RunConfig
 from tlkeras.data.examples import Dataset
@@ -135,7 +136,7 @@ def _fill(folder: Path, *, work: Path, name: str, trained: _Trained) -> dict[str
         "artifacts": {artifact.format: contents.record(artifact.to_dict()) for artifact in artifacts},
         **_provenance(trained),
     }
-    (folder / "README.md").write_text(pretrained_card(name, content), encoding="utf-8")
+    files.write(folder / "README.md", pretrained_card(name, content))
     return content
 
 

@@ -91,7 +91,7 @@ def _fill(folder: Path, *, run: Run, exported: Mapping[str, Any], name: str, con
     shutil.copy2(run.model, folder / run.model.name)
     kept = verification.read(run.exports, interface_of(exported))
     serving.write_warmup(folder, warmup_requests(kept.samples, encoded_input(content)))
-    (folder / "README.md").write_text(card(name, content), encoding="utf-8")
+    files.write(folder / "README.md", card(name, content))
     return content
 
 

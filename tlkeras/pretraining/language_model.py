@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from tlkeras import files
 from tlkeras.backbones.row import Backbone
 from tlkeras.config import PretrainConfig
 from tlkeras.data.examples import Dataset
@@ -66,7 +67,7 @@ class Vocabulary:
     def save(self, folder: str | Path) -> None:
         """Writes one word a line, in the order of their numbers."""
         lines = ["<UNK>", *(characters.spelling(word) for word in self.words)]
-        (Path(folder) / NAME).write_text("\n".join(lines) + "\n", encoding="utf-8")
+        files.write(Path(folder) / NAME, "\n".join(lines) + "\n")
 
 
 def loss(target: Any, scores: Any) -> Any:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+
+from tlkeras import files
 
 WIDTH = 50  # characters per word, the marks of its start and end included
 # Ids as `allennlp/data/token_indexers/elmo_indexer.py` counts them, one added to each: 0 is where no word is.
@@ -62,14 +63,14 @@ class Words:
 
 def save(words: Words, folder: Path) -> None:
     """Writes the settings that a program without TensorFlow needs."""
-    told = {
+    settings = {
         "width": words.width,
         "split": words.split,
         "word_start": WORD_START,
         "word_end": WORD_END,
         "filling": FILLING,
     }
-    (folder / NAME).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+    files.write_json(folder / NAME, settings)
 
 
 def read(folder: Path) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tlkeras import files
 from tlkeras.errors import DataError
 from tlkeras.modalities.texts.tokenizers import TOKENIZERS, TokenizerKind
 from tlkeras.startup import filtered_stderr
@@ -109,15 +110,14 @@ class Tokens:
 
     def save(self, folder: str | Path) -> None:
         """Writes vocabulary, `tokens.json`, and, where its kind has one, `tokenizer.json` of Hugging Face's `tokenizers`."""
-        path = Path(folder)
-        path.mkdir(parents=True, exist_ok=True)
-        self.kind.save(self.tokenizer, path)
-        told = {"kind": self.kind.name, **{name: getattr(self, name) for name in FIELDS}}
-        settings = self.kind.settings(self.tokenizer)
-        (path / NAME).write_text(json.dumps({**told, "settings": settings}, indent=2) + "\n", encoding="utf-8")
-        fast = self.fast()
-        if fast is not None:
-            fast.save(os.fspath(path / "tokenizer.json"))
+        with files.aside(folder) as path:
+            path.mkdir()
+            self.kind.save(self.tokenizer, path)
+            fields = {"kind": self.kind.name, **{name: getattr(self, name) for name in FIELDS}}
+            files.write_json(path / NAME, {**fields, "settings": self.kind.settings(self.tokenizer)})
+            fast = self.fast()
+            if fast is not None:
+                fast.save(os.fspath(path / "tokenizer.json"))
 
     def fast(self) -> Any:
         """Returns the same as a `tokenizers.Tokenizer`, for programs without TensorFlow; None where there is none."""

@@ -1,0 +1,63 @@
+"""Files and folders appear whole under their names, or not at all."""
+
+import json
+
+import numpy as np
+import pytest
+
+from tlkeras import files
+
+
+class Stopped(Exception):
+    """What ends a write in the middle."""
+
+
+@pytest.mark.parametrize("before", [None, "old"])
+def test_a_write_that_is_stopped_leaves_what_was_there(tmp_path, before):
+    path = tmp_path / "metrics.json"
+    if before is not None:
+        path.write_text(before)
+    with pytest.raises(Stopped), files.aside(path) as temporary:
+        temporary.write_text("half")
+        raise Stopped
+    assert [entry.name for entry in tmp_path.iterdir()] == ([] if before is None else [path.name])
+    assert before is None or path.read_text() == before
+
+
+def test_a_file_takes_the_place_of_an_older_one_and_leaves_nothing_beside_it(tmp_path):
+    for text in ("first", "second"):
+        files.write(tmp_path / "labels.txt", text)
+    assert (tmp_path / "labels.txt").read_text() == "second" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_folder_takes_the_place_of_an_older_one_as_a_whole(tmp_path):
+    for name in ("old.txt", "new.txt"):
+        with files.aside(tmp_path / "tokenizer") as folder:
+            folder.mkdir()
+            (folder / name).write_text(name)
+    assert [entry.name for entry in (tmp_path / "tokenizer").iterdir()] == ["new.txt"] and len(list(tmp_path.iterdir())) == 1
+
+
+def test_the_temporary_name_has_the_ending_of_the_final_one(tmp_path):
+    with files.aside(tmp_path / "verification.npz") as path:
+        np.savez(path, x=np.arange(3))
+    assert files.read_npz(tmp_path / "verification.npz")["x"].tolist() == [0, 1, 2]
+
+
+def test_what_is_written_can_be_read_by_others(tmp_path):
+    files.write(tmp_path / "labels.txt", "cat\n")
+    (tmp_path / "plain.txt").write_text("cat\n")
+    assert (tmp_path / "labels.txt").stat().st_mode == (tmp_path / "plain.txt").stat().st_mode
+
+
+def test_json_without_numbers_is_refused_and_leaves_nothing(tmp_path):
+    with pytest.raises(ValueError, match="JSON"):
+        files.write_json(tmp_path / "metrics.json", {"loss": float("nan")})
+    assert not list(tmp_path.iterdir())
+
+
+def test_rows_have_the_columns_of_all_rows(tmp_path):
+    files.write_rows(tmp_path / "history.csv", [{"epoch": 1}, {"epoch": 2, "loss": "a,b"}])
+    assert (tmp_path / "history.csv").read_bytes() == b'epoch,loss\r\n1,\r\n2,"a,b"\r\n'
+    files.write_json(tmp_path / "a.json", {"é": 1})
+    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == {"é": 1}
