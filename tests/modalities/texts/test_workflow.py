@@ -71,7 +71,7 @@ class Without(MetaPathFinder):
             raise ImportError("No module named 'tensorflow_text'")
 sys.meta_path.insert(0, Without())
 from tlkeras import errors
-from tlkeras.jobs import finetune
+from tlkeras.jobs import opening
 for target in sys.argv[1:]:
     try:
         opening.open_target(target)
