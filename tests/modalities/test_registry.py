@@ -132,7 +132,7 @@ def test_examples_of_other_modalities_are_refused_with_a_backbone_for_them(name)
     for other in MODALITIES.names():
         if other != name:
             with pytest.raises(ConfigError, match=f"accepts {row.plural}, .* contains {MODALITIES.get(other).plural}"):
-                preflight.check_modality(row.backbone, DATASETS[other]())
+                preflight.check_modality(row.backbone, BACKBONES.get(row.backbone), DATASETS[other]())
 
 
 # === A modality that is added ===
@@ -177,7 +177,7 @@ def test_a_modality_that_is_added_by_a_row_is_listed_trained_exported_published_
 def test_examples_of_a_modality_that_is_added_are_refused_by_other_backbones(added, recordings):
     dataset = tlkeras.open_source(str(recordings))
     with pytest.raises(ConfigError, match="'rnn' accepts sequences, and .* contains waves; backbones for waves: wave-net"):
-        preflight.check_modality("rnn", dataset)
+        preflight.check_modality("rnn", BACKBONES.get("rnn"), dataset)
 
 
 def test_files_of_a_modality_that_is_not_registered_are_no_examples(recordings):
@@ -192,8 +192,8 @@ def test_reading_the_table_loads_nothing_heavy():
 
 def test_files_and_settings_are_checked_without_tensorflow(tmp_path):
     code = (
-        "import sys\nfrom tlkeras.config import RunConfig\nfrom tlkeras.jobs import preflight\n"
-        "preflight.open_examples(RunConfig(backbone='cnn', weights='none'))\n"
+        "import sys\nfrom tlkeras.config import RunConfig\nfrom tlkeras.jobs import preflight\nfrom tlkeras.jobs.plan import resolve\n"
+        "preflight.open_examples(resolve(RunConfig(backbone='cnn', weights='none')))\n"
         "sys.exit(any(m in sys.modules for m in ('tensorflow', 'keras')))"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path).returncode == 0

@@ -46,9 +46,9 @@ def test_the_usual_figures_of_a_modality_hold_where_the_whole_network_trains():
     [("efficientnet_lite0", 10, 1e-4, "best"), ("bert_base", 3, 1e-2, "last"), ("rnn", 10, 1e-4, "best")],
 )
 def test_texts_are_fully_trained_by_figures_of_their_own(backbone, epochs, decay, keep):
-    config = plan.effective(RunConfig.from_dict({"backbone": backbone, "recipe": "full", "weights": "none"}))
-    ((phase, _),) = plan.phases(config, SECTIONS)
-    assert (config.train.epochs, phase.epochs, phase.weight_decay, phase.keep) == (epochs, epochs, decay, keep)
+    resolved = plan.resolve(RunConfig.from_dict({"backbone": backbone, "recipe": "full", "weights": "none"}))
+    ((phase, _),) = plan.phases(resolved, SECTIONS)
+    assert (resolved.config.train.epochs, phase.epochs, phase.weight_decay, phase.keep) == (epochs, epochs, decay, keep)
 
 
 @pytest.mark.parametrize("names", [(), ("a", "a")])

@@ -13,7 +13,7 @@ from tlkeras.modalities.images.inputs import Images
 from tlkeras.modalities.sources import open_source
 from tlkeras.pretraining.objectives import OBJECTIVES
 from tlkeras.registry import load_function
-from tlkeras.weights.loading import read_keras
+from tlkeras.weights.keras_file import read_keras
 from tlkeras.zoo.store import Zoo
 
 
