@@ -23,11 +23,11 @@ def reader(name: str) -> Any:
     if ":" in name:
         module, function = name.split(":")
         return getattr(importlib.import_module(module), function)
-    found = importlib.util.spec_from_file_location("runner", Path(__file__).with_name("runner.py"))
-    if found is None or found.loader is None:
+    spec = importlib.util.spec_from_file_location("runner", Path(__file__).with_name("runner.py"))
+    if spec is None or spec.loader is None:
         raise ImportError("runner.py is not beside bench_worker.py")
-    runner = importlib.util.module_from_spec(found)
-    found.loader.exec_module(runner)
+    runner = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(runner)
     return runner.READERS[name]
 
 

@@ -157,17 +157,22 @@ def benchmark(
 
 
 def _round(candidates: Sequence[Candidate], workload: Workload, threads: int, folder: Path, progress: Any) -> list[Row]:
-    workers = [_Process(one, threads, folder / f"{i}.err") for i, one in enumerate(candidates)]
+    workers = [_Process(candidate, threads, folder / f"{i}.err") for i, candidate in enumerate(candidates)]
     tell = progress or (lambda *_: None)
     try:
         samples, score = _stored(workload, folder)
         rows = []
         for index, worker in enumerate(workers):
             tell(index, len(workers), f"{worker.candidate.name}, {threads} threads")
-            one = worker.candidate
-            loaded = worker.do(do="load", reader_name=one.reader, path=str(one.path), samples=str(samples), threads=threads)
+            candidate = worker.candidate
+            loaded = worker.do(do="load", reader_name=candidate.reader, path=str(candidate.path), samples=str(samples), threads=threads)
             row = Row(
-                format=one.name, threads=threads, status="ok", bytes=one.bytes, load_s=loaded.get("load_s"), runtime=loaded.get("runtime")
+                format=candidate.name,
+                threads=threads,
+                status="ok",
+                bytes=candidate.bytes,
+                load_s=loaded.get("load_s"),
+                runtime=loaded.get("runtime"),
             )
             rows.append(_compared(row, worker, workload, score, folder))
         single, several = (_turns(workers, batch, rounds, tell) for batch, rounds in zip(BATCHES, (ROUNDS, BATCH_ROUNDS), strict=True))
@@ -190,9 +195,9 @@ def _turns(workers: Sequence[_Process], batch: int, rounds: int, tell: Any) -> l
     took: list[list[float]] = [[] for _ in workers]
     for turn in range(rounds + 1):
         tell(turn, rounds + 1, f"batch {batch}")
-        for place, worker in enumerate(workers):
+        for index, worker in enumerate(workers):
             seconds = worker.do(do="time", batch=batch, repeat=3 if batch == 1 else 1).get("seconds", [])
-            took[place] += seconds if turn else []
+            took[index] += seconds if turn else []
     return took
 
 
@@ -257,18 +262,18 @@ def parse_floor(text: str) -> tuple[str, float]:
 
 def below(rows: Sequence[Row], floors: Mapping[str, float]) -> list[str]:
     """Returns what is under a floor: a format that fails or has no figure is."""
-    found = []
+    missed = []
     for row in rows:
         if row.status != "ok":
-            found.append(f"{row.format} ({row.threads} threads): {row.status}")
+            missed.append(f"{row.format} ({row.threads} threads): {row.status}")
             continue
         for key, least in floors.items():
             value = getattr(row, key)
             if value is None or value < least:
-                found.append(
+                missed.append(
                     f"{row.format} ({row.threads} threads): {key} is {'not known' if value is None else f'{value:.4g}'}, below {least:g}"
                 )
-    return found
+    return missed
 
 
 def plot(rows: Sequence[Row], path: str | Path) -> None:

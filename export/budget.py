@@ -48,14 +48,14 @@ class Budget:
         return [(row.name, self._of(row))]
 
     def _of(self, row: Format) -> Any:
-        given = dict(row.defaults)
+        options = dict(row.defaults)
         if row.calibrated:
-            given["calibration"] = self.calibration
+            options["calibration"] = self.calibration
         if row.calibrated and row.options is TFLiteOptions:
-            given["io"] = self.io
+            options["io"] = self.io
         if row.options is OnnxOptions:
-            given.setdefault("opset", self.opset)
-        return row.options(**given)
+            options.setdefault("opset", self.opset)
+        return row.options(**options)
 
 
 def figures(verdict: Verdict | None) -> dict[str, Any]:

@@ -79,19 +79,19 @@ class _Library:
 
 
 def _shared(folder: Path, name: str) -> list[Path]:
-    found = sorted([*folder.glob(f"libtensorflow_{name}.so.*"), *folder.glob(f"libtensorflow_{name}.*.dylib")])
-    if not found:
+    files = sorted([*folder.glob(f"libtensorflow_{name}.so.*"), *folder.glob(f"libtensorflow_{name}.*.dylib")])
+    if not files:
         raise RuntimeError(f"no libtensorflow_{name} in {str(folder)!r}; the C API needs the wheel of TensorFlow for Linux or macOS")
-    return found[:1]
+    return files[:1]
 
 
 @cache
 def library() -> _Library:
     """Returns TensorFlow's C library, found in the installed wheel without importing it."""
-    found = importlib.util.find_spec("tensorflow")
-    if found is None or not found.submodule_search_locations:
+    spec = importlib.util.find_spec("tensorflow")
+    if spec is None or not spec.submodule_search_locations:
         raise RuntimeError("the package tensorflow, which contains the C library, is not installed")
-    return _Library(Path(found.submodule_search_locations[0]))
+    return _Library(Path(spec.submodule_search_locations[0]))
 
 
 def _checked(function: Any, *arguments: Any) -> Any:
@@ -121,8 +121,8 @@ class Session:
 
     def __init__(self, path: str, libraries: Sequence[str] = (), threads: int | None = None):
         c = library()
-        for one in libraries:
-            _checked(c.TF_LoadLibrary, one.encode())
+        for file in libraries:
+            _checked(c.TF_LoadLibrary, file.encode())
         self._graph = Pointer(c.TF_NewGraph())
         options, meta = Pointer(c.TF_NewSessionOptions()), c.TF_NewBuffer()
         tags = (ctypes.c_char_p * 1)(b"serve")
@@ -165,35 +165,35 @@ class Session:
         """
         if signature not in self.signatures:
             raise RuntimeError(f"no signature {signature!r}; the SavedModel has {', '.join(sorted(self.signatures))}")
-        given, made = self.signatures[signature]
-        if set(feeds) != set(given):
-            raise RuntimeError(f"{signature} accepts {', '.join(sorted(given))}; got {', '.join(sorted(feeds))}")
-        c, names, outputs = library(), list(feeds), list(made)
+        inputs, outputs = self.signatures[signature]
+        if set(feeds) != set(inputs):
+            raise RuntimeError(f"{signature} accepts {', '.join(sorted(inputs))}; got {', '.join(sorted(feeds))}")
+        c, input_names, output_names = library(), list(feeds), list(outputs)
         tensors: list[Pointer] = []
-        answers = (Pointer * len(outputs))()
+        answers = (Pointer * len(output_names))()
         try:
-            tensors += [_tensor(feeds[name], given[name][1]) for name in names]
+            tensors += [_tensor(feeds[name], inputs[name][1]) for name in input_names]
             _checked(
                 *(c.TF_SessionRun, self._session, None),
-                *(self._places(given[name][0] for name in names), (Pointer * len(names))(*tensors), len(names)),
-                *(self._places(made[name][0] for name in outputs), answers, len(outputs)),
+                *(self._places(inputs[name][0] for name in input_names), (Pointer * len(input_names))(*tensors), len(input_names)),
+                *(self._places(outputs[name][0] for name in output_names), answers, len(output_names)),
                 *(None, 0, None),
             )
-            return {name: _array(Pointer(answer)) for name, answer in zip(outputs, answers, strict=True)}
+            return {name: _array(Pointer(answer)) for name, answer in zip(output_names, answers, strict=True)}
         finally:
-            for one in [*tensors, *(Pointer(answer) for answer in answers if answer)]:
-                _free(one)
+            for tensor in [*tensors, *(Pointer(answer) for answer in answers if answer)]:
+                _free(tensor)
 
     def _places(self, names: Iterator[str]) -> Any:
         """Returns `operation:index` names as TF_Outputs."""
-        found = []
+        outputs = []
         for name in names:
             operation, _, index = name.partition(":")
             pointer = library().TF_GraphOperationByName(self._graph, operation.encode())
             if not pointer:
                 raise RuntimeError(f"the graph has no operation {operation!r}")
-            found.append(_Output(pointer, int(index or 0)))
-        return (_Output * len(found))(*found)
+            outputs.append(_Output(pointer, int(index or 0)))
+        return (_Output * len(outputs))(*outputs)
 
 
 # === Tensors ===
@@ -210,11 +210,11 @@ def _tensor(value: Any, code: int) -> Pointer:
     if not texts:
         ctypes.memmove(data, array.ctypes.data, size)
         return tensor
-    for place, text in enumerate(array.ravel()):
-        one = Pointer(data + place * STRING_BYTES)
-        c.TF_StringInit(one)
+    for position, text in enumerate(array.ravel()):
+        string = Pointer(data + position * STRING_BYTES)
+        c.TF_StringInit(string)
         content = text.encode() if isinstance(text, str) else bytes(text)
-        c.TF_StringCopy(one, content, ctypes.c_size_t(len(content)))
+        c.TF_StringCopy(string, content, ctypes.c_size_t(len(content)))
     return tensor
 
 
@@ -223,11 +223,11 @@ def _array(tensor: Pointer) -> np.ndarray:
     shape = tuple(c.TF_Dim(tensor, axis) for axis in range(c.TF_NumDims(tensor)))
     count, data, code = int(np.prod(shape)), c.TF_TensorData(tensor), c.TF_TensorType(tensor)
     if code == STRING:
-        found = np.empty(count, object)
-        for place in range(count):
-            one = Pointer(data + place * STRING_BYTES)
-            found[place] = ctypes.string_at(c.TF_StringGetDataPointer(one), c.TF_StringGetSize(one))
-        return found.reshape(shape)
+        texts = np.empty(count, object)
+        for position in range(count):
+            string = Pointer(data + position * STRING_BYTES)
+            texts[position] = ctypes.string_at(c.TF_StringGetDataPointer(string), c.TF_StringGetSize(string))
+        return texts.reshape(shape)
     if code not in TYPES:
         raise RuntimeError(f"an output has the type {code}, which is not supported here")
     raw = ctypes.string_at(data, count * np.dtype(TYPES[code]).itemsize) if count else b""
@@ -238,8 +238,8 @@ def _free(tensor: Pointer) -> None:
     c = library()
     if c.TF_TensorType(tensor) == STRING:  # long texts stand outside of the tensor
         data = c.TF_TensorData(tensor)
-        for place in range(int(np.prod([c.TF_Dim(tensor, axis) for axis in range(c.TF_NumDims(tensor))]))):
-            c.TF_StringDealloc(Pointer(data + place * STRING_BYTES))
+        for position in range(int(np.prod([c.TF_Dim(tensor, axis) for axis in range(c.TF_NumDims(tensor))]))):
+            c.TF_StringDealloc(Pointer(data + position * STRING_BYTES))
     c.TF_DeleteTensor(tensor)
 
 
@@ -256,44 +256,44 @@ def _signatures(meta: bytes) -> Iterator[tuple[str, tuple[Tensors, Tensors]]]:
 
 def _tensors(signature: bytes, field: int) -> Tensors:
     """SignatureDef.inputs (1) or .outputs (2), maps of TensorInfo: name 1, dtype 2."""
-    found = {}
+    tensors = {}
     for entry in _fields(signature, field):
         info = next(_fields(entry, 2), b"")
-        found[_text(entry)] = (_text(info), next(_numbers(info, 2), 0))
-    return found
+        tensors[_text(entry)] = (_text(info), next(_numbers(info, 2), 0))
+    return tensors
 
 
 def _text(message: bytes) -> str:
     return next(_fields(message, 1), b"").decode()
 
 
-def _fields(message: bytes, wanted: int) -> Iterator[bytes]:
-    return (value for number, value in _walk(message) if number == wanted and isinstance(value, bytes))
+def _fields(message: bytes, field: int) -> Iterator[bytes]:
+    return (value for number, value in _walk(message) if number == field and isinstance(value, bytes))
 
 
-def _numbers(message: bytes, wanted: int) -> Iterator[int]:
-    return (value for number, value in _walk(message) if number == wanted and isinstance(value, int))
+def _numbers(message: bytes, field: int) -> Iterator[int]:
+    return (value for number, value in _walk(message) if number == field and isinstance(value, int))
 
 
 def _walk(message: bytes) -> Iterator[tuple[int, bytes | int]]:
     """Yields the fields of a protocol buffer message: https://protobuf.dev/programming-guides/encoding/."""
-    place = 0
-    while place < len(message):
-        key, place = _varint(message, place)
+    position = 0
+    while position < len(message):
+        key, position = _varint(message, position)
         kind = key & 7
         if kind == 0:
-            number, place = _varint(message, place)
+            number, position = _varint(message, position)
             yield key >> 3, number
             continue
-        length, place = _varint(message, place) if kind == 2 else ({1: 8, 5: 4}[kind], place)
-        yield key >> 3, message[place : place + length]
-        place += length
+        length, position = _varint(message, position) if kind == 2 else ({1: 8, 5: 4}[kind], position)
+        yield key >> 3, message[position : position + length]
+        position += length
 
 
-def _varint(message: bytes, place: int) -> tuple[int, int]:
+def _varint(message: bytes, position: int) -> tuple[int, int]:
     value = shift = 0
     while True:
-        byte = message[place]
-        value, shift, place = value | (byte & 127) << shift, shift + 7, place + 1
+        byte = message[position]
+        value, shift, position = value | (byte & 127) << shift, shift + 7, position + 1
         if byte < 128:
-            return value, place
+            return value, position

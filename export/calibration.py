@@ -79,8 +79,8 @@ def stratified(y: np.ndarray, count: int, seed: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(y))
     rank = np.empty(len(y), int)
-    for one in np.unique(y):
-        members = order[y[order] == one]
+    for label in np.unique(y):
+        members = order[y[order] == label]
         rank[members] = np.arange(len(members))
     # First of every class, then the second of every class, and so on.
     return np.sort(order[np.argsort(rank[order], kind="stable")][:count])

@@ -77,8 +77,8 @@ def write(out: Path, graph: Graph, records: Mapping[str, Mapping[str, Any]]) -> 
     if not chosen or not (takes_pictures(graph) or takes_texts(graph)):
         return
     artifact = next(chosen[name] for name in BEST if name in chosen)
-    told = graph.spec.metadata
-    resize = told.get("resize", "stretch")
+    metadata = graph.spec.metadata
+    resize = metadata.get("resize", "stretch")
     io = str(artifact["options"].get("io", "float32"))
     filled = {
         "model": artifact["path"],
@@ -94,8 +94,8 @@ def write(out: Path, graph: Graph, records: Mapping[str, Mapping[str, Any]]) -> 
         "python_resize": PYTHON[resize],
         "kotlin_resize": KOTLIN[resize],
         "swift_note": SWIFT[resize],
-        "length": told.get("max_length", ""),
-        "pad": told.get("pad", ""),
+        "length": metadata.get("max_length", ""),
+        "pad": metadata.get("pad", ""),
     }
     for template in _templates(out, graph):
         (out / FOLDER).mkdir(exist_ok=True)

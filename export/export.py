@@ -68,7 +68,7 @@ def export(
     for row in rows:
         _check_texts(row, graph)
     out.mkdir(parents=True, exist_ok=True)
-    kept = manifest.kept(out, graph.interface) if keep else {}
+    earlier_records = manifest.kept(out, graph.interface) if keep else {}
     expected = parity.reference(graph, samples, None if isinstance(model, Graph) or is_mixed(model) else score)
     done: list[Artifact] = []
     try:
@@ -78,7 +78,7 @@ def export(
             done.append(_one(row, graph, out, samples, expected, budget))
     finally:
         if done:  # those that were written stay, with their records, when a later one fails
-            _describe(out, graph, samples, expected, done, kept)
+            _describe(out, graph, samples, expected, done, earlier_records)
     if progress:
         progress(len(rows), len(rows), "")
     return done
@@ -94,10 +94,10 @@ def _check_texts(row: Format, graph: Graph) -> None:
 
 
 def _describe(
-    out: Path, graph: Graph, samples: Samples, expected: parity.Reference, done: Sequence[Artifact], kept: Mapping[str, Any]
+    out: Path, graph: Graph, samples: Samples, expected: parity.Reference, done: Sequence[Artifact], earlier_records: Mapping[str, Any]
 ) -> None:
     """Writes what stands beside the artifacts."""
-    records = {**kept, **{artifact.format: artifact.to_dict() for artifact in done}}
+    records = {**earlier_records, **{artifact.format: artifact.to_dict() for artifact in done}}
     if graph.spec.assets:
         graph.spec.assets(out / ASSETS)
     verification.write(out, graph.interface, samples, expected, done, records)

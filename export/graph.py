@@ -43,11 +43,11 @@ class Graph:
     @cached_property
     def inputs(self) -> tuple[Tensor, ...]:
         """The inputs of the model, by name; inputs without a name of their own are `input` or `input_0`, `input_1`, …"""
-        given = list(keras.tree.flatten(self.model.inputs))
-        names = [_clean(t.name) for t in given]
+        tensors = list(keras.tree.flatten(self.model.inputs))
+        names = [_clean(t.name) for t in tensors]
         if len(set(names)) < len(names) or any(AUTOMATIC.fullmatch(name) for name in names):
             names = ["input"] if len(names) == 1 else [f"input_{i}" for i in range(len(names))]
-        return tuple(Tensor(name=name, shape=tuple(t.shape), dtype=t.dtype) for name, t in zip(names, given, strict=True))
+        return tuple(Tensor(name=name, shape=tuple(t.shape), dtype=t.dtype) for name, t in zip(names, tensors, strict=True))
 
     @property
     def interface(self) -> Interface:
@@ -61,17 +61,17 @@ class Graph:
             signature=spec.signature,
         )
 
-    def pack(self, given: Sequence[Any]) -> Any:
+    def pack(self, tensors: Sequence[Any]) -> Any:
         """Returns tensors, in the order of `inputs`, in the structure the model was built with."""
-        return keras.tree.pack_sequence_as(self.model._inputs_struct, list(given))
+        return keras.tree.pack_sequence_as(self.model._inputs_struct, list(tensors))
 
     @cached_property
     def network(self) -> tf.types.experimental.ConcreteFunction:
         """All inputs, positionally -> dictionary of outputs (and `features` where there is such a layer)."""
         model, names = self.with_features
 
-        def call(*given: tf.Tensor) -> dict[str, tf.Tensor]:
-            return dict(zip(names, keras.tree.flatten(model(self.pack(given), training=False)), strict=True))
+        def call(*tensors: tf.Tensor) -> dict[str, tf.Tensor]:
+            return dict(zip(names, keras.tree.flatten(model(self.pack(tensors), training=False)), strict=True))
 
         signature = [tf.TensorSpec(t.shape, t.dtype, name=t.name) for t in self.inputs]
         with no_xla():
@@ -111,8 +111,8 @@ class Graph:
     def predict_tensor(self) -> tf.types.experimental.ConcreteFunction:
         """The raw tensors, by name -> the model's outputs, by name."""
 
-        def predict_tensor(*given: tf.Tensor) -> dict[str, tf.Tensor]:
-            out = self.network(*given)
+        def predict_tensor(*tensors: tf.Tensor) -> dict[str, tf.Tensor]:
+            out = self.network(*tensors)
             return {name: tf.identity(out[name], name=name) for name in self.output_names}
 
         signature = [tf.TensorSpec(t.shape, t.dtype, name=t.name) for t in self.inputs]

@@ -48,25 +48,25 @@ class Described:
     vocabulary: Sequence[str] | None = None
 
 
-def attach(content: bytes, told: Described) -> bytes:
+def attach(content: bytes, metadata: Described) -> bytes:
     """Returns a TFLite file with metadata, and with `labels.txt` in it; the same bytes for the same input.
 
     Args:
         content: the file, as the converter wrote it.
-        told: content of the metadata.
+        metadata: its content.
     """
     from ai_edge_litert import schema_py_generated as schema
 
     model = schema.ModelT.InitFromPackedBuf(content, 0)
     buffer = schema.BufferT()
-    buffer.data = list(_metadata(model, told))  # type: ignore[assignment]
+    buffer.data = list(_metadata(model, metadata))  # type: ignore[assignment]
     entry = schema.MetadataT()
     entry.name, entry.buffer = NAME, len(model.buffers)
     model.buffers.append(buffer)
     model.metadata = [*(model.metadata or []), entry]
     builder = Builder(len(content) + 4096)
     builder.Finish(_packed(model, builder), b"TFL3")
-    return bytes(builder.Output()) + _archive(told)
+    return bytes(builder.Output()) + _archive(metadata)
 
 
 def _packed(model: Any, builder: Builder) -> int:
@@ -95,9 +95,9 @@ def _aligned(buffer: Any) -> Callable[[Builder], int]:
     return pack
 
 
-def _archive(told: Described) -> bytes:
+def _archive(metadata: Described) -> bytes:
     """Returns a ZIP with labels and vocabulary; its time is fixed, so that the same model is the same file."""
-    files = {name: lines for name, lines in ((LABELS, told.labels), (VOCABULARY, told.vocabulary)) if lines is not None}
+    files = {name: lines for name, lines in ((LABELS, metadata.labels), (VOCABULARY, metadata.vocabulary)) if lines is not None}
     if not files:
         return b""
     held = io.BytesIO()
@@ -123,17 +123,19 @@ def read_labels(path: str | Path) -> tuple[str, ...]:
 # === The tables; the numbers are the places of the fields in the schema ===
 
 
-def _metadata(model: Any, told: Described) -> bytes:
+def _metadata(model: Any, metadata: Described) -> bytes:
     (graph, *_), (signature, *_) = model.subgraphs, model.signatureDefs
     names = {one.tensorIndex: _text(one.name) for one in [*signature.inputs, *signature.outputs]}
     builder = Builder(1024)
-    inputs = [_tensor(builder, names[index], {} if told.colours is None else _input(builder, told.colours)) for index in graph.inputs]
-    outputs = [_tensor(builder, names[index], _labels(builder) if told.labels is not None else {}) for index in graph.outputs]
-    process = {} if told.vocabulary is None else {5: _vector(builder, [_bert_tokenizer(builder)])}
+    inputs = [
+        _tensor(builder, names[index], {} if metadata.colours is None else _input(builder, metadata.colours)) for index in graph.inputs
+    ]
+    outputs = [_tensor(builder, names[index], _labels(builder) if metadata.labels is not None else {}) for index in graph.outputs]
+    process = {} if metadata.vocabulary is None else {5: _vector(builder, [_bert_tokenizer(builder)])}
     subgraph = _table(builder, 10, {2: _vector(builder, inputs), 3: _vector(builder, outputs), **process})
     root = {
-        0: builder.CreateString(told.name),
-        1: builder.CreateString(told.description),
+        0: builder.CreateString(metadata.name),
+        1: builder.CreateString(metadata.description),
         2: builder.CreateString(f"tlkeras {__version__}"),
         3: _vector(builder, [subgraph]),
         7: builder.CreateString(MIN_PARSER_VERSION),
@@ -173,10 +175,10 @@ def _bert_tokenizer(builder: Builder) -> int:
 
 def _table(builder: Builder, fields: int, offsets: dict[int, int], bytes_at: dict[int, int] | None = None) -> int:
     builder.StartObject(fields)
-    for place, offset in offsets.items():
-        builder.PrependUOffsetTRelativeSlot(place, offset, 0)
-    for place, value in (bytes_at or {}).items():
-        builder.PrependInt8Slot(place, value, 0)
+    for slot, offset in offsets.items():
+        builder.PrependUOffsetTRelativeSlot(slot, offset, 0)
+    for slot, value in (bytes_at or {}).items():
+        builder.PrependInt8Slot(slot, value, 0)
     return int(builder.EndObject())
 
 

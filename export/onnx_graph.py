@@ -121,8 +121,8 @@ def _erfc(context: Any, node: Any, name: str, args: Any) -> None:
     node.type = "Erf"
     out = node.output[0]
     dtype = tf2onnx.utils.map_onnx_to_numpy_type(context.get_dtype(out))
-    one = context.make_const(tf2onnx.utils.make_name("one"), np.array(1, dtype))
-    context.insert_new_node_on_output("Sub", out, name=tf2onnx.utils.make_name("erfc"), inputs=[one.output[0], out])
+    constant = context.make_const(tf2onnx.utils.make_name("one"), np.array(1, dtype))
+    context.insert_new_node_on_output("Sub", out, name=tf2onnx.utils.make_name("erfc"), inputs=[constant.output[0], out])
 
 
 @contextmanager
@@ -151,9 +151,9 @@ def _reshapes_kept() -> Iterator[None]:
 def _name_axes(proto: onnx.ModelProto, graph: Graph) -> None:
     """Calls the first free axis `batch` and further ones after their place, instead of a number of this process."""
     for value in [*proto.graph.input, *proto.graph.output]:
-        for place, axis in enumerate(value.type.tensor_type.shape.dim):
+        for index, axis in enumerate(value.type.tensor_type.shape.dim):
             if not axis.HasField("dim_value"):
-                axis.dim_param = "batch" if place == 0 else f"axis_{place}"
+                axis.dim_param = "batch" if index == 0 else f"axis_{index}"
 
 
 def _round_up_scales(proto: onnx.ModelProto) -> None:

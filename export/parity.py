@@ -84,8 +84,8 @@ def reference(graph: Graph, samples: Samples, score: np.ndarray | None) -> Refer
     import tensorflow as tf
 
     with tensor_float32(False):
-        given = [tf.constant(samples.inputs[one.name], one.dtype) for one in graph.inputs]
-        outputs = {name: value.numpy() for name, value in graph.network(*given).items()}
+        inputs = [tf.constant(samples.inputs[one.name], one.dtype) for one in graph.inputs]
+        outputs = {name: value.numpy() for name, value in graph.network(*inputs).items()}
         if samples.score_inputs is not None and len(samples.score_inputs) and score is None:
             kind = graph.inputs[0].dtype
             parts = [np.asarray(samples.score_inputs[i : i + 32], kind) for i in range(0, len(samples.score_inputs), 32)]

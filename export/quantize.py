@@ -38,8 +38,8 @@ def calibrate(converter: Any, graph: Graph, calibration: Calibration) -> None:
 
 def feeds(graph: Graph, calibration: Calibration) -> Iterator[dict[str, Any]]:
     """Yields one calibration example at a time, in the form that the function to convert accepts."""
-    for one in calibration.feeds():
-        yield one if graph.spec.vocabulary is None else repair.bert_feeds(next(iter(one.values())))
+    for example in calibration.feeds():
+        yield example if graph.spec.vocabulary is None else repair.bert_feeds(next(iter(example.values())))
 
 
 def worst_layers(graph: Graph, calibration: Calibration) -> list[str]:

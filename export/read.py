@@ -103,9 +103,9 @@ def _tflite_input(path: Path) -> Input:
 
     interpreter = Interpreter(model_path=str(path))
     name = interpreter.get_signature_list()["serving_default"]["inputs"][0]
-    told = interpreter.get_input_details()[0]
-    sides = tuple(None if side < 0 else int(side) for side in told["shape_signature"])
-    return name, sides, "float32" if told["quantization"][0] else np.dtype(told["dtype"]).name
+    detail = interpreter.get_input_details()[0]
+    sides = tuple(None if side < 0 else int(side) for side in detail["shape_signature"])
+    return name, sides, "float32" if detail["quantization"][0] else np.dtype(detail["dtype"]).name
 
 
 ONNX_TYPES = {f"tensor({name})": name for name in ("int32", "int64", "uint8", "int8")}

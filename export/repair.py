@@ -39,14 +39,14 @@ def bert_feeds(token_ids: np.ndarray) -> dict[str, np.ndarray]:
 
 def _as_bert(graph: Graph, function: Any) -> Any:
     """Wraps a function of token ids: the model sees no position whose mask is 0; it knows one segment only."""
-    (given,) = graph.inputs
+    (token_ids,) = graph.inputs
 
     def bert(ids: tf.Tensor, mask: tf.Tensor, segment_ids: tf.Tensor) -> dict[str, tf.Tensor]:
         out = function(ids * mask)
         values = out if isinstance(out, dict) else dict(zip(sorted(graph.output_names), out, strict=True))
         return {name: tf.identity(value, name=name) for name, value in values.items()}
 
-    signature = [tf.TensorSpec(given.shape, given.dtype, name=name) for name in BERT]
+    signature = [tf.TensorSpec(token_ids.shape, token_ids.dtype, name=name) for name in BERT]
     return tf.function(bert, input_signature=signature, autograph=False).get_concrete_function()
 
 
@@ -74,8 +74,8 @@ def _repaired(graph: Graph, integers: bool) -> Any:
     pruned = wrapped.prune(inputs, outputs)
     names = sorted(graph.output_names)
 
-    def repaired(*given: tf.Tensor) -> dict[str, tf.Tensor]:
-        return dict(zip(names, pruned(*given), strict=True))
+    def repaired(*tensors: tf.Tensor) -> dict[str, tf.Tensor]:
+        return dict(zip(names, pruned(*tensors), strict=True))
 
     signature = [tf.TensorSpec(t.shape, t.dtype, name=t.name) for t in graph.inputs]
     return tf.function(repaired, input_signature=signature, autograph=False).get_concrete_function()
@@ -100,15 +100,15 @@ def _added_axes(proto: tf.compat.v1.GraphDef) -> list[tuple[Any, list[int]]]:
     The converter refuses them for integers and truth values: tensorflow/tensorflow#63025.
     """
     constants = {node.name: node for node in proto.node if node.op == "Const"}
-    found = []
+    slices = []
     for node in proto.node:
         strides = constants.get(node.input[3].split(":")[0]) if node.op == "StridedSlice" else None
         if strides is None or tf.as_dtype(node.attr["T"].type).is_floating:
             continue
         axes = _axes(node, len(tf.make_ndarray(strides.attr["value"].tensor)))
         if axes:
-            found.append((node, axes))
-    return found
+            slices.append((node, axes))
+    return slices
 
 
 def _axes(node: Any, parts: int) -> list[int]:
@@ -123,33 +123,33 @@ def _axes(node: Any, parts: int) -> list[int]:
 
 def _expand(proto: tf.compat.v1.GraphDef, node: Any, axes: list[int]) -> None:
     """Turns a slice into as many `ExpandDims` as it adds axes; the last has its name."""
-    kind, name, given = node.attr["T"].type, node.name, node.input[0]
+    kind, name, input_name = node.attr["T"].type, node.name, node.input[0]
     for key in list(node.attr):
         del node.attr[key]
-    for place, axis in enumerate(axes):
-        constant = proto.node.add(op="Const", name=f"{name}/axis{place}")
+    for index, axis in enumerate(axes):
+        constant = proto.node.add(op="Const", name=f"{name}/axis{index}")
         constant.attr["dtype"].type = tf.int32.as_datatype_enum
         constant.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(axis, tf.int32))
-        last = place == len(axes) - 1
-        made = node if last else proto.node.add(name=f"{name}/expanded{place}")
-        made.op = "ExpandDims"
-        del made.input[:]
-        made.input.extend([given, constant.name])
-        made.attr["T"].type, made.attr["Tdim"].type = kind, tf.int32.as_datatype_enum
-        given = made.name
+        last = index == len(axes) - 1
+        expand_dims = node if last else proto.node.add(name=f"{name}/expanded{index}")
+        expand_dims.op = "ExpandDims"
+        del expand_dims.input[:]
+        expand_dims.input.extend([input_name, constant.name])
+        expand_dims.attr["T"].type, expand_dims.attr["Tdim"].type = kind, tf.int32.as_datatype_enum
+        input_name = expand_dims.name
 
 
 def _through_float32(proto: tf.compat.v1.GraphDef, node: Any) -> None:
-    name, given = node.name, node.input[0]
+    name, input_name = node.name, node.input[0]
     node.name, node.input[0] = f"{name}/float", f"{name}/to_float"
     node.attr["T"].type = tf.float32.as_datatype_enum
-    _add_cast(proto, f"{name}/to_float", given, tf.int64, tf.float32)
+    _add_cast(proto, f"{name}/to_float", input_name, tf.int64, tf.float32)
     _add_cast(proto, name, f"{name}/float", tf.float32, tf.int64)
 
 
-def _add_cast(proto: tf.compat.v1.GraphDef, name: str, given: str, source: tf.DType, target: tf.DType) -> None:
+def _add_cast(proto: tf.compat.v1.GraphDef, name: str, input_name: str, source: tf.DType, target: tf.DType) -> None:
     cast = proto.node.add(op="Cast", name=name)
-    cast.input.append(given)
+    cast.input.append(input_name)
     cast.attr["SrcT"].type, cast.attr["DstT"].type = source.as_datatype_enum, target.as_datatype_enum
 
 
@@ -158,23 +158,23 @@ def _as_slices(proto: tf.compat.v1.GraphDef, node: Any, shape: tf.TensorShape, c
 
     TFLite has no `Roll`: tensorflow/tensorflow#51459.
     """
-    given, shifts, axes = node.input
+    input_name, shifts, axes = node.input
     if shifts not in constants or axes not in constants:
         return  # by amounts that the graph computes: the converter will say that it has no Roll
-    name, last = node.name, given
+    name, last = node.name, input_name
     pairs = list(zip(constants[shifts].ravel().tolist(), constants[axes].ravel().tolist(), strict=True))
-    for place, (shift, axis) in enumerate(pairs):
+    for index, (shift, axis) in enumerate(pairs):
         cut = -shift % shape[axis]
         begin, size = np.zeros(len(shape), "int32"), np.full(len(shape), -1, "int32")
         parts = []
         for part, where in (("behind", {"begin": begin.copy(), "size": size}), ("before", {"begin": begin, "size": size.copy()})):
             where["begin" if part == "behind" else "size"][axis] = cut
-            made = proto.node.add(op="Slice", name=f"{name}/{place}/{part}")
-            made.input.extend([last, *(_add_constant(proto, f"{made.name}/{key}", value) for key, value in where.items())])
-            made.attr["T"].type, made.attr["Index"].type = node.attr["T"].type, tf.int32.as_datatype_enum
-            parts.append(made.name)
-        joined = proto.node.add(op="ConcatV2", name=name if place == len(pairs) - 1 else f"{name}/{place}")
-        joined.input.extend([*parts, _add_constant(proto, f"{name}/{place}/axis", np.array(axis, "int32"))])
+            slice_node = proto.node.add(op="Slice", name=f"{name}/{index}/{part}")
+            slice_node.input.extend([last, *(_add_constant(proto, f"{slice_node.name}/{key}", value) for key, value in where.items())])
+            slice_node.attr["T"].type, slice_node.attr["Index"].type = node.attr["T"].type, tf.int32.as_datatype_enum
+            parts.append(slice_node.name)
+        joined = proto.node.add(op="ConcatV2", name=name if index == len(pairs) - 1 else f"{name}/{index}")
+        joined.input.extend([*parts, _add_constant(proto, f"{name}/{index}/axis", np.array(axis, "int32"))])
         joined.attr["T"].type, joined.attr["Tidx"].type, joined.attr["N"].i = node.attr["T"].type, tf.int32.as_datatype_enum, 2
         last = joined.name
     proto.node.remove(node)

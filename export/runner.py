@@ -33,8 +33,8 @@ def saved_model(path: str, names: list[str], threads: int | None = None) -> tupl
         return {name: value.numpy() for name, value in signature(**{key: tf.constant(value) for key, value in feeds.items()}).items()}
 
     def encoded(name: str, content: list[bytes]) -> Feeds:
-        (given,) = loaded.signatures[name].structured_input_signature[1]
-        answers = loaded.signatures[name](**{given: tf.constant(content, tf.string)})
+        (input_name,) = loaded.signatures[name].structured_input_signature[1]
+        answers = loaded.signatures[name](**{input_name: tf.constant(content, tf.string)})
         return {key: value.numpy() for key, value in answers.items()}
 
     call.encoded, call.signatures = encoded, set(loaded.signatures)  # type: ignore[attr-defined]
@@ -65,11 +65,11 @@ def c_api(path: str, names: list[str], threads: int | None = None) -> tuple[Call
     """Returns a function for the raw-tensor signature by TensorFlow's C API, and its version."""
     import importlib.util
 
-    found = importlib.util.spec_from_file_location("c_api", Path(__file__).with_name("c_api.py"))
-    if found is None or found.loader is None:
+    spec = importlib.util.spec_from_file_location("c_api", Path(__file__).with_name("c_api.py"))
+    if spec is None or spec.loader is None:
         raise ImportError("c_api.py is not beside runner.py")
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
     try:
         session = module.Session(path, threads=threads)
     except RuntimeError as error:
@@ -81,8 +81,8 @@ def c_api(path: str, names: list[str], threads: int | None = None) -> tuple[Call
         return session.run("predict_tensor", feeds)
 
     def encoded(name: str, content: list[bytes]) -> Feeds:
-        (given,) = session.signatures[name][0]
-        return session.run(name, {given: content})
+        (input_name,) = session.signatures[name][0]
+        return session.run(name, {input_name: content})
 
     call.encoded, call.signatures = encoded, set(session.signatures)  # type: ignore[attr-defined]
     call.takes = list(session.signatures["serving_default"][0])  # type: ignore[attr-defined]
@@ -93,8 +93,8 @@ def text_libraries() -> list[str]:
     """Returns the shared libraries of TensorFlow Text; no Python of it is loaded."""
     import importlib.util
 
-    found = importlib.util.find_spec("tensorflow_text")
-    folders = [Path(one) for one in (found.submodule_search_locations or [])] if found else []
+    spec = importlib.util.find_spec("tensorflow_text")
+    folders = [Path(one) for one in (spec.submodule_search_locations or [])] if spec else []
     return [str(file) for folder in folders for file in sorted(folder.rglob("*.so"))]
 
 
@@ -108,14 +108,14 @@ def tflite(path: str, names: list[str], threads: int | None = None) -> tuple[Cal
     from ai_edge_litert.interpreter import Interpreter
 
     runner = Interpreter(model_path=path, num_threads=threads).get_signature_runner("serving_default")
-    given, made = runner.get_input_details(), runner.get_output_details()
+    inputs, outputs = runner.get_input_details(), runner.get_output_details()
 
     def call(feeds: Feeds) -> Feeds:
-        if set(given) == {"ids", "mask", "segment_ids"} and len(feeds) == 1:  # BERT's three inputs, as MediaPipe wants them
+        if set(inputs) == {"ids", "mask", "segment_ids"} and len(feeds) == 1:  # BERT's three inputs, as MediaPipe wants them
             (ids,) = feeds.values()
             feeds = {"ids": ids, "mask": (ids != 0).astype("int32"), "segment_ids": np.zeros_like(ids)}
-        answers = runner(**{name: to_integer(array, given[name]) for name, array in feeds.items()})
-        return {name: to_float(array, made[name]) for name, array in answers.items()}
+        answers = runner(**{name: to_integer(array, inputs[name]) for name, array in feeds.items()})
+        return {name: to_float(array, outputs[name]) for name, array in answers.items()}
 
     return call, f"ai-edge-litert {importlib.metadata.version('ai-edge-litert')}"
 
@@ -142,9 +142,9 @@ def onnx(path: str, names: list[str], threads: int | None = None) -> tuple[Call,
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    given = [value.name for value in session.get_inputs()]
-    if given != names:
-        raise ValueError(f"the file asks for {given}, expected {names}")
+    input_names = [value.name for value in session.get_inputs()]
+    if input_names != names:
+        raise ValueError(f"the file asks for {input_names}, expected {names}")
     out = [value.name for value in session.get_outputs()]
     return lambda feeds: dict(zip(out, session.run(out, feeds), strict=True)), f"onnxruntime {onnxruntime.__version__}"
 
@@ -195,8 +195,8 @@ def encoded(call: Call, paths: list[str]) -> Feeds:
     if "image_bytes" in call.takes:  # type: ignore[attr-defined]
         requests["damaged"] = [content[0], b"damaged", *content[1:]]
     answers: Feeds = {}
-    for request, given in requests.items():
-        answers |= {f"{request}/{name}": readable(value) for name, value in send("serving_default", given).items()}
+    for request, examples in requests.items():
+        answers |= {f"{request}/{name}": readable(value) for name, value in send("serving_default", examples).items()}
     if "embed" in known:
         answers |= {f"embed/{name}": readable(value) for name, value in send("embed", content).items()}
     return answers

@@ -24,10 +24,12 @@ def write(graph: Graph, path: Path, options: SavedModelOptions) -> None:
     if graph.spec.decode is None and graph.spec.tokenise is None:
         signatures["serving_default"] = tensors
     else:
-        given, answer = (TEXT, _from_text(graph)) if graph.spec.decode is None else (BYTES, _from_bytes(graph))
-        signatures["serving_default"] = _signature(given, lambda out: {name: out[name] for name in out if name != FEATURES}, answer)
+        input_spec, answer = (TEXT, _from_text(graph)) if graph.spec.decode is None else (BYTES, _from_bytes(graph))
+        signatures["serving_default"] = _signature(input_spec, lambda out: {name: out[name] for name in out if name != FEATURES}, answer)
         if graph.spec.features_layer:
-            signatures["embed"] = _signature(given, lambda out: {name: out[name] for name in (FEATURES, STATUS) if name in out}, answer)
+            signatures["embed"] = _signature(
+                input_spec, lambda out: {name: out[name] for name in (FEATURES, STATUS) if name in out}, answer
+            )
     strip = tf.saved_model.SaveOptions(experimental_debug_stripper=True)
     module = tf.Module()
     module.weights, module.tracked = graph.module.weights, list(graph.spec.tracked)  # converters do not support the second
@@ -45,9 +47,9 @@ def _from_tensors(graph: Graph) -> Any:
     """Returns the traced raw-tensor function, which also answers an empty batch, with an empty result."""
     names = [one.name for one in graph.inputs]
 
-    def predict_tensor(*given: tf.Tensor) -> dict[str, tf.Tensor]:
-        count = tf.shape(given[0])[0]
-        out = graph.network(*(_never_empty(one) for one in given))
+    def predict_tensor(*tensors: tf.Tensor) -> dict[str, tf.Tensor]:
+        count = tf.shape(tensors[0])[0]
+        out = graph.network(*(_never_empty(one) for one in tensors))
         return {name: out[name][:count] for name in graph.output_names}
 
     signature = [tf.TensorSpec(t.shape, t.dtype, name=name) for t, name in zip(graph.inputs, names, strict=True)]
@@ -96,13 +98,13 @@ def _decode(image_bytes: tf.Tensor, decode: Any, shape: tuple[int | None, ...]) 
     """
     count = tf.size(image_bytes, out_type=tf.int64)
     pictures = tf.data.Dataset.from_tensor_slices(image_bytes).enumerate()
-    pictures = pictures.map(lambda place, content: (place, tf.ensure_shape(decode(content), shape)), num_parallel_calls=DECODERS)
+    pictures = pictures.map(lambda index, content: (index, tf.ensure_shape(decode(content), shape)), num_parallel_calls=DECODERS)
     # A last element of zeros, at the place after the last: nothing to read is no special case then.
     last = tf.data.Dataset.from_tensors((count, tf.zeros(shape, tf.uint8)))
-    places, found = pictures.ignore_errors(log_warning=False).concatenate(last).batch(count + 1).get_single_element()
+    places, decoded = pictures.ignore_errors(log_warning=False).concatenate(last).batch(count + 1).get_single_element()
     places = places[:, tf.newaxis]
     blank = tf.zeros(tf.concat([count[tf.newaxis] + 1, tf.constant(shape, tf.int64)], 0), tf.uint8)
-    images = tf.tensor_scatter_nd_update(blank, places, found)[:-1]
+    images = tf.tensor_scatter_nd_update(blank, places, decoded)[:-1]
     readable = tf.scatter_nd(places, tf.ones_like(places[:, 0], tf.int32), count[tf.newaxis] + 1)[:-1] > 0
     return tf.ensure_shape(images, (None, *shape)), readable
 
@@ -116,8 +118,8 @@ def _blank(values: tf.Tensor, readable: tf.Tensor) -> tf.Tensor:
     return tf.where(mask, values, tf.zeros_like(values))
 
 
-def _signature(given: tf.TensorSpec, pick: Any, answer: Any) -> Any:
-    return tf.function(lambda encoded: pick(answer(encoded)), input_signature=[given], autograph=False)
+def _signature(input_spec: tf.TensorSpec, pick: Any, answer: Any) -> Any:
+    return tf.function(lambda encoded: pick(answer(encoded)), input_signature=[input_spec], autograph=False)
 
 
 def _named(graph: Graph, scores: tf.Tensor, readable: tf.Tensor) -> Mapping[str, tf.Tensor]:

@@ -56,11 +56,10 @@ def write(graph: Graph, path: Path, options: TFLiteOptions) -> None:
 
 
 def _described(graph: Graph) -> metadata.Described:
-    told = graph.spec.metadata
     shape = graph.inputs[0].shape
     return metadata.Described(
         name=graph.model.name,
-        description=", ".join(f"{key} {value}" for key, value in told.items()),
+        description=", ".join(f"{key} {value}" for key, value in graph.spec.metadata.items()),
         labels=graph.spec.labels if len(graph.output_names) == 1 else None,
         colours=metadata.COLOURS.get(shape[3]) if len(graph.inputs) == 1 and len(shape) == 4 else None,
         vocabulary=graph.spec.vocabulary,
@@ -113,15 +112,15 @@ def composition(content: bytes) -> dict[str, int]:
 
     names = {value: name for name, value in vars(schema.TensorType).items() if not name.startswith("_")}
     model = schema.Model.GetRootAs(content, 0)
-    found: Counter[str] = Counter()
-    for place in range(model.SubgraphsLength()):
-        graph = model.Subgraphs(place)
+    counts: Counter[str] = Counter()
+    for subgraph_index in range(model.SubgraphsLength()):
+        graph = model.Subgraphs(subgraph_index)
         for index in range(graph.TensorsLength()):
             tensor = graph.Tensors(index)
             elements = int(np.prod(tensor.ShapeAsNumpy())) if tensor.ShapeLength() else 1
             if model.Buffers(tensor.Buffer()).DataLength() and elements > SMALL:
-                found[names[tensor.Type()]] += elements
-    return dict(found)
+                counts[names[tensor.Type()]] += elements
+    return dict(counts)
 
 
 def activations(content: bytes) -> Counter[str]:
@@ -141,9 +140,11 @@ def _check_holds(content: bytes, graph: Graph, options: TFLiteOptions) -> None:
     total = sum(held.values())
     if total < 0.5 * weights - SMALL * len(graph.module.weights):
         raise ExportError(f"the converter wrote only {total:,} of {weights:,} weights; please report this")
-    wanted = HOLDS[options.quantize]
-    if total and not options.float_layers and held.get(wanted, 0) < 0.5 * total:
-        raise ExportError(f"a {options.quantize or 'float32'} file should contain mostly {wanted} weights; this one contains {_text(held)}")
+    weight_type = HOLDS[options.quantize]
+    if total and not options.float_layers and held.get(weight_type, 0) < 0.5 * total:
+        raise ExportError(
+            f"a {options.quantize or 'float32'} file should contain mostly {weight_type} weights; this one contains {_text(held)}"
+        )
     if options.quantize == "int8" and not options.float_layers:
         floats = activations(content)["FLOAT32"]
         if floats > len(graph.inputs) + len(graph.output_names):
@@ -162,6 +163,6 @@ def _explained(error: Exception) -> ExportError:
     )
     if not names:
         return ExportError(f"TFLite conversion failed: {reason(error)}")
-    advice = [told for pattern, told in REMEDIES.items() if any(re.search(pattern, name) for name in names)]
+    advice = [remedy for pattern, remedy in REMEDIES.items() if any(re.search(pattern, name) for name in names)]
     todo = "; ".join(advice) or "replace the layer that uses them"
     return UnsupportedOps(f"TFLite has no built-in operation for {', '.join(names)}; {todo}, or export another format")

@@ -53,10 +53,10 @@ def write(
     arrays |= {f"pictures/{i}": np.frombuffer(content, "uint8") for i, content in enumerate(samples.encoded[:PICTURES])}
     arrays |= {f"expected/{name}": value for name, value in expected.outputs.items()}
     if (folder / NAME).exists():
-        arrays |= _answers_kept(folder, interface, samples, set(formats) - {one.format for one in artifacts})
-    for one in artifacts:
-        if one.verdict:
-            arrays |= {f"answers/{one.format}/{name}": value for name, value in one.verdict.answers.items()}
+        arrays |= _answers_kept(folder, interface, samples, set(formats) - {artifact.format for artifact in artifacts})
+    for artifact in artifacts:
+        if artifact.verdict:
+            arrays |= {f"answers/{artifact.format}/{name}": value for name, value in artifact.verdict.answers.items()}
     with files.aside(folder / NAME) as path:
         np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
 
