@@ -37,10 +37,10 @@ def take_out(entry: Entry, out: str | Path) -> Path:
     ending = next((one for one in ARCHIVES if out.name.endswith(one)), None)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".taking-") as folder:
         if ending is None:
-            made = Path(shutil.copytree(entry.path, Path(folder) / "entry"))
+            copy = Path(shutil.copytree(entry.path, Path(folder) / "entry"))
         else:
             root = Path(folder) / "root"
             shutil.copytree(entry.path, root / str(entry))
-            made = Path(shutil.make_archive(str(Path(folder) / "entry"), ARCHIVES[ending], root))
-        os.replace(made, out)
+            copy = Path(shutil.make_archive(str(Path(folder) / "entry"), ARCHIVES[ending], root))
+        os.replace(copy, out)
     return out

@@ -56,10 +56,10 @@ def encoded_input(content: Mapping[str, Any]) -> str | None:
 
 def _artifacts(content: Mapping[str, Any]) -> str:
     rows = []
-    for name, one in content["artifacts"].items():
-        figures = [_or(one.get(key), form) for key, form in FIGURES]
-        place = "this folder" if one["path"] == "." else f"`{one['path']}`"
-        rows.append((f"`{name}`", place, *figures, ", ".join([one.get("runtime") or "not run", *one.get("also", [])])))
+    for name, record in content["artifacts"].items():
+        figures = [_or(record.get(key), form) for key, form in FIGURES]
+        location = "this folder" if record["path"] == "." else f"`{record['path']}`"
+        rows.append((f"`{name}`", location, *figures, ", ".join([record.get("runtime") or "not run", *record.get("also", [])])))
     head = ("format", "where", "MB", "ms", "max difference", "agreement", task_of(content["metadata"]).figure, "drop", "run in")
     return markdown_table(head, rows) + (
         "\n\nEach file was run in these runtimes and compared with the Keras model before it was published. The ms column is the latency of one example on "

@@ -61,14 +61,14 @@ def _artifact(entry: Entry, name: str) -> list[Check]:
         if row.reader == SERVING.reader:
             check_saved_model(path)
         interface = _interface(entry)
-        kept = verification.read(entry.path, interface)
+        evidence = verification.read(entry.path, interface)
     except (ConfigError, ExportError) as error:
         return [Check(what=name, problem=str(error))]
-    expected = Reference(outputs={**kept.expected.outputs, **kept.answers.get(name, {})}, score=None)
+    expected = Reference(outputs={**evidence.expected.outputs, **evidence.answers.get(name, {})}, score=None)
     checks = []
-    for one in [replace(row, tolerance=min(row.tolerance, QUANTISED)), *parity.also(row)]:
+    for variant in [replace(row, tolerance=min(row.tolerance, QUANTISED)), *parity.also(row)]:
         try:
-            verdict = parity.check(one, path, kept.samples, expected, interface)
+            verdict = parity.check(variant, path, evidence.samples, expected, interface)
             checks.append(Check(what=name, detail=f"{verdict.runtime}: differs by {verdict.max_abs_diff:.1e}"))
         except ExportError as error:
             checks.append(Check(what=name, problem=str(error)))

@@ -53,16 +53,16 @@ def read_warmup(folder: Path) -> list[tuple[str, dict[str, np.ndarray]]]:
     from google.protobuf.message import DecodeError
     from tensorflow_serving.apis import prediction_log_pb2
 
-    found = []
+    requests = []
     try:
         for record in tf.data.TFRecordDataset(str(folder / WARMUP)).as_numpy_iterator():
             request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
-            found.append((request.model_spec.signature_name, {name: tf.make_ndarray(one) for name, one in request.inputs.items()}))
+            requests.append((request.model_spec.signature_name, {name: tf.make_ndarray(one) for name, one in request.inputs.items()}))
     except (tf.errors.OpError, DecodeError) as error:
         raise ZooError(f"the warm-up records of {str(folder)!r} cannot be read: {' '.join(str(error).split())[:200]}") from error
-    if not found:
+    if not requests:
         raise ZooError(f"the warm-up records of {str(folder)!r} contain no request")
-    return found
+    return requests
 
 
 # === The server's configuration ===
@@ -78,15 +78,15 @@ def models_config(zoo: Zoo) -> str:
 
     config = model_server_config_pb2.ModelServerConfig()
     for name in zoo.names():
-        one = config.model_config_list.config.add(name=name, base_path=f"{MODELS}/{name}", model_platform="tensorflow")
+        model_config = config.model_config_list.config.add(name=name, base_path=f"{MODELS}/{name}", model_platform="tensorflow")
         newest, stable = zoo.versions(name)[-1], zoo.stable(name)
         if stable is None:
-            one.model_version_policy.latest.num_versions = 1
+            model_config.model_version_policy.latest.num_versions = 1
             continue
-        one.model_version_policy.specific.versions.extend(sorted({stable, newest}))
-        one.version_labels["stable"] = stable
+        model_config.model_version_policy.specific.versions.extend(sorted({stable, newest}))
+        model_config.version_labels["stable"] = stable
         if newest != stable:
-            one.version_labels["canary"] = newest
+            model_config.version_labels["canary"] = newest
     return str(text_format.MessageToString(config, as_utf8=True))
 
 
@@ -116,13 +116,13 @@ def arguments(config: str = f"{MODELS}/{CONFIG}") -> list[str]:
 
 def compose_file() -> str:
     """Returns a `docker compose` file that serves the zoo beside it, on this computer only, read-only."""
-    given = "\n".join(f"      - {one}" for one in arguments())
+    flags = "\n".join(f"      - {one}" for one in arguments())
     return f"""# docker compose up: REST on port 8501, gRPC on port 8500, for this computer only.
 services:
   serving:
     image: {IMAGE}
     command:
-{given}
+{flags}
     ports:
       - "127.0.0.1:8500:8500"
       - "127.0.0.1:8501:8501"
