@@ -29,7 +29,7 @@ def filtered_stderr(noise: re.Pattern[str] = KNOWN_NOISE) -> Iterator[None]:
     """Holds back what native code writes to file descriptor 2, then prints all of it but known noise."""
     sys.stderr.flush()
     try:
-        kept = os.dup(2)
+        stderr_copy = os.dup(2)
     except OSError:  # no standard error at all: nothing to filter
         yield
         return
@@ -39,8 +39,8 @@ def filtered_stderr(noise: re.Pattern[str] = KNOWN_NOISE) -> Iterator[None]:
             yield
         finally:
             sys.stderr.flush()
-            os.dup2(kept, 2)
-            os.close(kept)
+            os.dup2(stderr_copy, 2)
+            os.close(stderr_copy)
             held.seek(0)
             for line in held.read().decode(errors="replace").splitlines():
                 if not noise.search(line):

@@ -22,7 +22,7 @@ def command(
     root: str | None = typer.Option(None, "--zoo", help="Folder of the zoo.", show_default=False, metavar="DIR"),
     quiet: bool = typer.Option(False, "--quiet", help="Show only warnings and the result."),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
-    **given: Any,
+    **flags: Any,
 ) -> None:
     """Measure size, load time, latency, throughput, memory and accuracy of every artifact."""
     import json
@@ -32,7 +32,7 @@ def command(
     from tlkeras.jobs import preflight
     from tlkeras.jobs.lookup import find_whole
 
-    config = BenchmarkConfig.from_dict(given)
+    config = BenchmarkConfig.from_dict(flags)
     chosen, _ = preflight.to_benchmark(find_whole(target, root), config.data)
     start_tensorflow()
     from tlkeras.export.benchmark import below, parse_floor

@@ -17,11 +17,11 @@ from tlkeras.errors import OutputError
 def render(
     config: str | None = config_option(),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
-    **given: Any,
+    **flags: Any,
 ) -> None:
     from tlkeras.jobs import plan
 
-    settings = plan.effective(RunConfig.from_dict(settings_of(config, given)))
+    settings = plan.effective(RunConfig.from_dict(settings_of(config, flags)))
     typer.echo(configs.to_yaml(settings.to_dict()), nl=False)
 
 
@@ -29,13 +29,13 @@ def render(
 def init(
     write: str = typer.Option("tlkeras.yaml", "--write", help="File to write; must not exist.", metavar="FILE.yaml"),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
-    **given: Any,
+    **flags: Any,
 ) -> None:
     from tlkeras.data.sources.columns import Columns
     from tlkeras.jobs import plan
     from tlkeras.modalities.sources import open_source
 
-    settings = RunConfig.from_dict(given)
+    settings = RunConfig.from_dict(flags)
     dataset = open_source(settings.data.source, data_dir=settings.data.data_dir, columns=Columns.from_config(settings.data))
     text = configs.to_yaml(plan.effective(settings).to_dict(), comments=True)
     summary = f"# {len(dataset.examples):,} examples of {len(dataset.labels)} classes: {', '.join(dataset.labels[:10])}"

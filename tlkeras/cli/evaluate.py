@@ -21,7 +21,7 @@ def command(
     json_out: bool = typer.Option(False, "--json", help="Print the metrics as JSON."),
     quiet: bool = typer.Option(False, "--quiet", help="Show only warnings and the result."),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
-    **given: Any,
+    **flags: Any,
 ) -> None:
     """Score a run, or any artifact in its own runtime, on a source."""
     import json
@@ -29,7 +29,7 @@ def command(
     from tlkeras.cli.screen import Screen, start_tensorflow
     from tlkeras.jobs import preflight
 
-    config = EvaluateConfig.from_dict(given)
+    config = EvaluateConfig.from_dict(flags)
     chosen = preflight.to_evaluate(target, config.data, part=config.part, data_dir=config.data_dir)
     start_tensorflow()
     from tlkeras.jobs import evaluate

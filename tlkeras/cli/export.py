@@ -35,12 +35,12 @@ def command(
     config: str | None = config_option(),
     quiet: bool = typer.Option(False, "--quiet", help="Show only warnings and the result."),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
-    **given: Any,
+    **flags: Any,
 ) -> None:
     from tlkeras.cli.screen import Screen, start_tensorflow
     from tlkeras.jobs import export_request
 
-    request = export_request.check(model, settings_of(config, given))
+    request = export_request.check(model, settings_of(config, flags))
     screen = Screen(quiet)
     start_tensorflow()
     from tlkeras.jobs import export_model

@@ -33,11 +33,11 @@ def command(
     list_backbones: bool = typer.Option(False, "--list-backbones", help="List the backbones and exit."),
     quiet: bool = typer.Option(False, "--quiet", help="Show only warnings and the result."),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
-    **given: Any,
+    **flags: Any,
 ) -> None:
     if list_backbones:
         return _list_backbones()
-    settings = RunConfig.from_dict(settings_of(config, given))
+    settings = RunConfig.from_dict(settings_of(config, flags))
     from tlkeras.cli.screen import start_tensorflow
     from tlkeras.jobs import preflight
     from tlkeras.jobs.plan import resolve

@@ -41,20 +41,20 @@ def config_option() -> Any:
 
 
 def with_config_flags(config: type[FlatConfig]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Gives a command, which accepts `**given`, one flag for every key of a config.
+    """Gives a command, which accepts `**flags`, one flag for every key of a config.
 
-    The command is called with `given` holding only the flags that were typed.
+    The command is called with `flags` holding only the flags that were typed.
     """
-    flags = [flag(item) for item in keys(config) if item.key not in NOT_FLAGS.get(config, ())]
+    flag_parameters = [flag(item) for item in keys(config) if item.key not in NOT_FLAGS.get(config, ())]
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
 
         def wrapped(**values: Any) -> None:
-            given = {p.name: values.pop(p.name) for p in flags}
-            command(**values, **{name: value for name, value in given.items() if value not in (None, [])})
+            flag_values = {p.name: values.pop(p.name) for p in flag_parameters}
+            command(**values, **{name: value for name, value in flag_values.items() if value not in (None, [])})
 
-        parameters = [*flags, *(p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own)]
+        parameters = [*flag_parameters, *(p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own)]
         wrapped.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         wrapped.__annotations__ = {p.name: p.annotation for p in parameters}
         wrapped.__doc__ = command.__doc__
@@ -64,7 +64,7 @@ def with_config_flags(config: type[FlatConfig]) -> Callable[[Callable[..., None]
     return decorate
 
 
-def settings_of(path: str | None, given: Mapping[str, Any]) -> dict[str, Any]:
+def settings_of(path: str | None, flags: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the keys of a config file, if any, with the flags that were typed on top."""
     values = read_yaml(path) if path else {}
-    return {**{name.replace("-", "_") if isinstance(name, str) else name: value for name, value in values.items()}, **given}
+    return {**{name.replace("-", "_") if isinstance(name, str) else name: value for name, value in values.items()}, **flags}

@@ -18,7 +18,7 @@ def command(
         None, "--zoo", help="Folder of the zoo. [default: $TLKERAS_ZOO, else zoo/models]", show_default=False, metavar="DIR"
     ),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
-    **given: Any,
+    **flags: Any,
 ) -> None:
     """Train a network from scratch and publish it for use as --backbone zoo:NAME."""
     from tlkeras.cli.screen import Screen, start_tensorflow
@@ -27,7 +27,7 @@ def command(
     from tlkeras.zoo.names import check_name
     from tlkeras.zoo.store import Zoo, default_root
 
-    settings = PretrainConfig.from_dict(settings_of(config, given))
+    settings = PretrainConfig.from_dict(settings_of(config, flags))
     check_name(name)
     plan = resolve_pretraining(settings)
     dataset = open_unlabelled(plan)

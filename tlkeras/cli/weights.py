@@ -23,16 +23,16 @@ def show(name: str | None = NAME, json_out: bool = typer.Option(False, "--json",
     from tlkeras.weights.cache import status
 
     rows = [find_backbone(name)] if name else list(BACKBONES)
-    found = status(rows)
+    sources = status(rows)
     if json_out:
-        told = [{"backbone": one.row.name, "kind": one.kind, "where": one.where, "state": one.state} for one in found]
-        sizes = [{"bytes": one.bytes, "licence": one.row.license, "sha256": one.sha256} for one in found]
-        typer.echo(json.dumps([{**a, **b} for a, b in zip(told, sizes, strict=True)], indent=2))
+        records = [{"backbone": source.row.name, "kind": source.kind, "where": source.where, "state": source.state} for source in sources]
+        sizes = [{"bytes": source.bytes, "licence": source.row.license, "sha256": source.sha256} for source in sources]
+        typer.echo(json.dumps([{**a, **b} for a, b in zip(records, sizes, strict=True)], indent=2))
         return
-    for one in found:
-        size = f"{one.bytes / 1e6:.1f} MB" if one.bytes else ""
+    for source in sources:
+        size = f"{source.bytes / 1e6:.1f} MB" if source.bytes else ""
         typer.echo(
-            f"{one.row.name:<24} {one.kind:<6} {one.state:<21} {size:>9}  {one.row.license:<13} {one.where}  {one.sha256[:16]}".rstrip()
+            f"{source.row.name:<24} {source.kind:<6} {source.state:<21} {size:>9}  {source.row.license:<13} {source.where}  {source.sha256[:16]}".rstrip()
         )
     for row in rows:
         if not row.weights:

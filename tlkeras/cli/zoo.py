@@ -66,11 +66,11 @@ def show_list(root: str | None = _root(), debug: bool = _debug()) -> None:
     for entry in entries:
         held_out = entry.manifest.get("metrics", {}).get(entry.manifest.get("held_out"), {})
         accuracy = held_out.get("accuracy")
-        told = (
+        line = (
             f"{entry!s:<28} {'stable' if entry.stable else '':<7} {entry.bytes / 1e6:7.1f} MB   "
             f"{'-' if accuracy is None else f'{accuracy:.3f}'}   {', '.join(entry.manifest['artifacts'])}"
         )
-        typer.echo(told)
+        typer.echo(line)
 
 
 def show(
@@ -101,9 +101,9 @@ def verify(
     failed = 0
     for entry in [zoo.get(name)] if name else zoo.list():
         typer.echo(str(entry))
-        for one in verified(entry):
-            failed += one.problem is not None
-            typer.echo(f"  {'FAILED' if one.problem else 'ok':<7} {one.what:<15} {one.problem or one.detail}")
+        for check in verified(entry):
+            failed += check.problem is not None
+            typer.echo(f"  {'FAILED' if check.problem else 'ok':<7} {check.what:<15} {check.problem or check.detail}")
     if failed:
         raise typer.Exit(1)
 
@@ -118,16 +118,16 @@ def diff(
     from tlkeras.zoo.compare import diff as compare
 
     zoo = _zoo(root)
-    found = compare(zoo.get(a), zoo.get(b))
-    if not (found.removed or found.added or found.changed or found.values):
+    differences = compare(zoo.get(a), zoo.get(b))
+    if not (differences.removed or differences.added or differences.changed or differences.values):
         typer.echo(f"no differences between {zoo.get(a)} and {zoo.get(b)}: the same files, figures and settings")
-    for path in found.removed:
+    for path in differences.removed:
         typer.echo(f"- {path}")
-    for path in found.added:
+    for path in differences.added:
         typer.echo(f"+ {path}")
-    for path, (before, after) in found.changed.items():
+    for path, (before, after) in differences.changed.items():
         typer.echo(f"~ {path}: {before:,} -> {after:,} bytes")
-    for key, (old, new) in found.values.items():
+    for key, (old, new) in differences.values.items():
         typer.echo(f"  {key}: {old} -> {new}")
 
 
@@ -194,12 +194,12 @@ def build(
     from tlkeras.cli.screen import Screen, start_tensorflow
     from tlkeras.zoo.entry_recipes import read_recipes
 
-    found = read_recipes(recipes, name)
+    entry_recipes = read_recipes(recipes, name)
     start_tensorflow()
     from tlkeras.jobs import publish as publishing
 
     screen = Screen()
-    for recipe in found:
+    for recipe in entry_recipes:
         with screen.live():
             entry = publishing.build(recipe, _zoo(root), reporter=screen)
         typer.echo(f"published {entry}" if entry else f"skipped {recipe.name}: its data {recipe.data!r} is missing; see {recipe.path}")

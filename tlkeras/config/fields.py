@@ -194,15 +194,15 @@ def sections_of(config: type) -> dict[str, type]:
 
 def keys(config: type) -> tuple[Key, ...]:
     """Returns every key of a config, in the order they are shown and stored."""
-    found = []
+    config_keys = []
     for concern, declared in (*sections_of(config).items(), ("", config)):
         hints = typing.get_type_hints(declared)
         for item in dataclasses.fields(declared):
             if "help" in item.metadata:
                 shown = {name: item.metadata[name] for name in ("help", "unset", "metavar", "flag", "read")}
                 name = item.metadata["key"] or item.name
-                found.append(Key(key=name, concern=concern, field=item.name, type=hints[item.name], default=item.default, **shown))
-    return tuple(found)
+                config_keys.append(Key(key=name, concern=concern, field=item.name, type=hints[item.name], default=item.default, **shown))
+    return tuple(config_keys)
 
 
 # === Checks ===

@@ -69,16 +69,16 @@ def _arrays(path: Path, graph: Graph) -> ForeignExamples:
         arrays = read_npz(path)
     except (OSError, ValueError) as error:
         raise DataError(f"cannot read {str(path)!r}: {error}") from error
-    missing = [one.name for one in graph.inputs if one.name not in arrays]
+    missing = [tensor.name for tensor in graph.inputs if tensor.name not in arrays]
     if missing:
         raise DataError(
-            f"{str(path)!r} has the arrays {', '.join(arrays)}; the model's inputs are {', '.join(one.name for one in graph.inputs)}"
+            f"{str(path)!r} has the arrays {', '.join(arrays)}; the model's inputs are {', '.join(tensor.name for tensor in graph.inputs)}"
         )
-    inputs = {one.name: as_array(arrays[one.name], one.dtype) for one in graph.inputs}
-    for one in graph.inputs:
-        got = inputs[one.name].shape
-        if len(got) != len(one.shape) or any(side not in (None, there) for side, there in zip(one.shape[1:], got[1:], strict=True)):
-            raise DataError(f"{one.name} in {str(path)!r} has the shape {got}; expected {one.shape}")
+    inputs = {tensor.name: as_array(arrays[tensor.name], tensor.dtype) for tensor in graph.inputs}
+    for tensor in graph.inputs:
+        got = inputs[tensor.name].shape
+        if len(got) != len(tensor.shape) or any(side not in (None, there) for side, there in zip(tensor.shape[1:], got[1:], strict=True)):
+            raise DataError(f"{tensor.name} in {str(path)!r} has the shape {got}; expected {tensor.shape}")
     if len({len(array) for array in inputs.values()}) != 1 or not len(next(iter(inputs.values()))):
         raise DataError(f"the arrays in {str(path)!r} are empty or of different lengths; expected one row for each example")
     return ForeignExamples(inputs=inputs, y=arrays.get("labels"))

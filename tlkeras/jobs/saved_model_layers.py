@@ -86,24 +86,24 @@ def _chosen(path: Path, signatures: list[str]) -> str:
 def _check_signature(path: Path, name: str, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> None:
     """Refuses signatures that cannot be a model of batches of numbers."""
     where = f"the signature {name} of {str(path)!r}"
-    texts = [key for key, one in inputs.items() if one.dtype == tf.string]
+    texts = [key for key, tensor in inputs.items() if tensor.dtype == tf.string]
     if texts:
         raise ExportError(f"{where} accepts texts or encoded images ({texts[0]}); expected numbers")
     if not inputs:
         raise ExportError(f"{where} accepts no input; expected a batch of numbers")
-    for key, one in inputs.items():
-        if one.shape.rank is None or one.shape.rank == 0:
+    for key, tensor in inputs.items():
+        if tensor.shape.rank is None or tensor.shape.rank == 0:
             raise ExportError(
-                f"{where} accepts {key} of {'unknown rank' if one.shape.rank is None else 'a single number'}; expected a batch"
+                f"{where} accepts {key} of {'unknown rank' if tensor.shape.rank is None else 'a single number'}; expected a batch"
             )
-        if one.shape[0] is not None:
+        if tensor.shape[0] is not None:
             raise ExportError(
-                f"{where} accepts batches of exactly {one.shape[0]} ({key} is {one.shape}); save it with a free batch size, (None, …)"
+                f"{where} accepts batches of exactly {tensor.shape[0]} ({key} is {tensor.shape}); save it with a free batch size, (None, …)"
             )
-    numbers = {key: one for key, one in outputs.items() if one.dtype != tf.string}
+    numbers = {key: tensor for key, tensor in outputs.items() if tensor.dtype != tf.string}
     if not numbers:
         raise ExportError(f"{where} returns no numbers; expected scores")
-    unknown = [key for key, one in numbers.items() if one.shape.rank is None]
+    unknown = [key for key, tensor in numbers.items() if tensor.shape.rank is None]
     if unknown:
         raise ExportError(f"{where} returns {unknown[0]} of unknown rank; save the model with outputs of known rank")
 
