@@ -64,8 +64,8 @@ def _mixed_mean(x: Any, mask: Any) -> Any:
 
 def _last(x: Any, mask: Any) -> Any:
     count = ops.sum(ops.cast(mask, "int32"), axis=1, keepdims=True)
-    place = ops.expand_dims(ops.maximum(count - 1, 0), -1)
-    return _named(ops.squeeze(ops.take_along_axis(x, place, axis=1), 1))
+    position = ops.expand_dims(ops.maximum(count - 1, 0), -1)
+    return _named(ops.squeeze(ops.take_along_axis(x, position, axis=1), 1))
 
 
 def _last_step(x: Any, mask: Any) -> Any:

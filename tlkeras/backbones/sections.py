@@ -31,14 +31,14 @@ def section_of(layer_names: Sequence[str], sections: Sequence[tuple[str, str]]) 
         >>> section_of(["image", "conv", "add", "b_conv", "add_1"], [("a", "add"), ("b", "b_*")])
         {'image': '', 'conv': 'a', 'add': 'a', 'b_conv': 'b', 'add_1': 'b'}
     """
-    found: dict[str, str] = {}
+    owners: dict[str, str] = {}
     start = 1 + max([i for i, name in enumerate(layer_names) if name.startswith((CONTRACT, PREFIX)) or i == 0])
-    found.update({name: ADAPTER if name.startswith(PREFIX) else "" for name in layer_names[:start]})
+    owners.update({name: ADAPTER if name.startswith(PREFIX) else "" for name in layer_names[:start]})
     for position, (section, pattern) in enumerate(sections):
         matching = [i for i, name in enumerate(layer_names) if fnmatch.fnmatchcase(name, pattern)]
         if not matching or matching[-1] < start:
             raise FreezeError(f"section {section!r} ends at no layer: its pattern {pattern!r} matches nothing after the previous section")
         end = len(layer_names) if position == len(sections) - 1 else matching[-1] + 1
-        found.update(dict.fromkeys(layer_names[start:end], section))
+        owners.update(dict.fromkeys(layer_names[start:end], section))
         start = end
-    return found
+    return owners

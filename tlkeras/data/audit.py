@@ -51,7 +51,7 @@ class Audit:
 def audit(store: Store, splits: Splits) -> Audit:
     """Looks for bad files, duplicates, leaks between splits, near-duplicates and lopsided classes."""
     where = _split_of(store, splits)
-    found = [
+    issues = [
         *store.notes,
         *store.skipped,
         *_duplicates(store, where),
@@ -59,14 +59,14 @@ def audit(store: Store, splits: Splits) -> Audit:
         *_classes(store),
         *_untrained(store, where),
     ]
-    counts = Counter(issue.kind for issue in found)
+    counts = Counter(issue.kind for issue in issues)
     listed: Counter[str] = Counter()
-    kept = []
-    for issue in found:
+    reported = []
+    for issue in issues:
         listed[issue.kind] += 1
         if listed[issue.kind] <= LISTED:
-            kept.append(issue)
-    return Audit(issues=tuple(kept), counts=dict(counts), classes=_class_counts(store, where), skipped=len(store.skipped))
+            reported.append(issue)
+    return Audit(issues=tuple(reported), counts=dict(counts), classes=_class_counts(store, where), skipped=len(store.skipped))
 
 
 def _split_of(store: Store, splits: Splits) -> list[str]:
@@ -136,8 +136,8 @@ def near_pairs(hashes: np.ndarray, distance: int = NEAR) -> list[tuple[int, int]
         sizes = np.unique(keys, return_counts=True)[1]
         for group in np.split(order, np.cumsum(sizes)[:-1]):
             group = group[:CROWD]
-            for place, other in enumerate(group[1:], start=1):
-                close = np.flatnonzero(np.bitwise_count(hashes[group[:place]] ^ hashes[other]) <= distance)
+            for position, other in enumerate(group[1:], start=1):
+                close = np.flatnonzero(np.bitwise_count(hashes[group[:position]] ^ hashes[other]) <= distance)
                 if len(close):
                     first = int(group[close[0]])
                     best[int(other)] = min(first, best.get(int(other), first))

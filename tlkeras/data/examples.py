@@ -109,20 +109,20 @@ def make_dataset(
         DataError: no examples, one class only, held-out examples only, or labels that a given map lacks.
     """
     examples = tuple(_named(example) for example in examples)
-    found = ordered({example.label for example in examples})
+    classes = ordered({example.label for example in examples})
     if not examples:
         raise DataError(f"{name} contains no examples; expected images or texts in one folder per class, or a table of them")
-    if labels is None and len(found) < 2:
-        raise DataError(f"{name} has only one class ({found[0]!r}); expected two or more")
+    if labels is None and len(classes) < 2:
+        raise DataError(f"{name} has only one class ({classes[0]!r}); expected two or more")
     splits = {example.split for example in examples}
     if labels is None and not splits & {None, TRAIN}:
         raise DataError(f"{name} contains only {' and '.join(sorted(filter(None, splits)))} examples; expected a train split to learn from")
-    strange = [label for label in found if labels is not None and label not in labels]
+    strange = [label for label in classes if labels is not None and label not in labels]
     if strange:
         raise DataError(
             f"{name} has {len(strange)} labels that the model does not know; the first is {strange[0]!r}; {near(strange[0], labels or ())}"
         )
-    return Dataset(name=name, examples=examples, labels=tuple(labels or found), notes=tuple(notes))
+    return Dataset(name=name, examples=examples, labels=tuple(labels or classes), notes=tuple(notes))
 
 
 NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")

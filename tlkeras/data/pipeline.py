@@ -49,8 +49,8 @@ class Share:
         No part is empty, because convolutions and BatchNorm break on nothing: a batch of fewer rows than parts is filled up
         with rows that are there already and do not count.
         """
-        place = np.arange(max(size, self.parts))
-        parts = np.array_split(place, self.parts)[self.first : self.first + self.count]
+        rows = np.arange(max(size, self.parts))
+        parts = np.array_split(rows, self.parts)[self.first : self.first + self.count]
         return [(part % size, part < size) for part in parts]
 
 

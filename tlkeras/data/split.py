@@ -24,7 +24,7 @@ class Splits:
 def split(
     sha256: Sequence[str],
     y: np.ndarray,
-    given: Sequence[str | None],
+    source_splits: Sequence[str | None],
     *,
     val_split: float | None = None,
     test_split: float | None = None,
@@ -42,24 +42,24 @@ def split(
     Args:
         sha256: of the content of each example.
         y: (n,) class of each example.
-        given: the split from the source, or None, for each example.
+        source_splits: the split from the source, or None, for each example.
         val_split, test_split: fractions; None means 0.15 where the source has no splits.
         seed: of the numbers.
     """
-    has = {name for name in given if name}
+    has = {name for name in source_splits if name}
     test = _fraction(test_split, 0.0 if has else DEFAULT)
     val = _fraction(val_split, 0.0 if "val" in has else DEFAULT)
     # Where a name's numbers begin and end; one that the source gives takes nothing from the rest.
     ranges = {"test": (0.0, 0.0 if "test" in has else test)}
     ranges["val"] = (ranges["test"][1], ranges["test"][1] + (0.0 if "val" in has else val))
-    names = np.array([name or "train" for name in given], dtype=object)
+    names = np.array([name or "train" for name in source_splits], dtype=object)
     numbers = np.array([_number(seed, one) for one in sha256])
     pool = names == "train"
     for name, (low, high) in ranges.items():
         names[pool & (numbers >= low) & (numbers < high)] = name
-    wanted = ["train", *(name for name, (low, high) in ranges.items() if high > low)]
+    split_names = ["train", *(name for name, (low, high) in ranges.items() if high > low)]
     for label in np.unique(y[pool]):
-        _repair(names, pool, pool & (y == label), numbers, np.array(sha256), wanted)
+        _repair(names, pool, pool & (y == label), numbers, np.array(sha256), split_names)
     return Splits(**{name: np.flatnonzero(names == name) for name in SPLITS})
 
 
@@ -73,14 +73,14 @@ def _number(seed: int, sha256: str) -> float:
 
 
 def _repair(
-    names: np.ndarray, pool: np.ndarray, members: np.ndarray, numbers: np.ndarray, hashes: np.ndarray, wanted: Sequence[str]
+    names: np.ndarray, pool: np.ndarray, members: np.ndarray, numbers: np.ndarray, hashes: np.ndarray, split_names: Sequence[str]
 ) -> None:
     """Gives every wanted split an image of the class, from the split that has most; training comes first."""
     contents = len(set(hashes[members]))
-    for name in wanted if contents >= len(SPLITS) else wanted[:1]:
+    for name in split_names if contents >= len(SPLITS) else split_names[:1]:
         if (members & (names == name)).any():
             continue
-        held = {other: len(set(hashes[members & (names == other)])) for other in wanted}
+        held = {other: len(set(hashes[members & (names == other)])) for other in split_names}
         donor = max(held, key=lambda other: held[other])
         if held[donor] < 2 and name != "train":
             continue

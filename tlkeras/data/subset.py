@@ -20,8 +20,8 @@ def subset(dataset: Dataset, limit: int, seed: int) -> Dataset:
     for example in dataset.examples:
         groups[example.label, example.split].append(example)
     share = limit / len(dataset.examples)
-    kept: set[str] = set()
+    ids: set[str] = set()
     for members in groups.values():
-        ranked = sorted(members, key=lambda one: hashlib.sha256(f"{seed}:{one.id}".encode()).digest())
-        kept.update(one.id for one in ranked[: max(1, int(share * len(members)))])
-    return dataclasses.replace(dataset, examples=tuple(one for one in dataset.examples if one.id in kept))
+        ranked = sorted(members, key=lambda example: hashlib.sha256(f"{seed}:{example.id}".encode()).digest())
+        ids.update(example.id for example in ranked[: max(1, int(share * len(members)))])
+    return dataclasses.replace(dataset, examples=tuple(example for example in dataset.examples if example.id in ids))

@@ -55,8 +55,8 @@ class ProjectedLSTM(layers.Layer):
     def _forget_ones(self, shape: Any, dtype: Any = None) -> Any:
         return ops.repeat(ops.convert_to_tensor([0, 0, 1, 0], dtype), self.units)
 
-    def call(self, given: Sequence[Any], training: bool = False) -> Any:
-        x, mask = given
+    def call(self, inputs: Sequence[Any], training: bool = False) -> Any:
+        x, mask = inputs
         # Time first; what does not depend on the state is computed for all steps at once.
         gates = ops.transpose(ops.matmul(x, self.kernel) + self.bias, (1, 0, 2))  # (batch, time, w) -> (time, batch, 4 units)
         there = ops.expand_dims(ops.transpose(ops.cast(mask, gates.dtype)), -1)  # (time, batch, 1)
@@ -94,11 +94,11 @@ class ProjectedLSTM(layers.Layer):
     def _with_arrays(self, gates: Any, there: Any) -> Any:
         """For training: the gradient of reading one step of a whole tensor would be as large as the tensor, at every step."""
         steps, output, memory = self._start(gates)
-        given = [tf.TensorArray(one.dtype, steps, element_shape=one.shape[1:]).unstack(one) for one in (gates, there)]
+        arrays = [tf.TensorArray(tensor.dtype, steps, element_shape=tensor.shape[1:]).unstack(tensor) for tensor in (gates, there)]
 
         def body(step: Any, output: Any, memory: Any, outputs: Any) -> tuple[Any, ...]:
             at = self._at(step, steps)
-            output, memory = self._step(given[0].read(at), given[1].read(at), output, memory)
+            output, memory = self._step(arrays[0].read(at), arrays[1].read(at), output, memory)
             return step + 1, output, memory, outputs.write(at, output)
 
         outputs = tf.TensorArray(gates.dtype, steps, element_shape=output.shape)
@@ -178,8 +178,8 @@ class Reparameterise(layers.Layer):
         self.seed = seed
         self.generator = keras.random.SeedGenerator(seed)
 
-    def call(self, given: Sequence[Any], training: bool = False) -> Any:
-        mean, log_variance = given
+    def call(self, inputs: Sequence[Any], training: bool = False) -> Any:
+        mean, log_variance = inputs
         divergence = -0.5 * ops.sum(1 + log_variance - ops.square(mean) - ops.exp(log_variance), axis=-1)
         self.add_loss(ops.mean(divergence))
         if not training:

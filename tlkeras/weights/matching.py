@@ -48,26 +48,28 @@ class Group:
         return tuple(one.shape for one in self.entries)
 
 
-def by_name(wanted: Mapping[str, Entry], found: Mapping[str, Entry]) -> list[str]:
+def by_name(network: Mapping[str, Entry], checkpoint: Mapping[str, Entry]) -> list[str]:
     """Returns what differs between two tables, one line each: first missing entries, then other shapes, then surplus entries."""
-    lines = [_missing(one) for name, one in wanted.items() if name not in found]
-    lines += [_other(one, found[name]) for name, one in wanted.items() if name in found and found[name].shape != one.shape]
-    return lines + [_extra(one) for name, one in found.items() if name not in wanted]
+    lines = [_missing(entry) for name, entry in network.items() if name not in checkpoint]
+    lines += [
+        _other(entry, checkpoint[name]) for name, entry in network.items() if name in checkpoint and checkpoint[name].shape != entry.shape
+    ]
+    return lines + [_extra(entry) for name, entry in checkpoint.items() if name not in network]
 
 
-def by_order(wanted: Sequence[Group], found: Sequence[Group]) -> list[str]:
+def by_order(network: Sequence[Group], checkpoint: Sequence[Group]) -> list[str]:
     """Returns what differs between two lists of layers, which are aligned by their shapes: their names may differ."""
     lines: list[str] = []
-    matcher = difflib.SequenceMatcher(None, [one.shapes for one in wanted], [one.shapes for one in found], autojunk=False)
+    matcher = difflib.SequenceMatcher(None, [group.shapes for group in network], [group.shapes for group in checkpoint], autojunk=False)
     for kind, a, b, c, d in matcher.get_opcodes():
         if kind == "equal":
             continue
         if b - a == d - c:  # as many layers: another shape here, rather than one less and one more
-            for ours, theirs in zip(wanted[a:b], found[c:d], strict=True):
+            for ours, theirs in zip(network[a:b], checkpoint[c:d], strict=True):
                 lines += _within(ours, theirs)
         else:
-            lines += [_missing(one) for group in wanted[a:b] for one in group.entries]
-            lines += [_extra(one) for group in found[c:d] for one in group.entries]
+            lines += [_missing(entry) for group in network[a:b] for entry in group.entries]
+            lines += [_extra(entry) for group in checkpoint[c:d] for entry in group.entries]
     return lines
 
 

@@ -21,15 +21,15 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
         WeightsMismatch: when a file is something else, truncated, or missing.
     """
     path = Path(path)
-    found: dict[str, np.ndarray] = {}
+    arrays: dict[str, np.ndarray] = {}
     for file in _files(path):
         try:
             with safe_open(file, framework="numpy") as tensors:
                 for name in tensors.keys():
-                    found[WRAPPERS.sub("", name)] = tensors.get_tensor(name)
+                    arrays[WRAPPERS.sub("", name)] = tensors.get_tensor(name)
         except (SafetensorError, OSError, TypeError, ValueError) as error:
             raise WeightsMismatch(f"{file.name!r} is not a complete safetensors file ({error}); download it again") from error
-    return found
+    return arrays
 
 
 def _files(path: Path) -> Iterator[Path]:

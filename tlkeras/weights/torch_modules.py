@@ -46,9 +46,9 @@ def timm_lite(layers: Sequence[str]) -> Places:
     places = {"stem_conv": "conv_stem", "stem_bn": "bn1", "top_conv": "conv_head", "top_bn": "bn2"}
     for name in layers:
         if match := re.fullmatch(r"block(\d+)([a-z])_(.+)", name):
-            group, place, part = int(match[1]) - 1, ord(match[2]) - ord("a"), match[3]
+            group, index, part = int(match[1]) - 1, ord(match[2]) - ord("a"), match[3]
             parts = _TIMM if f"block{match[1]}{match[2]}_expand_conv" in layers else _TIMM_FIRST
-            places[name] = f"blocks.{group}.{place}.{parts.get(part, part)}"
+            places[name] = f"blocks.{group}.{index}.{parts.get(part, part)}"
     return _with_rest(places, layers)
 
 
@@ -61,9 +61,9 @@ def mobilenet_v2(layers: Sequence[str]) -> Places:
     places = {"stem": "features.0.0", "stem_bn": "features.0.1", "top": f"features.{blocks + 1}.0", "top_bn": f"features.{blocks + 1}.1"}
     for index in range(blocks):
         parts = [part for part in ("expand", "depthwise") if f"block{index}_{part}" in layers]
-        for place, part in enumerate(parts):
-            places[f"block{index}_{part}"] = f"features.{index + 1}.conv.{place}.0"
-            places[f"block{index}_{part}_bn"] = f"features.{index + 1}.conv.{place}.1"
+        for position, part in enumerate(parts):
+            places[f"block{index}_{part}"] = f"features.{index + 1}.conv.{position}.0"
+            places[f"block{index}_{part}_bn"] = f"features.{index + 1}.conv.{position}.1"
         places[f"block{index}_project"] = f"features.{index + 1}.conv.{len(parts)}"
         places[f"block{index}_project_bn"] = f"features.{index + 1}.conv.{len(parts) + 1}"
     return places
@@ -76,13 +76,13 @@ _LITE_PARTS |= {"project": "project_conv", "project_bn": "project_bn"}
 def timm_mobilenet_v2(layers: Sequence[str]) -> Places:
     """As `timm_lite`, the blocks grouped as in the paper's table."""
     places = {"stem": "conv_stem", "stem_bn": "bn1", "top": "conv_head", "top_bn": "bn2"}
-    grouped = [(group, place) for group, (_, _, repeats, _) in enumerate(MOBILENET_V2) for place in range(repeats)]
+    grouped = [(group, index) for group, (_, _, repeats, _) in enumerate(MOBILENET_V2) for index in range(repeats)]
     for name in layers:
         if match := re.fullmatch(r"block(\d+)_(.+)", name):
-            group, place = grouped[int(match[1])]
+            group, index = grouped[int(match[1])]
             parts = _TIMM if f"block{match[1]}_expand" in layers else _TIMM_FIRST
             part = _LITE_PARTS[match[2]]
-            places[name] = f"blocks.{group}.{place}.{parts[part]}"
+            places[name] = f"blocks.{group}.{index}.{parts[part]}"
     return places
 
 
@@ -122,11 +122,11 @@ def densenet(layers: Sequence[str]) -> Places:
 
 def vgg(layers: Sequence[str]) -> Places:
     """With the names of keras.applications; activations and poolings count in torch's list, too."""
-    places, place, block = {}, 0, None
+    places, index, block = {}, 0, None
     for name in layers:
         here = name.partition("_")[0]
-        place += 0 if block in (None, here) else 1  # a pooling stands between blocks
-        places[name], place, block = f"features.{place}", place + 2, here
+        index += 0 if block in (None, here) else 1  # a pooling stands between blocks
+        places[name], index, block = f"features.{index}", index + 2, here
     return places
 
 

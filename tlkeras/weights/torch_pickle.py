@@ -195,13 +195,13 @@ def _read_legacy(file: BinaryIO) -> dict[str, np.ndarray]:
             return seen.setdefault(storage.key, storage)
 
     named = _tensors(Remembering(file).load())
-    wanted = {tensor.storage.key for tensor in named.values()}
-    found = {}
+    keys = {tensor.storage.key for tensor in named.values()}
+    storages = {}
     for key in _Unpickler(file).load():
         data = _read_storage(file, seen[key])
-        if key in wanted:
-            found[key] = data
-    return _views(named, lambda storage: found[storage.key])
+        if key in keys:
+            storages[key] = data
+    return _views(named, lambda storage: storages[storage.key])
 
 
 def _read_storage(file: BinaryIO, storage: _Storage) -> bytes:
@@ -234,13 +234,13 @@ def _tensors(content: Any) -> dict[str, _Tensor]:
 
 def _views(named: Mapping[str, _Tensor], numbers: Callable[[_Storage], bytes]) -> dict[str, np.ndarray]:
     arrays: dict[str, np.ndarray] = {}
-    found = {}
+    views = {}
     for name, tensor in named.items():
         key = tensor.storage.key
         if key not in arrays:
             arrays[key] = np.frombuffer(numbers(tensor.storage), tensor.storage.dtype)
-        found[name] = _view(tensor, arrays[key])
-    return found
+        views[name] = _view(tensor, arrays[key])
+    return views
 
 
 def _view(tensor: _Tensor, numbers: np.ndarray) -> np.ndarray:

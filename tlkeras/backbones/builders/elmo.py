@@ -71,25 +71,25 @@ class Sizes:
             raise ValueError(f"a filter is wider than the {self.characters} characters of a word")
 
     @property
-    def found(self) -> int:
+    def filter_count(self) -> int:
         """Number of all filters: width of a word before it is projected."""
         return sum(number for _, number in self.filters)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Returns path in the HDF5 file -> shape, of every array that the network needs."""
-        wide, out, gates = self.found, self.projection, 4 * self.units
-        made: dict[str, tuple[int, ...]] = {"char_embed": (IN_FILE, self.embedding)}
-        for place, (width, number) in enumerate(self.filters):
-            made |= {f"CNN/W_cnn_{place}": (1, width, self.embedding, number), f"CNN/b_cnn_{place}": (number,)}
-        for place in range(self.highways):
+        wide, out, gates = self.filter_count, self.projection, 4 * self.units
+        shapes: dict[str, tuple[int, ...]] = {"char_embed": (IN_FILE, self.embedding)}
+        for index, (width, number) in enumerate(self.filters):
+            shapes |= {f"CNN/W_cnn_{index}": (1, width, self.embedding, number), f"CNN/b_cnn_{index}": (number,)}
+        for index in range(self.highways):
             for gate in ("carry", "transform"):
-                made |= {f"CNN_high_{place}/W_{gate}": (wide, wide), f"CNN_high_{place}/b_{gate}": (wide,)}
-        made |= {"CNN_proj/W_proj": (wide, out), "CNN_proj/b_proj": (out,)}
+                shapes |= {f"CNN_high_{index}/W_{gate}": (wide, wide), f"CNN_high_{index}/b_{gate}": (wide,)}
+        shapes |= {"CNN_proj/W_proj": (wide, out), "CNN_proj/b_proj": (out,)}
         for direction in range(2):
-            for place in range(self.layers):
-                cell = _cell(direction, place)
-                made |= {f"{cell}/W_0": (2 * out, gates), f"{cell}/B": (gates,), f"{cell}/W_P_0": (self.units, out)}
-        return made
+            for index in range(self.layers):
+                cell = _cell(direction, index)
+                shapes |= {f"{cell}/W_0": (2 * out, gates), f"{cell}/B": (gates,), f"{cell}/W_P_0": (self.units, out)}
+        return shapes
 
     @property
     def parameters(self) -> int:
@@ -97,8 +97,8 @@ class Sizes:
         return sum(int(np.prod(shape)) for shape in self.shapes().values()) + self.embedding
 
 
-def _cell(direction: int, place: int) -> str:
-    return f"RNN_{direction}/RNN/MultiRNNCell/Cell{place}/LSTMCell"
+def _cell(direction: int, layer: int) -> str:
+    return f"RNN_{direction}/RNN/MultiRNNCell/Cell{layer}/LSTMCell"
 
 
 def text(row: Backbone, choice: str) -> TextModel:
@@ -115,13 +115,13 @@ def text(row: Backbone, choice: str) -> TextModel:
         ConfigError: when the row's options do not describe a network.
     """
     if choice == "none":
-        return _made(row, network(sizes_of(row.options), row.name))
+        return _text_model(row, network(sizes_of(row.options), row.name))
     if not is_path(choice):
         raise WeightsUnavailable(f"{row.name} has no weights to download; {alternatives.ways(row)}")
     sizes, arrays = read(row, Path(choice).expanduser())
-    made = network(sizes, row.name)
-    fill(made.model, sizes, arrays)
-    return _made(row, made)
+    elmo = network(sizes, row.name)
+    fill(elmo.model, sizes, arrays)
+    return _text_model(row, elmo)
 
 
 # === The network ===
@@ -150,32 +150,32 @@ def network(sizes: Sizes, name: str) -> Network:
 
     # === Characters ===
     x = layers.Embedding(characters.KINDS, sizes.embedding, embeddings_initializer=_uniform(1.0), name="char_embedding")(ids)
-    found = []
-    for place, (width, number) in enumerate(sizes.filters):
+    convolutions = []
+    for index, (width, number) in enumerate(sizes.filters):
         kernel = _uniform(0.05) if sizes.activation == "relu" else _normal(width * sizes.embedding)
-        convolved = layers.Conv2D(number, (1, width), kernel_initializer=kernel, name=f"char_conv{place}")(x)
+        convolved = layers.Conv2D(number, (1, width), kernel_initializer=kernel, name=f"char_conv{index}")(x)
         # The largest over a word: (batch, words, places, filters) -> (batch, words, filters)
-        found.append(layers.Activation(sizes.activation, name=f"char_found{place}")(ops.max(convolved, axis=2)))
-    x = layers.Concatenate(name="char_filters")(found) if len(found) > 1 else found[0]
-    for place in range(sizes.highways):
-        x = _highway(x, sizes.found, f"char_highway{place}")
-    x = layers.Dense(sizes.projection, kernel_initializer=_normal(sizes.found), name="char_projection")(x)
+        convolutions.append(layers.Activation(sizes.activation, name=f"char_found{index}")(ops.max(convolved, axis=2)))
+    x = layers.Concatenate(name="char_filters")(convolutions) if len(convolutions) > 1 else convolutions[0]
+    for index in range(sizes.highways):
+        x = _highway(x, sizes.filter_count, f"char_highway{index}")
+    x = layers.Dense(sizes.projection, kernel_initializer=_normal(sizes.filter_count), name="char_projection")(x)
     x = x * ops.expand_dims(ops.cast(there, x.dtype), -1)
 
     # === LSTMs: the directions never see each other ===
-    given, outputs = {"forward": x, "backward": x}, [layers.Concatenate(name="char_twice")([x, x])]
-    for place in range(sizes.layers):
-        for direction, below in given.items():
+    inputs, outputs = {"forward": x, "backward": x}, [layers.Concatenate(name="char_twice")([x, x])]
+    for index in range(sizes.layers):
+        for direction, below in inputs.items():
             above = ProjectedLSTM(
                 sizes.units,
                 sizes.projection,
                 cell_clip=sizes.cell_clip,
                 projection_clip=sizes.projection_clip,
                 backward=direction == "backward",
-                name=f"lstm{place}_{direction}",
+                name=f"lstm{index}_{direction}",
             )([below, there])
-            given[direction] = layers.Add(name=f"lstm{place}_{direction}_skip")([above, below]) if place and sizes.skip else above
-        outputs.append(layers.Concatenate(name=f"lstm{place}")(list(given.values())))
+            inputs[direction] = layers.Add(name=f"lstm{index}_{direction}_skip")([above, below]) if index and sizes.skip else above
+        outputs.append(layers.Concatenate(name=f"lstm{index}")(list(inputs.values())))
     return Network(model=keras.Model(ids, outputs, name=name.replace(".", "_")), mask=_words(there), sizes=sizes)
 
 
@@ -204,15 +204,15 @@ def _normal(inputs: int) -> Any:
 
 def sections(sizes: Sizes) -> Sections:
     """Returns the sections of a network: the last convolution layer's end, then each pair of LSTMs."""
-    return (("char_cnn", "char_projection"), *((f"layer{place}", f"lstm{place}_*") for place in range(sizes.layers)))
+    return (("char_cnn", "char_projection"), *((f"layer{index}", f"lstm{index}_*") for index in range(sizes.layers)))
 
 
-def _made(row: Backbone, made: Network) -> TextModel:
+def _text_model(row: Backbone, elmo: Network) -> TextModel:
     kind = TOKENIZERS.get(row.tokenizer)
-    width = made.sizes.characters
+    width = elmo.sizes.characters
     start, end = characters.mark(characters.SENTENCE_START, width), characters.mark(characters.SENTENCE_END, width)
     tokens = Tokens(kind=kind, tokenizer=characters.Words(width=width), start=start, end=end, pad=0, length=row.input_size)
-    return TextModel(model=made.model, mask=made.mask, tokens=tokens, sections=sections(made.sizes))
+    return TextModel(model=elmo.model, mask=elmo.mask, tokens=tokens, sections=sections(elmo.sizes))
 
 
 # === Sizes ===
@@ -239,8 +239,8 @@ def sizes_of(options: Mapping[str, Any]) -> Sizes:
 
 def _sizes_in(path: Path) -> Sizes:
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        cnn, lstm = told["char_cnn"], told["lstm"]
+        options = json.loads(path.read_text(encoding="utf-8"))
+        cnn, lstm = options["char_cnn"], options["lstm"]
         return Sizes(
             characters=cnn["max_characters_per_token"],
             embedding=cnn["embedding"]["dim"],
@@ -291,28 +291,28 @@ def read(row: Backbone, folder: Path) -> tuple[Sizes, dict[str, np.ndarray]]:
 
 def _file(row: Backbone, folder: Path, name: str) -> Path:
     """Returns the one file of a folder with this name, or with it behind a `_`."""
-    found = [path for path in (folder / name, *sorted(folder.glob(f"*_{name}"))) if path.is_file()]
-    if len(found) != 1:
-        got = ", ".join(path.name for path in found) or ("no such file" if folder.is_dir() else "no such folder")
+    paths = [path for path in (folder / name, *sorted(folder.glob(f"*_{name}"))) if path.is_file()]
+    if len(paths) != 1:
+        got = ", ".join(path.name for path in paths) or ("no such file" if folder.is_dir() else "no such folder")
         raise WeightsUnavailable(f"expected one {name} (or …_{name}) in the folder {str(folder)!r}, found {got}; {alternatives.ways(row)}")
-    return found[0]
+    return paths[0]
 
 
 def _array(file: h5py.File, name: str, shape: tuple[int, ...]) -> np.ndarray:
     """Returns an array that stands in this very file: a link could name any file of this machine."""
-    place: Any = file
+    entry: Any = file
     for part in name.split("/"):
-        link = place.get(part, getlink=True) if isinstance(place, h5py.Group) else None
+        link = entry.get(part, getlink=True) if isinstance(entry, h5py.Group) else None
         if link is None:
             raise ValueError(f"it lacks {name}")
         if not isinstance(link, h5py.HardLink):
             raise ValueError(f"{name} is a link to somewhere else")
-        place = place[part]
-    if not isinstance(place, h5py.Dataset) or place.external or place.is_virtual or place.dtype.kind != "f":
+        entry = entry[part]
+    if not isinstance(entry, h5py.Dataset) or entry.external or entry.is_virtual or entry.dtype.kind != "f":
         raise ValueError(f"{name} is not an array of floats in this file")
-    if place.shape != shape:
-        raise ValueError(f"{name} has the shape {place.shape}, expected {shape}")
-    array = place[...].astype("float32")
+    if entry.shape != shape:
+        raise ValueError(f"{name} has the shape {entry.shape}, expected {shape}")
+    array = entry[...].astype("float32")
     if not np.isfinite(array).all():
         raise ValueError(f"{name} contains values that are not finite")
     return array
@@ -323,18 +323,18 @@ def fill(model: keras.Model, sizes: Sizes, arrays: Mapping[str, np.ndarray]) -> 
     embedding = arrays["char_embed"]
     filling = np.zeros_like(embedding[:1])  # id 0 is added: the file knows no filling of words
     values = {"char_embedding": [np.concatenate([filling, embedding])]}
-    for place in range(len(sizes.filters)):
-        values[f"char_conv{place}"] = [arrays[f"CNN/W_cnn_{place}"], arrays[f"CNN/b_cnn_{place}"]]
-    for place in range(sizes.highways):
+    for index in range(len(sizes.filters)):
+        values[f"char_conv{index}"] = [arrays[f"CNN/W_cnn_{index}"], arrays[f"CNN/b_cnn_{index}"]]
+    for index in range(sizes.highways):
         for gate in ("carry", "transform"):
-            values[f"char_highway{place}_{gate}"] = [arrays[f"CNN_high_{place}/W_{gate}"], arrays[f"CNN_high_{place}/b_{gate}"]]
+            values[f"char_highway{index}_{gate}"] = [arrays[f"CNN_high_{index}/W_{gate}"], arrays[f"CNN_high_{index}/b_{gate}"]]
     values["char_projection"] = [arrays["CNN_proj/W_proj"], arrays["CNN_proj/b_proj"]]
-    for direction, told in enumerate(("forward", "backward")):
-        for place in range(sizes.layers):
-            cell = _cell(direction, place)
+    for direction, suffix in enumerate(("forward", "backward")):
+        for index in range(sizes.layers):
+            cell = _cell(direction, index)
             both, bias = arrays[f"{cell}/W_0"], arrays[f"{cell}/B"].copy()
             bias[2 * sizes.units : 3 * sizes.units] += 1  # TensorFlow 1 adds it when it computes
             parts = [both[: sizes.projection], both[sizes.projection :], bias, arrays[f"{cell}/W_P_0"]]
-            values[f"lstm{place}_{told}"] = parts
-    for name, given in values.items():
-        model.get_layer(name).set_weights(given)
+            values[f"lstm{index}_{suffix}"] = parts
+    for name, weights in values.items():
+        model.get_layer(name).set_weights(weights)

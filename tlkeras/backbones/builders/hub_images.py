@@ -117,8 +117,8 @@ def _image(base: keras.Model) -> keras.KerasTensor:
 
 
 def _named(layers: list[keras.Layer], stem: str) -> list[keras.Layer]:
-    for place, layer in enumerate(layers):
-        layer.name = f"{stem}_{place}"
+    for index, layer in enumerate(layers):
+        layer.name = f"{stem}_{index}"
     return layers
 
 
@@ -136,12 +136,12 @@ def _deit(base: keras.Model) -> keras.Model:
     embeddings.name, encoder.layer_norm.name = "embeddings", "norm"
     x = embeddings(_image(base))
     # Its blocks also give attention scores, or None, which no functional model accepts: so their layers are called one by one.
-    for place, block in enumerate(encoder.encoder_layers):
+    for index, block in enumerate(encoder.encoder_layers):
         parts = {part: getattr(block, part) for part in ("layer_norm_1", "mha", "layer_norm_2", "mlp", "output_layer")}
         for part, layer in parts.items():
-            layer.name = f"block_{place}_{part}"
+            layer.name = f"block_{index}_{part}"
         y = parts["layer_norm_1"](x)
-        x = keras.layers.Add(name=f"block_{place}_add")([parts["mha"](y, y), x])
+        x = keras.layers.Add(name=f"block_{index}_add")([parts["mha"](y, y), x])
         x = parts["output_layer"](parts["mlp"](parts["layer_norm_2"](x)), x)
     return keras.Model(_image(base), encoder.layer_norm(x))
 
@@ -180,12 +180,12 @@ def _swin(base: keras.Model) -> keras.Model:
     x = cut.proj(_image(base))  # (batch, h, w, features)
     x = cut.norm(keras.layers.Reshape((-1, cut.embed_dim), name="patch_row")(x))  # (batch, h * w, features)
     x = base.get_layer("pos_drop")(x)
-    for place, section in enumerate(base.stages):
-        for block in _named(section.blocks, f"stage_{place}_block"):
+    for index, section in enumerate(base.stages):
+        for block in _named(section.blocks, f"stage_{index}_block"):
             x = block(x)
         if section.downsample is not None:
             height, width = section.input_resolution
-            section.downsample.name = f"stage_{place}_merge"
+            section.downsample.name = f"stage_{index}_merge"
             x = section.downsample(x, H=height, W=width)
     return keras.Model(_image(base), base.norm(x))
 

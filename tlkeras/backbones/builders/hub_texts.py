@@ -75,8 +75,8 @@ def sections(row: Backbone, model: keras.Model) -> tuple[tuple[str, str], ...]:
     """Returns the row's sections, with as many layers as this network has: a folder can hold a smaller one."""
     (first, pattern), (name, block), *_ = row.sections
     names = [layer.name for layer in model.layers]
-    found = [(name.replace("0", str(i)), block.replace("0", str(i))) for i in range(len(names))]
-    return ((first, pattern), *(one for one in found if fnmatch.filter(names, one[1])))
+    candidates = [(name.replace("0", str(i)), block.replace("0", str(i))) for i in range(len(names))]
+    return ((first, pattern), *(section for section in candidates if fnmatch.filter(names, section[1])))
 
 
 def _tokens(row: Backbone, tokenizer: Any, base: Any) -> Tokens:

@@ -21,13 +21,13 @@ def cnn(row: Backbone, size: int) -> keras.Model:
     LeCun et al. 1998, Gradient-based learning applied to document recognition, https://doi.org/10.1109/5.726791.
     Options: `filters1`, `filters2`, `dense`.
     """
-    told = row.options
+    options = row.options
     inputs = x = keras.Input((size, size, 3), name="image")
-    for place, filters in enumerate((told["filters1"], told["filters2"]), 1):
-        x = layers.Conv2D(filters, 3, padding="same", activation="relu", name=f"conv{place}")(x)
-        x = layers.MaxPooling2D(name=f"pool{place}")(x)
+    for number, filters in enumerate((options["filters1"], options["filters2"]), 1):
+        x = layers.Conv2D(filters, 3, padding="same", activation="relu", name=f"conv{number}")(x)
+        x = layers.MaxPooling2D(name=f"pool{number}")(x)
     x = layers.Flatten(name="flatten")(x)
-    return keras.Model(inputs, layers.Dense(told["dense"], activation="relu", name="dense")(x))
+    return keras.Model(inputs, layers.Dense(options["dense"], activation="relu", name="dense")(x))
 
 
 def vae_encoder(row: Backbone, size: int) -> keras.Model:
@@ -40,12 +40,12 @@ def vae_encoder(row: Backbone, size: int) -> keras.Model:
     inputs = keras.Input((size, size, 3), name="image")
     # One channel, of equal parts: the decoder that pretraining adds draws grey images.
     x = layers.Flatten(name="flatten")(keras.ops.mean(inputs, axis=-1, keepdims=True))
-    for place, width in enumerate((row.options["hidden1"], row.options["hidden2"]), 1):
-        x = layers.Dense(width, activation="relu", name=f"encoder{place}")(x)
+    for number, width in enumerate((row.options["hidden1"], row.options["hidden2"]), 1):
+        x = layers.Dense(width, activation="relu", name=f"encoder{number}")(x)
     return keras.Model(inputs, x)
 
 
-def rnn(row: Backbone, told: Mapping[str, Any]) -> keras.Model:
+def rnn(row: Backbone, statistics: Mapping[str, Any]) -> keras.Model:
     """Builds stacked recurrent layers: float32 (batch, time, features) -> (batch, time, hidden), the inputs standardised.
 
     Elman 1990, Finding structure in time; Hochreiter & Schmidhuber 1997, Long short-term memory; Cho et al. 2014,
@@ -53,16 +53,16 @@ def rnn(row: Backbone, told: Mapping[str, Any]) -> keras.Model:
 
     Args:
         row: its row.
-        told: `time` and `features` of the data, `mean` and `std` of each feature in training.
+        statistics: `time` and `features` of the data, `mean` and `std` of each feature in training.
     """
     options = row.options
     if options["cell"] not in CELLS:
         raise ConfigError(f"cell is {options['cell']!r}; expected {', '.join(CELLS)}")
-    inputs = keras.Input((told["time"], told["features"]), name=SEQUENCE)
-    scale = [1 / one for one in told["std"]]
-    offset = [-mean / std for mean, std in zip(told["mean"], told["std"], strict=True)]
+    inputs = keras.Input((statistics["time"], statistics["features"]), name=SEQUENCE)
+    scale = [1 / std for std in statistics["std"]]
+    offset = [-mean / std for mean, std in zip(statistics["mean"], statistics["std"], strict=True)]
     x = layers.Rescaling(scale, offset=offset, name="contract_standardise")(inputs)
-    for place in range(options["num_layers"]):
+    for index in range(options["num_layers"]):
         # Unrolled: TFLite and ONNX have no loops that hold lists of tensors.
-        x = CELLS[options["cell"]](options["hidden_size"], return_sequences=True, unroll=True, name=f"rnn{place}")(x)
+        x = CELLS[options["cell"]](options["hidden_size"], return_sequences=True, unroll=True, name=f"rnn{index}")(x)
     return keras.Model(inputs, x)

@@ -26,17 +26,17 @@ def mobilenet_v2(row: Backbone, size: int) -> keras.Model:
 
     inputs = keras.Input((size, size, 3))
     x = conv(inputs, 32, 3, 2, "stem")
-    place, filters = 0, 32
-    for expansion, made, repeats, stride in MOBILENET_V2:
+    index, filters = 0, 32
+    for expansion, width, repeats, stride in MOBILENET_V2:
         for repeat in range(repeats):
-            before, name, steps = x, f"block{place}", stride if repeat == 0 else 1
+            before, name, steps = x, f"block{index}", stride if repeat == 0 else 1
             if expansion > 1:
                 x = conv(x, filters * expansion, 1, 1, f"{name}_expand")
             x = conv(x, filters * expansion, 3, steps, f"{name}_depthwise", depthwise=True)
-            x = conv(x, made, 1, 1, f"{name}_project", relu=False)
-            if steps == 1 and filters == made:
+            x = conv(x, width, 1, 1, f"{name}_project", relu=False)
+            if steps == 1 and filters == width:
                 x = layers.Add(name=f"{name}_add")([before, x])
-            place, filters = place + 1, made
+            index, filters = index + 1, width
     return keras.Model(inputs, conv(x, 1280, 1, 1, "top"))
 
 
@@ -70,19 +70,19 @@ def resnet(row: Backbone, size: int) -> keras.Model:
     x = layers.MaxPooling2D(3, 2, name="stem_pool")(x)
     for group, count in enumerate(blocks):
         filters = 64 * 2**group
-        made = 4 * filters if bottleneck else filters
-        for place in range(count):
-            name, stride = f"layer{group + 1}_{place}", 2 if group and not place else 1
+        width = 4 * filters if bottleneck else filters
+        for index in range(count):
+            name, stride = f"layer{group + 1}_{index}", 2 if group and not index else 1
             shortcut = x
             if bottleneck:
                 x = conv(x, filters, 1, 1, f"{name}_conv1")
                 x = conv(x, filters, 3, stride, f"{name}_conv2")
-                x = conv(x, made, 1, 1, f"{name}_conv3", relu=False)
+                x = conv(x, width, 1, 1, f"{name}_conv3", relu=False)
             else:
                 x = conv(x, filters, 3, stride, f"{name}_conv1")
-                x = conv(x, made, 3, 1, f"{name}_conv2", relu=False)
-            if stride > 1 or shortcut.shape[-1] != made:
-                shortcut = conv(shortcut, made, 1, stride, f"{name}_shortcut", relu=False)
+                x = conv(x, width, 3, 1, f"{name}_conv2", relu=False)
+            if stride > 1 or shortcut.shape[-1] != width:
+                shortcut = conv(shortcut, width, 1, stride, f"{name}_shortcut", relu=False)
             x = layers.Add(name=f"{name}_add")([shortcut, x])
             x = layers.ReLU(name=f"{name}_out")(x)
     return keras.Model(inputs, x)

@@ -240,15 +240,15 @@ def _visible(folder: Path, root: Path, notes: list[Issue]) -> list[Path]:
         names = sorted(os.listdir(folder))
     except OSError as error:
         raise DataError(f"cannot read folder {str(folder)!r}: {error.strerror}; check its permissions") from error
-    kept = []
+    entries = []
     for name in names:
         if name.startswith(".") or name.lower() in JUNK:
             notes.append(
                 Issue(kind="hidden", path=_id(folder / name, root), reason="hidden, or left by an operating system", action="ignored")
             )
         else:
-            kept.append(folder / name)
-    return kept
+            entries.append(folder / name)
+    return entries
 
 
 def _id(path: Path, root: Path) -> str:

@@ -89,12 +89,12 @@ def upright(image: tf.Tensor, turned: tf.Tensor) -> tf.Tensor:
 def _walk(raw: tf.Tensor, start: int, step: Step) -> tf.Tensor:
     """Goes from chunk to chunk of a container; a chunk that claims to be longer than the file ends the walk."""
 
-    def body(at: tf.Tensor, found: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def body(at: tf.Tensor, offset: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         length, exif = step(at)
         return at + tf.clip_by_value(length, 1, tf.size(raw)), exif
 
-    def going(at: tf.Tensor, found: tf.Tensor) -> tf.Tensor:
-        return tf.logical_and(found < 0, at < tf.size(raw) - _PAD)
+    def going(at: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
+        return tf.logical_and(offset < 0, at < tf.size(raw) - _PAD)
 
     return tf.while_loop(going, body, (tf.constant(start), tf.constant(-1)))[1]
 

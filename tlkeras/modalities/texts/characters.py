@@ -56,9 +56,9 @@ class Words:
         room = self.width - 2
         codes = tf.cast(tf.io.decode_raw(words.flat_values, tf.uint8, fixed_length=room), tf.int32) + 1  # (all words, room)
         count = tf.minimum(tf.strings.length(words.flat_values), room)[:, tf.newaxis]
-        place = tf.range(room + 1)[tf.newaxis]
+        position = tf.range(room + 1)[tf.newaxis]
         codes = tf.pad(codes, [[0, 0], [0, 1]])
-        spelled = tf.where(place < count, codes, tf.where(place == count, WORD_END, FILLING))
+        spelled = tf.where(position < count, codes, tf.where(position == count, WORD_END, FILLING))
         return words.with_flat_values(tf.pad(spelled, [[0, 0], [1, 0]], constant_values=WORD_START))
 
 
@@ -76,5 +76,5 @@ def save(words: Words, folder: Path) -> None:
 
 def read(folder: Path) -> dict[str, Any]:
     """Returns the arguments of `Words` from the file of `save`."""
-    told = json.loads((folder / NAME).read_text(encoding="utf-8"))
-    return {"width": int(told["width"]), "split": str(told["split"])}
+    settings = json.loads((folder / NAME).read_text(encoding="utf-8"))
+    return {"width": int(settings["width"]), "split": str(settings["split"])}

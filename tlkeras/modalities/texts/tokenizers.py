@@ -55,8 +55,8 @@ class TokenizerKind:
             raise MissingPackage(f"{self.name} tokenises texts with TensorFlow Text, which cannot be imported ({error}); {TEXT}") from error
         import keras_hub
 
-        told = {key: value for key, value in settings.items() if key in SETTINGS}
-        tokenizer = getattr(keras_hub.tokenizers, self.hub)(**self.read(folder), **told)
+        arguments = {key: value for key, value in settings.items() if key in SETTINGS}
+        tokenizer = getattr(keras_hub.tokenizers, self.hub)(**self.read(folder), **arguments)
         # Tables and models made while a function is traced would end with the tracing.
         tokenizer._maybe_initialized_tf()
         if hasattr(tokenizer, "cache"):
@@ -98,16 +98,16 @@ class _Forgetful:
     """
 
     def __init__(self) -> None:
-        self._made: Any = None
+        self._inserted: Any = None
 
     def lookup(self, keys: Any) -> Any:
         import tensorflow as tf
 
-        made, self._made = self._made, None
-        return tf.zeros_like(keys) if made is None else made
+        inserted, self._inserted = self._inserted, None
+        return tf.zeros_like(keys) if inserted is None else inserted
 
     def insert(self, keys: Any, values: Any) -> None:
-        self._made = values
+        self._inserted = values
 
 
 # === For programs without TensorFlow ===
@@ -131,35 +131,35 @@ def _word_piece(tokenizer: Any, start: int | None, end: int | None, lowercase: b
     from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
     vocabulary = {token: index for index, token in enumerate(tokenizer.get_vocabulary())}
-    made = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]", max_input_chars_per_word=100))
+    fast = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]", max_input_chars_per_word=100))
     lower = [normalizers.Lowercase()] if lowercase else []
     strip = [normalizers.NFD(), normalizers.StripAccents()] if tokenizer.strip_accents else []
-    made.normalizer = normalizers.Sequence([_blanks(), *lower, *strip])
+    fast.normalizer = normalizers.Sequence([_blanks(), *lower, *strip])
     splits = [pre_tokenizers.Split(Regex(SPACE), "removed"), pre_tokenizers.Split(Regex(ALONE), "isolated")]
-    made.pre_tokenizer = pre_tokenizers.Sequence(splits)
-    return _around(made, start, end)
+    fast.pre_tokenizer = pre_tokenizers.Sequence(splits)
+    return _around(fast, start, end)
 
 
 def _byte_pair(tokenizer: Any, start: int | None, end: int | None, lowercase: bool) -> Any:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
     merges = [tuple(merge.split(" ")) for merge in tokenizer.merges]
-    made = Tokenizer(models.BPE(dict(tokenizer.vocabulary), merges))
-    made.normalizer = _blanks()
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=bool(tokenizer.add_prefix_space))
-    made.decoder = decoders.ByteLevel()
-    return _around(made, start, end)
+    fast = Tokenizer(models.BPE(dict(tokenizer.vocabulary), merges))
+    fast.normalizer = _blanks()
+    fast.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=bool(tokenizer.add_prefix_space))
+    fast.decoder = decoders.ByteLevel()
+    return _around(fast, start, end)
 
 
-def _around(made: Any, start: int | None, end: int | None) -> Any:
+def _around(fast: Any, start: int | None, end: int | None) -> Any:
     """Adds the tokens before and behind."""
     from tokenizers import processors
 
-    special = [(made.id_to_token(one), one) for one in (start, end) if one is not None]
+    special = [(fast.id_to_token(token), token) for token in (start, end) if token is not None]
     if special:
         template = " ".join([*([special[0][0]] if start is not None else []), "$A", *([special[-1][0]] if end is not None else [])])
-        made.post_processor = processors.TemplateProcessing(single=template, special_tokens=special)
-    return made
+        fast.post_processor = processors.TemplateProcessing(single=template, special_tokens=special)
+    return fast
 
 
 # === Files, as KerasHub's `save_assets` writes them ===

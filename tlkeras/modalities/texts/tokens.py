@@ -123,10 +123,10 @@ class Tokens:
         """Returns the same as a `tokenizers.Tokenizer`, for programs without TensorFlow; None where there is none."""
         if self.kind.fast is None:
             return None
-        made = self.kind.fast(self.tokenizer, self.start, self.end, self.lowercase)
-        made.enable_truncation(self.length)
-        made.enable_padding(pad_id=self.pad, length=self.length if self.fixed else None)
-        return made
+        fast = self.kind.fast(self.tokenizer, self.start, self.end, self.lowercase)
+        fast.enable_truncation(self.length)
+        fast.enable_padding(pad_id=self.pad, length=self.length if self.fixed else None)
+        return fast
 
 
 def _repeated(token: Token, count: tf.Tensor) -> tf.RaggedTensor:
@@ -150,10 +150,10 @@ def load(folder: str | Path) -> Tokens:
     """
     path = Path(folder)
     try:
-        told = json.loads((path / NAME).read_text(encoding="utf-8"))
-        kind = TOKENIZERS.get(told["kind"])
-        tokenizer = kind.load(path, told["settings"])
-        given: dict[str, Any] = {key: tuple(told[key]) if isinstance(told[key], list) else told[key] for key in FIELDS}
-        return Tokens(kind=kind, tokenizer=tokenizer, **given)
+        record = json.loads((path / NAME).read_text(encoding="utf-8"))
+        kind = TOKENIZERS.get(record["kind"])
+        tokenizer = kind.load(path, record["settings"])
+        fields: dict[str, Any] = {key: tuple(record[key]) if isinstance(record[key], list) else record[key] for key in FIELDS}
+        return Tokens(kind=kind, tokenizer=tokenizer, **fields)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"cannot read the tokenizer in {str(folder)!r}: {' '.join(str(error).split())[:200]}") from error
