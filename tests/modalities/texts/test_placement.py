@@ -1,4 +1,4 @@
-"""Texts on several devices: whole runs. tests/texts/test_families.py has the copies of every family."""
+"""Texts on several devices: whole runs. tests/modalities/texts/test_families.py has the copies of every family."""
 
 import pytest
 
@@ -17,6 +17,7 @@ def test_frozen_texts_train_on_two_devices_as_on_one(presets, tmp_path):
     assert two.metrics["phases"][0]["examples_computed_once"] == 61
 
 
+@pytest.mark.slow  # images, and frozen texts, are trained on two devices by default
 def test_a_text_model_trained_on_two_devices_learns_and_ends_in_verified_artifacts(presets, tmp_path):
     result = finetune.finetune(config(presets, "Bert", tmp_path / "run", placement="mirrored:2", export="tflite"), dataset=reviews(160))
     assert result.metrics["test"]["accuracy"] >= 0.9
