@@ -41,7 +41,7 @@ def here(old, monkeypatch):
     monkeypatch.setenv("TLKERAS_ZOO", str(old / "zoo"))
 
 
-def test_a_config_whose_rules_name_stages_is_read_and_trains_the_same_layers(tmp_path):
+def test_a_config_whose_rules_name_sections_is_read_and_trains_the_same_layers(tmp_path):
     config = RunConfig.from_dict(yaml.safe_load(Path("config.yaml").read_text(encoding="utf-8")))
     result = tlkeras.finetune(config, epochs=1, export="none", out=str(tmp_path / "run"), reporter=None)
     before = json.loads(Path("images/metrics.json").read_text(encoding="utf-8"))["stages"][0]

@@ -24,7 +24,7 @@ def test_the_first_command_gives_three_verified_artifacts_and_093_on_the_digits(
     assert exports["saved_model"]["bytes"] <= 1.1 * weights
 
 
-def test_unfreezing_the_last_stages_gives_098_on_the_digits(tmp_path):
+def test_unfreezing_the_last_sections_gives_098_on_the_digits(tmp_path):
     told = {"unfreeze": "last:2", "out": str(tmp_path / "run"), "export": "none"}
     assert finetune.finetune(RunConfig.from_dict(told)).metrics["test"]["accuracy"] >= 0.98
 

@@ -295,7 +295,7 @@ def test_registering_a_name_twice_is_an_error():
         Registry[Backbone]("backbone", [BACKBONES.get("vgg16"), BACKBONES.get("vgg16")])
 
 
-def test_a_stage_pattern_that_matches_nothing_is_an_error():
+def test_a_section_pattern_that_matches_nothing_is_an_error():
     with pytest.raises(FreezeError, match="'b'.*matches nothing"):
         section_of(["image", "a_1", "c_1"], [("a", "a_*"), ("b", "b_*"), ("c", "c_*")])
 

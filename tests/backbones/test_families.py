@@ -82,7 +82,7 @@ def test_what_is_saved_loads_equal(task, tmp_path):
     np.testing.assert_array_equal(read_keras(tmp_path / "m.keras").predict(x, verbose=0), task.model.predict(x, verbose=0))
 
 
-def test_every_stage_can_be_unfrozen_and_nothing_below_it_trains(task):
+def test_every_section_can_be_unfrozen_and_nothing_below_it_trains(task):
     names = task.section_names
     order = {name: place for place, name in enumerate([*names, "head"])}
     counts = []

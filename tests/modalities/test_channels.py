@@ -72,7 +72,7 @@ def test_repeat_is_for_grey_only():
         build(4, "repeat")
 
 
-def test_a_trainable_adapter_is_a_stage_that_trains_with_the_head_and_can_be_frozen():
+def test_a_trainable_adapter_is_a_section_that_trains_with_the_head_and_can_be_frozen():
     task = build(4)
     assert task.sections["adapter_conv"] == "adapter" and task.section_names == ["adapter", "conv1", "conv2", "dense"]
     flags = {
@@ -85,7 +85,7 @@ def test_a_trainable_adapter_is_a_stage_that_trains_with_the_head_and_can_be_fro
     assert not flags["adapter_conv"] and feature_cache.split(task.model).prefix is not None
 
 
-def test_an_adapter_without_weights_is_no_stage_and_leaves_the_prefix_alone():
+def test_an_adapter_without_weights_is_no_section_and_leaves_the_prefix_alone():
     task = build(1)
     assert task.section_names == ["conv1", "conv2", "dense"] and task.sections["adapter_repeat"] == "adapter"
     freezing.apply(task.model, parse("none", task.section_names), sections=task.sections)

@@ -138,7 +138,7 @@ def test_a_backbone_has_the_weights_that_were_pretrained(here, name):
 
 
 @pytest.mark.parametrize(("name", "unfreeze"), [("cnn", "last:1"), ("vae", "all")])
-def test_its_stages_are_those_of_its_row(here, name, unfreeze, tmp_path):
+def test_its_sections_are_those_of_its_row(here, name, unfreeze, tmp_path):
     values = {"backbone": f"zoo:{name}", "unfreeze": unfreeze, "epochs": 1, "export": "none", "out": str(tmp_path / "run")}
     assert finetune.finetune(RunConfig.from_dict(values), dataset=DATA[name]()).metrics["phases"][0]["trainable_parameters"] > 0
 

@@ -40,7 +40,7 @@ def test_a_spec_unfreezes_exactly_the_layers_it_names(spec, expected):
 
 
 @pytest.mark.parametrize("spec", ["last:0", "last:4", "last:x", "from:s9"])
-def test_a_stage_the_backbone_lacks_is_an_error_that_names_the_choices(spec):
+def test_a_section_the_backbone_lacks_is_an_error_that_names_the_choices(spec):
     with pytest.raises(ConfigError, match="s0|last:3"):
         freezing.parse(spec, BLOCKS)
 

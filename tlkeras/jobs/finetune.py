@@ -214,6 +214,6 @@ def _class_weights(y: np.ndarray) -> dict[int, float]:
 def _export(
     config: RunConfig, task: TaskModel, data: Data, scored: dict[str, outcome.Scored], run: Run, reporter: Reporter
 ) -> list[Artifact]:
-    """Writes and verifies the artifacts; see `run_export.export_task`."""
+    """Writes and verifies the artifacts; see `export_run.export_task`."""
     examples = export_run.Examples(store=data.store, splits=data.splits, scores={name: part.scores for name, part in scored.items()})
     return export_run.export_task(task.model, data.inputs, examples, config, run.exports, reporter=reporter)

@@ -471,7 +471,7 @@ def test_a_frozen_network_runs_once_per_text_and_its_mix_is_learned(tmp_path, fo
 
 
 @pytest.mark.parametrize("section", ["char_cnn", "layer0", "layer1"])
-def test_from_every_stage_on_it_trains_and_nothing_below_it(folder, section):
+def test_from_every_section_on_it_trains_and_nothing_below_it(folder, section):
     task = models.build("elmo", 2, weights=str(folder))
     before = {layer.name: layer.get_weights() for layer in task.model.layers}
     freezing.apply(task.model, freezing.parse(f"from:{section}", task.section_names), sections=task.sections)
@@ -491,7 +491,7 @@ def test_what_is_saved_loads_equal(folder, tmp_path):
     np.testing.assert_array_equal(read_keras(tmp_path / "m.keras").predict(ids, verbose=0), task.model.predict(ids, verbose=0))
 
 
-def test_counts_of_trainable_parameters_fall_stage_by_stage(folder):
+def test_counts_of_trainable_parameters_fall_section_by_stage(folder):
     task = models.build("elmo", 2, weights=str(folder))
     counts = [
         freezing.apply(task.model, freezing.parse(f"from:{section}", task.section_names), sections=task.sections).trainable_parameters

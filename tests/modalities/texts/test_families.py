@@ -36,7 +36,7 @@ def test_the_copy_for_several_devices_is_the_model(task):
     np.testing.assert_allclose(twin.model(ids, training=False), task.model(ids, training=False), atol=1e-6)
 
 
-def test_every_stage_can_be_unfrozen_and_nothing_below_it_trains(task):
+def test_every_section_can_be_unfrozen_and_nothing_below_it_trains(task):
     order = {name: place for place, name in enumerate([*task.section_names, "head"])}
     counts = []
     for section in task.section_names:
