@@ -491,7 +491,7 @@ def test_what_is_saved_loads_equal(folder, tmp_path):
     np.testing.assert_array_equal(read_keras(tmp_path / "m.keras").predict(ids, verbose=0), task.model.predict(ids, verbose=0))
 
 
-def test_counts_of_trainable_parameters_fall_section_by_stage(folder):
+def test_counts_of_trainable_parameters_fall_section_by_section(folder):
     task = models.build("elmo", 2, weights=str(folder))
     counts = [
         freezing.apply(task.model, freezing.parse(f"from:{section}", task.section_names), sections=task.sections).trainable_parameters
