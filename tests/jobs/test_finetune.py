@@ -248,7 +248,7 @@ def test_mixed_precision_trains_and_exports_float32(tmp_path):
 @pytest.mark.slow
 def test_T25_the_same_seed_gives_the_same_weights_in_two_processes(tmp_path):
     code = (
-        "import sys, hashlib, keras; from tlkeras import workflow; from tlkeras.config import RunConfig\n"
+        "import sys, hashlib, keras; from tlkeras.jobs import finetune; from tlkeras.config import RunConfig\n"
         f"c = RunConfig.from_dict({{**{SMALL!r}, 'limit': 120, 'recipe': 'full', 'augment': 'strong', 'export': 'none', 'seed': 5, 'out': sys.argv[1]}})\n"
         "r = finetune.finetune(c); m = keras.saving.load_model(r.run.model)\n"
         "print(hashlib.sha256(b''.join(v.numpy().tobytes() for v in m.weights)).hexdigest())"
