@@ -22,28 +22,7 @@ from tlkeras.zoo import opening
 
 
 def load(target: str | Path, *, runtime: str | None = None, zoo: str | Path | None = None) -> Model:
-    """Opens a run, an artifact or an entry of the zoo once, to predict with it many times.
-
-    Args:
-        target: folder of a run, `model.keras` of a run, an artifact (SavedModel folder, `.tflite`, `.onnx`), or an entry of the
-            zoo: `NAME`, `NAME/VERSION`, `zoo:NAME`.
-        runtime: `keras`, `tensorflow`, `litert`, `onnxruntime`, a name that means the same (`saved_model`, `tflite`, `onnx`, …),
-            or a format, for example `tflite-int8`. When None, that of the artifact; Keras for a run, TensorFlow for an entry.
-        zoo: folder of the zoo; `TLKERAS_ZOO`, else `zoo/models`, when None.
-
-    Returns:
-        The model: `.predict(inputs, top_k=…)` answers, `.labels` and `.runtime` describe it.
-
-    Raises:
-        DataError, ZooError: when there is no such thing.
-        ExportError: when an artifact is damaged, has no manifest beside it, or has no artifact for the runtime.
-
-    Example:
-        ```python
-        model = tlkeras.load("runs/photos")
-        model.predict("holiday/*.jpg", top_k=3)
-        ```
-    """
+    """Opens a run, an artifact or an entry of the zoo; arguments, result and errors are those of `tlkeras.load`."""
     located = find(target, zoo)
     if located.entry is not None:
         return opening.load(located.entry, runtime=runtime, root=located.root)
