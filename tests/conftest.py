@@ -36,6 +36,21 @@ import tensorflow as tf  # noqa: E402
 tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 3)
 
 
+ROW_BY_ROW = ("tests/backbones/test_families.py",)  # their networks are built anew for each row: rows are shared out among processes
+
+
+def pytest_xdist_make_scheduler(config, log):
+    """As `--dist=loadscope`, which keeps the tests of a module in one process, but for modules that share nothing among rows."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByModuleOrRow(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            module, _, rest = nodeid.partition("::")
+            return f"{module}[{rest.partition('[')[2]}" if module in ROW_BY_ROW else super()._split_scope(nodeid)
+
+    return ByModuleOrRow(config, log) if config.getoption("dist") == "loadscope" else None
+
+
 @pytest.fixture(scope="session")
 def shared_data():
     """The folder of real data beside the checkout; tests that need it are skipped where it is absent."""
