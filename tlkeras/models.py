@@ -14,6 +14,7 @@ from tlkeras.backbones.pooling import FEATURES, POOLINGS
 from tlkeras.backbones.registry import find
 from tlkeras.backbones.row import Backbone
 from tlkeras.backbones.sections import HEAD, section_of
+from tlkeras.data.target import Target
 from tlkeras.modalities.texts.tokens import Tokens
 from tlkeras.registry import load_function
 from tlkeras.tasks.registry import DEFAULT, TASKS, Task
@@ -30,6 +31,7 @@ class TaskModel:
             (batch, width); the task knows what the columns mean.
         backbone: the row it was built from.
         task: the row of its task.
+        target: what it predicts.
         sections: layer name -> section name; the head's layers are of section `"head"`.
         section_names: the backbone's sections, from input to output; before them `adapter`, where a channel adapter has weights.
         tokens: texts -> token ids, for models of texts.
@@ -39,6 +41,7 @@ class TaskModel:
     model: keras.Model
     backbone: Backbone
     task: Task
+    target: Target
     sections: dict[str, str]
     section_names: list[str]
     tokens: Tokens | None = None
@@ -47,7 +50,7 @@ class TaskModel:
 
 def build(
     backbone: str | Backbone,
-    classes: int,
+    target: Target | int,
     *,
     image_size: int | None = None,
     channels: int = adapters.RGB,
@@ -62,7 +65,7 @@ def build(
 
     Args:
         backbone: its row, or its name or alias in the registry.
-        classes: size of the label map; the head of the task decides how many outputs that makes.
+        target: what is to be predicted, or the number of classes; the head of the task decides how many outputs that makes.
         image_size: side of the square input in pixels; the backbone's default when None.
         channels, adapter: of the images, and how other than 3 become 3; see `tlkeras.backbones.load.load`.
         weights: `pretrained`, `wheel`, `keras`, `hub`, `none`, a file, or the folder of a preset.
@@ -74,6 +77,8 @@ def build(
         UnknownName, ConfigError, WeightsError: as the parts raise them.
     """
     row, task_row = find(backbone) if isinstance(backbone, str) else backbone, TASKS.get(task)
+    if isinstance(target, int):
+        target = Target(kind=task_row.target, labels=tuple(map(str, range(target))))
 
     # === Input contract and backbone: raw input -> features; the contract goes with the weights, so one function builds both ===
     base = load(row, image_size=image_size, channels=channels, adapter=adapter, weights=weights, options=options, data=data)
@@ -81,7 +86,7 @@ def build(
 
     # === Head of the task: features -> scores ===
     pooled = POOLINGS.get(row.pooling).apply(base.model.output, base.mask)  # (batch, …, features) -> (batch, features)
-    scores = load_function(task_row.build_head)(pooled, classes, dropout)  # (batch, features) -> (batch, width)
+    scores = load_function(task_row.build_head)(pooled, target, dropout)  # (batch, features) -> (batch, width)
 
     # === Functional model and its sections ===
     model = keras.Model(base.model.input, scores, name=f"{base.model.name}_{task_row.name}")
@@ -90,4 +95,13 @@ def build(
     sections = {layer.name: sections[layer.name] for layer in model.layers}
     first = [adapters.SECTION] if any(name == adapters.SECTION and model.get_layer(of).weights for of, name in sections.items()) else []
     names = [*first, *(name for name, _ in base.sections)]
-    return TaskModel(model=model, backbone=row, task=task_row, sections=sections, section_names=names, tokens=base.tokens, notes=base.notes)
+    return TaskModel(
+        model=model,
+        backbone=row,
+        task=task_row,
+        target=target,
+        sections=sections,
+        section_names=names,
+        tokens=base.tokens,
+        notes=base.notes,
+    )

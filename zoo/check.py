@@ -14,7 +14,7 @@ from tlkeras.export.parity import Reference
 from tlkeras.export.safety import check_saved_model
 from tlkeras.export.spec import Interface
 from tlkeras.registry import load_function
-from tlkeras.tasks.registry import task_of
+from tlkeras.tasks.registry import target_of, task_of
 from tlkeras.zoo.store import Entry, verify_files
 
 # Other processors multiply 8-bit numbers in another order: a step of the quantisation in the scores.
@@ -79,6 +79,7 @@ def _interface(entry: Entry) -> Interface:
     """Returns the inputs and outputs of an entry, with what its task says of the scores."""
     interface = interface_of(entry.manifest)
     task = task_of(entry.manifest["metadata"])
-    if interface.labels is None and task.labelled_outputs:  # a pretrained network, trained for no task
+    target = target_of(entry.manifest)
+    if target is None:  # a pretrained network, trained for no task
         return interface
-    return replace(interface, signature=partial(load_function(task.signature), labels=interface.labels or ()))
+    return replace(interface, signature=partial(load_function(task.signature), target=target))

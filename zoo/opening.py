@@ -13,7 +13,7 @@ from tlkeras.evaluation.prediction import Model, Scorer, keras_scores
 from tlkeras.export.read import open_artifact
 from tlkeras.export.runtimes import KERAS, choose, plain
 from tlkeras.modalities import inputs
-from tlkeras.tasks.registry import task_of
+from tlkeras.tasks.registry import target_of, task_of
 from tlkeras.weights.keras_file import read_keras
 from tlkeras.zoo.store import Entry, Zoo, default_root, verify_files
 
@@ -58,16 +58,16 @@ def load(name: str, *, version: int | str | None = None, runtime: str | None = N
     wrong = verify_files(entry)
     if wrong:
         raise ZooError(f"{entry} has changed since it was published: {wrong[0]}; download it again, or publish it again")
-    task = task_of(entry.manifest["metadata"])
-    if entry.manifest["labels"] is None and task.labelled_outputs:
+    target = target_of(entry.manifest)
+    if target is None:
         raise ZooError(f"{entry} has no labels: it is a pretrained network; use it as --backbone zoo:{entry.name}")
     runtime = DEFAULT if runtime is None else runtime
     scores, running = _keras(entry) if plain(runtime) == KERAS else _artifact(entry, runtime)
     return EntryModel(
         entry=entry,
         runtime=running,
-        labels=tuple(entry.manifest["labels"] or ()),
-        task=task,
+        target=target,
+        task=task_of(entry.manifest["metadata"]),
         inputs=inputs.of_metadata(entry.manifest["metadata"], entry.path),
         scores=scores,
     )

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import layers
 
+from tlkeras.data.target import Target
 from tlkeras.export.export import export
 from tlkeras.export.parity import Samples
 from tlkeras.export.spec import ExportSpec
@@ -47,7 +48,11 @@ def calibrate(model, seed=1):
 
 def classifier(labels):
     """Returns what an `ExportSpec` of a classifier has."""
-    return {"labels": labels, "judge": classification.judge, "signature": partial(classification.signature, labels=labels)}
+    return {
+        "labels": labels,
+        "judge": classification.judge,
+        "signature": partial(classification.signature, target=Target(kind="class", labels=labels)),
+    }
 
 
 def spec(size=16, features=True, **options):

@@ -13,6 +13,7 @@ from PIL import Image
 
 import tlkeras
 from tests.conftest import ROOT
+from tests.targets import classes
 from tlkeras.config import RunConfig, read_yaml
 from tlkeras.errors import ConfigError, DataError, ExportError, OutputError, TrainingDiverged, WeightsUnavailable
 from tlkeras.evaluation import prediction, report
@@ -70,13 +71,15 @@ def test_a_run_folder_holds_what_the_design_says(run):
 @pytest.mark.parametrize("held_out", [{}, {"val_loss": 0.4}], ids=["no-validation", "validation"])
 def test_the_legend_of_the_report_names_the_curves_that_are_drawn(tmp_path, held_out):
     figures = {
-        "val": score({TARGET: np.array([], int)}, np.zeros((0, 2)), "ab"),
-        "test": score({TARGET: np.array([0, 1])}, np.eye(2), "ab"),
+        "val": score({TARGET: np.array([], int)}, np.zeros((0, 2)), classes("a", "b")),
+        "test": score({TARGET: np.array([0, 1])}, np.eye(2), classes("a", "b")),
     }
     history = [{"loss": 0.5, **held_out}, {"loss": 0.3, **held_out}]
     summary, audit = {"phases": [], "exports": {}}, {"counts": {}, "issues": []}
     config = {"backbone": "cnn", "data": None, "recipe": "full", "seed": 0}
-    report.write(tmp_path / "r.html", summary=summary, config=config, figures=figures, labels="ab", audit=audit, history=history)
+    report.write(
+        tmp_path / "r.html", summary=summary, config=config, figures=figures, target=classes("a", "b"), audit=audit, history=history
+    )
     page = (tmp_path / "r.html").read_text(encoding="utf-8")
     assert page.count("<polyline") == 1 + len(held_out) and ("validation loss" in page) == bool(held_out) and "training loss" in page
 
@@ -231,7 +234,7 @@ def test_arrays_can_be_given_from_python(tmp_path):
     assert set(result.metrics["exports"]) == {"onnx"}
     scored = tlkeras.evaluate(result.run.root, dataset, part="all").score
     assert scored.n == 60
-    other_order = dataclasses.replace(dataset, labels=("b", "a"))  # class ids are those of the model, whatever a dataset says
+    other_order = dataclasses.replace(dataset, target=classes("b", "a"))  # class ids are those of the model, whatever a dataset says
     assert np.array_equal(tlkeras.evaluate(result.run.root, other_order, part="all").score.confusion, scored.confusion)
 
 

@@ -33,16 +33,16 @@ ROW = Task(
 )
 
 
-def encode_targets(labels, label_map):
-    return {TARGET: np.array([[float(label)] for label in labels], "float32")}
+def encode_targets(values, target):
+    return {TARGET: np.array([[float(value)] for value in values], "float32")}
 
 
-def build_head(features, classes, dropout):
-    return keras.layers.Dense(1, name="scores", dtype="float32")(features)
+def build_head(features, target, dropout, prefix=""):
+    return keras.layers.Dense(1, name=f"{prefix}scores", dtype="float32")(features)
 
 
-def loss(targets, scores):
-    return keras.ops.mean(keras.ops.square(targets - scores), axis=-1)
+def loss(target):
+    return lambda targets, scores: keras.ops.mean(keras.ops.square(targets - scores), axis=-1)
 
 
 @dataclass(frozen=True)
@@ -67,22 +67,22 @@ class Score:
         return [f"  within half a mark: {self.within:.3f}"]
 
 
-def score(targets, scores, labels):
+def score(targets, scores, target):
     if not len(scores):
         return Score(0, None, None)
     errors = np.abs(scores - targets[TARGET])
     return Score(len(scores), float(errors.mean()), float((errors < 0.5).mean()))
 
 
-def answer(scores, labels, top_k):
+def answer(scores, target, top_k):
     return {"label": f"{scores[0]:.1f}", "score": float(scores[0]), "scores": {"reading": float(scores[0])}}
 
 
-def columns(label, scores, labels):
-    return {"reading": label, "predicted": f"{scores[0]:.6f}"}
+def columns(value, scores, target):
+    return {"reading": value, "predicted": f"{scores[0]:.6f}"}
 
 
-def judge(scores, reference, targets):
+def judge(scores, reference, targets, target=None):
     if not len(reference):
         return Judgement()
     agreement = float((np.abs(scores - reference) < 0.5).mean())
@@ -92,17 +92,17 @@ def judge(scores, reference, targets):
     return Judgement(agreement=agreement, accuracy=within, drop=before - within, sentence=f"reads {within:.3f} of the dials correctly")
 
 
-def signature(scores, readable, labels):
+def signature(scores, readable, target):
     import tensorflow as tf
 
     return {"reading": tf.where(readable, scores[:, 0], -1.0), "unit": tf.where(readable, "mark", "")}
 
 
-def report(figures, split, labels, conditions):
+def report(figures, split, target, conditions):
     return [("", f"<p>Off by {figures.error:.2f} marks ({conditions})</p>"), ("Dials", table(("within half",), [(figures.within,)]))]
 
 
-def publish(metrics, rows, labels):
+def publish(metrics, rows, target):
     return {"metrics": {name: metrics[name] for name in ("val", "test")}, "largest": max(float(row["predicted"]) for row in rows)}
 
 

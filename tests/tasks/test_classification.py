@@ -3,29 +3,30 @@
 import numpy as np
 import pytest
 
-from tlkeras.tasks.classification import encode_targets, interval, judge, score
-from tlkeras.tasks.registry import TARGET
+from tests.targets import classes
+from tlkeras.tasks.classification import interval, judge, score
+from tlkeras.tasks.registry import TARGET, encode
 
 HAM = np.array([0] * 7 + [1])
 
 
 def test_class_ids_are_indices_into_the_label_map():
-    assert encode_targets(["b", "a", "b"], ("a", "b"))[TARGET].tolist() == [1, 0, 1]
+    assert encode(["b", "a", "b"], classes("a", "b"))[TARGET].tolist() == [1, 0, 1]
 
 
 def test_the_headline_stands_beside_the_majority_baseline():
-    figures = score({TARGET: HAM}, np.eye(2)[HAM], ("ham", "spam"))
+    figures = score({TARGET: HAM}, np.eye(2)[HAM], classes("ham", "spam"))
     assert figures.headline("test") == "test: accuracy 1.000; always predicting 'ham' would reach 0.875"
 
 
 def test_a_model_that_always_answers_one_class_is_named_as_such():
-    figures = score({TARGET: HAM}, np.eye(3)[np.zeros(8, int)], ("ham", "spam", "absent"))
+    figures = score({TARGET: HAM}, np.eye(3)[np.zeros(8, int)], classes("ham", "spam", "absent"))
     assert figures.majority == {"label": "ham", "accuracy": 0.875} and figures.never_predicted == ["spam"]
     assert figures.headline("test").endswith("would reach 0.875: the model is no better than that; never predicted: 'spam'")
 
 
 def test_without_examples_there_is_no_headline():
-    figures = score({TARGET: np.zeros(0, int)}, np.zeros((0, 2)), ("a", "b"))
+    figures = score({TARGET: np.zeros(0, int)}, np.zeros((0, 2)), classes("a", "b"))
     assert figures.majority is None and figures.headline("val") == ""
 
 

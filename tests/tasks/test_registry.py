@@ -15,10 +15,13 @@ import tensorflow as tf
 
 import tlkeras
 from tests.conftest import ROOT
+from tests.targets import CLASS, LABELS, TARGETS, values
 from tests.tasks import dial
 from tlkeras import models
 from tlkeras.config import RunConfig
+from tlkeras.data.target import KINDS
 from tlkeras.errors import ConfigError, ExportMismatch, UnknownName
+from tlkeras.evaluation.prediction import Prediction
 from tlkeras.export import parity
 from tlkeras.export.export import export
 from tlkeras.export.formats import FORMATS
@@ -27,12 +30,11 @@ from tlkeras.export.parity import Samples
 from tlkeras.export.spec import ExportSpec, Interface
 from tlkeras.jobs import evaluate, finetune, predict, publish
 from tlkeras.registry import load_function
-from tlkeras.tasks.registry import DEFAULT, TARGET, TASKS, Task, take, task_of
+from tlkeras.tasks.registry import DEFAULT, TARGET, TASKS, Options, Task, take, task_named, task_of
 from tlkeras.zoo import load
 from tlkeras.zoo.check import verify
 from tlkeras.zoo.store import Zoo
 
-LABELS = ("0", "1", "2")
 ALL = [*TASKS, dial.ROW]  # the contract also holds for the task of this test
 
 
@@ -43,13 +45,29 @@ def row(request):
 
 @pytest.fixture
 def answered(row):
-    """Labels of examples, their targets, and the scores of an untrained head."""
+    """The target, as the task has learnt it, the values of examples, their targets, and the scores of an untrained head."""
     keras.utils.set_random_seed(0)
-    labels = [LABELS[i % 3] for i in range(12)]
+    wanted = values(row.target, 12)
+    targets = load_function(row.encode_targets)(wanted, TARGETS[row.target])
+    target = row.learnt(TARGETS[row.target], targets, Options())
     features = keras.Input((4,))
-    head = keras.Model(features, load_function(row.build_head)(features, len(LABELS), 0.5))
+    head = keras.Model(features, load_function(row.build_head)(features, target, 0.5))
+    row.prepared(head, target)
     scores = head.predict(np.random.default_rng(0).normal(size=(12, 4)).astype("float32"), verbose=0)
-    return labels, load_function(row.encode_targets)(labels, LABELS), scores
+    return row.calibrated(target, targets, scores), wanted, targets, scores
+
+
+def perfect(target, y):
+    """Returns scores that are right: the targets as the head would answer them."""
+    if target.parts:
+        parts, start = [], 0
+        for part in target.parts:
+            width = 1 if part.kind == "class" else len(part.labels)
+            columns = y[:, start : start + width]
+            parts.append(perfect(part, columns[:, 0].astype(int) if part.kind == "class" else columns))
+            start += width
+        return np.concatenate(parts, axis=1)
+    return np.eye(len(target.labels))[y] if y.ndim == 1 else y
 
 
 # === The contract ===
@@ -60,71 +78,71 @@ def test_every_function_that_a_row_names_is_there(row):
         value = getattr(row, field.name)
         if isinstance(value, str) and ":" in value and field.name != "help":
             assert callable(load_function(value))
-    assert keras.losses.get(row.keras_loss) and all(keras.metrics.get(metric) for metric in row.keras_metrics)
+    assert row.target in KINDS and all(keras.metrics.get(metric) for metric in row.metrics)
 
 
 def test_targets_are_arrays_in_the_order_of_the_examples(row, answered):
-    labels, targets, _ = answered
-    assert all(len(values) == len(labels) for values in targets.values()) and TARGET in targets
-    again = load_function(row.encode_targets)([labels[2], labels[0]], LABELS)
-    assert all(np.array_equal(again[name], values[[2, 0]]) for name, values in take(targets, slice(None)).items())
+    target, wanted, targets, _ = answered
+    assert all(len(rows) == len(wanted) for rows in targets.values()) and TARGET in targets
+    again = load_function(row.encode_targets)([wanted[2], wanted[0]], target)
+    assert all(np.array_equal(again[name], rows[[2, 0]]) for name, rows in take(targets, slice(None)).items())
 
 
-def test_the_head_gives_one_column_for_each_label_or_says_that_it_does_not(row, answered):
-    *_, scores = answered
-    assert scores.dtype == np.float32 and scores.ndim == 2 and (scores.shape[1] == len(LABELS)) == row.labelled_outputs
+def test_the_head_gives_one_column_for_each_label_where_it_says_so(row, answered):
+    target, *_, scores = answered
+    assert scores.dtype == np.float32 and scores.ndim == 2 and (not row.labelled_outputs or scores.shape[1] == len(target.labels))
 
 
 def test_the_loss_is_one_finite_number_for_each_example(row, answered):
-    _, targets, scores = answered
-    losses = np.asarray(keras.losses.get(row.keras_loss)(targets[TARGET], tf.constant(scores)))
+    target, _, targets, scores = answered
+    losses = np.asarray(keras.losses.get(row.keras_loss(target))(targets[TARGET], tf.constant(scores)))
     assert losses.shape == (12,) and np.isfinite(losses).all()
 
 
 def test_figures_are_json_and_are_none_without_examples(row, answered):
-    _, targets, scores = answered
-    some, none = (load_function(row.score)(take(targets, slice(n)), scores[:n], LABELS) for n in (12, 0))
+    target, _, targets, scores = answered
+    some, none = (load_function(row.score)(take(targets, slice(n)), scores[:n], target) for n in (12, 0))
     assert some.n == some.to_dict()["n"] == 12 and none.n == 0 and none.headline("val") == "" and some.headline("val")
     assert set(some.to_dict()) <= set(some.detailed()) and json.dumps([some.detailed(), none.to_dict()], allow_nan=False)
     assert list(some.cells()) == list(none.cells()) and all(isinstance(line, str) for line in some.lines())
 
 
 def test_an_artifact_that_answers_as_the_model_loses_nothing(row, answered):
-    _, targets, scores = answered
-    judge = load_function(row.judge)
+    target, _, targets, scores = answered
+    judge = partial(load_function(row.judge), target=target)
     judged, blind = judge(scores, scores, targets), judge(scores, scores, None)
     assert judged.agreement == 1 and judged.drop == 0 and blind.accuracy is None and blind.drop == 0
     assert judge(scores[:0], scores[:0], None).drop is None
 
 
 def test_an_artifact_that_answers_at_random_is_judged_worse_and_the_reason_is_a_sentence(row, answered):
-    labels, targets, _ = answered
-    good = np.eye(3)[targets[TARGET]] if row.labelled_outputs else targets[TARGET]
-    judged = load_function(row.judge)(good[::-1].copy(), good, targets)
+    target, _, targets, _ = answered
+    good = perfect(target, targets[TARGET])
+    judged = load_function(row.judge)(good[::-1].copy(), good, targets, target)
     assert judged.agreement < 1 and judged.accuracy < 1 and judged.drop > 0 and judged.sentence
 
 
 def test_one_example_has_the_same_answer_alone_and_in_the_table_of_predictions(row, answered):
-    labels, _, scores = answered
-    answer = load_function(row.answer)(scores[3], LABELS, None)
-    assert set(answer) == {"label", "score", "scores"} and isinstance(answer["label"], str) and isinstance(answer["score"], float)
-    columns = load_function(row.columns)(labels[3], scores[3], LABELS)
-    assert float(columns["predicted"]) == pytest.approx(float(answer["label"]), abs=0.05)
+    target, wanted, _, scores = answered
+    answer = load_function(row.answer)(scores[3], target, None)
+    assert Prediction(file="x", **answer).to_dict() == {"file": "x", **answer} and json.dumps(answer)
+    assert load_function(row.columns)(wanted[3], scores[3], target)
 
 
 def test_unreadable_examples_get_another_answer_of_the_signature(row, answered):
-    *_, scores = answered
-    outputs = load_function(row.signature)(tf.constant(scores[:2]), tf.constant([True, False]), labels=LABELS)
-    again = load_function(row.signature)(tf.constant(scores[[0, 0]]), tf.constant([True, True]), labels=LABELS)
+    target, *_, scores = answered
+    signature = partial(load_function(row.signature), target=target)
+    outputs = signature(tf.constant(scores[:2]), tf.constant([True, False]))
+    again = signature(tf.constant(scores[[0, 0]]), tf.constant([True, True]))
     assert outputs
-    for name, values in outputs.items():
-        assert values.shape == (2,) and values[0] == again[name][1] and values[1] != again[name][1], name
+    for name, rows in outputs.items():
+        assert len(rows) == 2 and np.array_equal(rows[0], again[name][1]) and not np.array_equal(rows[1], again[name][1]), name
 
 
 def test_a_report_begins_with_the_headline(row, answered):
-    _, targets, scores = answered
-    figures = load_function(row.score)(targets, scores, LABELS)
-    (first, headline), *sections = load_function(row.report)(figures, "test", LABELS, "recipe full, seed 0")
+    target, _, targets, scores = answered
+    figures = load_function(row.score)(targets, scores, target)
+    (first, headline), *sections = load_function(row.report)(figures, "test", target, "recipe full, seed 0")
     assert first == "" and "recipe full, seed 0" in headline and all(title and body for title, body in sections)
 
 
@@ -137,7 +155,7 @@ def test_an_unknown_task_is_an_error_that_names_near_ones():
 
 
 def test_files_from_before_tasks_had_names_are_classifiers():
-    assert task_of({}).name == DEFAULT and RunConfig.from_dict({"backbone": "cnn"}).model.task == DEFAULT
+    assert task_of({}).name == DEFAULT and task_named(RunConfig.from_dict({"backbone": "cnn"}).model.task).name == DEFAULT
 
 
 def test_the_table_imports_nothing_heavy():
@@ -203,7 +221,7 @@ def test_its_signature_is_what_the_saved_model_answers(run):
 def test_a_saved_model_that_answers_otherwise_than_its_signature_is_refused(output, answer):
     answers = {"encoded/scores": np.array([[1.0], [2.0]], "float32"), "encoded/reading": np.array([1.0, 2.0], "float32")}
     answers["encoded/unit"] = np.array(["mark", "mark"])
-    interface = Interface(inputs=(), output_names=("scores",), signature=partial(dial.signature, labels=()))
+    interface = Interface(inputs=(), output_names=("scores",), signature=partial(dial.signature, target=CLASS))
     parity._check_signature(FORMATS.get("saved_model"), answers, interface)
     wrong = {**answers, f"encoded/{output}": np.array(answer, answers[f"encoded/{output}"].dtype)}
     with pytest.raises(ExportMismatch, match=f"saved_model: the output '{output}' is "):

@@ -62,9 +62,9 @@ def _measure(request: ExportRequest) -> str:
     """Returns what the table calls the figure of an artifact."""
     from tlkeras.cli.screen import MEASURE
     from tlkeras.jobs.run_folder import read_config
-    from tlkeras.tasks.registry import TASKS
+    from tlkeras.tasks.registry import task_named
 
-    return MEASURE if request.run is None else TASKS.get(read_config(request.run).model.task).figure
+    return MEASURE if request.run is None else task_named(read_config(request.run).model.task).figure
 
 
 def _show(artifacts: list[Artifact], folder: str, screen: Any, measure: str) -> None:

@@ -110,9 +110,9 @@ def _finetune(plan: Plan, dataset: Dataset, quiet: bool) -> None:
 def show(result: Result, screen: Any) -> None:
     """Prints the table of artifacts and the exact next commands; the scores were printed before the export."""
     from tlkeras.cli.screen import artifacts_table, ladder_lines
-    from tlkeras.tasks.registry import TASKS
+    from tlkeras.tasks.registry import task_named
 
-    measure = TASKS.get(result.config.model.task).figure
+    measure = task_named(result.config.model.task).figure
     if result.metrics["exports"]:
         screen.console.print(artifacts_table(result.metrics["exports"], measure))
     for line in ladder_lines(result.metrics["exports"], measure):

@@ -114,7 +114,7 @@ def _print(answers: Iterable[Prediction], json_out: bool) -> bool:
         if json_out:
             typer.echo(json.dumps(answer.to_dict(), ensure_ascii=False))
         elif answer.error is None:
-            typer.echo("\t".join([_one_line(answer.file), *(f"{label}\t{score:.4f}" for label, score in answer.scores.items())]))
+            typer.echo("\t".join([_one_line(answer.file), *answer.cells()]))
     return not failed
 
 

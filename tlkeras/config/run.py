@@ -60,7 +60,13 @@ class DataConfig(Section):
         metavar="NAME",
     )
     label_column: str | None = key(
-        None, "Column of a table that holds the labels, by name or number from 1.", unset="label, class, category, …", metavar="NAME"
+        None,
+        "Column of a table that holds the labels, by name or number from 1; several, comma-separated, are several labels, numbers or targets.",
+        unset="label, class, category, …",
+        metavar="NAME[,NAME…]",
+    )
+    label_separator: str | None = key(
+        None, "What separates the labels of one example, in a cell or in the name of a folder.", unset="detected in tables", metavar="TEXT"
     )
     header: bool | None = key(None, "Whether the first line of a CSV or TSV names the columns.", unset="detected")
     encoding: str | None = key(
@@ -88,7 +94,9 @@ class DataConfig(Section):
 class ModelConfig(Section):
     """Which model is built."""
 
-    task: str = key("classification", "Task: what the model predicts; an unknown name lists all.", metavar="NAME")
+    task: str | None = key(
+        None, "Task: what the model predicts; an unknown name lists all.", unset="that of the labels in the data", metavar="NAME"
+    )
     backbone: str = key("efficientnet", "Backbone or family; --list-backbones shows all.", metavar="NAME")
     weights: str = key(
         "pretrained",
@@ -177,7 +185,14 @@ class TrainConfig(Section):
         "Multiply float32 in TF32 while training, on NVIDIA GPUs since Ampere: faster, with about 3 digits of precision.",
         unset="on for one device; off for several, so that their losses equal those of one",
     )
-    class_weights: bool = key(False, "Weigh classes by inverse frequency.")
+    class_weights: bool = key(False, "Weigh classes by inverse frequency; where an example has several labels, positive ones.")
+    loss: str | None = key(None, "Loss of numbers: squared or huber, which far-off examples move less.", unset="squared", metavar="NAME")
+    target_weights: str | None = key(
+        None,
+        "Weights of the losses of several targets: uncertainty (learnt), or NAME=WEIGHT, comma-separated.",
+        unset="equal",
+        metavar="WEIGHTS",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

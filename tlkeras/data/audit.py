@@ -79,8 +79,8 @@ def _split_of(store: Store, splits: Splits) -> list[str]:
 
 def _class_counts(store: Store, where: Sequence[str]) -> dict[str, dict[str, int]]:
     table = {label: dict.fromkeys(SPLITS, 0) for label in store.labels}
-    for label, split in zip(store.y, where, strict=True):
-        table[store.labels[label]][split] += 1
+    for label, split in zip(store.values, where, strict=True):
+        table[label][split] += 1
     return table
 
 
@@ -91,7 +91,7 @@ def _duplicates(store: Store, where: Sequence[str]) -> Iterator[Issue]:
     for first, *others in groups.values():
         for other in others:
             kind, tail = "duplicate", ""
-            if store.y[first] != store.y[other]:
+            if store.values[first] != store.values[other]:
                 kind, tail = (
                     "contradicting-labels",
                     f", labelled {store.examples[first].label!r} there and {store.examples[other].label!r} here",
@@ -145,7 +145,7 @@ def near_pairs(hashes: np.ndarray, distance: int = NEAR) -> list[tuple[int, int]
 
 
 def _classes(store: Store) -> Iterator[Issue]:
-    counts = np.bincount(store.y, minlength=len(store.labels))
+    counts = np.bincount(store.strata, minlength=len(store.labels))
     for label, count in zip(store.labels, counts, strict=True):
         if count == 1:
             yield Issue(kind="single-example-class", path=label, reason=f"only one {store.noun}, so none can be held out", action="kept")

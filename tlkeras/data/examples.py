@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from tlkeras.data.cells import ADVICE, check_classes, clean, is_missing, label_texts
 from tlkeras.data.split_names import TRAIN
-from tlkeras.data.targets import ADVICE, check_classes, clean, is_missing, label_texts
+from tlkeras.data.target import DEFAULT as KIND
+from tlkeras.data.target import Target
 from tlkeras.errors import DataError, near
 
 
@@ -36,11 +38,11 @@ class Issue:
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """One image, text or sequence with its label: a file, an array, or the text itself.
+    """One image, text or sequence with its target: a file, an array, or the text itself.
 
     Args:
         id: stable name: the path below the source, or name/number.
-        label: name of the class.
+        label: what is to be predicted for it: the name of a class, or another value; see `Target`.
         path: of the file.
         content: an encoded image, where the source holds the bytes itself.
         array: uint8 (height, width) or (height, width, channels); float32 (time, features) for sequences.
@@ -49,7 +51,7 @@ class Example:
     """
 
     id: str
-    label: str
+    label: Any
     path: Path | None = None
     content: bytes | None = field(default=None, repr=False)
     array: np.ndarray | None = field(default=None, repr=False)
@@ -67,14 +69,14 @@ class Dataset:
     Args:
         name: name of the source, for messages.
         examples: in a fixed order.
-        labels: the label map; the index of a label is its class id.
+        target: what is to be predicted, with the label map; the index of a label is its class id.
         notes: issues found while listing.
         source: the `--data` value they were read from; None for examples that a Python call passed.
     """
 
     name: str
     examples: tuple[Example, ...]
-    labels: tuple[str, ...]
+    target: Target
     notes: tuple[Issue, ...] = ()
     source: str | None = None
 
@@ -85,6 +87,11 @@ class Dataset:
         return (
             f"Dataset({self.name!r}, {len(self.examples):,} examples{parts}, {len(self.labels)} labels: {shown}, {len(self.notes)} notes)"
         )
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The label map."""
+        return self.target.labels
 
     @property
     def has_splits(self) -> bool:
@@ -98,6 +105,7 @@ def make_dataset(
     *,
     notes: Sequence[Issue] = (),
     labels: Sequence[str] | None = None,
+    target: Target | None = None,
 ) -> Dataset:
     """Makes a dataset and its label map.
 
@@ -108,6 +116,7 @@ def make_dataset(
     Raises:
         DataError: no examples, one class only, held-out examples only, or labels that a given map lacks.
     """
+    labels = target.labels if target else labels
     examples = tuple(_named(example) for example in examples)
     classes = ordered({example.label for example in examples})
     if not examples:
@@ -122,7 +131,7 @@ def make_dataset(
         raise DataError(
             f"{name} has {len(strange)} labels that the model does not know; the first is {strange[0]!r}; {near(strange[0], labels or ())}"
         )
-    return Dataset(name=name, examples=examples, labels=tuple(labels or classes), notes=tuple(notes))
+    return Dataset(name=name, examples=examples, target=Target(kind=KIND, labels=tuple(labels or classes)), notes=tuple(notes))
 
 
 NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")

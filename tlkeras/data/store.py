@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from tlkeras.data.examples import Example, Issue
+from tlkeras.data.target import Target
 
 Progress = Callable[[int, int], None]
-EncodeTargets = Callable[[Sequence[Example], Sequence[str]], np.ndarray]  # examples, label map -> one row for each example
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,24 +21,22 @@ class Store:
 
     Args:
         inputs: (n, …), an array or a memory map.
-        y: what to predict for each; see `class_ids`.
         examples: those that could be read.
         sha256: of the content of each.
         dhash: uint64 (n,), perceptual hashes; zeros where there are none.
         alike: what near-duplicates have in common, where a text says it; else empty.
         lengths: int (n,), the length of each input; None where all are of one length.
         noun: what one example is called in messages.
-        labels: the label map.
+        target: what is to be predicted for them.
         skipped: examples that could not be read.
         notes: issues from listing and from reading.
     """
 
     inputs: np.ndarray
-    y: np.ndarray
     examples: tuple[Example, ...]
     sha256: tuple[str, ...]
     dhash: np.ndarray
-    labels: tuple[str, ...]
+    target: Target
     skipped: tuple[Issue, ...]
     notes: tuple[Issue, ...]
     alike: tuple[str, ...] = ()
@@ -44,7 +44,27 @@ class Store:
     noun: str = "example"
 
     def __len__(self) -> int:
-        return len(self.y)
+        return len(self.examples)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The label map."""
+        return self.target.labels
+
+    @property
+    def values(self) -> list[Any]:
+        """What is to be predicted for each example, as the source says it; see `Target`."""
+        return [example.label for example in self.examples]
+
+    @cached_property
+    def strata(self) -> np.ndarray:
+        """What splits are stratified by, int (n,) or uint8 (n, labels); see `Target.strata`."""
+        return self.target.strata(self.values)
+
+    @property
+    def groups(self) -> np.ndarray:
+        """Int (n,): a number for each example, the same for those of the same strata."""
+        return self.strata if self.strata.ndim == 1 else np.unique(self.strata, axis=0, return_inverse=True)[1].reshape(-1)
 
 
 @dataclass(frozen=True)
@@ -72,9 +92,3 @@ class Rows:
 def rows(inputs: np.ndarray, index: np.ndarray) -> np.ndarray:
     """Returns the inputs at `index`: a copy from memory, a view that reads on demand from a memory map."""
     return Rows(inputs, index) if isinstance(inputs, np.memmap) else inputs[index]  # type: ignore[return-value]
-
-
-def class_ids(examples: Sequence[Example], labels: Sequence[str]) -> np.ndarray:
-    """Returns the class of each example, int32 (n,): the index of its label."""
-    ids = {label: index for index, label in enumerate(labels)}
-    return np.array([ids[example.label] for example in examples], "int32")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -11,38 +11,69 @@ from typing import Any, Protocol
 import keras
 import numpy as np
 
+from tlkeras.data.target import Target, number_text
 from tlkeras.errors import ConfigError, DataError
 from tlkeras.modalities.inputs import Inputs
 from tlkeras.modalities.items import Item, Tell, items
 from tlkeras.registry import load_function
 from tlkeras.startup import tensor_float32
-from tlkeras.tasks.registry import DEFAULT, TASKS, Task
+from tlkeras.tasks.registry import DEFAULT, TASKS, Task, target_of
 
 BATCH = 32  # inputs that are read and scored at a time
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """The prediction for one input, or the reason why there is none.
+    """The prediction for one input, or the reason why there is none. Which fields are set depends on the task.
 
     Args:
         file: the input: a path, the text itself, or `input N`.
-        label: the label with the highest score.
+        label: the label with the highest score, of a classifier.
         score: its score.
+        labels: the labels whose scores reach their thresholds, where an example may have several or none.
         scores: label -> score, of every label in the order of the label map; with `top_k`, of the best ones, best first.
+        values: name -> number, in the unit of the data.
+        intervals: name -> lower and upper end of the interval around the number, where held-out examples give one.
+        targets: name -> the prediction of each of several targets, with these fields.
         error: why there is no prediction.
     """
 
     file: str = ""
     label: str = ""
     score: float = 0.0
+    labels: list[str] | None = None
     scores: dict[str, float] = field(default_factory=dict, repr=False)
+    values: dict[str, float] | None = None
+    intervals: dict[str, list[float]] | None = None
+    targets: dict[str, dict[str, Any]] | None = None
     error: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
+        """Returns the fields that are set."""
         if self.error is not None:
             return {"file": self.file, "error": self.error}
-        return {"file": self.file, "label": self.label, "score": self.score, "scores": self.scores}
+        label = {"label": self.label, "score": self.score} if self.label else {}
+        others = {name: getattr(self, name) for name in ("labels", "scores", "values", "intervals", "targets")}
+        return {"file": self.file, **label, **{name: value for name, value in others.items() if value or name == "labels" and value == []}}
+
+    def cells(self) -> list[str]:
+        """Returns the prediction as cells of a line: names and scores or numbers, alternating."""
+        return answer_cells(self.to_dict())
+
+
+def answer_cells(answer: Mapping[str, Any]) -> list[str]:
+    """Returns an answer as names and scores or numbers, alternating; of several labels, those that hold."""
+    if "targets" in answer:
+        return [
+            f"{name}={cell}" if place % 2 == 0 else cell
+            for name, own in answer["targets"].items()
+            for place, cell in enumerate(answer_cells(own))
+        ]
+    if "values" in answer:
+        return [cell for name, value in answer["values"].items() for cell in (name, number_text(value))]
+    scores = answer["scores"]
+    names = scores if "label" in answer else [label for label in scores if label in answer["labels"]]
+    return [cell for name in names for cell in (name, f"{scores[name]:.4f}")]
 
 
 class Scorer(Protocol):
@@ -63,7 +94,7 @@ class Model:
         scores: prepared inputs -> float32 (n, classes).
         runtime: name and version of its runtime.
         inputs: the inputs that it accepts.
-        labels: the label map; empty where the scores do not belong to labels.
+        target: what it predicts, with the label map.
         task: what the scores mean.
         folder: of the run it belongs to, if any.
         model: of a `.keras` file.
@@ -72,10 +103,15 @@ class Model:
     scores: Scorer
     runtime: str
     inputs: Inputs
-    labels: tuple[str, ...]
+    target: Target
     task: Task = TASKS.get(DEFAULT)
     folder: Path | None = None
     model: keras.Model | None = None
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The label map."""
+        return self.target.labels
 
     def predict(self, inputs: Any, *, top_k: int | None = None) -> list[Prediction]:
         """Predicts images, texts or sequences.
@@ -130,7 +166,7 @@ class Model:
             yield self._answer(item.name, next(scores), top_k) if error is None else Prediction(file=item.name, error=error)
 
     def _answer(self, name: str, scores: np.ndarray, top_k: int | None) -> Prediction:
-        return Prediction(file=name, **load_function(self.task.answer)(scores, self.labels, top_k))
+        return Prediction(file=name, **load_function(self.task.answer)(scores, self.target, top_k))
 
 
 def keras_scores(
@@ -150,12 +186,13 @@ def keras_scores(
     return np.concatenate(parts)
 
 
-def label_map(labels: Any, path: Path, task: Task) -> tuple[str, ...]:
-    """Returns the label map of a manifest; empty for a task whose scores do not belong to labels.
+def known_target(content: Mapping[str, Any], path: Path) -> Target:
+    """Returns what the model of a manifest predicts.
 
     Raises:
-        DataError: when it has none and the task needs one, because the model is not a classifier.
+        DataError: when it predicts nothing, because it was trained for no task.
     """
-    if labels is None and task.labelled_outputs:
+    target = target_of(content)
+    if target is None:
         raise DataError(f"{str(path)!r} has no labels and cannot predict any: it was exported or pretrained without classes")
-    return tuple(labels or ())
+    return target

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tlkeras import files
+from tlkeras.data.target import Target
 from tlkeras.registry import load_function
 from tlkeras.tasks.markup import escape, figure, table
 from tlkeras.tasks.registry import Score, Task, task_of
@@ -27,7 +28,7 @@ def write(
     summary: Mapping[str, Any],
     config: Mapping[str, Any],
     figures: Mapping[str, Score],
-    labels: Sequence[str],
+    target: Target,
     audit: Mapping[str, Any],
     history: Sequence[Mapping[str, Any]],
 ) -> None:
@@ -38,14 +39,14 @@ def write(
         summary: content of `metrics.json`.
         config: the effective config, flat.
         figures: split name -> score.
-        labels: the label map.
+        target: what is predicted.
         audit: content of `data_audit.json`.
         history: one row per epoch with `phase`, `epoch`, `loss`, `val_loss`, ….
     """
     held_out = "test" if figures["test"].n else "val"
     task = task_of(config)
     conditions = f"recipe {config['recipe']}, seed {config['seed']}"
-    (_, headline), *sections = load_function(task.report)(figures[held_out], held_out, labels, conditions)
+    (_, headline), *sections = load_function(task.report)(figures[held_out], held_out, target, conditions)
     settings = table(("key", "value"), [(name, str(value)) for name, value in config.items()])
     parts = [
         headline,

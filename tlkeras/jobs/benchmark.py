@@ -13,7 +13,7 @@ import numpy as np
 
 from tlkeras.data.examples import Dataset
 from tlkeras.errors import DataError, ExportError
-from tlkeras.evaluation.prediction import Model, keras_scores, label_map
+from tlkeras.evaluation.prediction import Model, keras_scores, known_target
 from tlkeras.export import verification
 from tlkeras.export.benchmark import Candidate, Row, Workload
 from tlkeras.export.benchmark import benchmark as measured
@@ -26,7 +26,7 @@ from tlkeras.jobs.preflight import Chosen
 from tlkeras.modalities import inputs
 from tlkeras.progress import AUTO, Reporter, resolve
 from tlkeras.registry import load_function
-from tlkeras.tasks.registry import Task, task_of
+from tlkeras.tasks.registry import Task, target_of, task_of
 from tlkeras.weights.keras_file import read_keras
 from tlkeras.zoo.store import Zoo, default_root, verify_files
 
@@ -84,7 +84,7 @@ def benchmark(
         inputs={name: array for name, array in stored.samples.inputs.items()},
         output=interface.output_names[0],
         expected=stored.expected.outputs[interface.output_names[0]],
-        judge=load_function(task.judge),
+        judge=partial(load_function(task.judge), target=target_of(manifest)),
     )
     measured_on = None
     with reporter.live():
@@ -130,7 +130,7 @@ def _scored(
     model = read_keras(keras_model)
     scores = partial(keras_scores, model)
     accepted = inputs.of_metadata(manifest["metadata"], folder)
-    opened = Model(scores=scores, runtime=KERAS, inputs=accepted, labels=label_map(manifest["labels"], folder, task), task=task)
+    opened = Model(scores=scores, runtime=KERAS, inputs=accepted, target=known_target(manifest, folder), task=task)
     held_out, targets, measured_on = evaluate.held_out(opened, chosen, reporter=reporter)
     expected = scores(held_out, progress=partial(reporter.progress, "score"))
     return replace(workload, score_inputs=held_out, score_expected=expected, score_targets=targets), measured_on

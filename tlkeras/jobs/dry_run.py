@@ -11,9 +11,10 @@ from tlkeras.training import freezing
 
 def dry_run(plan: planning.Plan, dataset: Dataset) -> str:
     """Returns what the data are, and for each phase of the recipe the table of layers: rule, parameters, flag, BatchNorm mode."""
+    plan = planning.for_examples(plan, dataset)
     config = plan.config
     dataset = preflight.limited(config, dataset)
-    task = build(plan, len(dataset.labels), dataset)
+    task = build(plan, dataset.target, dataset)
     tables = [preflight.describe(config, dataset)]
     for phase, rules in planning.phases(plan, task.section_names):
         flags = freezing.apply(task.model, rules, sections=task.sections, batch_norm=config.train.batch_norm or "frozen")

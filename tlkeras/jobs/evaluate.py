@@ -60,7 +60,7 @@ def evaluate(
         examples = _decoded(opened, chosen, part, reporter)
         store, index = examples.store, examples.index
         scores = opened.scores(store.inputs[index], progress=partial(reporter.progress, "score"))
-    figures = load_function(opened.task.score)(take(opened.task.targets_of(store.examples, store.labels), index), scores, store.labels)
+    figures = load_function(opened.task.score)(take(opened.task.targets_of(store.examples, opened.target), index), scores, opened.target)
     return Evaluation(score=figures, runtime=opened.runtime, data=examples.name, part=examples.part, skipped=len(store.skipped))
 
 
@@ -88,7 +88,7 @@ def held_out(opened: Model, chosen: Chosen, *, reporter: Reporter = SILENT) -> t
     """Returns held-out inputs, their targets, and what they are called."""
     examples = _decoded(opened, chosen, "auto", reporter)
     store, index = examples.store, examples.index
-    targets = take(opened.task.targets_of(store.examples, store.labels), index)
+    targets = take(opened.task.targets_of(store.examples, opened.target), index)
     return np.asarray(store.inputs[index]), targets, f"{examples.name}, {examples.part}, {len(index)} examples"
 
 
@@ -98,7 +98,7 @@ def _chosen(store: Store, dataset: Dataset, own: RunConfig | None, part: str) ->
     if part == "all" or (part == "auto" and own is None and not dataset.has_splits):
         return everything, "all"
     fractions: dict[str, Any] = {"val_split": own.data.val_split, "test_split": own.data.test_split, "seed": own.seed} if own else {}
-    splits = split(store.sha256, store.y, [example.split for example in store.examples], **fractions)
+    splits = split(store.sha256, store.strata, [example.split for example in store.examples], **fractions)
     if part == "auto":
         part = "test" if len(splits.test) else "val"
     return getattr(splits, part), part

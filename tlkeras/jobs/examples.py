@@ -15,6 +15,7 @@ from tlkeras.data.audit import Audit, audit
 from tlkeras.data.examples import Dataset
 from tlkeras.data.split import Splits, split
 from tlkeras.data.store import Store, rows
+from tlkeras.data.target import Target
 from tlkeras.jobs.plan import Plan
 from tlkeras.jobs.run_folder import Run
 from tlkeras.modalities.inputs import Inputs
@@ -23,17 +24,18 @@ from tlkeras.modalities.sources import modality_of
 from tlkeras.models import TaskModel
 from tlkeras.progress import Clock, Reporter
 from tlkeras.registry import load_function
-from tlkeras.tasks.registry import TARGET, Targets
+from tlkeras.tasks.registry import TARGET, Options, Targets, take, task_named
 from tlkeras.training import phases as training
 from tlkeras.training import precision
 
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """Examples in the form that the model accepts, with their targets and splits."""
+    """Examples in the form that the model accepts, with their targets and splits, and what the task has learnt about the target."""
 
     inputs: Inputs
     store: Store
+    target: Target
     targets: Targets
     splits: Splits
     audit: Audit
@@ -52,7 +54,7 @@ def prepare(config: RunConfig, dataset: Dataset, task: TaskModel, run: Run, cloc
         store = inputs.materialise(dataset, cache_dir=run.work, strict=config.data.strict, progress=partial(reporter.progress, "decode"))
         splits = split(
             store.sha256,
-            store.y,
+            store.strata,
             [example.split for example in store.examples],
             val_split=config.data.val_split,
             test_split=config.data.test_split,
@@ -62,16 +64,23 @@ def prepare(config: RunConfig, dataset: Dataset, task: TaskModel, run: Run, cloc
     files.write_json(run.audit, audited.to_dict())
     for line in audited.summary():
         reporter.warn(line)
-    targets = task.task.targets_of(store.examples, store.labels)
-    return Data(inputs=inputs, store=store, targets=targets, splits=splits, audit=audited)
+    targets = task.task.targets_of(store.examples, store.target)
+    target = task.task.learnt(store.target, take(targets, splits.train), task_options(config))
+    return Data(inputs=inputs, store=store, target=target, targets=targets, splits=splits, audit=audited)
 
 
-def build(plan: Plan, classes: int, dataset: Dataset | None = None) -> TaskModel:
+def task_options(config: RunConfig) -> Options:
+    """Returns what a config says about the loss of the task."""
+    train = config.train
+    return Options(loss=train.loss, class_weights=train.class_weights, target_weights=train.target_weights)
+
+
+def build(plan: Plan, target: Target | int, dataset: Dataset | None = None) -> TaskModel:
     """Builds the task model of a plan, under its dtype policy, which is put back afterwards.
 
     Args:
         plan: what to build.
-        classes: size of the label map.
+        target: what is to be predicted, or the number of classes.
         dataset: the examples, for networks that are built from facts about them.
     """
     before, config = keras.config.dtype_policy(), plan.config
@@ -80,12 +89,12 @@ def build(plan: Plan, classes: int, dataset: Dataset | None = None) -> TaskModel
             keras.config.set_dtype_policy(precision.mixed_policy())
         return models.build(
             plan.backbone,
-            classes,
+            target,
             image_size=config.model.image_size,
             channels=config.model.channels,
             adapter=config.model.channel_adapter,
             weights=config.model.weights,
-            task=config.model.task,
+            task=task_named(config.model.task).name,
             dropout=config.model.dropout,
             options=config.model.options(),
             data=_facts(config, dataset) if dataset else None,

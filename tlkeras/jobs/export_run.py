@@ -19,6 +19,7 @@ from tlkeras.data import split as splitting
 from tlkeras.data.examples import Dataset
 from tlkeras.data.split import SPLITS, Splits
 from tlkeras.data.store import Store
+from tlkeras.data.target import Target
 from tlkeras.errors import ConfigError, DataError, OutputError
 from tlkeras.evaluation.prediction import Model
 from tlkeras.export.artifact import Artifact
@@ -35,7 +36,7 @@ from tlkeras.jobs.run_folder import Run
 from tlkeras.modalities.inputs import Inputs
 from tlkeras.progress import AUTO, SILENT, Reporter, resolve
 from tlkeras.registry import load_function
-from tlkeras.tasks.registry import TASKS
+from tlkeras.tasks.registry import task_named
 
 PARITY_SAMPLES = 8  # examples on which every artifact is compared with the Keras model
 
@@ -47,12 +48,14 @@ class Examples:
     Args:
         store: every example in the form that the model accepts.
         splits: indices of each split.
+        target: what the model predicts, with what its task has learnt; that of the store when None.
         scores: split -> the Keras model's scores of its examples, if already known.
         synthetic: whether synthetic examples replace missing data. Nothing is evaluated or calibrated on them.
     """
 
     store: Store
     splits: Splits
+    target: Target | None = None
     scores: Mapping[str, np.ndarray] | None = None
     synthetic: bool = False
 
@@ -97,8 +100,9 @@ def export_task(
     held_out = getattr(splits, examples.held_out)
     sample_index = (held_out if len(held_out) else splits.train)[:PARITY_SAMPLES]
     (tensor,) = model.inputs
-    spec = export_spec(inputs, store.labels, config)
-    targets = TASKS.get(config.model.task).targets_of([store.examples[index] for index in held_out], store.labels)
+    target = examples.target or store.target
+    spec = export_spec(inputs, target, config)
+    targets = task_named(config.model.task).targets_of([store.examples[index] for index in held_out], target)
     samples = Samples(
         inputs={tensor.name: np.asarray(store.inputs[sample_index], tensor.dtype)},
         encoded=[] if spec.decode is None and spec.tokenise is None else [inputs.encoded(store.examples[index]) for index in sample_index],
@@ -126,16 +130,22 @@ def export_task(
     )
 
 
-def export_spec(inputs: Inputs, labels: Sequence[str], config: RunConfig) -> ExportSpec:
+def export_spec(inputs: Inputs, target: Target, config: RunConfig) -> ExportSpec:
     """Returns what the exporters must know in addition to a task model."""
-    task = TASKS.get(config.model.task)
+    task = task_named(config.model.task)
     return ExportSpec(
-        labels=tuple(labels) if task.labelled_outputs else None,
-        judge=load_function(task.judge),
-        signature=partial(load_function(task.signature), labels=tuple(labels)),
+        labels=target.labels if task.labelled_outputs else None,
+        judge=partial(load_function(task.judge), target=target),
+        signature=partial(load_function(task.signature), target=target),
         **inputs.serving(),
+        **(load_function(task.spec)(target) if task.spec else {}),
         features_layer=models.FEATURES,
-        metadata={"backbone": config.model.backbone, "task": task.name, **inputs.metadata()},
+        metadata={
+            "backbone": config.model.backbone,
+            "task": task.name,
+            "target": json.dumps(target.to_dict(), ensure_ascii=False),
+            **inputs.metadata(),
+        },
     )
 
 
@@ -144,7 +154,7 @@ def _calibration(config: RunConfig, examples: Examples, tensor: keras.KerasTenso
     if examples.synthetic or not needs_calibration(config.export.formats):
         return None
     train = examples.splits.train
-    chosen = train[stratified(examples.store.y[train], config.export.calibration_examples, config.seed)]
+    chosen = train[stratified(examples.store.groups[train], config.export.calibration_examples, config.seed)]
     described = {"of": "the training split", "stratified": True, "seed": config.seed}
     return Calibration(inputs={tensor.name: np.asarray(examples.store.inputs[chosen], tensor.dtype)}, chosen=described)
 
@@ -152,9 +162,8 @@ def _calibration(config: RunConfig, examples: Examples, tensor: keras.KerasTenso
 def fingerprint(store: Store, splits: Splits) -> str:
     """Returns one hash over the content, the label and the split of every example, whatever their order."""
     part = {index: name for name in SPLITS for index in getattr(splits, name).tolist()}
-    lines = sorted(
-        f"{sha}\t{store.labels[y]}\t{part.get(index, '-')}" for index, (sha, y) in enumerate(zip(store.sha256, store.y, strict=True))
-    )
+    texts = [store.target.text(value) for value in store.values]
+    lines = sorted(f"{sha}\t{text}\t{part.get(index, '-')}" for index, (sha, text) in enumerate(zip(store.sha256, texts, strict=True)))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
@@ -226,7 +235,7 @@ def _examples(
 ) -> Examples:
     """Decodes the data of the run, or the source passed instead. Synthetic examples replace missing data."""
     try:
-        chosen = preflight.examples_for(config, opened.labels, data, data_dir=data_dir)
+        chosen = preflight.examples_for(config, opened.target, data, data_dir=data_dir)
     except DataError as error:
         if data is not None:
             raise
@@ -235,7 +244,7 @@ def _examples(
     store = opened.inputs.materialise(dataset, progress=partial(reporter.progress, "decode"))
     splits = splitting.split(
         store.sha256,
-        store.y,
+        store.strata,
         [example.split for example in store.examples],
         val_split=config.data.val_split if own else None,
         test_split=config.data.test_split if own else None,
@@ -243,7 +252,7 @@ def _examples(
     )
     if own and _changed(run, store, splits):
         reporter.warn(f"{dataset.name} has changed since the run: examples that are held out now may have been trained on")
-    return Examples(store=store, splits=splits)
+    return Examples(store=store, splits=splits, target=opened.target)
 
 
 def _changed(run: Run, store: Store, splits: Splits) -> bool:
@@ -264,16 +273,18 @@ def _without_data(opened: Model, config: RunConfig, reason: str, reporter: Repor
     reporter.warn(
         f"the data of the run cannot be opened ({reason}): verified on synthetic examples, accuracy not measured; pass --data SOURCE"
     )
-    dataset = _synthetic(opened.inputs, opened.labels)
+    dataset = _synthetic(opened.inputs, opened.target)
     store = opened.inputs.materialise(dataset)
     nothing = np.empty(0, int)
-    return Examples(store=store, splits=Splits(train=np.arange(len(store)), val=nothing, test=nothing), synthetic=True)
+    return Examples(
+        store=store, splits=Splits(train=np.arange(len(store)), val=nothing, test=nothing), target=opened.target, synthetic=True
+    )
 
 
-def _synthetic(inputs: Inputs, labels: Sequence[str]) -> Dataset:
+def _synthetic(inputs: Inputs, target: Target) -> Dataset:
     """Returns random images or sequences, or a few sentences: enough to compare an artifact with its model."""
-    examples = inputs.synthetic(PARITY_SAMPLES, labels[0])
-    return Dataset(name="synthetic examples", examples=tuple(examples), labels=tuple(labels))
+    examples = inputs.synthetic(PARITY_SAMPLES, target.some_value)
+    return Dataset(name="synthetic examples", examples=tuple(examples), target=target)
 
 
 def _record(run: Run, artifacts: Sequence[Artifact]) -> None:

@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,8 @@ from tlkeras.jobs.plan import Plan
 from tlkeras.jobs.run_folder import Run
 from tlkeras.models import TaskModel
 from tlkeras.progress import AUTO, Clock, Reporter, resolve
+from tlkeras.registry import load_function
+from tlkeras.tasks.registry import take
 from tlkeras.training import freezing, precision
 from tlkeras.training import phases as training
 
@@ -75,6 +77,7 @@ def finetune_plan(plan: Plan, dataset: Dataset, *, reporter: Reporter) -> Result
     """
     if plan.asked.data.source is None and dataset.source == DEFAULT:
         reporter.say(f"{preflight.USES_DIGITS}; for your own images, name a folder with one folder per class (--data FOLDER)")
+    plan = planning.for_examples(plan, dataset)
     distribution = open_distribution(plan.config.train.placement)
     run = _run(plan.config, distribution, dataset)
     with _tidied(run, keep=distribution.chief), distribution.watched(), reporter.live():
@@ -95,21 +98,23 @@ def _finetune(plan: Plan, distribution: Distribution, run: Run, dataset: Dataset
     started = time.monotonic()
     seed_everything(plan.config.seed)
     dataset = preflight.limited(plan.config, dataset)
-    reporter.say(f"{len(dataset.examples):,} examples of {len(dataset.labels)} classes from {dataset.name}")
+    reporter.say(f"{len(dataset.examples):,} examples of {dataset.target.described} from {dataset.name}")
     with clock.step("build"):
-        task = build(plan, len(dataset.labels), dataset)
+        task = build(plan, dataset.target, dataset)
         for _, rules in planning.phases(plan, task.section_names):  # rules that do not fit are found before the images are read
             freezing.apply(task.model, rules, sections=task.sections)
     for note in task.notes:
         reporter.warn(note)
     data = prepare(plan.config, dataset, task, run, clock, reporter)
+    task = replace(task, target=data.target)
+    task.task.prepared(task.model, data.target)
     plan = planning.with_data(plan, dataset, out=str(run.root), **data.inputs.settings())
     config = plan.config
     data.inputs.save(run.root)
     files.write(run.config, configs.to_yaml(config.to_dict()))
     numbers = precision.record(task.model, tf32=_tf32(config, distribution))
     files.write_json(run.environment, {**run_folder.environment(), **numbers})
-    run_folder.write_labels(run, dataset.labels)
+    run_folder.write_target(run, data.target)
 
     distribution.agree("data", lambda: export_run.fingerprint(data.store, data.splits))
     distribution.agree("weights", lambda: freezing.digest(task.model))
@@ -119,20 +124,22 @@ def _finetune(plan: Plan, distribution: Distribution, run: Run, dataset: Dataset
     files.write_rows(run.history, trained.history)
     _save(task, run)
 
-    scored = outcome.score(trained, data, task.task)
+    target = task.task.calibrated(data.target, take(data.targets, data.splits.val), trained.scores["val"])
+    run_folder.write_target(run, target)
+    scored = outcome.score(trained.scores, data, task.task, target)
     figures = {name: part.figures for name, part in scored.items()}
-    files.write_rows(run.predictions, outcome.prediction_rows(data, scored, task.task))
+    files.write_rows(run.predictions, outcome.prediction_rows(data, scored, task.task, target))
     if distribution.chief:
         reporter.scores({name: score.to_dict() for name, score in figures.items()})
         headlines = [score.headline(name) for name, score in figures.items()]
         reporter.result("Result", {name: score.cells() for name, score in figures.items()}, [*filter(None, headlines)])
     with clock.step("export"):
-        artifacts = _export(config, task, data, scored, run, reporter) if distribution.chief else []
+        artifacts = _export(config, replace(task, target=target), data, scored, run, reporter) if distribution.chief else []
         gap = precision_gap(task.model, np.asarray(data.store.inputs[: export_run.PARITY_SAMPLES], task.model.inputs[0].dtype))
     clock.seconds["total"] = round(time.monotonic() - started, 3)
     summary = outcome.summary(config, distribution, data, scored, trained, artifacts, gap, clock) | {"precision": numbers}
     summary["data"] |= outcome.provenance(dataset)
-    report.write(run.report, summary, config.to_dict(), figures, dataset.labels, data.audit.to_dict(), trained.history)
+    report.write(run.report, summary, config.to_dict(), figures, target, data.audit.to_dict(), trained.history)
     files.write_json(run.metrics, summary)
     return Result(run=run, metrics=summary, config=config, backbone=plan.backbone)
 
@@ -170,7 +177,7 @@ def _train(plan: Plan, distribution: Distribution, task: TaskModel, data: Data, 
         patience=config.train.patience,
         seed=config.seed,
         tf32=_tf32(config, distribution),
-        class_weights=_class_weights(data.store.y[data.splits.train]) if config.train.class_weights else None,
+        class_weights=_class_weights(config, task, data),
         checkpoints=run.checkpoints,
         work=run.work,
         distribution=distribution,
@@ -202,10 +209,12 @@ def _tf32(config: RunConfig, distribution: Distribution) -> bool:
     return distribution.replicas == 1 if config.train.tf32 is None else config.train.tf32
 
 
-def _class_weights(y: np.ndarray) -> dict[int, float]:
-    """Inverse frequency, mean 1 over the examples."""
-    classes, counts = np.unique(y, return_counts=True)
-    return {int(index): len(y) / (len(classes) * int(count)) for index, count in zip(classes, counts, strict=True)}
+def _class_weights(config: RunConfig, task: TaskModel, data: Data) -> dict[int, float] | None:
+    """Returns the weights of the classes, where they are asked for and the task weighs examples by them."""
+    if not config.train.class_weights or not task.task.weigh:
+        return None
+    weights: dict[int, float] = load_function(task.task.weigh)(take(data.targets, data.splits.train))
+    return weights
 
 
 # === Export ===
@@ -215,5 +224,6 @@ def _export(
     config: RunConfig, task: TaskModel, data: Data, scored: dict[str, outcome.Scored], run: Run, reporter: Reporter
 ) -> list[Artifact]:
     """Writes and verifies the artifacts; see `export_run.export_task`."""
-    examples = export_run.Examples(store=data.store, splits=data.splits, scores={name: part.scores for name, part in scored.items()})
+    scores = {name: part.scores for name, part in scored.items()}
+    examples = export_run.Examples(store=data.store, splits=data.splits, target=task.target, scores=scores)
     return export_run.export_task(task.model, data.inputs, examples, config, run.exports, reporter=reporter)

@@ -11,6 +11,7 @@ import keras
 from tensorflow.saved_model.experimental import TrackableResource
 
 from tlkeras.config import ExportModelConfig
+from tlkeras.data.target import Target
 from tlkeras.errors import ConfigError, ExportError, reason
 from tlkeras.export.graph import Graph
 from tlkeras.export.spec import ExportSpec
@@ -183,7 +184,9 @@ def spec_of(model: keras.Model, config: ExportModelConfig) -> ExportSpec:
 def _of_task(spec: ExportSpec, labels: tuple[str, ...]) -> ExportSpec:
     """Adds how the scores of labels are judged, and what the SavedModel says of them."""
     task = TASKS.get(DEFAULT)
-    return dataclasses.replace(spec, judge=load_function(task.judge), signature=partial(load_function(task.signature), labels=labels))
+    target = Target(kind=task.target, labels=labels)
+    judge, signature = (partial(load_function(name), target=target) for name in (task.judge, task.signature))
+    return dataclasses.replace(spec, judge=judge, signature=signature)
 
 
 def _resources(model: keras.Model) -> list[Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import keras
 
 from tlkeras.errors import DataError, ExportError
-from tlkeras.evaluation.prediction import Model, keras_scores, label_map
+from tlkeras.evaluation.prediction import Model, keras_scores, known_target
 from tlkeras.export import manifest as manifests
 from tlkeras.export.read import kind_of, open_artifact
 from tlkeras.export.runtimes import KERAS, RUNTIMES, plain
@@ -16,7 +16,7 @@ from tlkeras.jobs import run_folder
 from tlkeras.jobs.lookup import artifact_of, find, not_a_target
 from tlkeras.jobs.run_folder import Run
 from tlkeras.modalities import inputs
-from tlkeras.tasks.registry import TASKS, task_of
+from tlkeras.tasks.registry import task_named, task_of
 from tlkeras.weights.keras_file import read_keras
 from tlkeras.zoo import opening
 
@@ -79,7 +79,7 @@ def _artifact(path: Path, folder: Path, run: Run | None, reader: str) -> Model:
         scores=predictor.scores,
         runtime=predictor.runtime,
         inputs=inputs.of_metadata(manifest["metadata"], folder),
-        labels=label_map(manifest["labels"], path, task),
+        target=known_target(manifest, path),
         task=task,
         folder=run.root if run else None,
     )
@@ -93,7 +93,7 @@ def _keras(path: Path, run: Run | None) -> Model:
             scores=partial(keras_scores, read_keras(path)),
             runtime=f"keras {keras.__version__}",
             inputs=inputs.of_metadata(manifest["metadata"], path.parent),
-            labels=label_map(manifest["labels"], path, task),
+            target=known_target(manifest, path),
             task=task,
         )
     if run is None or not path.is_file():
@@ -103,8 +103,8 @@ def _keras(path: Path, run: Run | None) -> Model:
         scores=partial(keras_scores, model),
         runtime=f"keras {keras.__version__}",
         inputs=inputs.of_model(model, config, run.root),
-        labels=run_folder.read_labels(run),
-        task=TASKS.get(config.model.task),
+        target=run_folder.read_target(run),
+        task=task_named(config.model.task),
         folder=run.root,
         model=model,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from tlkeras.config import RunConfig
 from tlkeras.data.examples import Dataset
 from tlkeras.data.sources.registry import kind_of, recorded
+from tlkeras.data.target import Target
 from tlkeras.distribution.strategies import Distribution
 from tlkeras.export.artifact import Artifact
 from tlkeras.jobs import export_run
@@ -31,20 +32,20 @@ class Scored:
     figures: Score
 
 
-def score(trained: training.Trained, data: Data, task: Task) -> dict[str, Scored]:
+def score(scores_of: Mapping[str, np.ndarray], data: Data, task: Task, target: Target) -> dict[str, Scored]:
     """Returns the figures of each held-out split, as its task computes them."""
     figures, scored = load_function(task.score), {}
-    for name, scores in trained.scores.items():
+    for name, scores in scores_of.items():
         index = getattr(data.splits, name)
-        scored[name] = Scored(index=index, scores=scores, figures=figures(take(data.targets, index), scores, data.store.labels))
+        scored[name] = Scored(index=index, scores=scores, figures=figures(take(data.targets, index), scores, target))
     return scored
 
 
-def prediction_rows(data: Data, scored: dict[str, Scored], task: Task) -> list[dict[str, Any]]:
+def prediction_rows(data: Data, scored: dict[str, Scored], task: Task, target: Target) -> list[dict[str, Any]]:
     """Returns the rows of `predictions.csv`: one for each held-out example."""
     columns, examples = load_function(task.columns), data.store.examples
     return [
-        {"split": name, "example": examples[index].id, **columns(examples[index].label, scores, data.store.labels)}
+        {"split": name, "example": examples[index].id, **columns(examples[index].label, scores, target)}
         for name, part in scored.items()
         for index, scores in zip(part.index, part.scores, strict=True)
     ]

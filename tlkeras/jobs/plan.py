@@ -18,7 +18,7 @@ from tlkeras.export.formats import FORMATS, Format
 from tlkeras.modalities.images.augmentations import AUGMENTS
 from tlkeras.modalities.registry import MODALITIES
 from tlkeras.pretraining.objectives import Objective, objective_of
-from tlkeras.tasks.registry import TASKS
+from tlkeras.tasks.registry import TASKS, Task, task_for
 from tlkeras.training.freeze_rules import Rule, parse
 from tlkeras.training.recipes.registry import RECIPES, Facts, Phase, Recipe
 from tlkeras.zoo import network as published
@@ -76,9 +76,8 @@ def resolve(config: RunConfig) -> Plan:
         ConfigError: for values that contradict each other.
     """
     row = find_backbone(config.model.backbone)
-    task = TASKS.get(config.model.task)
-    if config.train.class_weights and not task.class_weights:
-        raise ConfigError(f"class_weights weighs classes, and the task {task.name!r} has none; leave it out")
+    if config.model.task is not None:
+        _check_task(config, TASKS.get(config.model.task))
     recipe, last = _recipe(config, row)
     _check_modality(config, row)
     adapter = adapters.chosen(config.model.channels, config.model.channel_adapter)
@@ -127,6 +126,30 @@ def resolve_pretraining(config: PretrainConfig) -> PretrainPlan:
     """
     row = find_backbone(config.backbone)
     return PretrainPlan(config=config, backbone=row, objective=objective_of(row, config.objective))
+
+
+def _check_task(config: RunConfig, task: Task) -> None:
+    """Rejects options that mean nothing to a task."""
+    if config.train.class_weights and not task.class_weights:
+        raise ConfigError(f"class_weights weighs classes, and the task {task.name!r} has none; leave it out")
+    if config.train.loss is not None and config.train.loss not in task.losses:
+        offered = f"expected {', '.join(task.losses)}" if task.losses else f"the task {task.name!r} has one loss; leave it out"
+        raise ConfigError(f"loss is {config.train.loss!r}; {offered}")
+
+
+def for_examples(plan: Plan, dataset: Dataset) -> Plan:
+    """Fills in the task, which follows from what the examples say is to be predicted, and checks one that was asked for.
+
+    Raises:
+        ConfigError: when the task predicts something else, or options mean nothing to it.
+    """
+    asked = plan.config.model.task
+    task = TASKS.get(asked) if asked is not None else task_for(dataset.target.kind)
+    if task.target != dataset.target.kind:
+        fitting = task_for(dataset.target.kind).name
+        raise ConfigError(f"task is {task.name!r}, and {dataset.name} has {dataset.target.described} to predict; expected --task {fitting}")
+    _check_task(plan.config, task)
+    return dataclasses.replace(plan, config=plan.config.updated(task=task.name))
 
 
 def with_data(plan: Plan, dataset: Dataset, *, out: str, max_length: int | None = None) -> Plan:

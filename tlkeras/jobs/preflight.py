@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from tlkeras.data.sources.columns import Columns
 from tlkeras.data.sources.registry import DEFAULT, PASSED, is_passed, kind_of
 from tlkeras.data.split import SPLITS
 from tlkeras.data.subset import subset
+from tlkeras.data.target import Target
 from tlkeras.distribution.cluster import from_environment
 from tlkeras.errors import ConfigError, DataError, TlkerasError
 from tlkeras.export.manifest import NAME, read_manifest
@@ -26,7 +27,7 @@ from tlkeras.modalities.images.files import ENDINGS
 from tlkeras.modalities.registry import MODALITIES, Modality
 from tlkeras.modalities.sources import modality_of, open_source
 from tlkeras.registry import load_function
-from tlkeras.tasks.registry import task_of
+from tlkeras.tasks.registry import target_of
 from tlkeras.zoo.store import Zoo, default_root
 
 USES_DIGITS = "no data given: using scikit-learn's 1,797 handwritten digits"
@@ -143,7 +144,7 @@ def limited(config: RunConfig, dataset: Dataset) -> Dataset:
 def describe(config: RunConfig, dataset: Dataset) -> str:
     """Returns the report of a dry run on the examples: their number, classes, splits and issues."""
     dataset = limited(config, dataset)
-    counts = Counter(example.label for example in dataset.examples)
+    counts = Counter(dataset.target.text(example.label) for example in dataset.examples)
     lines = [f"data: {len(dataset.examples):,} {modality_of(dataset).plural} from {dataset.name}", f"{len(counts)} classes:"]
     lines += [f"  {label}: {counts[label]:,}" for label in dataset.labels]
     lines.append(f"splits: {_splits(config, dataset)}")
@@ -188,15 +189,15 @@ def to_evaluate(
         raise ConfigError(f"split is {part!r}; expected auto, all, {', '.join(SPLITS)}")
     if isinstance(data, Chosen):
         return data
-    config, labels = _trained_with(find_target(target))
-    if labels is None:
+    config, trained = _trained_with(find_target(target))
+    if trained is None:
         raise DataError(f"{str(target)!r}: {NO_CLASSIFIER}, so there is nothing to score")
-    return examples_for(config, labels, data, data_dir=data_dir)
+    return examples_for(config, trained, data, data_dir=data_dir)
 
 
 def examples_for(
     config: RunConfig | None,
-    labels: Sequence[str],
+    target: Target,
     data: str | Path | Dataset | Chosen | None,
     *,
     data_dir: str | None = None,
@@ -205,7 +206,7 @@ def examples_for(
 
     Args:
         config: what the model was trained with, or None where that is not known.
-        labels: the label map of the model; empty where its task has none.
+        target: what the model predicts.
         data: a source or examples; the model's own source when None.
         data_dir: where tensorflow-datasets keeps prepared data.
 
@@ -219,9 +220,9 @@ def examples_for(
         data = own_source(config)
     known = config or RunConfig()
     if isinstance(data, Dataset):
-        dataset = data if not labels or data.labels == tuple(labels) else _relabelled(data, labels)
+        dataset = data if same_labels(data.target, target) else _relabelled(data, target)
     else:
-        dataset = open_source(str(data), labels=labels or None, data_dir=data_dir or known.data.data_dir, columns=columns(known))
+        dataset = open_source(str(data), target=target, data_dir=data_dir or known.data.data_dir, columns=columns(known))
     own = config if config is not None and same_source(dataset.source, config.data.source or DEFAULT) else None
     return Chosen(dataset=limited(own, dataset) if own else dataset, own=own)
 
@@ -238,21 +239,26 @@ def to_benchmark(located: Located, data: str | Path | Dataset | Chosen | None) -
     """
     if isinstance(data, Chosen):
         return data, None
-    config, labels = _trained_with(located)
-    if labels is None:
+    config, trained = _trained_with(located)
+    if trained is None:
         return None, NO_CLASSIFIER
     if data is not None:
-        return examples_for(config, labels, data), None
+        return examples_for(config, trained, data), None
     try:
-        return examples_for(config, labels, None), None
+        return examples_for(config, trained, None), None
     except DataError as error:
         return None, str(error)
 
 
-def _relabelled(dataset: Dataset, labels: Sequence[str]) -> Dataset:
+def same_labels(first: Target, second: Target) -> bool:
+    """Whether two targets are the same but for what tasks have learnt about them."""
+    return replace(first, facts={}, parts=()) == replace(second, facts={}, parts=())
+
+
+def _relabelled(dataset: Dataset, target: Target) -> Dataset:
     """Returns the same examples with the label map of a model, so that class ids mean the same."""
-    named = make_dataset(dataset.name, dataset.examples, notes=dataset.notes, labels=labels)
-    return Dataset(name=named.name, examples=named.examples, labels=named.labels, notes=named.notes, source=dataset.source)
+    named = make_dataset(dataset.name, dataset.examples, notes=dataset.notes, target=target)
+    return replace(named, source=dataset.source)
 
 
 def own_source(config: RunConfig | None) -> str:
@@ -298,30 +304,24 @@ def modality_of_target(located: Located) -> Modality | None:
         return None  # what is wrong is reported where the model is opened
 
 
-def _trained_with(located: Located) -> tuple[RunConfig | None, tuple[str, ...] | None]:
-    """Reads what a model was trained with, where that is known, and its label map, without opening the model.
+def _trained_with(located: Located) -> tuple[RunConfig | None, Target | None]:
+    """Reads what a model was trained with, where that is known, and what it predicts, without opening the model.
 
-    The label map is empty where the scores do not belong to labels, and None where the model was trained for no task.
+    It predicts None where it was trained for no task.
     """
     if located.entry is not None:
         manifest = Zoo(located.root or default_root()).get(located.entry).manifest
-        return RunConfig.from_dict(manifest["config"]), _label_map(manifest)
+        return RunConfig.from_dict(manifest["config"]), target_of(manifest)
     run = run_folder.of(located.path)
     if run:
-        return run_folder.read_config(run), run_folder.read_labels(run)
+        return run_folder.read_config(run), run_folder.read_target(run)
     folder = located.path if (located.path / NAME).is_file() else located.path.parent
     is_artifact = located.path.suffix in ARTIFACTS or (located.path / "saved_model.pb").is_file()
     if not (folder / NAME).is_file() and not is_artifact:
         raise DataError(not_a_target(located.path))
     manifest = read_manifest(folder)
     config = manifest.get("config")  # of an entry
-    return None if config is None else RunConfig.from_dict(config), _label_map(manifest)
-
-
-def _label_map(manifest: Mapping[str, Any]) -> tuple[str, ...] | None:
-    if manifest["labels"] is None and task_of(manifest["metadata"]).labelled_outputs:
-        return None
-    return tuple(manifest["labels"] or ())
+    return None if config is None else RunConfig.from_dict(config), target_of(manifest)
 
 
 # === Examples to calibrate on ===

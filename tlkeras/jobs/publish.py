@@ -23,7 +23,7 @@ from tlkeras.jobs.plan import find_backbone
 from tlkeras.jobs.run_folder import Run
 from tlkeras.progress import AUTO, Reporter, resolve
 from tlkeras.registry import load_function
-from tlkeras.tasks.registry import TASKS
+from tlkeras.tasks.registry import task_named
 from tlkeras.weights.sources import NAMED
 from tlkeras.zoo import contents, serving
 from tlkeras.zoo.card import card, encoded_input
@@ -135,12 +135,12 @@ def build(recipe: EntryRecipe, zoo: Zoo, *, reporter: Reporter | str | None = AU
 
 def _content(run: Run, exported: Mapping[str, Any], data_licence: str | None, data_source: str | None) -> dict[str, Any]:
     config = run_folder.read_config(run)
-    task, labels = TASKS.get(config.model.task), run_folder.read_labels(run)
+    task = task_named(config.model.task)
     summary, environment = (json.loads(path.read_text(encoding="utf-8")) for path in (run.metrics, run.environment))
     held_out = "test" if summary["test"]["n"] else "val"
     with run.predictions.open(encoding="utf-8", newline="") as file:
         rows = [prediction for prediction in csv.DictReader(file) if prediction["split"] == held_out]
-    results = load_function(task.publish)(summary, rows, labels)
+    results = load_function(task.publish)(summary, rows, run_folder.read_target(run))
     row = find_backbone(config.model.backbone)
     source, licence = _source_and_licence(config.data.source)
     return {

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import os
 import platform
 import re
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from typing import Any
 from tlkeras import config as configs
 from tlkeras import files
 from tlkeras.config import RunConfig
+from tlkeras.data.target import DEFAULT as KIND
+from tlkeras.data.target import Target
 from tlkeras.errors import DataError, OutputError
 from tlkeras.startup import ONEDNN
 
@@ -60,6 +63,10 @@ class Run:
     @property
     def labels(self) -> Path:
         return self.root / "labels.txt"
+
+    @property
+    def target(self) -> Path:
+        return self.root / "target.json"
 
     @property
     def report(self) -> Path:
@@ -181,7 +188,14 @@ def read_config(run: Run) -> RunConfig:
     return RunConfig.from_dict(configs.read_yaml(run.config))
 
 
-def read_labels(run: Run) -> tuple[str, ...]:
+def read_target(run: Run) -> Target:
+    """Reads what the model of a run predicts: from `target.json`, or for runs of version 0.1 from their labels."""
+    if run.target.is_file():
+        return Target.from_dict(json.loads(run.target.read_text(encoding="utf-8")))
+    return Target(kind=KIND, labels=_read_labels(run))
+
+
+def _read_labels(run: Run) -> tuple[str, ...]:
     """Reads the label map of a run, one label per line in class order."""
     try:
         text = run.labels.read_text(encoding="utf-8")
@@ -190,12 +204,13 @@ def read_labels(run: Run) -> tuple[str, ...]:
     return tuple(text.split("\n")[:-1])
 
 
-def write_labels(run: Run, labels: Sequence[str]) -> None:
-    """Writes the label map; rejects a label with a line break, which would read as two labels."""
-    broken = [label for label in labels if "\n" in label]
+def write_target(run: Run, target: Target) -> None:
+    """Writes what is predicted, and the label map alone; rejects a label with a line break, which would read as two labels."""
+    broken = [label for label in target.labels if "\n" in label]
     if broken:
         raise DataError(f"label {broken[0]!r} contains a line break; rename the class")
-    files.write(run.labels, "".join(f"{label}\n" for label in labels))
+    files.write_json(run.target, target.to_dict())
+    files.write(run.labels, "".join(f"{label}\n" for label in target.labels))
 
 
 def environment(arguments: Iterable[str] | None = None) -> dict[str, Any]:

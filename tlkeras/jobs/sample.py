@@ -49,6 +49,6 @@ def images_like(name: str, zoo: Zoo, data: str | Dataset, count: int) -> np.ndar
     """Returns at most `count` images of a source in the form that an entry accepts."""
     size = int(zoo.get(name).manifest["metadata"]["image_size"])
     dataset = data if isinstance(data, Dataset) else open_source(data)
-    first = replace(dataset, examples=dataset.examples[:count], labels=dataset.labels)
+    first = replace(dataset, examples=dataset.examples[:count])
     store = Images(size=size, resize="stretch").materialise(first)
     return np.asarray(store.inputs)

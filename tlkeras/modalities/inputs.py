@@ -11,7 +11,7 @@ import numpy as np
 from tlkeras.config import RunConfig
 from tlkeras.data.examples import Dataset, Example
 from tlkeras.data.file_kinds import FileKind
-from tlkeras.data.store import EncodeTargets, Progress, Store, class_ids
+from tlkeras.data.store import Progress, Store
 from tlkeras.errors import DataError
 from tlkeras.files import read_npy
 from tlkeras.modalities.registry import DEFAULT, MODALITIES
@@ -33,7 +33,6 @@ class Inputs(Protocol):
         cache_dir: Path | None = None,
         strict: bool = False,
         progress: Progress | None = None,
-        targets: EncodeTargets = class_ids,
     ) -> Store:
         """Turns every example of a source into an input of the model.
 
@@ -42,7 +41,6 @@ class Inputs(Protocol):
             cache_dir: where inputs go that are too large for memory.
             strict: whether an example that cannot be read is an error.
             progress: called with (done, all).
-            targets: what to predict for the examples that could be read.
         """
 
     @property

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from tlkeras.data.examples import Dataset
 from tlkeras.data.sources.columns import Columns
 from tlkeras.data.sources.registry import open_dataset
+from tlkeras.data.target import Target
 from tlkeras.modalities.registry import MODALITIES, Modality
 
 
-def open_source(
-    spec: str | None, *, labels: Sequence[str] | None = None, data_dir: str | None = None, columns: Columns | None = None
-) -> Dataset:
+def open_source(spec: str | None, *, target: Target | None = None, data_dir: str | None = None, columns: Columns | None = None) -> Dataset:
     """Lists the examples of a source; no image is read yet, except from sources that are arrays.
 
     Args:
         spec: a `--data` value; None means the built-in digits.
-        labels: a label map from training to keep to.
+        target: what a model predicts, whose label maps are kept to.
         data_dir: where tensorflow-datasets keeps prepared data.
         columns: how a table is read, and which of its columns is what.
 
@@ -25,7 +22,7 @@ def open_source(
         DataError: when there is no such source or it holds nothing to learn from.
     """
     kinds = [row.files for row in MODALITIES if row.files is not None]
-    return open_dataset(spec, kinds=kinds, labels=labels, data_dir=data_dir, columns=columns)
+    return open_dataset(spec, kinds=kinds, target=target, data_dir=data_dir, columns=columns)
 
 
 def modality_of(dataset: Dataset) -> Modality:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 
+from tlkeras.data.target import Target
 from tlkeras.tasks.judgement import Judgement
 from tlkeras.tasks.registry import TARGET, Targets
 
@@ -19,23 +19,25 @@ NEVER_SHOWN = 5  # classes that are never predicted, in a headline
 # === Targets and head ===
 
 
-def encode_targets(labels: Sequence[str], label_map: Sequence[str]) -> dict[str, np.ndarray]:
-    """Returns the class ids of the examples: int32 (n,), indices into the label map."""
-    ids = {label: index for index, label in enumerate(label_map)}
-    return {TARGET: np.array([ids[label] for label in labels], "int32")}
+def class_weights(targets: Targets) -> dict[int, float]:
+    """Returns the weight of each class: inverse frequency, mean 1 over the examples."""
+    y = targets[TARGET]
+    classes, counts = np.unique(y, return_counts=True)
+    return {int(index): len(y) / (len(classes) * int(count)) for index, count in zip(classes, counts, strict=True)}
 
 
-def build_head(features: keras.KerasTensor, classes: int, dropout: float) -> keras.KerasTensor:
+def build_head(features: keras.KerasTensor, target: Target, dropout: float, prefix: str = "") -> keras.KerasTensor:
     """Returns softmax scores over the classes, in float32 whatever the dtype policy.
 
     Args:
         features: (batch, width).
-        classes: size of the label map.
+        target: with the label map.
         dropout: fraction of the features dropped in training, 0 to 1.
+        prefix: of the names of the layers.
     """
-    x = keras.layers.Dropout(dropout, name="head_dropout")(features)
-    x = keras.layers.Dense(classes, name="head_logits", dtype="float32")(x)  # (batch, width) -> (batch, classes)
-    return keras.layers.Softmax(name="scores", dtype="float32")(x)
+    x = keras.layers.Dropout(dropout, name=f"{prefix}head_dropout")(features)
+    x = keras.layers.Dense(len(target.labels), name=f"{prefix}head_logits", dtype="float32")(x)  # (batch, width) -> (batch, classes)
+    return keras.layers.Softmax(name=f"{prefix}scores", dtype="float32")(x)
 
 
 # === Scores of a model ===
@@ -121,13 +123,13 @@ class Score:
         ]
 
 
-def score(targets: Targets, scores: np.ndarray, labels: Sequence[str]) -> Score:
+def score(targets: Targets, scores: np.ndarray, target: Target) -> Score:
     """Scores predictions; targets and predictions must come from the same pass over the data.
 
     Args:
-        targets: class ids, int (n,), indices into `labels`.
+        targets: class ids, int (n,), indices into the label map.
         scores: (n, classes) float, rows sum to 1.
-        labels: the label map.
+        target: with the label map.
 
     Returns:
         The scores; with n = 0, all figures are None. Macro-F1 is the mean over the classes that occur among the targets
@@ -135,7 +137,8 @@ def score(targets: Targets, scores: np.ndarray, labels: Sequence[str]) -> Score:
     """
     from sklearn import metrics  # takes half a second to import, and predictions do not need it
 
-    y, count = targets[TARGET], len(labels)
+    y, labels = targets[TARGET], target.labels
+    count = len(labels)
     if len(y) == 0:
         return Score(n=0, accuracy=None, loss=None, macro_f1=None, per_class=(), confusion=np.zeros((count, count), int))
     predicted = scores.argmax(axis=1)
@@ -175,8 +178,9 @@ def interval(n: int, accuracy: float | None, z: float = 1.959964) -> tuple[float
 # === Answers ===
 
 
-def answer(scores: np.ndarray, labels: Sequence[str], top_k: int | None) -> dict[str, Any]:
+def answer(scores: np.ndarray, target: Target, top_k: int | None) -> dict[str, Any]:
     """Returns the label with the highest score, and the scores of all labels, or of the best `top_k` of them, best first."""
+    labels = target.labels
     best = int(scores.argmax())
     order = range(len(labels)) if top_k is None else np.argsort(-scores, kind="stable")[:top_k]
     return {
@@ -186,33 +190,34 @@ def answer(scores: np.ndarray, labels: Sequence[str], top_k: int | None) -> dict
     }
 
 
-def columns(label: str, scores: np.ndarray, labels: Sequence[str]) -> dict[str, Any]:
+def columns(value: str, scores: np.ndarray, target: Target) -> dict[str, Any]:
     """Returns the columns of one example in `predictions.csv`."""
     return {
-        "label": label,
-        "predicted": labels[int(scores.argmax())],
+        "label": value,
+        "predicted": target.labels[int(scores.argmax())],
         "score": f"{scores.max():.6f}",
         # A prefix keeps a class called `split` apart from the column of that name.
-        **{f"score:{name}": f"{value:.6f}" for name, value in zip(labels, scores, strict=True)},
+        **{f"score:{name}": f"{score:.6f}" for name, score in zip(target.labels, scores, strict=True)},
     }
 
 
-def signature(scores: Any, readable: Any, labels: Sequence[str]) -> dict[str, Any]:
+def signature(scores: Any, readable: Any, target: Target) -> dict[str, Any]:
     """Returns class id and label of each example, in TensorFlow; -1 and an empty text where no example was."""
     import tensorflow as tf
 
     class_id = tf.argmax(scores, axis=-1, output_type=tf.int64)
-    label = tf.gather(tf.constant(list(labels)), class_id)
+    label = tf.gather(tf.constant(list(target.labels)), class_id)
     return {"class_id": tf.where(readable, class_id, -1), "label": tf.where(readable, label, "")}
 
 
-def judge(scores: np.ndarray, reference: np.ndarray, targets: Targets | None) -> Judgement | None:
+def judge(scores: np.ndarray, reference: np.ndarray, targets: Targets | None, target: Target | None = None) -> Judgement | None:
     """Judges an artifact by what it classifies correctly; without targets, by how often it agrees with the Keras model.
 
     Args:
         scores: of the artifact, (n, classes).
         reference: of the Keras model, (n, classes).
         targets: class ids, where they are known.
+        target: with the label map, which is not needed.
 
     Returns:
         The judgement. None for scores of width 1: the largest of one output is always the first, whatever a file answers.

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tlkeras.data.target import Target
 from tlkeras.tasks.classification import Score, interval, score
 from tlkeras.tasks.markup import escape, figure, markdown_table, table
 from tlkeras.tasks.registry import TARGET
@@ -22,19 +23,19 @@ SHOWN = 30  # rows of the per-class table; the rest stands in the manifest
 # === Report of a run ===
 
 
-def report(figures: Score, split: str, labels: Sequence[str], conditions: str) -> list[tuple[str, str]]:
+def report(figures: Score, split: str, target: Target, conditions: str) -> list[tuple[str, str]]:
     """Returns the headline, the table of classes and the confusions.
 
     Args:
         figures: of the held-out split.
         split: its name.
-        labels: the label map.
+        target: with the label map.
         conditions: how the model was trained, in a few words.
     """
     return [
         ("", _headline(figures, split, conditions)),
         ("Classes", _class_table(figures)),
-        ("Confusions", _confusions(figures, labels)),
+        ("Confusions", _confusions(figures, target.labels)),
     ]
 
 
@@ -85,18 +86,19 @@ def _matrix(confusion: np.ndarray, labels: Sequence[str]) -> str:
 # === Entry of the zoo ===
 
 
-def publish(metrics: Mapping[str, Any], rows: Sequence[Mapping[str, str]], labels: Sequence[str]) -> dict[str, Any]:
+def publish(metrics: Mapping[str, Any], rows: Sequence[Mapping[str, str]], target: Target) -> dict[str, Any]:
     """Returns what the manifest of an entry records of a classifier: scores with intervals, figures of each class, weaknesses.
 
     Args:
         metrics: content of `metrics.json`.
         rows: those of `predictions.csv` that belong to the held-out split.
-        labels: the label map.
+        target: with the label map.
     """
+    labels = target.labels
     ids = {label: index for index, label in enumerate(labels)}
     pairs = np.array([(ids[row["label"]], ids[row["predicted"]]) for row in rows], int).reshape(-1, 2)
     truth, predicted = pairs[:, 0], pairs[:, 1]
-    classes = _classes(truth, predicted, labels)
+    classes = _classes(truth, predicted, target)
     splits = {name: {**metrics[name], "interval": interval(metrics[name]["n"], metrics[name]["accuracy"])} for name in ("val", "test")}
     return {
         "metrics": splits,
@@ -105,8 +107,8 @@ def publish(metrics: Mapping[str, Any], rows: Sequence[Mapping[str, str]], label
     }
 
 
-def _classes(truth: np.ndarray, predicted: np.ndarray, labels: Sequence[str]) -> list[dict[str, Any]]:
-    rows = score({TARGET: truth}, np.eye(len(labels))[predicted], labels).per_class
+def _classes(truth: np.ndarray, predicted: np.ndarray, target: Target) -> list[dict[str, Any]]:
+    rows = score({TARGET: truth}, np.eye(len(target.labels))[predicted], target).per_class
     return [{"label": row.label, **row.to_dict()} for row in rows]
 
 

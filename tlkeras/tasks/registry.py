@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tlkeras.registry import Registry, load_function
+
+if TYPE_CHECKING:
+    from tlkeras.data.target import Target
 
 Targets = Mapping[str, Any]  # name -> array (n, …), in the order of the examples
 TARGET = "target"  # the entry that the loss receives, and the only one where one thing is predicted for each example
@@ -17,7 +21,7 @@ class Labelled(Protocol):
     """An example, as the sources give it."""
 
     @property
-    def label(self) -> str: ...
+    def label(self) -> Any: ...
 
 
 class Score(Protocol):
@@ -47,42 +51,58 @@ class Score(Protocol):
 class Task:
     """What a model answers, and how that is judged. Functions are named as `"module:function"`.
 
-    The model has one output, `scores`, float32 (n, width); what its columns mean is known to the task alone. A label map is the
-    tuple of the names of all classes; it may be empty where targets are not classes.
+    The model has one output, `scores`, float32 (n, width); what its columns mean is known to the task alone. `target` is what is to be
+    predicted, a `Target`, with the label map and the facts that the task has learnt about it.
 
     Args:
         name: name that users pass.
         help: one line of help text.
-        loss: Keras loss that trains the head: a name that Keras knows, or `"module:function"`.
-        metrics: Keras metrics shown while it trains, named in the same way.
+        target: the kind of target that it predicts: a name in `tlkeras.data.target.KINDS`.
+        loss: Keras loss that trains the head: a name that Keras knows, or a function: target -> loss.
+        metrics: Keras metrics shown while it trains, by the names that Keras knows.
         monitor: figure of the history that early stopping watches; smaller is better. `val_` is put before it where examples are held out.
         figure: what tables call the figure of an artifact on held-out examples (`Judgement.accuracy`).
-        class_weights: whether the targets are class ids, so that classes can be weighed.
+        class_weights: whether `class_weights` means anything to it.
         labelled_outputs: whether column `i` of the scores belongs to label `i`; only then artifacts contain the label map.
-        encode_targets: (label of each example, label map) -> targets; the loss receives the entry `TARGET`.
-        build_head: (features (batch, width), size of the label map, dropout) -> scores.
-        score: (targets, scores, label map) -> `Score`.
-        answer: (scores (width,) of one example, label map, top_k or None) -> the fields `label`, `score` and `scores` of a prediction.
-        columns: (label of an example, its scores (width,), label map) -> its columns in `predictions.csv`.
-        judge: (scores of an artifact, scores of the Keras model, targets or None) -> `Judgement`; None where neither can be judged.
-        signature: (scores, which examples could be read bool (n,), label map) -> further outputs of a SavedModel, in TensorFlow.
-        report: (score, name of the split, label map, conditions) -> (title, HTML) of each section of the report; the first, without
+        encode_targets: (values of the examples, target) -> targets; the loss receives the entry `TARGET`.
+        build_head: (features (batch, width), target, dropout, prefix of the layers' names) -> scores, of a layer called `scores`
+            after the prefix.
+        score: (targets, scores, target) -> `Score`.
+        answer: (scores (width,) of one example, target, top_k or None) -> the fields of a `Prediction` but `file` and `error`.
+        columns: (value of an example, its scores (width,), target) -> its columns in `predictions.csv`.
+        judge: (scores of an artifact, scores of the Keras model, targets or None, target) -> `Judgement`; None where neither can be
+            judged.
+        signature: (scores, which examples could be read bool (n,), target) -> further outputs of a SavedModel, in TensorFlow.
+        report: (score, name of the split, target, conditions) -> (title, HTML) of each section of the report; the first, without
             title, is the headline.
-        publish: (content of `metrics.json`, rows of `predictions.csv` of the held-out split, label map) -> what the manifest of an
+        publish: (content of `metrics.json`, rows of `predictions.csv` of the held-out split, target) -> what the manifest of an
             entry records of it; `metrics` is in it.
         card: (manifest of an entry, what one input is called) -> (title, Markdown) of each section of the card; the first, without
-            title, is a sentence on what the model predicts.
+            title, is a sentence on what the model predicts. `target_of` returns the target.
+        weigh: targets of the training examples, where `class_weights` is set -> class id -> weight of its examples; empty where the
+            task weighs in its loss.
+        learn: (target, targets of the training examples, options) -> the target with facts that training needs; before training.
+        prepare: (model, target, prefix) -> None; sets weights of the head from the facts; before training.
+        calibrate: (target, targets of the validation examples, their scores) -> the target with facts that answers need; after
+            training, also where nothing is held out (n = 0).
+        transform: task model -> the task model that is trained, whose scores may have further columns at their end; empty where it is the
+            same.
+        finish: trained task model -> the one that is kept; empty where it is the same.
+        losses: names of the losses that users may choose; the first is the default.
+        spec: target -> further fields of the `ExportSpec` of its models.
+        drop_unit: what a drop of an artifact is measured in, for messages and help.
     """
 
     name: str
     help: str
+    target: str = "class"
     loss: str
     metrics: tuple[str, ...]
     monitor: str
     figure: str
     class_weights: bool
     labelled_outputs: bool
-    encode_targets: str
+    encode_targets: str = "tlkeras.tasks.registry:encode"
     build_head: str
     score: str
     answer: str
@@ -92,24 +112,56 @@ class Task:
     report: str
     publish: str
     card: str
+    weigh: str = ""
+    learn: str = ""
+    prepare: str = ""
+    calibrate: str = ""
+    transform: str = ""
+    finish: str = ""
+    losses: tuple[str, ...] = ()
+    spec: str = ""
+    drop_unit: str = "accuracy"
 
-    @property
-    def keras_loss(self) -> Any:
-        """The loss as Keras accepts it."""
-        return _for_keras(self.loss)
+    def keras_loss(self, target: Target) -> Any:
+        """Returns the loss as Keras accepts it."""
+        return load_function(self.loss)(target) if ":" in self.loss else self.loss
 
-    @property
-    def keras_metrics(self) -> list[Any]:
-        """The metrics as Keras accepts them."""
-        return [_for_keras(metric) for metric in self.metrics]
+    def targets_of(self, examples: Iterable[Labelled], target: Target) -> Targets:
+        """Returns the targets of examples, from their values."""
+        return load_function(self.encode_targets)([example.label for example in examples], target)
 
-    def targets_of(self, examples: Iterable[Labelled], labels: Sequence[str]) -> Targets:
-        """Returns the targets of examples, from their labels and the label map."""
-        return load_function(self.encode_targets)([example.label for example in examples], labels)
+    def learnt(self, target: Target, targets: Targets, options: Options) -> Target:
+        """Returns the target with what training needs to know of its examples."""
+        return load_function(self.learn)(target, targets, options) if self.learn else target
+
+    def prepared(self, model: Any, target: Target, prefix: str = "") -> None:
+        """Sets weights of the head that follow from the facts of the target."""
+        if self.prepare:
+            load_function(self.prepare)(model, target, prefix)
+
+    def calibrated(self, target: Target, targets: Targets, scores: Any) -> Target:
+        """Returns the target with what answers need to know of examples that were held out."""
+        return load_function(self.calibrate)(target, targets, scores) if self.calibrate else target
 
 
-def _for_keras(name: str) -> Any:
-    return load_function(name) if ":" in name else name
+def encode(values: Sequence[Any], target: Target) -> Targets:
+    """Returns the one entry of targets that are trained on as they are encoded."""
+    return {TARGET: target.encode(values)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What users decide about the loss of a task.
+
+    Args:
+        loss: name of the loss, where a task offers several; None: its default.
+        class_weights: whether rare classes or labels count as much as frequent ones.
+        target_weights: of several targets, as the config says it; None: equal ones.
+    """
+
+    loss: str | None = None
+    class_weights: bool = False
+    target_weights: str | None = None
 
 
 TASKS: Registry[Task] = Registry(
@@ -118,13 +170,13 @@ TASKS: Registry[Task] = Registry(
         Task(
             name="classification",
             help="One label per example.",
+            target="class",
             loss="sparse_categorical_crossentropy",
             metrics=("accuracy",),
             monitor="loss",
             figure="accuracy",
             class_weights=True,
             labelled_outputs=True,
-            encode_targets="tlkeras.tasks.classification:encode_targets",
             build_head="tlkeras.tasks.classification:build_head",
             score="tlkeras.tasks.classification:score",
             answer="tlkeras.tasks.classification:answer",
@@ -134,6 +186,7 @@ TASKS: Registry[Task] = Registry(
             report="tlkeras.tasks.classification_pages:report",
             publish="tlkeras.tasks.classification_pages:publish",
             card="tlkeras.tasks.classification_pages:card",
+            weigh="tlkeras.tasks.classification:class_weights",
         ),
     ],
 )
@@ -142,6 +195,27 @@ TASKS: Registry[Task] = Registry(
 def task_of(metadata: Mapping[str, Any]) -> Task:
     """Returns the task of a model from the metadata of its artifacts or from its config."""
     return TASKS.get(str(metadata.get("task", DEFAULT)))
+
+
+def task_named(name: str | None) -> Task:
+    """Returns the task that a config names; classification where it names none, as configs did before there were others."""
+    return TASKS.get(name or DEFAULT)
+
+
+def target_of(content: Mapping[str, Any]) -> Target | None:
+    """Returns what a model predicts, from the manifest of its artifacts or of its entry; None where it was trained for no task."""
+    from tlkeras.data.target import Target
+
+    metadata, labels = content["metadata"], content["labels"]
+    if "target" in metadata:
+        return Target.from_dict(json.loads(metadata["target"]))
+    task = task_of(metadata)
+    return None if labels is None and task.labelled_outputs else Target(kind=task.target, labels=tuple(labels or ()))
+
+
+def task_for(kind: str) -> Task:
+    """Returns the task that predicts a kind of target: the first one, where several do."""
+    return next(task for task in TASKS if task.target == kind)
 
 
 def take(targets: Targets, index: Any) -> dict[str, Any]:

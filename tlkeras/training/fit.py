@@ -91,13 +91,13 @@ def _compiled(task: TaskModel, phase: Phase, suffix: keras.Model, y: np.ndarray,
     """Compiles another model of the same layers, so that what is saved needs no optimizer and no class of tlkeras to be read."""
     distribution = options.distribution
     target = keras.KerasTensor((None, *y.shape[1:]), pipeline.target_dtype(y))
-    twin = None if distribution.strategy is None else replicas.twin(suffix, distribution, task.task.keras_loss, target)
+    twin = None if distribution.strategy is None else replicas.twin(suffix, distribution, task.task.keras_loss(task.target), target)
     model = keras.Model(suffix.inputs, suffix.outputs[0], name=suffix.name) if twin is None else twin.model
     with distribution.scope():
         model.compile(
             optimizer=precision.scaled(optimizer(phase, steps * phase.epochs, distribution), model),
-            loss=task.task.keras_loss if twin is None else None,
-            weighted_metrics=task.task.keras_metrics,
+            loss=task.task.keras_loss(task.target) if twin is None else None,
+            weighted_metrics=list(task.task.metrics),
         )
     return _Fitted(model=model, copy_back=(lambda: None) if twin is None else twin.copy_back, counts_steps=twin is not None)
 

@@ -53,13 +53,15 @@ def run(
     with options.distribution.watched(), tensor_float32(False):
         if recipe and recipe.transform:
             task = function(recipe.transform)(task)
+        if task.task.transform:
+            task = function(task.task.transform)(task)
         for index, (phase, rules) in enumerate(phases):
             scored = ("val", "test") if index == len(phases) - 1 and not finish else ()
             try:
                 last = _run_phase(task, phase, rules, parts, dataclasses.replace(options, seed=_seed(options.seed, index)), scored)
             except Interrupted as stopped:
                 rows = [{"phase": phase.name, **row} for row in stopped.history]
-                raise Interrupted([*history_of(results), *rows], keep=stopped.keep, task=task) from stopped
+                raise Interrupted([*history_of(results), *rows], keep=stopped.keep, task=_kept(task)) from stopped
             results.append(last.result)
         if finish:  # it may change any layer, and with it the features that were computed for the last phase
             task = function(finish)(task, parts)
@@ -67,7 +69,14 @@ def run(
                 last, model=task.model, arrays={name: features.uncached(task.model, parts[name]) for name in ("val", "test")}
             )
         scores = {name: features.scores(last.model, last.arrays[name], name, options) for name in ("val", "test")}
-    return Trained(task=task, phases=results, scores=scores)
+    task = _kept(task)
+    width = task.model.output_shape[-1]  # what only the loss needs stands in columns behind the scores
+    return Trained(task=task, phases=results, scores={name: values[:, :width] for name, values in scores.items()})
+
+
+def _kept(task: TaskModel) -> TaskModel:
+    """Returns the model without what only its loss needs."""
+    return function(task.task.finish)(task) if task.task.finish else task
 
 
 def _seed(seed: int, index: int) -> int:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tlkeras.config import DataConfig
+from tlkeras.data.cells import ADVICE, NUMBER, is_missing
 from tlkeras.data.sources.tabular import Table
-from tlkeras.data.targets import ADVICE, NUMBER, is_missing
 from tlkeras.errors import DataError, near
 
 TEXTS = ("text", "sentence", "review", "content", "message", "body", "comment", "document")

@@ -10,6 +10,7 @@ from tlkeras.data.examples import Dataset
 from tlkeras.data.file_kinds import FileKind
 from tlkeras.data.sources.columns import Columns
 from tlkeras.data.sources.idx import is_idx
+from tlkeras.data.target import Target
 from tlkeras.errors import DataError, close_names, near
 from tlkeras.registry import Registry, load_function
 
@@ -99,7 +100,7 @@ def open_dataset(
     spec: str | None,
     *,
     kinds: Sequence[FileKind],
-    labels: Sequence[str] | None = None,
+    target: Target | None = None,
     data_dir: str | None = None,
     columns: Columns | None = None,
 ) -> Dataset:
@@ -108,7 +109,7 @@ def open_dataset(
     Args:
         spec: a `--data` value; None means `DEFAULT`, the built-in digits.
         kinds: what files are examples.
-        labels: a label map from training to keep to.
+        target: what a model predicts, whose label maps are kept to.
         data_dir: where tensorflow-datasets keeps prepared data.
         columns: how a table is read, and which of its columns is what.
 
@@ -122,7 +123,10 @@ def open_dataset(
         raise DataError(f"{value!r} stands for arrays that a Python call passed, which are not stored; pass --data or dataset=")
     kind = kind_of(value)
     if kind is not None:
-        return replace(load_function(kind.open)(value, labels=labels, data_dir=data_dir, columns=columns, kinds=kinds), source=value)
+        return replace(
+            load_function(kind.open)(value, labels=target.labels if target else None, data_dir=data_dir, columns=columns, kinds=kinds),
+            source=value,
+        )
     path = Path(value).expanduser()
     if path.is_file():
         raise DataError(f"{value!r} is a file but not a table; {_advice(path, kinds)}")

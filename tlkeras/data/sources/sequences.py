@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
+from tlkeras.data.cells import clean
 from tlkeras.data.examples import Dataset, Example, Issue, array_examples, array_labels, make_dataset
 from tlkeras.data.file_kinds import FileKind
 from tlkeras.data.sources.columns import Columns, Roles
 from tlkeras.data.sources.tabular import Table
 from tlkeras.data.split_names import parse_split
-from tlkeras.data.targets import clean
 from tlkeras.errors import DataError
 from tlkeras.files import read_npz
 

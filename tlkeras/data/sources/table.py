@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from tlkeras.data.cells import check_classes, clean, is_missing, label_texts
 from tlkeras.data.examples import Dataset, Example, Issue, losses, make_dataset
 from tlkeras.data.file_kinds import FileKind
 from tlkeras.data.sources.columns import Columns, Roles, pixel_order
@@ -21,7 +22,6 @@ from tlkeras.data.sources.files import FileIndex
 from tlkeras.data.sources.sequences import of_rows
 from tlkeras.data.sources.tabular import Table, read_json_lines, read_parquet
 from tlkeras.data.split_names import parse_split
-from tlkeras.data.targets import check_classes, clean, is_missing, label_texts
 from tlkeras.errors import DataError
 
 NOT_UTF8 = "the line is not UTF-8; pass --encoding NAME if it is another"

@@ -9,9 +9,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from tlkeras.data.cells import clean
 from tlkeras.data.examples import Issue
 from tlkeras.data.sources.encoding import UNDECODABLE, decode_text, detect_encoding
-from tlkeras.data.targets import clean
 from tlkeras.errors import DataError
 
 SAMPLE = 50  # rows that decide what a column contains

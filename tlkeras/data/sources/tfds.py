@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from tlkeras.data.cells import label_texts
 from tlkeras.data.examples import Dataset, Example, Issue, make_dataset
 from tlkeras.data.file_kinds import FileKind
 from tlkeras.data.sources.columns import Columns
 from tlkeras.data.split_names import split_of
-from tlkeras.data.targets import label_texts
 from tlkeras.errors import DataError
 from tlkeras.startup import load_tensorflow
 

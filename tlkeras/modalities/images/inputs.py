@@ -14,7 +14,7 @@ from PIL import Image
 from tlkeras.config import RunConfig
 from tlkeras.data.examples import Dataset, Example, Issue
 from tlkeras.data.file_kinds import FileKind
-from tlkeras.data.store import EncodeTargets, Progress, Store, class_ids
+from tlkeras.data.store import Progress, Store
 from tlkeras.errors import DataError
 from tlkeras.modalities.images import decode
 from tlkeras.modalities.images.files import ARRAYS, FILES
@@ -43,7 +43,6 @@ class Images:
         cache_dir: Path | None = None,
         strict: bool = False,
         progress: Progress | None = None,
-        targets: EncodeTargets = class_ids,
     ) -> Store:
         check_modality(dataset, self.modality)
         self._check_channels(dataset)
@@ -55,7 +54,6 @@ class Images:
             cache_dir=cache_dir,
             strict=strict,
             progress=progress,
-            targets=targets,
         )
 
     @cached_property

@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from tlkeras.data.examples import Dataset, Example, Issue, losses
-from tlkeras.data.store import EncodeTargets, Progress, Store, class_ids
+from tlkeras.data.store import Progress, Store
 from tlkeras.errors import DataError, OutputError
 from tlkeras.modalities.images import decode
 from tlkeras.startup import KNOWN_NOISE, filtered_stderr
@@ -60,7 +60,6 @@ def materialise(
     memory_limit: int = MEMORY_LIMIT,
     strict: bool = False,
     progress: Progress | None = None,
-    targets: EncodeTargets = class_ids,
 ) -> Store:
     """Reads and decodes every example once.
 
@@ -72,7 +71,6 @@ def materialise(
         cache_dir: where the memory map goes when the images exceed `memory_limit` bytes.
         strict: whether a file that cannot be read is an error.
         progress: called with (done, all).
-        targets: what to predict for the examples that could be read.
 
     Raises:
         DataError: with `strict`, for bad files; or when a class has no image left.
@@ -95,10 +93,10 @@ def materialise(
             f"; and {len(skipped) - 3} more" if len(skipped) > 3 else ""
         )
         raise DataError(f"{len(skipped)} of {count} files cannot be used: {shown}; fix or remove them, or leave out --strict to skip them")
-    return _store(dataset, images, results, skipped, targets)
+    return _store(dataset, images, results, skipped)
 
 
-def _store(dataset: Dataset, images: np.ndarray, results: Sequence[Reading], skipped: tuple[Issue, ...], targets: EncodeTargets) -> Store:
+def _store(dataset: Dataset, images: np.ndarray, results: Sequence[Reading], skipped: tuple[Issue, ...]) -> Store:
     usable = [index for index, reading in enumerate(results) if not reading.bad]
     for row, index in enumerate(usable):  # closes the gaps that bad files left
         if row != index:
@@ -110,11 +108,10 @@ def _store(dataset: Dataset, images: np.ndarray, results: Sequence[Reading], ski
     notes = [note for note in dataset.notes if note.action != "skipped"]
     store = Store(
         inputs=images,
-        y=targets(examples, dataset.labels),
         examples=examples,
         sha256=tuple(results[index].sha256 for index in usable),
         dhash=np.array([results[index].dhash for index in usable], "uint64"),
-        labels=dataset.labels,
+        target=dataset.target,
         skipped=skipped,
         notes=(*notes, *(note for reading in results for note in reading.notes), *losses(dataset.name, "files", totals, lost)),
         noun="image",

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tlkeras.data.examples import Dataset
-from tlkeras.data.store import EncodeTargets, Store, class_ids
+from tlkeras.data.store import Store
 from tlkeras.errors import DataError
 
 LONGEST = 512  # steps; recurrent layers are unrolled, and more make graphs that take minutes to build
@@ -39,14 +39,13 @@ def fitted(array: np.ndarray, time: int) -> np.ndarray:
     return np.pad(array, ((time - len(array), 0), (0, 0)))
 
 
-def materialise(dataset: Dataset, *, time: int, features: int, targets: EncodeTargets = class_ids) -> Store:
+def materialise(dataset: Dataset, *, time: int, features: int) -> Store:
     """Makes every sequence equally long.
 
     Args:
         dataset: what a source gave.
         time: steps of each sequence.
         features: numbers of each step.
-        targets: what to predict for the examples.
 
     Raises:
         DataError: when a sequence has other features.
@@ -58,11 +57,10 @@ def materialise(dataset: Dataset, *, time: int, features: int, targets: EncodeTa
     arrays = [np.asarray(example.array, "float32") for example in dataset.examples]
     return Store(
         inputs=np.stack([fitted(array, time) for array in arrays]),
-        y=targets(dataset.examples, dataset.labels),
         examples=dataset.examples,
         sha256=tuple(hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest() for array in arrays),
         dhash=np.zeros(len(arrays), "uint64"),
-        labels=dataset.labels,
+        target=dataset.target,
         skipped=tuple(note for note in dataset.notes if note.action == "skipped"),
         notes=tuple(note for note in dataset.notes if note.action != "skipped"),
         noun="sequence",

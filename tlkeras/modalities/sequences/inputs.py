@@ -12,7 +12,7 @@ import numpy as np
 from tlkeras.config import RunConfig
 from tlkeras.data.examples import Dataset, Example, Issue
 from tlkeras.data.file_kinds import FileKind
-from tlkeras.data.store import EncodeTargets, Progress, Store, class_ids
+from tlkeras.data.store import Progress, Store
 from tlkeras.errors import DataError
 from tlkeras.modalities.inputs import check_modality, load_array
 from tlkeras.modalities.sequences import arrays
@@ -36,10 +36,9 @@ class Sequences:
         cache_dir: Path | None = None,
         strict: bool = False,
         progress: Progress | None = None,
-        targets: EncodeTargets = class_ids,
     ) -> Store:
         check_modality(dataset, self.modality)
-        return arrays.materialise(dataset, time=self.time, features=self.features, targets=targets)
+        return arrays.materialise(dataset, time=self.time, features=self.features)
 
     def is_batch(self, array: np.ndarray) -> bool:
         return array.ndim == 3

@@ -12,7 +12,7 @@ import numpy as np
 from tlkeras.config import RunConfig
 from tlkeras.data.examples import Dataset, Example, Issue
 from tlkeras.data.file_kinds import FileKind
-from tlkeras.data.store import EncodeTargets, Progress, Store, class_ids
+from tlkeras.data.store import Progress, Store
 from tlkeras.errors import DataError
 from tlkeras.modalities.inputs import check_modality
 from tlkeras.modalities.sources import modality_of
@@ -41,13 +41,12 @@ class Texts:
         cache_dir: Path | None = None,
         strict: bool = False,
         progress: Progress | None = None,
-        targets: EncodeTargets = class_ids,
     ) -> Store:
         check_modality(dataset, self.modality)
         bad = [note for note in dataset.notes if note.action == "skipped"]
         if strict and bad:
             raise DataError(f"{len(bad)} texts cannot be used, the first is {bad[0].path}: {bad[0].reason}; fix it, or leave out --strict")
-        store = materialise(dataset, encode=self.tokens, lengths=None if self.tokens.fixed else self.tokens.lengths, targets=targets)
+        store = materialise(dataset, encode=self.tokens, lengths=None if self.tokens.fixed else self.tokens.lengths)
         if progress:
             progress(len(store), len(store))
         return store

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from tlkeras.data.examples import Dataset, Issue
-from tlkeras.data.store import EncodeTargets, Store, class_ids
+from tlkeras.data.store import Store
 
 MOST = 0.95  # share of the texts that the chosen length leaves whole
 ROUND = 8  # lengths are multiples of it
@@ -25,25 +25,23 @@ def fitting(lengths: np.ndarray, most: int) -> int:
     return int(min(most, -(-np.quantile(lengths, MOST) // ROUND) * ROUND)) if len(lengths) else most
 
 
-def materialise(dataset: Dataset, *, encode: Encode, lengths: Lengths | None, targets: EncodeTargets = class_ids) -> Store:
+def materialise(dataset: Dataset, *, encode: Encode, lengths: Lengths | None) -> Store:
     """Turns every text into token ids.
 
     Args:
         dataset: what a source gave; texts that are empty or not UTF-8 were left out there.
         encode: texts -> token ids.
         lengths: token ids -> how many of them are text; None for models that see the filling.
-        targets: what to predict for the examples.
     """
     texts = [example.text or "" for example in dataset.examples]
     ids = encode(texts)
     skipped = tuple(note for note in dataset.notes if note.action == "skipped")
     return Store(
         inputs=ids,
-        y=targets(dataset.examples, dataset.labels),
         examples=dataset.examples,
         sha256=tuple(hashlib.sha256(text.encode("utf-8", "replace")).hexdigest() for text in texts),
         dhash=np.zeros(len(texts), "uint64"),
-        labels=dataset.labels,
+        target=dataset.target,
         skipped=skipped,
         notes=tuple(note for note in dataset.notes if note.action != "skipped"),
         alike=tuple(_alike(text) for text in texts),
