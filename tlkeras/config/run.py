@@ -193,6 +193,7 @@ class TrainConfig(Section):
         unset="equal",
         metavar="WEIGHTS",
     )
+    compare_single: bool = key(False, "Of several targets, train each alone too, on the same examples, and compare.")
 
     def __post_init__(self) -> None:
         super().__post_init__()

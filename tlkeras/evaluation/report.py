@@ -31,6 +31,7 @@ def write(
     target: Target,
     audit: Mapping[str, Any],
     history: Sequence[Mapping[str, Any]],
+    further: Sequence[tuple[str, str]] = (),
 ) -> None:
     """Writes the report of a run, titled with the name of its folder. It contains no local path.
 
@@ -42,6 +43,7 @@ def write(
         target: what is predicted.
         audit: content of `data_audit.json`.
         history: one row per epoch with `phase`, `epoch`, `loss`, `val_loss`, ….
+        further: (title, HTML) of sections that do not come from the task.
     """
     held_out = "test" if figures["test"].n else "val"
     task = task_of(config)
@@ -52,7 +54,7 @@ def write(
         headline,
         _section("Scores", _score_table(figures)),
         _section("Artifacts", _artifact_table(summary, task)),
-        *(_section(title, body) for title, body in sections),
+        *(_section(title, body) for title, body in (*further, *sections)),
         _section("Training", _curves(history) + _phase_table(summary)),
         _without_folders(_section("Data", _audit(audit)), path, config),
         _without_folders(_section("Config", settings), path, config),

@@ -81,6 +81,8 @@ class Task:
             title, is a sentence on what the model predicts. `target_of` returns the target.
         weigh: targets of the training examples, where `class_weights` is set -> class id -> weight of its examples; empty where the
             task weighs in its loss.
+        check: (target, options) -> None; raises ConfigError where they do not fit, before anything slow. Only tasks of several targets,
+            whose losses can be weighed, have one.
         learn: (target, targets of the training examples, options) -> the target with facts that training needs; before training.
         prepare: (model, target, prefix) -> None; sets weights of the head from the facts; before training.
         calibrate: (target, targets of the validation examples, their scores) -> the target with facts that answers need; after
@@ -113,6 +115,7 @@ class Task:
     publish: str
     card: str
     weigh: str = ""
+    check: str = ""
     learn: str = ""
     prepare: str = ""
     calibrate: str = ""
@@ -187,6 +190,34 @@ TASKS: Registry[Task] = Registry(
             publish="tlkeras.tasks.classification_pages:publish",
             card="tlkeras.tasks.classification_pages:card",
             weigh="tlkeras.tasks.classification:class_weights",
+        ),
+        Task(
+            name="several",
+            help="Several targets at once: classes, sets of labels and numbers, by name.",
+            target="several",
+            loss="tlkeras.tasks.several:loss",
+            metrics=(),
+            monitor="loss",
+            figure="mean figure",
+            class_weights=True,
+            labelled_outputs=False,
+            build_head="tlkeras.tasks.several:build_head",
+            score="tlkeras.tasks.several:score",
+            answer="tlkeras.tasks.several:answer",
+            columns="tlkeras.tasks.several:columns",
+            judge="tlkeras.tasks.several:judge",
+            signature="tlkeras.tasks.several:signature",
+            report="tlkeras.tasks.several_pages:report",
+            publish="tlkeras.tasks.several_pages:publish",
+            card="tlkeras.tasks.several_pages:card",
+            check="tlkeras.tasks.several:check",
+            learn="tlkeras.tasks.several:learn",
+            prepare="tlkeras.tasks.several:prepare",
+            calibrate="tlkeras.tasks.several:calibrate",
+            transform="tlkeras.tasks.several:transform",
+            finish="tlkeras.tasks.several:finish",
+            losses=("squared", "huber"),
+            drop_unit="the figure of the target that loses most",
         ),
     ],
 )
