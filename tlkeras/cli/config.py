@@ -38,7 +38,7 @@ def init(
     settings = RunConfig.from_dict(flags)
     dataset = open_source(settings.data.source, data_dir=settings.data.data_dir, columns=Columns.from_config(settings.data))
     text = configs.to_yaml(plan.effective(settings).to_dict(), comments=True)
-    summary = f"# {len(dataset.examples):,} examples of {len(dataset.labels)} classes: {', '.join(dataset.labels[:10])}"
+    summary = f"# {len(dataset.examples):,} examples of {dataset.target.described}: {', '.join(dataset.labels[:10])}"
     summary += ", …\n" if len(dataset.labels) > 10 else "\n"
     try:
         with Path(write).open("x", encoding="utf-8") as file:

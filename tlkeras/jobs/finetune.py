@@ -33,6 +33,7 @@ from tlkeras.jobs.run_folder import Run
 from tlkeras.models import TaskModel
 from tlkeras.progress import AUTO, SILENT, Clock, Reporter, resolve
 from tlkeras.registry import load_function
+from tlkeras.tasks.registry import DEFAULT as DEFAULT_TASK
 from tlkeras.tasks.registry import take
 from tlkeras.training import freezing, precision
 from tlkeras.training import phases as training
@@ -98,7 +99,9 @@ def _finetune(plan: Plan, distribution: Distribution, run: Run, dataset: Dataset
     started = time.monotonic()
     seed_everything(plan.config.seed)
     dataset = preflight.limited(plan.config, dataset)
-    reporter.say(f"{len(dataset.examples):,} examples of {dataset.target.described} from {dataset.name}")
+    task_name = plan.config.model.task
+    inferred = "" if plan.asked.model.task or task_name == DEFAULT_TASK else f"; task: {task_name}"
+    reporter.say(f"{len(dataset.examples):,} examples of {dataset.target.described} from {dataset.name}{inferred}")
     with clock.step("build"):
         task = build(plan, dataset.target, dataset)
         for _, rules in planning.phases(plan, task.section_names):  # rules that do not fit are found before the images are read

@@ -23,7 +23,11 @@ def datasets(dataset: Dataset, data: Data) -> dict[str, Dataset]:
     examples = [replace(example, split=splits[index]) for index, example in enumerate(data.store.examples)]
     return {
         part.name: replace(
-            dataset, target=part, examples=tuple(replace(example, label=example.label[place]) for example in examples), notes=(), source=None
+            dataset,
+            target=part,
+            examples=tuple(replace(example, label=example.label[place]) for example in examples),
+            notes=(),
+            source=None,
         )
         for place, part in enumerate(dataset.target.parts)
     }
