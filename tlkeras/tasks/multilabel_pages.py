@@ -155,7 +155,12 @@ def _card_labels(content: Mapping[str, Any]) -> str:
     chosen = dict(zip(target.labels, thresholds(target), strict=True)) if target else {}
     rows = content["label_scores"]
     shown = [
-        (f"`{r['label']}`", f"{chosen[r['label']]:.3f}", *map(figure, (r["precision"], r["recall"], r["f1"], r["average_precision"])), r["n"])
+        (
+            f"`{r['label']}`",
+            f"{chosen[r['label']]:.3f}",
+            *map(figure, (r["precision"], r["recall"], r["f1"], r["average_precision"])),
+            r["n"],
+        )
         for r in rows[:SHOWN]
     ]
     more = f"\n\n… and {len(rows) - SHOWN} more in `manifest.json`." if len(rows) > SHOWN else ""
