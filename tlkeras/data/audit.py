@@ -80,7 +80,8 @@ def _split_of(store: Store, splits: Splits) -> list[str]:
 def _class_counts(store: Store, where: Sequence[str]) -> dict[str, dict[str, int]]:
     table = {label: dict.fromkeys(SPLITS, 0) for label in store.labels}
     for label, split in zip(store.values, where, strict=True):
-        table[label][split] += 1
+        for name in [label] if label in table else label:  # of a set, each of its labels
+            table[name][split] += 1
     return table
 
 
@@ -145,7 +146,8 @@ def near_pairs(hashes: np.ndarray, distance: int = NEAR) -> list[tuple[int, int]
 
 
 def _classes(store: Store) -> Iterator[Issue]:
-    counts = np.bincount(store.strata, minlength=len(store.labels))
+    strata = store.strata
+    counts = np.bincount(strata, minlength=len(store.labels)) if strata.ndim == 1 else strata.sum(axis=0, dtype=int)
     for label, count in zip(store.labels, counts, strict=True):
         if count == 1:
             yield Issue(kind="single-example-class", path=label, reason=f"only one {store.noun}, so none can be held out", action="kept")

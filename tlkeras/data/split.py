@@ -41,7 +41,7 @@ def split(
 
     Args:
         sha256: of the content of each example.
-        y: (n,) class of each example.
+        y: (n,) class of each example; or (n, labels), which labels it has.
         source_splits: the split from the source, or None, for each example.
         val_split, test_split: fractions; None means 0.15 where the source has no splits.
         seed: of the numbers.
@@ -58,8 +58,8 @@ def split(
     for name, (low, high) in ranges.items():
         names[pool & (numbers >= low) & (numbers < high)] = name
     split_names = ["train", *(name for name, (low, high) in ranges.items() if high > low)]
-    for label in np.unique(y[pool]):
-        _repair(names, pool, pool & (y == label), numbers, np.array(sha256), split_names)
+    for members in [y == label for label in np.unique(y[pool])] if y.ndim == 1 else y.T > 0:
+        _repair(names, pool, pool & members, numbers, np.array(sha256), split_names)
     return Splits(**{name: np.flatnonzero(names == name) for name in SPLITS})
 
 
