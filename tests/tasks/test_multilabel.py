@@ -19,7 +19,7 @@ from tlkeras.jobs import evaluate, export_run, finetune, predict, publish
 from tlkeras.tasks import multilabel
 from tlkeras.tasks.multilabel_pages import publish as published
 from tlkeras.tasks.registry import TARGET, Options, target_of
-from tlkeras.tasks.thresholds import FEWEST, best_threshold, decisions, thresholds
+from tlkeras.tasks.thresholds import FEWEST, best_threshold, chosen_threshold, decisions, thresholds
 from tlkeras.zoo import load
 from tlkeras.zoo.check import verify
 from tlkeras.zoo.store import Zoo
@@ -45,7 +45,7 @@ def test_no_threshold_has_a_better_f1_and_none_as_good_is_nearer_to_a_half(rows)
     holds, scores = np.array([row[0] for row in rows]), np.array([row[1] for row in rows], "float32")
     threshold = best_threshold(holds, scores)
     assert 0 < threshold < 1 and threshold == np.float32(threshold)
-    if min(holds.sum(), (~holds).sum()) < FEWEST:
+    if holds.all() or not holds.any():
         assert threshold == 0.5
         return
     # Every decision that a threshold between 0 and 1 can lead to.
@@ -64,14 +64,24 @@ def test_a_threshold_is_halfway_between_the_scores_that_it_separates():
     assert best_threshold(holds, scores + np.float32(0.35)) == 0.5  # 0.45 and 0.55: the default separates them too
 
 
-@pytest.mark.parametrize("n", [0, FEWEST - 1])
-def test_a_label_with_few_examples_keeps_a_half(n):
-    y = np.zeros((30 if n else 0, 3), "float32")
-    y[:n, 0], y[n:, 1], y[: FEWEST * n, 2] = 1, 1, 1
+@given(st.integers(1, FEWEST - 1), st.integers(0, 2**32 - 1), st.booleans())
+def test_the_fewer_examples_a_threshold_is_based_on_the_nearer_it_is_to_a_half(few, seed, rare):
+    rng = np.random.default_rng(seed)
+    holds = np.arange(40) < few if rare else np.arange(40) >= few
+    scores = rng.random(40).astype("float32")
+    best, chosen = best_threshold(holds, scores), chosen_threshold(holds, scores)
+    assert chosen == np.float32(chosen) and min(best, 0.5) <= chosen <= max(best, 0.5)
+    assert np.log(1 / chosen - 1) == pytest.approx(np.log(1 / best - 1) * few / FEWEST, abs=1e-5)
+
+
+@pytest.mark.parametrize("n", [0, 40])
+def test_a_label_that_no_or_every_validation_example_has_keeps_a_half(n):
+    y = np.zeros((n, 3), "float32")
+    y[:, 1], y[: n // 2, 2] = 1, 1
     scores = np.where(y > 0, 0.2, 0.1).astype("float32")
     target = multilabel.calibrate(TARGET_OF_COLOURS, {TARGET: y}, scores)
     first, second, third = target.facts["thresholds"]
-    assert first == second == 0.5 and third == (0.5 if n == 0 else pytest.approx(0.15))
+    assert first == second == 0.5 and third == pytest.approx(0.15 if n else 0.5)
     assert json.loads(json.dumps(target.to_dict(), allow_nan=False))["facts"]["thresholds"] == [first, second, third]
 
 

@@ -13,7 +13,7 @@ from tlkeras.data.target import SEPARATOR, Target
 from tlkeras.tasks.judgement import Judgement
 from tlkeras.tasks.markup import figure
 from tlkeras.tasks.registry import TARGET, Options, Targets
-from tlkeras.tasks.thresholds import best_threshold, decisions, thresholds
+from tlkeras.tasks.thresholds import chosen_threshold, decisions, thresholds
 
 SMALLEST = 1e-7  # probabilities are clipped there, as Keras' own cross-entropy does
 LARGEST_WEIGHT = 20.0  # of positives; a label that 1 example in 1,000 has would get steps a thousand times as large
@@ -73,9 +73,9 @@ def loss(target: Target) -> str | Callable[[Any, Any], Any]:
 def calibrate(target: Target, targets: Targets, scores: np.ndarray) -> Target:
     """Returns the target with `thresholds`: for each label the one with the best F1 on the validation examples.
 
-    A label with fewer than 5 validation examples that have it, or fewer than 5 that do not, keeps 0.5.
+    It is nearer to 0.5 for a label that fewer than 5 of them have or do not have, and 0.5 where none or all have it.
     """
-    best = [best_threshold(targets[TARGET][:, index] > 0, scores[:, index]) for index in range(len(target.labels))]
+    best = [chosen_threshold(targets[TARGET][:, index] > 0, scores[:, index]) for index in range(len(target.labels))]
     return target.with_facts(thresholds=best)
 
 

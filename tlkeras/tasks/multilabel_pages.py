@@ -166,7 +166,7 @@ def _card_labels(content: Mapping[str, Any]) -> str:
     more = f"\n\n… and {len(rows) - SHOWN} more in `manifest.json`." if len(rows) > SHOWN else ""
     return (
         f"On the {content['held_out']} split. A label holds where its score reaches its threshold. The thresholds have the best F1 on the "
-        "validation examples and are part of every artifact; labels with fewer than 5 of them keep 0.5.\n\n"
+        "validation examples and are part of every artifact; those of labels with fewer than 5 such examples are nearer to 0.5.\n\n"
         + markdown_table(("label", "threshold", "precision", "recall", "F1", "average precision", "n"), shown)
         + more
     )
@@ -175,5 +175,7 @@ def _card_labels(content: Mapping[str, Any]) -> str:
 def _weaknesses(content: Mapping[str, Any], noun: str) -> str:
     lines = [f"- `{r['label']}`: recall {r['recall']:.3f}, precision {r['precision']:.3f}" for r in content["weaknesses"]["worst"]]
     lines += [f"- `{r['missed']}` missed while `{r['added']}` is added: {r['n']}" for r in content["weaknesses"]["confused"]]
-    lines.append(f"- It knows these labels only. To a {noun} to which none applies it should give none, but was not tested on such.")
+    lines.append(
+        f"- It knows these labels only. What else may be in {'an' if noun[0] in 'aeiou' else 'a'} {noun} does not change its answer."
+    )
     return "\n".join(lines)
