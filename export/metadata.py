@@ -3,6 +3,11 @@
 The metadata is a flatbuffer of its own (schema `metadata_schema.fbs` of MediaPipe, file identifier `M001`) in a buffer of
 the model that is called `TFLITE_METADATA`; associated files are a ZIP archive behind the model. The few tables that are
 needed are written here with `flatbuffers`, because the package that has a writer, `mediapipe`, is far too large for that.
+
+MediaPipe has one threshold for all labels. Those of a multi-label file are therefore written as score calibration: MediaPipe replaces
+a score below the minimum of its label by 0, passes every other through unchanged, and drops what is below the global threshold. So it
+returns the labels that hold, with the scores of the model. A `score_threshold` that an application sets replaces the global threshold
+only, and drops further labels.
 """
 
 from __future__ import annotations
@@ -14,18 +19,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from flatbuffers import Builder
 
 from tlkeras import __version__
 from tlkeras.errors import ExportError
 
-LABELS, VOCABULARY = "labels.txt", "vocab.txt"
+LABELS, VOCABULARY, CALIBRATION = "labels.txt", "vocab.txt", "score_calibration.txt"
 NAME = b"TFLITE_METADATA"
 # What the oldest reader must know: images and labels came with 1.0.0.
 MIN_PARSER_VERSION = "1.0.0"
 # Values of enums and unions of the schema.
-AXIS_LABELS, VOCABULARY_FILE, IMAGE_PROPERTIES, RGB, NORMALIZATION, BERT_TOKENIZER = 2, 5, 2, 1, 1, 4
-GREY = 2
+AXIS_LABELS, CALIBRATION_FILE, VOCABULARY_FILE = 2, 4, 5
+NORMALIZATION, SCORE_CALIBRATION, SCORE_THRESHOLDING, BERT_TOKENIZER = 1, 2, 3, 4
+IMAGE_PROPERTIES, RGB, GREY, INVERSE_LOGISTIC = 2, 1, 2, 2
 COLOURS: Mapping[int | None, int] = {1: GREY, 3: RGB}  # by the number of channels
 
 
@@ -39,6 +46,7 @@ class Described:
         labels: the label map, or None.
         colours: of its one input, where that is an image with values 0-255: `RGB` or `GREY`; None for other inputs.
         vocabulary: of a BERT tokeniser, by id, or None.
+        thresholds: of the score of each label, where several or none may hold; None elsewhere.
     """
 
     name: str
@@ -46,6 +54,12 @@ class Described:
     labels: Sequence[str] | None
     colours: int | None
     vocabulary: Sequence[str] | None = None
+    thresholds: Sequence[float] | None = None
+
+    @property
+    def calibration(self) -> list[str] | None:
+        """Scale, slope, offset and minimum of the score of each label: the logistic function undoes its inverse, so scores stay."""
+        return None if self.thresholds is None else [f"1,1,0,{np.float32(threshold)!s}" for threshold in self.thresholds]
 
 
 def attach(content: bytes, metadata: Described) -> bytes:
@@ -96,14 +110,17 @@ def _aligned(buffer: Any) -> Callable[[Builder], int]:
 
 
 def _archive(metadata: Described) -> bytes:
-    """Returns a ZIP with labels and vocabulary; its time is fixed, so that the same model is the same file."""
-    files = {name: lines for name, lines in ((LABELS, metadata.labels), (VOCABULARY, metadata.vocabulary)) if lines is not None}
+    """Returns a ZIP with labels, thresholds and vocabulary; its time is fixed, so that the same model is the same file."""
+    lines_of = {LABELS: metadata.labels, VOCABULARY: metadata.vocabulary, CALIBRATION: metadata.calibration}
+    files = {name: "".join(f"{line}\n" for line in lines) for name, lines in lines_of.items() if lines is not None}
+    if CALIBRATION in files:
+        files[CALIBRATION] = files[CALIBRATION].removesuffix("\n")  # MediaPipe would count the end of the last line as one more label
     if not files:
         return b""
     held = io.BytesIO()
     with zipfile.ZipFile(held, "w") as archive:  # stored: MediaPipe reads it in place
-        for name, lines in files.items():
-            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), "".join(f"{line}\n" for line in lines))
+        for name, text in files.items():
+            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), text)
     return held.getvalue()
 
 
@@ -130,7 +147,7 @@ def _metadata(model: Any, metadata: Described) -> bytes:
     inputs = [
         _tensor(builder, names[index], {} if metadata.colours is None else _input(builder, metadata.colours)) for index in graph.inputs
     ]
-    outputs = [_tensor(builder, names[index], _labels(builder) if metadata.labels is not None else {}) for index in graph.outputs]
+    outputs = [_tensor(builder, names[index], _output(builder, metadata)) for index in graph.outputs]
     process = {} if metadata.vocabulary is None else {5: _vector(builder, [_bert_tokenizer(builder)])}
     subgraph = _table(builder, 10, {2: _vector(builder, inputs), 3: _vector(builder, outputs), **process})
     root = {
@@ -158,8 +175,21 @@ def _input(builder: Builder, colours: int) -> dict[int, int]:
     return {3: content, 4: _vector(builder, [unit])}
 
 
-def _labels(builder: Builder) -> dict[int, int]:
-    return {6: _vector(builder, [_file(builder, LABELS, "Labels, in class order.", AXIS_LABELS)])}
+def _output(builder: Builder, metadata: Described) -> dict[int, int]:
+    """AssociatedFiles: labels, and the calibration of their scores. ProcessUnits: calibration, and what is dropped after it."""
+    if metadata.labels is None:
+        return {}
+    files = [_file(builder, LABELS, "Labels, in class order.", AXIS_LABELS)]
+    if not metadata.thresholds:
+        return {6: _vector(builder, files)}
+    files.append(_file(builder, CALIBRATION, "Scale, slope, offset and minimum of the score of each label.", CALIBRATION_FILE))
+    calibration = _table(builder, 2, {}, bytes_at={0: INVERSE_LOGISTIC})  # scores below their minimum become 0, the default
+    least = _table(builder, 1, {}, floats_at={0: min(metadata.thresholds) / 2})
+    units = [
+        _table(builder, 2, {1: calibration}, bytes_at={0: SCORE_CALIBRATION}),
+        _table(builder, 2, {1: least}, bytes_at={0: SCORE_THRESHOLDING}),
+    ]
+    return {4: _vector(builder, units), 6: _vector(builder, files)}
 
 
 def _file(builder: Builder, name: str, description: str, kind: int) -> int:
@@ -173,12 +203,20 @@ def _bert_tokenizer(builder: Builder) -> int:
     return _table(builder, 2, {1: _table(builder, 1, {0: files})}, bytes_at={0: BERT_TOKENIZER})
 
 
-def _table(builder: Builder, fields: int, offsets: dict[int, int], bytes_at: dict[int, int] | None = None) -> int:
+def _table(
+    builder: Builder,
+    fields: int,
+    offsets: dict[int, int],
+    bytes_at: dict[int, int] | None = None,
+    floats_at: dict[int, float] | None = None,
+) -> int:
     builder.StartObject(fields)
     for slot, offset in offsets.items():
         builder.PrependUOffsetTRelativeSlot(slot, offset, 0)
     for slot, value in (bytes_at or {}).items():
         builder.PrependInt8Slot(slot, value, 0)
+    for slot, number in (floats_at or {}).items():
+        builder.PrependFloat32Slot(slot, number, 0.0)
     return int(builder.EndObject())
 
 

@@ -77,6 +77,8 @@ class ExportSpec:
 
     Args:
         labels: what the columns of the scores are called; None where they have no names.
+        thresholds: what the score of each label must reach for it to hold, where an example may have several labels or none; TFLite
+            files contain them as MediaPipe applies them. None where one label holds.
         judge: judges the scores of an artifact on held-out examples. Quantised formats must be within budget by its figures, instead
             of the tolerance of their format. Without it, artifacts are compared with the model numerically only.
         signature: adds outputs to those of a SavedModel that accepts encoded examples, such as the label of each. They are verified.
@@ -93,6 +95,7 @@ class ExportSpec:
     """
 
     labels: tuple[str, ...] | None = None
+    thresholds: tuple[float, ...] | None = None
     judge: Judge | None = None
     signature: Signature | None = None
     decode: Callable[[Any], Any] | None = None

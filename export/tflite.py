@@ -57,10 +57,12 @@ def write(graph: Graph, path: Path, options: TFLiteOptions) -> None:
 
 def _described(graph: Graph) -> metadata.Described:
     shape = graph.inputs[0].shape
+    single = len(graph.output_names) == 1
     return metadata.Described(
         name=graph.model.name,
         description=", ".join(f"{key} {value}" for key, value in graph.spec.metadata.items()),
-        labels=graph.spec.labels if len(graph.output_names) == 1 else None,
+        labels=graph.spec.labels if single else None,
+        thresholds=graph.spec.thresholds if single else None,
         colours=metadata.COLOURS.get(shape[3]) if len(graph.inputs) == 1 and len(shape) == 4 else None,
         vocabulary=graph.spec.vocabulary,
     )

@@ -3,6 +3,8 @@
 import re
 import subprocess
 import sys
+import zipfile
+from functools import partial
 
 import keras
 import numpy as np
@@ -12,6 +14,7 @@ from PIL import Image
 
 from tests.export.helpers import classifier
 from tests.helpers import pictures
+from tlkeras.data.target import Target
 from tlkeras.errors import ExportError
 from tlkeras.export import metadata
 from tlkeras.export.budget import Budget
@@ -21,6 +24,7 @@ from tlkeras.export.parity import Samples
 from tlkeras.export.read import open_artifact
 from tlkeras.export.spec import ExportSpec
 from tlkeras.modalities.images import decode
+from tlkeras.tasks import multilabel
 from tlkeras.tasks.registry import TARGET
 
 LABELS = ("rouge", "grün", "蓝 色")
@@ -90,15 +94,21 @@ def test_a_file_without_labels_is_told(tmp_path):
         metadata.read_labels(tmp_path / "model.tflite")
 
 
-def test_mediapipe_s_own_schema_reads_names_and_the_normalisation(float_file):
-    pytest.importorskip("mediapipe", reason="MediaPipe is in the extra `test`")
+def read_metadata(path):
+    """Returns the metadata of a file, as MediaPipe's own schema reads it."""
     from mediapipe.tasks.metadata import metadata_schema_py_generated as theirs
     from mediapipe.tasks.metadata import schema_py_generated as schema
 
-    content = float_file.read_bytes()
-    model = schema.Model.GetRootAsModel(content, 0)
+    model = schema.Model.GetRootAsModel(path.read_bytes(), 0)
     place = next(m.Buffer() for m in (model.Metadata(i) for i in range(model.MetadataLength())) if m.Name() == b"TFLITE_METADATA")
-    told = theirs.ModelMetadataT.InitFromObj(theirs.ModelMetadata.GetRootAs(model.Buffers(place).DataAsNumpy().tobytes(), 0))
+    return theirs.ModelMetadataT.InitFromObj(theirs.ModelMetadata.GetRootAs(model.Buffers(place).DataAsNumpy().tobytes(), 0))
+
+
+def test_mediapipe_s_own_schema_reads_names_and_the_normalisation(float_file):
+    pytest.importorskip("mediapipe", reason="MediaPipe is in the extra `test`")
+    from mediapipe.tasks.metadata import metadata_schema_py_generated as theirs
+
+    told = read_metadata(float_file)
     (graph,) = told.subgraphMetadata
     (given,), (made,) = graph.inputTensorMetadata, graph.outputTensorMetadata
     assert (given.name, made.name) == (b"image", b"scores")
@@ -140,6 +150,120 @@ def test_mediapipe_takes_a_thousand_labels(tmp_path):
     options = vision.ImageClassifierOptions(base_options=tasks.BaseOptions(model_asset_path=str(path)))
     with vision.ImageClassifier.create_from_options(options) as classifier:
         assert classifier
+
+
+# === Several labels ===
+
+
+def patch_net():
+    """A network whose scores are how strong each colour is, without training: any number of labels."""
+    inputs = keras.Input((16, 16, 3), name="image")
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(3, 1, use_bias=False, name="same")(layers.Rescaling(1 / 255)(inputs)))
+    model = keras.Model(inputs, layers.Dense(3, activation="sigmoid", name="dense")(x))
+    model.get_layer("same").set_weights([np.eye(3, dtype="float32")[None, None]])
+    model.get_layer("dense").set_weights([12 * np.eye(3, dtype="float32"), np.full(3, -6, "float32")])
+    return model
+
+
+def plain_images(n=150):
+    """Returns images of one colour each: scores from 0.0025 to 0.9975."""
+    return np.random.default_rng(3).integers(0, 256, (n, 1, 1, 3)).repeat(16, axis=1).repeat(16, axis=2).astype("uint8")
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory):
+    """Returns a function: format and type of the inputs -> the file and its thresholds, of which the second is one of its own scores."""
+    paths = {}
+
+    def get(format="tflite", io="float32"):
+        if (format, io) not in paths:
+            x = plain_images()
+            exact = float(patch_net().predict(x[7:8].astype("float32"), verbose=0)[0, 1])
+            thresholds = (float(np.float32(0.013)), exact, float(np.float32(0.92)))
+            target = Target(kind="labels", labels=LABELS).with_facts(thresholds=thresholds)
+            spec = ExportSpec(labels=LABELS, thresholds=thresholds, judge=partial(multilabel.judge, target=target))
+            samples = Samples(inputs={"image": x[:8].astype("float32")}, score_inputs=x)
+            budget = Budget(calibration=Calibration(inputs={"image": x.astype("float32")}), io=io, max_drop=0.2)
+            folder = tmp_path_factory.mktemp("several")
+            (artifact,) = export(patch_net(), spec, folder, samples, formats=(format,), budget=budget)
+            paths[format, io] = artifact.path, thresholds
+        return paths[format, io]
+
+    return get
+
+
+def answered_by_mediapipe(path, images, **options):
+    """Returns label -> score for each image, as MediaPipe's classifier answers it."""
+    mediapipe = pytest.importorskip("mediapipe", reason="MediaPipe is in the extra `test`")
+    from mediapipe.tasks import python as tasks
+    from mediapipe.tasks.python import vision
+
+    options = vision.ImageClassifierOptions(base_options=tasks.BaseOptions(model_asset_path=str(path)), **options)
+    with vision.ImageClassifier.create_from_options(options) as classifier:
+        results = [
+            classifier.classify(mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(image)))
+            for image in images
+        ]
+    return [{one.category_name: one.score for one in result.classifications[0].categories} for result in results]
+
+
+# MediaPipe 1.2 still uses a deprecated way of NumPy.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize(
+    ("format", "io"), [("tflite", "float32"), ("tflite-int8", "float32"), ("tflite-int8", "uint8"), ("tflite-fp16", "float32")]
+)
+def test_mediapipe_answers_the_labels_that_reach_their_thresholds_with_their_scores(several, tmp_path, format, io):
+    path, thresholds = several(format, io)
+    alone = tmp_path / "alone.tflite"
+    alone.write_bytes(path.read_bytes())
+    x = plain_images()
+    ours = open_artifact(path).scores(x)
+    theirs = answered_by_mediapipe(alone, x)
+    holds = ours >= np.array(thresholds, "float32")
+    assert [set(answer) for answer in theirs] == [{label for label, own in zip(LABELS, row, strict=True) if own} for row in holds]
+    assert holds.any(axis=0).all() and not holds.all(axis=0).any() and not holds.any(axis=1).all()  # images without any label too
+    for answer, scores in zip(theirs, ours, strict=True):
+        np.testing.assert_allclose(list(answer.values()), [scores[LABELS.index(label)] for label in answer], atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_score_that_equals_its_threshold_holds_in_mediapipe_too(several):
+    path, thresholds = several()
+    x = plain_images()[7:8]
+    assert open_artifact(path).scores(x)[0, 1] == np.float32(thresholds[1])
+    assert LABELS[1] in answered_by_mediapipe(path, x)[0]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_the_threshold_of_an_application_drops_further_labels_only(several):
+    path, thresholds = several()
+    x = plain_images(40)
+    expected = [{label: score for label, score in answer.items() if score >= 0.5} for answer in answered_by_mediapipe(path, x)]
+    assert answered_by_mediapipe(path, x, score_threshold=0.5) == expected
+
+
+def test_mediapipe_s_own_schema_reads_the_thresholds(several):
+    pytest.importorskip("mediapipe", reason="MediaPipe is in the extra `test`")
+    from mediapipe.tasks.metadata import metadata_schema_py_generated as theirs
+
+    path, thresholds = several()
+    made = read_metadata(path).subgraphMetadata[0].outputTensorMetadata[0]
+    assert [file.name for file in made.associatedFiles] == [b"labels.txt", b"score_calibration.txt"]
+    assert made.associatedFiles[1].type == theirs.AssociatedFileType.TENSOR_AXIS_SCORE_CALIBRATION
+    calibration, thresholding = (unit.options for unit in made.processUnits)
+    assert calibration.scoreTransformation == theirs.ScoreTransformationType.INVERSE_LOGISTIC and calibration.defaultScore == 0
+    assert 0 < thresholding.globalScoreThreshold < min(thresholds)
+    with zipfile.ZipFile(path) as archive:
+        lines = archive.read("score_calibration.txt").decode().split("\n")  # no empty line at the end: MediaPipe would count it
+    assert [line.split(",")[:3] for line in lines] == [["1", "1", "0"]] * 3
+    assert [np.float32(line.split(",")[3]) for line in lines] == [np.float32(threshold) for threshold in thresholds]
+
+
+def test_files_of_classes_have_no_thresholds(float_file):
+    pytest.importorskip("mediapipe", reason="MediaPipe is in the extra `test`")
+    assert not read_metadata(float_file).subgraphMetadata[0].outputTensorMetadata[0].processUnits
+    with zipfile.ZipFile(float_file) as archive:
+        assert archive.namelist() == ["labels.txt"]
 
 
 # === The client program ===
