@@ -80,7 +80,8 @@ def _split_of(store: Store, splits: Splits) -> list[str]:
 def _class_counts(store: Store, where: Sequence[str]) -> dict[str, dict[str, int]]:
     table = {label: dict.fromkeys(SPLITS, 0) for label in store.labels}
     for label, split in zip(store.values, where, strict=True):
-        table[label][split] += 1
+        if label in table:  # numbers belong to no class
+            table[label][split] += 1
     return table
 
 
