@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tlkeras.data.target import Target
+from tlkeras.data.target import Target, number_text
 from tlkeras.tasks.markup import escape, markdown_table, table
 from tlkeras.tasks.registry import target_of
 from tlkeras.tasks.regression import COVERAGE, FEWEST, Score, column, short
@@ -18,8 +18,8 @@ LARGEST = 10  # errors that the report lists
 WORST = 3  # errors that a card lists
 NAMED = 8  # numbers that a card names in its first sentence
 QUANTILES = (0, 0.05, 0.25, 0.5, 0.75, 0.95, 1)
-SIDE, LEFT, BOTTOM, TOP = 320, 64, 44, 10  # of a plot, and the margins of its axes, in pixels
-TICKS = 4  # most steps between the labels of an axis
+SIDE, LEFT, BOTTOM, TOP = 320, 84, 44, 10  # of a plot, and the margins of its axes, in pixels
+TICKS = 6  # most steps between the labels of an axis
 
 # === Report of a run ===
 
@@ -103,8 +103,8 @@ def _plot(name: str, true: np.ndarray, predicted: np.ndarray) -> str:
     )
     labels = "".join(
         f'<path d="M{LEFT} {TOP + size - place(tick):.1f}h-4M{LEFT + place(tick):.1f} {TOP + size}v4" stroke="#aab4c0"/>'
-        f'<text x="{LEFT - 8}" y="{TOP + size - place(tick) + 4:.1f}" text-anchor="end">{short(tick)}</text>'
-        f'<text x="{LEFT + place(tick):.1f}" y="{TOP + size + 17}" text-anchor="middle">{short(tick)}</text>'
+        f'<text x="{LEFT - 8}" y="{TOP + size - place(tick) + 4:.1f}" text-anchor="end">{number_text(tick)}</text>'
+        f'<text x="{LEFT + place(tick):.1f}" y="{TOP + size + 17}" text-anchor="middle">{number_text(tick)}</text>'
         for tick in ticks
     )
     middle = TOP + size / 2
