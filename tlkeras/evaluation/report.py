@@ -9,6 +9,7 @@ from typing import Any
 
 from tlkeras import files
 from tlkeras.data.target import Target
+from tlkeras.progress import score_text
 from tlkeras.registry import load_function
 from tlkeras.tasks.markup import escape, figure, table
 from tlkeras.tasks.registry import Score, Task, task_of
@@ -90,7 +91,9 @@ def _score_table(figures: Mapping[str, Score]) -> str:
 
 
 def _cell(value: float | int | None) -> str:
-    return f"{value:,}" if isinstance(value, int) else figure(value)
+    if isinstance(value, int):
+        return f"{value:,}"
+    return figure(value) if value is None else score_text(value)
 
 
 def _artifact_table(summary: Mapping[str, Any], task: Task) -> str:

@@ -93,6 +93,8 @@ class Task:
         losses: names of the losses that users may choose; the first is the default.
         spec: target -> further fields of the `ExportSpec` of its models.
         drop_unit: what a drop of an artifact is measured in, for messages and help.
+        attribute: attribute of a `Prediction` that is the answer, for the programs on cards.
+        label_output: output of a SavedModel that is the answer as text, for the same; empty where all of its outputs are.
     """
 
     name: str
@@ -124,6 +126,8 @@ class Task:
     losses: tuple[str, ...] = ()
     spec: str = ""
     drop_unit: str = "accuracy"
+    attribute: str = "label"
+    label_output: str = ""
 
     def keras_loss(self, target: Target) -> Any:
         """Returns the loss as Keras accepts it."""
@@ -190,6 +194,33 @@ TASKS: Registry[Task] = Registry(
             publish="tlkeras.tasks.classification_pages:publish",
             card="tlkeras.tasks.classification_pages:card",
             weigh="tlkeras.tasks.classification:class_weights",
+            label_output="label",
+        ),
+        Task(
+            name="regression",
+            help="One or several numbers per example.",
+            target="numbers",
+            loss="tlkeras.tasks.regression:loss",
+            metrics=(),
+            monitor="loss",
+            figure="R²",
+            class_weights=False,
+            labelled_outputs=False,
+            build_head="tlkeras.tasks.regression:build_head",
+            score="tlkeras.tasks.regression:score",
+            answer="tlkeras.tasks.regression:answer",
+            columns="tlkeras.tasks.regression:columns",
+            judge="tlkeras.tasks.regression:judge",
+            signature="tlkeras.tasks.regression:signature",
+            report="tlkeras.tasks.regression_pages:report",
+            publish="tlkeras.tasks.regression_pages:publish",
+            card="tlkeras.tasks.regression_pages:card",
+            learn="tlkeras.tasks.regression:learn",
+            prepare="tlkeras.tasks.regression:prepare",
+            calibrate="tlkeras.tasks.regression:calibrate",
+            losses=("squared", "huber"),
+            drop_unit="R²",
+            attribute="values",
         ),
         Task(
             name="multilabel",
