@@ -6,7 +6,7 @@ import dataclasses
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import numpy as np
@@ -17,9 +17,6 @@ from tlkeras.registry import load_function
 from tlkeras.tasks.judgement import Judgement
 from tlkeras.tasks.registry import TARGET, Options, Targets, Task, task_for
 from tlkeras.tasks.registry import Score as PartScore
-
-if TYPE_CHECKING:
-    from tlkeras.models import TaskModel
 
 UNCERTAINTY = "uncertainty"
 VARIANCES = "log_variances"  # the layer that holds them while training
@@ -164,8 +161,8 @@ def _part_loss(part: Part, own_loss: Any, y: Any, scores: Any) -> Any:
     return value if weights is None else value * keras.ops.take(keras.ops.convert_to_tensor(weights, "float32"), own)
 
 
-def transform(task: TaskModel) -> TaskModel:
-    """Returns the model with a learnt logarithm of a variance for each part behind the scores, where losses are weighed by them."""
+def transform(task: Any) -> Any:
+    """Returns the task model with a learnt logarithm of a variance for each part behind the scores, where losses are weighed by them."""
     if task.target.facts.get("weights") != UNCERTAINTY:
         return task
     scores = task.model.output
@@ -177,8 +174,8 @@ def transform(task: TaskModel) -> TaskModel:
     return dataclasses.replace(task, model=model, sections={layer.name: task.sections.get(layer.name, head) for layer in model.layers})
 
 
-def finish(task: TaskModel) -> TaskModel:
-    """Returns the model without what `transform` added, and the weights that it learnt as facts."""
+def finish(task: Any) -> Any:
+    """Returns the task model without what `transform` added, and the weights that it learnt as facts."""
     if task.target.facts.get("weights") != UNCERTAINTY:
         return task
     variances = SPEED * np.asarray(task.model.get_layer(VARIANCES).bias)
