@@ -12,7 +12,7 @@ import pytest
 from keras import layers
 from PIL import Image
 
-from tests.export.helpers import classifier
+from tests.export.helpers import answered_by_mediapipe, classifier
 from tests.helpers import pictures
 from tlkeras.data.target import Target
 from tlkeras.errors import ExportError
@@ -190,21 +190,6 @@ def several(tmp_path_factory):
         return paths[format, io]
 
     return get
-
-
-def answered_by_mediapipe(path, images, **options):
-    """Returns label -> score for each image, as MediaPipe's classifier answers it."""
-    mediapipe = pytest.importorskip("mediapipe", reason="MediaPipe is in the extra `test`")
-    from mediapipe.tasks import python as tasks
-    from mediapipe.tasks.python import vision
-
-    options = vision.ImageClassifierOptions(base_options=tasks.BaseOptions(model_asset_path=str(path)), **options)
-    with vision.ImageClassifier.create_from_options(options) as classifier:
-        results = [
-            classifier.classify(mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(image)))
-            for image in images
-        ]
-    return [{one.category_name: one.score for one in result.classifications[0].categories} for result in results]
 
 
 # MediaPipe 1.2 still uses a deprecated way of NumPy.
