@@ -276,12 +276,13 @@ def below(rows: Sequence[Row], floors: Mapping[str, float]) -> list[str]:
     return missed
 
 
-def plot(rows: Sequence[Row], path: str | Path) -> None:
+def plot(rows: Sequence[Row], path: str | Path, measure: str = "accuracy") -> None:
     """Draws latency against accuracy (or agreement, where accuracy is not known); the area of a point is the size of its file.
 
     Args:
         rows: of `benchmark`.
         path: `.png`, `.svg` or `.pdf`.
+        measure: what the accuracy is called.
 
     Raises:
         ExportError: when no row could be measured.
@@ -304,7 +305,7 @@ def plot(rows: Sequence[Row], path: str | Path) -> None:
             axes.annotate(row.format, (row.p50_ms or 0, getattr(row, key)), xytext=(5, 5), textcoords="offset points", fontsize=8)
     axes.set_xscale("log")
     axes.set_xlabel("milliseconds for one example (median)")
-    axes.set_ylabel(f"{key} on held-out examples" if key == "accuracy" else "agreement with the Keras model")
+    axes.set_ylabel(f"{measure} on held-out examples" if key == "accuracy" else "agreement with the Keras model")
     axes.set_title("Artifacts: up and left is better; area shows file size")
     axes.grid(alpha=0.3, which="both")
     axes.legend()

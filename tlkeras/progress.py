@@ -254,6 +254,11 @@ def figure(value: float | None, digits: int = 3) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
 
+def score_text(value: float) -> str:
+    """Returns a figure with 3 decimals, or with 4 digits where that would be all zeros or needlessly long: errors in units of the data."""
+    return f"{value:.3f}" if not value or 0.001 <= abs(value) < 1000 else f"{value:.4g}"
+
+
 def results_table(title: str, rows: Mapping[str, Cells]) -> Table:
     """Returns the table of row -> column -> figure."""
     table = Table(title=title, title_justify="left")
@@ -261,5 +266,11 @@ def results_table(title: str, rows: Mapping[str, Cells]) -> Table:
     for name in ("", *columns):
         table.add_column(name, justify="left" if not name else "right")
     for name, cells in rows.items():
-        table.add_row(name, *(f"{cells[column]:,}" if isinstance(cells[column], int) else figure(cells[column]) for column in columns))
+        table.add_row(name, *(_cell(cells[column]) for column in columns))
     return table
+
+
+def _cell(value: float | int | None) -> str:
+    if isinstance(value, int):
+        return f"{value:,}"
+    return figure(value) if value is None else score_text(value)

@@ -100,7 +100,8 @@ def _use(name: str, content: Mapping[str, Any]) -> str:
     parts = [f"From Python, with any runtime:\n\n```python\nimport tlkeras.zoo\n\n{_load(name, content)}\n```"]
     if SERVING.name in content["artifacts"]:
         parts.append("With TensorFlow Serving, started by `docker compose up` in the zoo:\n\n```sh\n" + curl_call(name, **call) + "\n```")
-        program = grpc_call(name, **call, tensor=content["inputs"][0]["name"], labelled=bool(content["labels"]))
+        output = task_of(content["metadata"]).label_output
+        program = grpc_call(name, **call, tensor=content["inputs"][0]["name"], label_output=output, labelled=bool(content["labels"]))
         parts.append(f"With gRPC:\n\n```python\n{program}```")
     mobile = [one["path"] for one in content["artifacts"].values() if one["path"].endswith(".tflite")]
     if mobile and accepted.encoded and content["labels"]:
@@ -132,7 +133,7 @@ def _load(name: str, content: Mapping[str, Any]) -> str:
     runtimes = [row.name for row in RUNTIMES if row.formats(content["artifacts"])]
     accepted = inputs(content)
     example = accepted.file if accepted.literal is None else accepted.literal
-    return f'model = tlkeras.zoo.load("{name}", runtime="{(runtimes or [KERAS])[0]}")\nmodel.predict("{example}")[0].label'
+    return f'model = tlkeras.zoo.load("{name}", runtime="{(runtimes or [KERAS])[0]}")\nmodel.predict("{example}")[0].{task_of(content["metadata"]).attribute}'
 
 
 def _reproduce(content: Mapping[str, Any]) -> str:

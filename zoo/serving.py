@@ -179,6 +179,7 @@ def grpc_call(
     file: str = "image.jpg",
     literal: str | None = None,
     tensor: str = "image",
+    label_output: str = "label",
     labelled: bool = True,
 ) -> str:
     """Returns a Python program that sends an example to a model by gRPC.
@@ -187,15 +188,17 @@ def grpc_call(
         name: of the model.
         encoded, file, literal: see `curl_call`.
         tensor: input of a model of tensors.
+        label_output: output that is the answer as text, of a model of encoded examples; empty to print every output.
         labelled: whether the scores belong to labels.
     """
     content = f'open("{file}", "rb").read()' if literal is None else f'"{literal}"'
     value = f"[{content}]" if encoded else f'np.load("{file}")[None].astype("float32")'
-    answer = (
-        'print(tf.make_ndarray(answer.outputs["label"])[0].decode(), tf.make_ndarray(answer.outputs["scores"])[0].max())'
-        if encoded and labelled
-        else 'print(tf.make_ndarray(answer.outputs["scores"])[0])' + "  # in the order of labels.txt" * labelled
-    )
+    if not encoded:
+        answer = 'print(tf.make_ndarray(answer.outputs["scores"])[0])' + "  # in the order of labels.txt" * labelled
+    elif label_output:
+        answer = f'print(tf.make_ndarray(answer.outputs["{label_output}"])[0].decode(), tf.make_ndarray(answer.outputs["scores"])[0].max())'
+    else:
+        answer = "for name, value in answer.outputs.items():\n    print(name, tf.make_ndarray(value)[0])"
     return f"""import grpc
 {"" if encoded else "import numpy as np" + chr(10)}import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc

@@ -3,6 +3,9 @@
 Transformers have two blocks here, each as wide as it is. tests/texts has the rows of texts.
 """
 
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
 import keras
 import numpy as np
 import pytest
@@ -37,14 +40,19 @@ def rows(quick):
 
 @pytest.fixture(scope="module", params=rows(QUICK))
 def task(request, tmp_path_factory):
+    return built_task(request.param, tmp_path_factory.mktemp("preset"))
+
+
+def built_task(name, folder):
+    """Returns the task model of a row, with random weights; `folder` is for those of a narrow one."""
     keras.backend.clear_session()
-    row = BACKBONES.get(request.param)
+    row = BACKBONES.get(name)
     keras.utils.set_random_seed(0)
     told = {"data": SEQUENCES} if row.modality == "sequence" else {"image_size": row.min_size}
     options = {"num_layers": 2} if row.figures and row.options else {}
     weights = "none"
     if row.name in NARROW:
-        weights = str(tmp_path_factory.mktemp("preset") / "preset")
+        weights = str(folder / "preset")
         tiny_preset(weights, row.name)
     built = models.build(row.name, 3, weights=weights, options=options, **told)
     calibrate(built.model)
@@ -56,20 +64,32 @@ def inputs(task, n=4):
     return np.random.default_rng(0).uniform(0, 255 if task.backbone.modality == "image" else 1, shape).astype("float32")
 
 
-@pytest.mark.parametrize("task", rows(CONVERTED), indirect=True)
-def test_T5_every_row_is_exported_to_every_format_and_verified_at_batch_1_2_and_3_or_says_why_not(task, tmp_path):
+@pytest.mark.parametrize("name", rows(CONVERTED))
+def test_T5_every_row_is_exported_to_every_format_and_verified_at_batch_1_2_and_3_or_says_why_not(name, tmp_path):
     assert BATCHES == (1, 2, 3)
-    (given,) = task.model.inputs
-    spec = ExportSpec(labels=("a", "b", "c"), features_layer=models.FEATURES)
-    samples = Samples(inputs={given.name: inputs(task)})
-    wanted = [name for name in FLOATS if name not in task.backbone.refuses]
-    artifacts = export(task.model, spec, tmp_path, samples, formats=wanted)
-    assert [one.format for one in artifacts] == wanted
-    assert all(one.verdict.relative_diff <= 1e-3 for one in artifacts)
-    for name, reason in task.backbone.refuses.items():
+    if name in CONVERTED:
+        formats, differences = exported(name, tmp_path)
+    else:  # TensorFlow's converter keeps memory, several times the weights, until its process ends
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+            formats, differences = process.submit(exported, name, tmp_path).result()
+    row = BACKBONES.get(name)
+    assert formats == [format for format in FLOATS if format not in row.refuses]
+    assert all(difference <= 1e-3 for difference in differences)
+    for format, reason in row.refuses.items():
         with pytest.raises(ConfigError) as caught:
-            plan.effective(configs.RunConfig.from_dict({"backbone": task.backbone.name, "export": name}))
+            plan.effective(configs.RunConfig.from_dict({"backbone": name, "export": format}))
         assert reason in str(caught.value)
+
+
+def exported(name, folder):
+    """Exports a row to every float format that it does not refuse; returns the formats written, and their largest relative differences."""
+    task = built_task(name, folder)
+    (tensor,) = task.model.inputs
+    spec = ExportSpec(labels=("a", "b", "c"), features_layer=models.FEATURES)
+    samples = Samples(inputs={tensor.name: inputs(task)})
+    formats = [format for format in FLOATS if format not in task.backbone.refuses]
+    artifacts = export(task.model, spec, folder / "exports", samples, formats=formats)
+    return [artifact.format for artifact in artifacts], [artifact.verdict.relative_diff for artifact in artifacts]
 
 
 def test_the_features_are_as_wide_as_the_row_says(task):

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import ROOT
+from tests.targets import classes
 from tlkeras.data.examples import make_dataset
 from tlkeras.data.sources.columns import Columns
 from tlkeras.data.split_names import WORDS
@@ -55,7 +56,7 @@ def test_a_lone_folder_around_the_classes_is_entered(tmp_path, inner):
 
 def test_a_lone_folder_that_is_a_known_class_stays_a_class(tmp_path):
     put(tmp_path, "cats/batch/1.png")
-    assert open_source(str(tmp_path), labels=("cats", "dogs")).examples[0].label == "cats"
+    assert open_source(str(tmp_path), target=classes("cats", "dogs")).examples[0].label == "cats"
 
 
 @pytest.mark.parametrize("word", [word for words in WORDS.values() for word in words])
@@ -84,7 +85,7 @@ def test_held_out_splits_alone_are_no_classes_but_can_be_evaluated(tmp_path):
     put(tmp_path, *(f"{part}/{label}/1.png" for part in ("val", "test") for label in "ab"))
     with pytest.raises(DataError, match="expected a train split"):
         open_source(str(tmp_path))
-    assert {example.split for example in open_source(str(tmp_path), labels=("a", "b")).examples} == {"val", "test"}
+    assert {example.split for example in open_source(str(tmp_path), target=classes("a", "b")).examples} == {"val", "test"}
 
 
 def test_numeric_class_folders_are_in_numerical_order(tmp_path):
@@ -99,7 +100,7 @@ def test_mixed_names_stay_in_lexicographic_order(tmp_path):
 
 def test_a_label_map_from_a_run_keeps_its_order(tmp_path):
     put(tmp_path, *(f"{number}/1.png" for number in (1, 2, 10)))
-    assert open_source(str(tmp_path), labels=("1", "10", "2")).labels == ("1", "10", "2")
+    assert open_source(str(tmp_path), target=classes("1", "10", "2")).labels == ("1", "10", "2")
 
 
 def test_names_and_endings_of_all_kinds_are_used_whole(tmp_path):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.targets import classes
 from tlkeras.data.examples import from_arrays
 from tlkeras.data.subset import subset
 from tlkeras.errors import DataError
@@ -59,14 +60,14 @@ def test_T11_a_test_folder_without_a_class_keeps_the_indices_of_training(tmp_pat
     for label in ("1", "2"):
         picture(tmp_path / "later" / label / "x.png")
     trained = open_source(str(tmp_path / "train"))
-    later = open_source(str(tmp_path / "later"), labels=trained.labels)
+    later = open_source(str(tmp_path / "later"), target=classes(*trained.labels))
     assert trained.labels == ("1", "2", "10") and later.labels == trained.labels
 
 
 def test_a_class_the_model_does_not_know_is_an_error_that_names_near_ones(tmp_path):
     picture(tmp_path / "ants" / "x.png")
     with pytest.raises(DataError, match="'ants'.*'ant'"):
-        open_source(str(tmp_path), labels=("ant", "bee"))
+        open_source(str(tmp_path), target=classes("ant", "bee"))
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def stored(root, **options):
 
 
 def split_store(store, **options):
-    return split(store.sha256, store.y, [e.split for e in store.examples], **options)
+    return split(store.sha256, store.strata, [e.split for e in store.examples], **options)
 
 
 BAD = {
@@ -85,7 +85,7 @@ def test_rows_stay_with_their_files_when_others_are_skipped(tmp_path):
     (tmp_path / "a" / "0_bad.jpg").write_bytes(b"")
     with_bad = stored(tmp_path)
     assert [e.id for e in with_bad.examples] == [e.id for e in clean.examples]
-    assert np.array_equal(with_bad.inputs, clean.inputs) and np.array_equal(with_bad.y, clean.y)
+    assert np.array_equal(with_bad.inputs, clean.inputs) and np.array_equal(with_bad.strata, clean.strata)
 
 
 def test_a_class_without_a_readable_picture_is_an_error_that_says_why(tmp_path):

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from tests.targets import classes
 from tlkeras.data.sources.columns import Columns
 from tlkeras.errors import DataError
 from tlkeras.modalities.sources import modality_of, open_source
@@ -24,7 +25,7 @@ def table(tmp_path):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return open_source(str(path), labels=labels, columns=Columns(**columns))
+        return open_source(str(path), target=labels and classes(*labels), columns=Columns(**columns))
 
     return make
 

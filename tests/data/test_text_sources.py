@@ -102,7 +102,7 @@ def test_the_audit_tells_of_copies_contradictions_leaks_and_near_duplicates(tmp_
     (tmp_path / "t.csv").write_text("\n".join(lines) + "\n")
     dataset = open_source(str(tmp_path / "t.csv"))
     store = texts.materialise(dataset, encode=lambda given: np.ones((len(given), 3), "int32"), lengths=lambda ids: np.full(len(ids), 3))
-    splits = split(store.sha256, store.y, [one.split for one in store.examples])
+    splits = split(store.sha256, store.strata, [one.split for one in store.examples])
     counts = audit(store, splits).counts
     assert counts["duplicate-across-splits"] == counts["contradicting-labels"] == counts["near-duplicate-across-splits"] == 1
 

@@ -13,6 +13,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageOps
 
+from tests.targets import classes
 from tlkeras.data import pipeline
 from tlkeras.data.audit import audit, near_pairs
 from tlkeras.data.examples import Example, from_arrays, make_dataset
@@ -281,7 +282,7 @@ def test_links_in_a_circle_and_pipes_end_nothing(tmp_path):
 
 def test_T11_a_label_is_the_same_composed_and_decomposed(tmp_path):
     put(tmp_path / unicodedata.normalize("NFD", "für") / "1.png", tmp_path / "x" / "1.png")
-    assert open_source(str(tmp_path), labels=[unicodedata.normalize("NFC", "für"), "x"]).examples[0].label == unicodedata.normalize(
+    assert open_source(str(tmp_path), target=classes(unicodedata.normalize("NFC", "für"), "x")).examples[0].label == unicodedata.normalize(
         "NFC", "für"
     )
 
@@ -327,7 +328,7 @@ def test_near_duplicates_among_very_many_alike_are_found_in_time():
 def test_a_class_that_is_only_held_out_is_named(tmp_path):
     put(*(tmp_path / "train" / c / "1.png" for c in "ab"), *(tmp_path / "val" / c / "1.png" for c in "abc"))
     store = materialise(open_source(str(tmp_path)), size=8)
-    found = audit(store, split(store.sha256, store.y, [one.split for one in store.examples]))
+    found = audit(store, split(store.sha256, store.strata, [one.split for one in store.examples]))
     assert [one.path for one in found.issues if one.kind == "untrained-class"] == ["c"]
 
 

@@ -18,7 +18,12 @@ def command(
     ),
     json_out: str | None = typer.Option(None, "--json", help="Write the rows to this file, or to standard output with -.", metavar="FILE"),
     plot: str | None = typer.Option(None, "--plot", help="Draw latency against accuracy: .png, .svg or .pdf.", metavar="FILE"),
-    floor: list[str] = typer.Option([], "--floor", help="Minimum, for example accuracy=0.9: the command fails below it.", metavar="KEY=X"),
+    floor: list[str] = typer.Option(
+        [],
+        "--floor",
+        help="Minimum, for example accuracy=0.9 (of a task without accuracy, its figure): the command fails below it.",
+        metavar="KEY=X",
+    ),
     root: str | None = typer.Option(None, "--zoo", help="Folder of the zoo.", show_default=False, metavar="DIR"),
     quiet: bool = typer.Option(False, "--quiet", help="Show only warnings and the result."),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
@@ -60,7 +65,7 @@ def command(
         if json_out:
             files.write(json_out, text + "\n")
     if plot:
-        draw(report.rows, plot)
+        draw(report.rows, plot, report.measure)
     missed = below(report.rows, floors)
     for line in missed if floors else [one for one in missed if "failed" in one]:
         typer.echo(f"error: {line}", err=True)

@@ -31,14 +31,13 @@ def init(
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
     **flags: Any,
 ) -> None:
-    from tlkeras.data.sources.columns import Columns
-    from tlkeras.jobs import plan
+    from tlkeras.jobs import plan, preflight
     from tlkeras.modalities.sources import open_source
 
     settings = RunConfig.from_dict(flags)
-    dataset = open_source(settings.data.source, data_dir=settings.data.data_dir, columns=Columns.from_config(settings.data))
+    dataset = open_source(settings.data.source, data_dir=settings.data.data_dir, columns=preflight.columns(settings))
     text = configs.to_yaml(plan.effective(settings).to_dict(), comments=True)
-    summary = f"# {len(dataset.examples):,} examples of {len(dataset.labels)} classes: {', '.join(dataset.labels[:10])}"
+    summary = f"# {len(dataset.examples):,} examples of {dataset.target.described}: {', '.join(dataset.labels[:10])}"
     summary += ", …\n" if len(dataset.labels) > 10 else "\n"
     try:
         with Path(write).open("x", encoding="utf-8") as file:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import typer
 
@@ -64,13 +65,22 @@ def show_list(root: str | None = _root(), debug: bool = _debug()) -> None:
     if not entries:
         typer.echo(f"the zoo {str(zoo.root)!r} is empty; `tlkeras zoo publish RUN --name NAME` adds an entry", err=True)
     for entry in entries:
-        held_out = entry.manifest.get("metrics", {}).get(entry.manifest.get("held_out"), {})
-        accuracy = held_out.get("accuracy")
         line = (
             f"{entry!s:<28} {'stable' if entry.stable else '':<7} {entry.bytes / 1e6:7.1f} MB   "
-            f"{'-' if accuracy is None else f'{accuracy:.3f}'}   {', '.join(entry.manifest['artifacts'])}"
+            f"{_figure(entry.manifest)}   {', '.join(entry.manifest['artifacts'])}"
         )
         typer.echo(line)
+
+
+def _figure(manifest: Mapping[str, Any]) -> str:
+    """Returns the figure of the task that an artifact reached on held-out examples, with its name where that is not accuracy."""
+    from tlkeras.tasks.registry import DEFAULT, TASKS, task_of
+
+    task = task_of(manifest["metadata"])
+    value = next((record.get("accuracy") for record in manifest["artifacts"].values() if record.get("accuracy") is not None), None)
+    if value is None:
+        return "-"
+    return f"{value:.3f}" if task.figure == TASKS.get(DEFAULT).figure else f"{task.figure} {value:.3f}"
 
 
 def show(

@@ -193,6 +193,7 @@ class TrainConfig(Section):
         unset="equal",
         metavar="WEIGHTS",
     )
+    compare_single: bool = key(False, "Of several targets, train each alone too, on the same examples, and compare.")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -209,7 +210,7 @@ class ExportConfig(Section):
     )
     max_drop: float = key(
         0.02,
-        "Accuracy that a quantised file may lose on held-out examples; export rejects files that lose more.",
+        "Accuracy (micro-F1 of sets of labels, R² of numbers) that a quantised file may lose on held-out examples; export rejects files that lose more.",
         metavar="X",
         least=0.0,
         most=1.0,

@@ -9,24 +9,31 @@ from typing import Any
 
 import numpy as np
 
+from tlkeras.data import audit_targets
 from tlkeras.data.examples import Issue
 from tlkeras.data.split import SPLITS, Splits
 from tlkeras.data.store import Store
 
 NEAR = 3  # bits in which the hashes of two near-duplicates may differ, of 64
 LISTED = 100  # issues of one kind that are listed; all are counted
-IMBALANCE = 20  # largest class over smallest, from which it is reported
 CROWD = 1000  # images with one band of the hash in common that are compared with each other
 FLAT = 6  # hashes with fewer bits set, or unset, come from images without structure and say nothing
 
 
 @dataclass(frozen=True, kw_only=True)
 class Audit:
-    """The issues found, counted and listed."""
+    """The issues found, counted and listed.
+
+    Args:
+        issues: at most `LISTED` of each kind.
+        counts: kind -> how many there are.
+        classes: label -> split -> number of examples; or name of a number -> split -> n, min, mean and max.
+        skipped: examples that could not be used.
+    """
 
     issues: tuple[Issue, ...]
     counts: dict[str, int]
-    classes: dict[str, dict[str, int]]
+    classes: dict[str, dict[str, Any]]
     skipped: int
 
     def to_dict(self) -> dict[str, Any]:
@@ -49,15 +56,15 @@ class Audit:
 
 
 def audit(store: Store, splits: Splits) -> Audit:
-    """Looks for bad files, duplicates, leaks between splits, near-duplicates and lopsided classes."""
+    """Looks for bad files, duplicates, leaks between splits, near-duplicates and unusual targets."""
     where = _split_of(store, splits)
+    facts = audit_targets.Facts(ids=[example.id for example in store.examples], splits=where, noun=store.noun)
     issues = [
         *store.notes,
         *store.skipped,
         *_duplicates(store, where),
         *_near_duplicates(store, where),
-        *_classes(store),
-        *_untrained(store, where),
+        *audit_targets.issues(store.target, store.values, facts),
     ]
     counts = Counter(issue.kind for issue in issues)
     listed: Counter[str] = Counter()
@@ -66,7 +73,12 @@ def audit(store: Store, splits: Splits) -> Audit:
         listed[issue.kind] += 1
         if listed[issue.kind] <= LISTED:
             reported.append(issue)
-    return Audit(issues=tuple(reported), counts=dict(counts), classes=_class_counts(store, where), skipped=len(store.skipped))
+    return Audit(
+        issues=tuple(reported),
+        counts=dict(counts),
+        classes=audit_targets.figures(store.target, store.values, where),
+        skipped=len(store.skipped),
+    )
 
 
 def _split_of(store: Store, splits: Splits) -> list[str]:
@@ -75,14 +87,6 @@ def _split_of(store: Store, splits: Splits) -> list[str]:
         for index in getattr(splits, name):
             where[index] = name
     return where
-
-
-def _class_counts(store: Store, where: Sequence[str]) -> dict[str, dict[str, int]]:
-    table = {label: dict.fromkeys(SPLITS, 0) for label in store.labels}
-    for label, split in zip(store.values, where, strict=True):
-        for name in [label] if label in table else label:  # of a set, each of its labels
-            table[name][split] += 1
-    return table
 
 
 def _duplicates(store: Store, where: Sequence[str]) -> Iterator[Issue]:
@@ -95,7 +99,7 @@ def _duplicates(store: Store, where: Sequence[str]) -> Iterator[Issue]:
             if store.values[first] != store.values[other]:
                 kind, tail = (
                     "contradicting-labels",
-                    f", labelled {store.examples[first].label!r} there and {store.examples[other].label!r} here",
+                    f", labelled {store.target.text(store.values[first])!r} there and {store.target.text(store.values[other])!r} here",
                 )
             elif where[first] != where[other]:
                 kind, tail = "duplicate-across-splits", f", which is in {where[first]} and this in {where[other]}"
@@ -143,31 +147,3 @@ def near_pairs(hashes: np.ndarray, distance: int = NEAR) -> list[tuple[int, int]
                     first = int(group[close[0]])
                     best[int(other)] = min(first, best.get(int(other), first))
     return sorted((first, other) for other, first in best.items())
-
-
-def _classes(store: Store) -> Iterator[Issue]:
-    strata = store.strata
-    counts = np.bincount(strata, minlength=len(store.labels)) if strata.ndim == 1 else strata.sum(axis=0, dtype=int)
-    for label, count in zip(store.labels, counts, strict=True):
-        if count == 1:
-            yield Issue(kind="single-example-class", path=label, reason=f"only one {store.noun}, so none can be held out", action="kept")
-    present = counts[counts > 0]
-    if len(present) and present.max() >= IMBALANCE * present.min():
-        large, small = store.labels[int(counts.argmax())], store.labels[int(np.where(counts > 0, counts, counts.max() + 1).argmin())]
-        reason = f"{large!r} has {present.max()} {store.noun}s and {small!r} {present.min()}; --class-weights compensates for that"
-        yield Issue(kind="imbalance", path=small, reason=reason, action="kept")
-
-
-def _untrained(store: Store, where: Sequence[str]) -> Iterator[Issue]:
-    """Names classes which the source holds out only: the model would never see one of them."""
-    table = _class_counts(store, where)
-    if not any(counts["train"] for counts in table.values()):  # nothing is to be trained on: an evaluation
-        return
-    for label, counts in table.items():
-        if not counts["train"] and any(counts.values()):
-            yield Issue(
-                kind="untrained-class",
-                path=label,
-                reason=f"all its {store.noun}s are in val or test, so it cannot be learnt",
-                action="kept",
-            )

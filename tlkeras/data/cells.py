@@ -1,7 +1,9 @@
-"""Labels as they come from cells and arrays: what counts as missing, how a value is written, and what is no single label."""
+"""Labels as they come from cells and arrays: what counts as missing, how a value is written, lists of labels, and numbers."""
 
 from __future__ import annotations
 
+import ast
+import json
 import math
 import re
 from collections import Counter
@@ -21,7 +23,10 @@ WHOLE = re.compile(r"([+-]?\d+)\.0*")
 FEW_NUMBERS = 20  # distinct whole numbers that are classes even where each stands once
 FEW_FRACTIONS, FEWEST_FRACTIONS = 10, 5  # distinct fractions that are classes; where most stand once
 SEPARATORS = "|;,"  # between labels of one cell
-ADVICE = "multi-label targets and regression are not supported yet"
+BINARY = {"0": False, "0.0": False, "false": False, "1": True, "1.0": True, "true": True}
+FOR_SETS, FOR_NUMBERS, FOR_SEVERAL = "--task multilabel", "--task regression", "--task several"  # what advice names
+ADVICE = f"{FOR_SETS} predicts several labels for each example, {FOR_NUMBERS} numbers"
+NUMPY_LIST = re.compile(r"(['\"])\s+(['\"])")  # "['a' 'b']": how NumPy writes a list, which Python reads as one text
 
 
 def is_missing(value: Any) -> bool:
@@ -89,30 +94,114 @@ def check_classes(name: str, labels: Collection[str | None], known: Sequence[str
     Raises:
         DataError: for lists, or many distinct numbers, fractions or mostly unique.
     """
-    counts = Counter(label for label in labels if label is not None)
-    if known is not None or not counts:
+    texts = [label for label in labels if label is not None]
+    if known is not None or not texts:
         return
-    if (several := _list_among(counts)) is not None:
-        raise DataError(f"{name} has lists of labels, for example {several!r}; expected one label for each example ({ADVICE})")
-    if not all(NUMBER.fullmatch(label) for label in counts):
-        return
-    total, distinct = sum(counts.values()), len(counts)
-    fractions = any(float(label) % 1 for label in counts)
-    unique = distinct > total / 2
-    if (fractions and distinct > FEW_FRACTIONS) or (unique and distinct > (FEWEST_FRACTIONS if fractions else FEW_NUMBERS)):
-        numbers = sorted(map(float, counts))
+    if (several := next(iter(_joined(list(dict.fromkeys(texts)))), None)) is not None:
         raise DataError(
-            f"{name} has {distinct:,} distinct numbers in {total:,} examples, from {numbers[0]:g} to {numbers[-1]:g}; expected classes, "
-            f"one label for each example ({ADVICE}): choose another label column, or put the numbers into a few named ranges"
+            f"{name} has lists of labels, for example {several!r}; expected one label for each example; {FOR_SETS} predicts several"
+        )
+    if has_fractions(texts) or has_unique_numbers(texts):
+        numbers = sorted(map(float, set(texts)))
+        raise DataError(
+            f"{name} has {len(numbers):,} distinct numbers in {len(texts):,} examples, from {numbers[0]:g} to {numbers[-1]:g}; expected classes, "
+            f"one label for each example: {FOR_NUMBERS} predicts numbers (kind='numbers' for arrays); else choose another label column, "
+            "or put the numbers into a few named ranges"
         )
 
 
-def _list_among(labels: Collection[str]) -> str | None:
-    """Returns a label that is a list of others: "a|b" beside "a" and "b", or all of them as Python or JSON write lists."""
-    if all(label.startswith("[") and label.endswith("]") for label in labels):
-        return next(iter(labels))
+# === Numbers ===
+
+
+def number(value: Any) -> float | None:
+    """Returns the number that a cell holds, None where it holds none; numbers that are texts count."""
+    if isinstance(value, (bool, np.bool_)):
+        return float(value)
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def is_binary(value: Any) -> bool:
+    """Whether a cell is 0 or 1, or true or false."""
+    return str(value).strip().lower() in BINARY
+
+
+def has_fractions(texts: Collection[str]) -> bool:
+    """Whether texts are numbers that are no classes beyond doubt: many distinct ones, with fractions among them."""
+    distinct = set(texts)
+    if not _are_numbers(distinct) or not any(float(text) % 1 for text in distinct):
+        return False
+    return len(distinct) > FEW_FRACTIONS or (len(distinct) > len(texts) / 2 and len(distinct) > FEWEST_FRACTIONS)
+
+
+def has_unique_numbers(texts: Collection[str]) -> bool:
+    """Whether texts are whole numbers of which most stand once: amounts or ids, but hardly classes."""
+    distinct = set(texts)
+    return len(distinct) > len(texts) / 2 and len(distinct) > FEW_NUMBERS and _are_numbers(distinct)
+
+
+def _are_numbers(texts: Collection[str]) -> bool:
+    return bool(texts) and all(NUMBER.fullmatch(text) for text in texts)
+
+
+# === Lists of labels ===
+
+
+def as_list(value: Any) -> list[Any] | None:
+    """Returns the entries of a cell that is a list, a set or an array, None for any other."""
+    if isinstance(value, np.ndarray) and value.ndim:
+        return list(value.tolist())
+    if isinstance(value, (set, frozenset)):
+        return sorted(value, key=str)
+    return list(value) if isinstance(value, (list, tuple)) else None
+
+
+def parsed_list(text: str) -> list[Any] | None:
+    """Returns the entries of a list that is written as JSON, Python or NumPy write it; None where it is none.
+
+    Example:
+        >>> parsed_list('["a", "b"]'), parsed_list("['a' 'b']"), parsed_list("[]"), parsed_list("[a]")
+        (['a', 'b'], ['a', 'b'], [], None)
+    """
+    text = text.strip()
+    if not (text.startswith("[") and text.endswith("]")):
+        return None
+    for read in (json.loads, ast.literal_eval):
+        try:
+            entries = read(text if read is json.loads else NUMPY_LIST.sub(r"\1, \2", text))
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+        return entries if isinstance(entries, list) and not any(isinstance(entry, (list, dict)) for entry in entries) else None
+    words = text[1:-1].split()
+    return words if _are_numbers(words) else None
+
+
+def separator_of(texts: Collection[str], *, known: Collection[str] = (), certain: bool = True) -> str | None:
+    """Returns what separates labels in one text, None where nothing does.
+
+    Args:
+        texts: the labels of all examples.
+        known: labels of a trained model.
+        certain: only where it is beyond doubt: each label of a list also stands alone, or is known. Else the most frequent one.
+
+    Example:
+        >>> separator_of(["a|b", "a", "b"]), separator_of(["ham, cheese", "egg"]), separator_of(["a;b", "c;d"], certain=False)
+        ('|', None, ';')
+    """
+    labels = {*texts, *known}
     for separator in SEPARATORS:
-        joined = [label for label in labels if separator in label]
-        if joined and all(part.strip() in labels for label in joined for part in label.split(separator)):
-            return joined[0]
-    return None
+        joined = [text for text in set(texts) - set(known) if separator in text]
+        if joined and all(part.strip() in labels for text in joined for part in text.split(separator)):
+            return separator
+    counts = Counter(separator for text in texts for separator in SEPARATORS if separator in text)
+    return None if certain or not counts else max(SEPARATORS, key=lambda separator: counts[separator])
+
+
+def _joined(texts: Sequence[str]) -> list[str]:
+    """Returns the texts that are lists of labels."""
+    if all(text.startswith("[") and text.endswith("]") for text in texts):
+        return list(texts)
+    separator = separator_of(texts)
+    return [text for text in texts if separator is not None and separator in text]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+from tlkeras.data.stratify import assign
 
 SPLITS = ("train", "val", "test")
 DEFAULT = 0.15
@@ -23,7 +25,7 @@ class Splits:
 
 def split(
     sha256: Sequence[str],
-    y: np.ndarray,
+    strata: np.ndarray,
     source_splits: Sequence[str | None],
     *,
     val_split: float | None = None,
@@ -36,12 +38,13 @@ def split(
     validation, else for training. So copies stay together, and adding or renaming files moves no other. Each class
     is hit in proportion up to chance; a class with three or more different images gets at least one in each
     split asked for (the one whose number is nearest), which is the only case where an added file can move another.
+    Sets of labels are shared out by `stratify.assign`, so that each label is hit in proportion; there, adding files can move others.
     Splits that the source gives are kept; one that it lacks is carved from its training examples only when asked for
     or, for validation, when there is none.
 
     Args:
         sha256: of the content of each example.
-        y: (n,) class of each example; or (n, labels), which labels it has.
+        strata: int (n,), the class of each example; or uint8 (n, labels), which labels it has.
         source_splits: the split from the source, or None, for each example.
         val_split, test_split: fractions; None means 0.15 where the source has no splits.
         seed: of the numbers.
@@ -55,11 +58,15 @@ def split(
     names = np.array([name or "train" for name in source_splits], dtype=object)
     numbers = np.array([_number(seed, one) for one in sha256])
     pool = names == "train"
-    for name, (low, high) in ranges.items():
-        names[pool & (numbers >= low) & (numbers < high)] = name
+    if strata.ndim > 1:
+        shares = {name: high - low for name, (low, high) in ranges.items()}
+        _stratify(names, pool, strata, np.array(sha256), numbers, {"train": 1 - sum(shares.values()), **shares})
+    else:
+        for name, (low, high) in ranges.items():
+            names[pool & (numbers >= low) & (numbers < high)] = name
     split_names = ["train", *(name for name, (low, high) in ranges.items() if high > low)]
-    for members in [y == label for label in np.unique(y[pool])] if y.ndim == 1 else y.T > 0:
-        _repair(names, pool, pool & members, numbers, np.array(sha256), split_names)
+    for members in _members(strata, pool):
+        _repair(names, pool, members, numbers, np.array(sha256), split_names)
     return Splits(**{name: np.flatnonzero(names == name) for name in SPLITS})
 
 
@@ -70,6 +77,27 @@ def _fraction(asked: float | None, default: float) -> float:
 def _number(seed: int, sha256: str) -> float:
     digest = hashlib.sha256(f"{seed}:{sha256}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64
+
+
+def _stratify(
+    names: np.ndarray, pool: np.ndarray, labels: np.ndarray, hashes: np.ndarray, numbers: np.ndarray, shares: Mapping[str, float]
+) -> None:
+    """Assigns the examples of the pool; those of equal content stay together."""
+    index = np.flatnonzero(pool)
+    if not len(index):
+        return
+    _, first, group = np.unique(hashes[index], return_index=True, return_inverse=True)
+    groups = np.split(index[np.argsort(group, kind="stable")], np.cumsum(np.bincount(group))[:-1])
+    for members, name in zip(groups, assign(groups, labels, numbers[index[first]], shares), strict=True):
+        names[members] = name
+
+
+def _members(strata: np.ndarray, pool: np.ndarray) -> list[np.ndarray]:
+    """Returns which examples of the pool are of each class, or have each label, the rarest label last."""
+    if strata.ndim == 1:
+        return [pool & (strata == label) for label in np.unique(strata[pool])]
+    columns = sorted((pool & (column > 0) for column in strata.T), key=lambda members: -int(members.sum()))
+    return [members for members in columns if members.any()]
 
 
 def _repair(

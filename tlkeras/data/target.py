@@ -12,6 +12,7 @@ from tlkeras.errors import DataError
 from tlkeras.registry import Registry
 
 SEPARATOR = "|"  # between labels, where a set is written as one text
+UNNAMED = "label"  # what a target is called that has no column
 DEFAULT = "class"  # also of what was written before there were other kinds
 
 
@@ -32,7 +33,7 @@ class Target:
 
     kind: str
     labels: tuple[str, ...]
-    name: str = "label"
+    name: str = UNNAMED
     parts: tuple[Target, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
@@ -57,6 +58,32 @@ class Target:
     def text(self, value: Any) -> str:
         """Returns the value of an example in one text, as reports and tables write it."""
         return KINDS.get(self.kind).text(self, value)
+
+    def tally(self, value: Any) -> tuple[str, ...]:
+        """Returns the entries of the label map that the value of an example counts for; see `Kind.tally`."""
+        return KINDS.get(self.kind).tally(self, value)
+
+    def accepts(self, value: Any) -> bool:
+        """Whether a value is of this kind; its labels may be others."""
+        return KINDS.get(self.kind).accepts(self, value)
+
+    def renamed(self, value: Any, rename: Callable[[str], str]) -> Any:
+        """Returns a value with each label in it renamed."""
+        return KINDS.get(self.kind).renamed(self, value, rename)
+
+    def canonical(self, value: Any) -> Any:
+        """Returns the one way to write a value: labels of a set stand in the order of the label map."""
+        return KINDS.get(self.kind).canonical(self, value)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns that hold it in tables, where each of its entries or parts has a column of its own."""
+        return KINDS.get(self.kind).columns(self)
+
+    @property
+    def entry(self) -> str:
+        """What one entry of the label map is called."""
+        return KINDS.get(self.kind).entry
 
     @property
     def described(self) -> str:
@@ -85,7 +112,7 @@ class Target:
             raise DataError(f"there is no kind of target {kind!r}; expected {', '.join(KINDS.names())}; it was written by a later version")
         if "parts" in content:
             return cls.several([cls.from_dict(part) for part in content["parts"]], facts)
-        return cls(kind=str(kind), labels=tuple(content["labels"]), name=content.get("name", "label"), facts=facts)
+        return cls(kind=str(kind), labels=tuple(content["labels"]), name=content.get("name", UNNAMED), facts=facts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,19 +122,39 @@ class Kind:
     Args:
         name: short name.
         noun: what the entries of the label map are called.
+        entry: what one of them is called.
         encode: (target, values) -> rows (n,) or (n, columns): class ids int32 (n,); 0 or 1 for each label, float32 (n, labels);
             numbers float32 (n, numbers); for several, the columns of all parts one after the other, float32.
         strata: (target, values) -> int (n,), the stratum of each example; or uint8 (n, labels), where it is in several.
         text: (target, value) -> the value in one text.
         some_value: target -> a value that an example may have.
+        tally: (target, value) -> the entries of the label map that it counts for; none for numbers.
+        accepts: (target, value) -> whether a value is of this kind; its labels may be others.
+        renamed: (target, value, function) -> the value with the function applied to each label.
+        canonical: (target, value) -> the one way to write it.
+        columns: target -> names of the columns that hold it in tables, where it has several.
+        read: `"module:function"`: (columns of cells, names of the rows, request) -> `values.Values`.
+        complete: `"module:function"`: (name of the source, target without label maps, values) -> the target with them.
+        figures: `"module:function"`: (target, values, split of each) -> entry -> split -> what the audit says of it.
+        issues: `"module:function"`: (target, values, facts about their examples) -> what the audit finds about them.
     """
 
     name: str
     noun: str
+    entry: str
     encode: Callable[[Target, Sequence[Any]], np.ndarray]
     strata: Callable[[Target, Sequence[Any]], np.ndarray]
     text: Callable[[Target, Any], str]
     some_value: Callable[[Target], Any]
+    tally: Callable[[Target, Any], tuple[str, ...]]
+    accepts: Callable[[Target, Any], bool]
+    renamed: Callable[[Target, Any, Callable[[str], str]], Any]
+    canonical: Callable[[Target, Any], Any]
+    columns: Callable[[Target], tuple[str, ...]]
+    read: str
+    complete: str
+    figures: str
+    issues: str
 
 
 def _class_ids(target: Target, values: Sequence[str]) -> np.ndarray:
@@ -142,6 +189,15 @@ def _several_strata(target: Target, values: Sequence[tuple[Any, ...]]) -> np.nda
     return np.concatenate([np.eye(part.max(initial=0) + 1, dtype="uint8")[part] if part.ndim == 1 else part for part in strata], axis=1)
 
 
+def _each(target: Target, value: tuple[Any, ...]) -> list[tuple[Target, Any]]:
+    """Returns each part of several targets with its value."""
+    return list(zip(target.parts, value, strict=True))
+
+
+def _is_tuple(value: Any, types: type | tuple[type, ...]) -> bool:
+    return isinstance(value, tuple) and all(isinstance(entry, types) for entry in value)
+
+
 def number_text(value: float) -> str:
     """Returns a number with at most 6 digits."""
     return f"{value:.6g}"
@@ -153,34 +209,78 @@ KINDS: Registry[Kind] = Registry(
         Kind(
             name="class",
             noun="classes",
+            entry="class",
             encode=_class_ids,
             strata=_class_ids,
             text=lambda target, value: str(value),
             some_value=lambda target: target.labels[0],
+            tally=lambda target, value: (value,),
+            accepts=lambda target, value: isinstance(value, str),
+            renamed=lambda target, value, rename: rename(value),
+            canonical=lambda target, value: value,
+            columns=lambda target: (),
+            read="tlkeras.data.values:read_class",
+            complete="tlkeras.data.label_maps:complete_class",
+            figures="tlkeras.data.audit_targets:counts",
+            issues="tlkeras.data.audit_targets:lopsided",
         ),
         Kind(
             name="labels",
             noun="labels",
+            entry="label",
             encode=_label_sets,
             strata=lambda target, values: _label_sets(target, values, "uint8"),
             text=lambda target, value: SEPARATOR.join(value),
             some_value=lambda target: (),
+            tally=lambda target, value: value,
+            accepts=lambda target, value: _is_tuple(value, str),
+            renamed=lambda target, value, rename: tuple(map(rename, value)),
+            canonical=lambda target, value: tuple(sorted(set(value), key=target.labels.index)),
+            columns=lambda target: target.labels,
+            read="tlkeras.data.values:read_labels",
+            complete="tlkeras.data.label_maps:complete_labels",
+            figures="tlkeras.data.audit_targets:counts",
+            issues="tlkeras.data.audit_targets:lopsided",
         ),
         Kind(
             name="numbers",
             noun="numbers",
+            entry="number",
             encode=_numbers,
             strata=lambda target, values: np.zeros(len(values), "int32"),
             text=lambda target, value: " ".join(map(number_text, value)),
             some_value=lambda target: (0.0,) * len(target.labels),
+            tally=lambda target, value: (),
+            accepts=lambda target, value: _is_tuple(value, (int, float)) and len(value) == len(target.labels),
+            renamed=lambda target, value, rename: value,
+            canonical=lambda target, value: tuple(map(float, value)),
+            columns=lambda target: target.labels,
+            read="tlkeras.data.values:read_numbers",
+            complete="tlkeras.data.label_maps:complete_numbers",
+            figures="tlkeras.data.audit_targets:ranges",
+            issues="tlkeras.data.audit_targets:unusual_numbers",
         ),
         Kind(
             name="several",
             noun="targets",
+            entry="label",
             encode=_columns,
             strata=_several_strata,
             text=lambda target, value: ", ".join(f"{part.name}={part.text(own)}" for part, own in zip(target.parts, value, strict=True)),
             some_value=lambda target: tuple(part.some_value for part in target.parts),
+            tally=lambda target, value: tuple(f"{part.name}:{entry}" for part, own in _each(target, value) for entry in part.tally(own)),
+            accepts=lambda target, value: (
+                isinstance(value, tuple)
+                and len(value) == len(target.parts)
+                and all(part.accepts(own) for part, own in _each(target, value))
+            ),
+            renamed=lambda target, value, rename: tuple(part.renamed(own, rename) for part, own in _each(target, value)),
+            canonical=lambda target, value: tuple(part.canonical(own) for part, own in _each(target, value)),
+            columns=lambda target: tuple(part.name for part in target.parts),
+            read="tlkeras.data.values:read_several",
+            complete="tlkeras.data.label_maps:complete_several",
+            figures="tlkeras.data.audit_targets:figures_of_parts",
+            issues="tlkeras.data.audit_targets:issues_of_parts",
         ),
     ],
 )

@@ -53,8 +53,9 @@ class Prediction:
         if self.error is not None:
             return {"file": self.file, "error": self.error}
         label = {"label": self.label, "score": self.score} if self.label else {}
-        others = {name: getattr(self, name) for name in ("labels", "scores", "values", "intervals", "targets")}
-        return {"file": self.file, **label, **{name: value for name, value in others.items() if value or name == "labels" and value == []}}
+        labels = {} if self.labels is None else {"labels": self.labels}
+        others = {"scores": self.scores, "values": self.values, "intervals": self.intervals, "targets": self.targets}
+        return {"file": self.file, **label, **labels, **{name: value for name, value in others.items() if value}}
 
     def cells(self) -> list[str]:
         """Returns the prediction as cells of a line: names and scores or numbers, alternating."""

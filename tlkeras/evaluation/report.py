@@ -9,6 +9,7 @@ from typing import Any
 
 from tlkeras import files
 from tlkeras.data.target import Target
+from tlkeras.progress import score_text
 from tlkeras.registry import load_function
 from tlkeras.tasks.markup import escape, figure, table
 from tlkeras.tasks.registry import Score, Task, task_of
@@ -31,6 +32,7 @@ def write(
     target: Target,
     audit: Mapping[str, Any],
     history: Sequence[Mapping[str, Any]],
+    further: Sequence[tuple[str, str]] = (),
 ) -> None:
     """Writes the report of a run, titled with the name of its folder. It contains no local path.
 
@@ -42,6 +44,7 @@ def write(
         target: what is predicted.
         audit: content of `data_audit.json`.
         history: one row per epoch with `phase`, `epoch`, `loss`, `val_loss`, ….
+        further: (title, HTML) of sections that do not come from the task.
     """
     held_out = "test" if figures["test"].n else "val"
     task = task_of(config)
@@ -52,7 +55,7 @@ def write(
         headline,
         _section("Scores", _score_table(figures)),
         _section("Artifacts", _artifact_table(summary, task)),
-        *(_section(title, body) for title, body in sections),
+        *(_section(title, body) for title, body in (*further, *sections)),
         _section("Training", _curves(history) + _phase_table(summary)),
         _without_folders(_section("Data", _audit(audit)), path, config),
         _without_folders(_section("Config", settings), path, config),
@@ -88,7 +91,9 @@ def _score_table(figures: Mapping[str, Score]) -> str:
 
 
 def _cell(value: float | int | None) -> str:
-    return f"{value:,}" if isinstance(value, int) else figure(value)
+    if isinstance(value, int):
+        return f"{value:,}"
+    return figure(value) if value is None else score_text(value)
 
 
 def _artifact_table(summary: Mapping[str, Any], task: Task) -> str:

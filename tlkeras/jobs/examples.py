@@ -16,6 +16,7 @@ from tlkeras.data.examples import Dataset
 from tlkeras.data.split import Splits, split
 from tlkeras.data.store import Store, rows
 from tlkeras.data.target import Target
+from tlkeras.jobs import plan as planning
 from tlkeras.jobs.plan import Plan
 from tlkeras.jobs.run_folder import Run
 from tlkeras.modalities.inputs import Inputs
@@ -24,7 +25,7 @@ from tlkeras.modalities.sources import modality_of
 from tlkeras.models import TaskModel
 from tlkeras.progress import Clock, Reporter
 from tlkeras.registry import load_function
-from tlkeras.tasks.registry import TARGET, Options, Targets, take, task_named
+from tlkeras.tasks.registry import TARGET, Targets, take, task_named
 from tlkeras.training import phases as training
 from tlkeras.training import precision
 
@@ -65,14 +66,8 @@ def prepare(config: RunConfig, dataset: Dataset, task: TaskModel, run: Run, cloc
     for line in audited.summary():
         reporter.warn(line)
     targets = task.task.targets_of(store.examples, store.target)
-    target = task.task.learnt(store.target, take(targets, splits.train), task_options(config))
+    target = task.task.learnt(store.target, take(targets, splits.train), planning.task_options(config))
     return Data(inputs=inputs, store=store, target=target, targets=targets, splits=splits, audit=audited)
-
-
-def task_options(config: RunConfig) -> Options:
-    """Returns what a config says about the loss of the task."""
-    train = config.train
-    return Options(loss=train.loss, class_weights=train.class_weights, target_weights=train.target_weights)
 
 
 def build(plan: Plan, target: Target | int, dataset: Dataset | None = None) -> TaskModel:

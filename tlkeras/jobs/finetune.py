@@ -25,14 +25,15 @@ from tlkeras.distribution.strategies import Distribution, open_distribution
 from tlkeras.evaluation import report
 from tlkeras.export.artifact import Artifact
 from tlkeras.export.graph import precision_gap
-from tlkeras.jobs import export_run, outcome, preflight, run_folder
+from tlkeras.jobs import export_run, outcome, preflight, run_folder, single
 from tlkeras.jobs import plan as planning
 from tlkeras.jobs.examples import Data, build, prepare
 from tlkeras.jobs.plan import Plan
 from tlkeras.jobs.run_folder import Run
 from tlkeras.models import TaskModel
-from tlkeras.progress import AUTO, Clock, Reporter, resolve
+from tlkeras.progress import AUTO, SILENT, Clock, Reporter, resolve
 from tlkeras.registry import load_function
+from tlkeras.tasks.registry import DEFAULT as DEFAULT_TASK
 from tlkeras.tasks.registry import take
 from tlkeras.training import freezing, precision
 from tlkeras.training import phases as training
@@ -98,7 +99,9 @@ def _finetune(plan: Plan, distribution: Distribution, run: Run, dataset: Dataset
     started = time.monotonic()
     seed_everything(plan.config.seed)
     dataset = preflight.limited(plan.config, dataset)
-    reporter.say(f"{len(dataset.examples):,} examples of {dataset.target.described} from {dataset.name}")
+    task_name = plan.config.model.task
+    inferred = "" if plan.asked.model.task or task_name == DEFAULT_TASK else f"; task: {task_name}"
+    reporter.say(f"{len(dataset.examples):,} examples of {dataset.target.described} from {dataset.name}{inferred}")
     with clock.step("build"):
         task = build(plan, dataset.target, dataset)
         for _, rules in planning.phases(plan, task.section_names):  # rules that do not fit are found before the images are read
@@ -124,7 +127,7 @@ def _finetune(plan: Plan, distribution: Distribution, run: Run, dataset: Dataset
     files.write_rows(run.history, trained.history)
     _save(task, run)
 
-    target = task.task.calibrated(data.target, take(data.targets, data.splits.val), trained.scores["val"])
+    target = task.task.calibrated(task.target, take(data.targets, data.splits.val), trained.scores["val"])
     run_folder.write_target(run, target)
     scored = outcome.score(trained.scores, data, task.task, target)
     figures = {name: part.figures for name, part in scored.items()}
@@ -139,7 +142,11 @@ def _finetune(plan: Plan, distribution: Distribution, run: Run, dataset: Dataset
     clock.seconds["total"] = round(time.monotonic() - started, 3)
     summary = outcome.summary(config, distribution, data, scored, trained, artifacts, gap, clock) | {"precision": numbers}
     summary["data"] |= outcome.provenance(dataset)
-    report.write(run.report, summary, config.to_dict(), figures, target, data.audit.to_dict(), trained.history)
+    further = []
+    if config.train.compare_single and distribution.chief:
+        summary["single"] = _each_alone(config, dataset, data, run, summary, reporter)
+        further = [single.section(summary["single"], "test" if figures["test"].n else "val")]
+    report.write(run.report, summary, config.to_dict(), figures, target, data.audit.to_dict(), trained.history, further)
     files.write_json(run.metrics, summary)
     return Result(run=run, metrics=summary, config=config, backbone=plan.backbone)
 
@@ -197,6 +204,18 @@ def _train(plan: Plan, distribution: Distribution, task: TaskModel, data: Data, 
             text=f"stopped after {len(stopped.history)} epochs; the {weights} are in {run.model}, "
             f"and `tlkeras evaluate {run.root}` scores them",
         ) from stopped
+
+
+def _each_alone(
+    config: RunConfig, dataset: Dataset, data: Data, run: Run, summary: Mapping[str, Any], reporter: Reporter
+) -> dict[str, Any]:
+    """Trains each of several targets alone, on the same examples and splits, and returns its figures beside those of all at once."""
+    alone = {}
+    for name, examples in single.datasets(dataset, data).items():
+        reporter.say(f"training {name} alone, to compare")
+        plan = planning.resolve(single.config_of(config, name, run))
+        alone[name] = finetune_plan(plan, examples, reporter=SILENT).metrics
+    return single.compared(summary, alone)
 
 
 def _save(task: TaskModel, run: Run) -> None:

@@ -18,7 +18,8 @@ from tlkeras.export.formats import FORMATS, Format
 from tlkeras.modalities.images.augmentations import AUGMENTS
 from tlkeras.modalities.registry import MODALITIES
 from tlkeras.pretraining.objectives import Objective, objective_of
-from tlkeras.tasks.registry import TASKS, Task, task_for
+from tlkeras.registry import load_function
+from tlkeras.tasks.registry import TASKS, Options, Task, task_for
 from tlkeras.training.freeze_rules import Rule, parse
 from tlkeras.training.recipes.registry import RECIPES, Facts, Phase, Recipe
 from tlkeras.zoo import network as published
@@ -135,6 +136,16 @@ def _check_task(config: RunConfig, task: Task) -> None:
     if config.train.loss is not None and config.train.loss not in task.losses:
         offered = f"expected {', '.join(task.losses)}" if task.losses else f"the task {task.name!r} has one loss; leave it out"
         raise ConfigError(f"loss is {config.train.loss!r}; {offered}")
+    if config.train.target_weights is not None and not task.check:
+        raise ConfigError(f"target_weights weighs several targets, and the task {task.name!r} has one; leave it out")
+    if config.train.compare_single and not task.check:
+        raise ConfigError(f"compare_single compares several targets with each alone, and the task {task.name!r} has one; leave it out")
+
+
+def task_options(config: RunConfig) -> Options:
+    """Returns what a config says about the loss of the task."""
+    train = config.train
+    return Options(loss=train.loss, class_weights=train.class_weights, target_weights=train.target_weights)
 
 
 def for_examples(plan: Plan, dataset: Dataset) -> Plan:
@@ -149,6 +160,8 @@ def for_examples(plan: Plan, dataset: Dataset) -> Plan:
         fitting = task_for(dataset.target.kind).name
         raise ConfigError(f"task is {task.name!r}, and {dataset.name} has {dataset.target.described} to predict; expected --task {fitting}")
     _check_task(plan.config, task)
+    if task.check:
+        load_function(task.check)(dataset.target, task_options(plan.config))
     return dataclasses.replace(plan, config=plan.config.updated(task=task.name))
 
 

@@ -27,7 +27,7 @@ from tlkeras.modalities.images.files import ENDINGS
 from tlkeras.modalities.registry import MODALITIES, Modality
 from tlkeras.modalities.sources import modality_of, open_source
 from tlkeras.registry import load_function
-from tlkeras.tasks.registry import target_of
+from tlkeras.tasks.registry import TASKS, target_of
 from tlkeras.zoo.store import Zoo, default_root
 
 USES_DIGITS = "no data given: using scikit-learn's 1,797 handwritten digits"
@@ -72,7 +72,8 @@ def settings(
 
 def columns(config: RunConfig) -> Columns:
     """Returns which column of a table is what."""
-    return Columns.from_config(config.data)
+    task = config.model.task
+    return Columns.from_config(config.data, kind=None if task is None else TASKS.get(task).target)
 
 
 # === Examples to train on ===

@@ -81,6 +81,8 @@ class Task:
             title, is a sentence on what the model predicts. `target_of` returns the target.
         weigh: targets of the training examples, where `class_weights` is set -> class id -> weight of its examples; empty where the
             task weighs in its loss.
+        check: (target, options) -> None; raises ConfigError where they do not fit, before anything slow. Only tasks of several targets,
+            whose losses can be weighed, have one.
         learn: (target, targets of the training examples, options) -> the target with facts that training needs; before training.
         prepare: (model, target, prefix) -> None; sets weights of the head from the facts; before training.
         calibrate: (target, targets of the validation examples, their scores) -> the target with facts that answers need; after
@@ -91,6 +93,8 @@ class Task:
         losses: names of the losses that users may choose; the first is the default.
         spec: target -> further fields of the `ExportSpec` of its models.
         drop_unit: what a drop of an artifact is measured in, for messages and help.
+        attribute: attribute of a `Prediction` that is the answer, for the programs on cards.
+        label_output: output of a SavedModel that is the answer as text, for the same; empty where all of its outputs are.
     """
 
     name: str
@@ -113,6 +117,7 @@ class Task:
     publish: str
     card: str
     weigh: str = ""
+    check: str = ""
     learn: str = ""
     prepare: str = ""
     calibrate: str = ""
@@ -121,6 +126,8 @@ class Task:
     losses: tuple[str, ...] = ()
     spec: str = ""
     drop_unit: str = "accuracy"
+    attribute: str = "label"
+    label_output: str = ""
 
     def keras_loss(self, target: Target) -> Any:
         """Returns the loss as Keras accepts it."""
@@ -187,6 +194,7 @@ TASKS: Registry[Task] = Registry(
             publish="tlkeras.tasks.classification_pages:publish",
             card="tlkeras.tasks.classification_pages:card",
             weigh="tlkeras.tasks.classification:class_weights",
+            label_output="label",
         ),
         Task(
             name="multilabel",
@@ -211,6 +219,60 @@ TASKS: Registry[Task] = Registry(
             calibrate="tlkeras.tasks.multilabel:calibrate",
             spec="tlkeras.tasks.multilabel:spec",
             drop_unit="micro-F1",
+        ),
+        Task(
+            name="regression",
+            help="One or several numbers per example.",
+            target="numbers",
+            loss="tlkeras.tasks.regression:loss",
+            metrics=(),
+            monitor="loss",
+            figure="R²",
+            class_weights=False,
+            labelled_outputs=False,
+            build_head="tlkeras.tasks.regression:build_head",
+            score="tlkeras.tasks.regression:score",
+            answer="tlkeras.tasks.regression:answer",
+            columns="tlkeras.tasks.regression:columns",
+            judge="tlkeras.tasks.regression:judge",
+            signature="tlkeras.tasks.regression:signature",
+            report="tlkeras.tasks.regression_pages:report",
+            publish="tlkeras.tasks.regression_pages:publish",
+            card="tlkeras.tasks.regression_pages:card",
+            learn="tlkeras.tasks.regression:learn",
+            prepare="tlkeras.tasks.regression:prepare",
+            calibrate="tlkeras.tasks.regression:calibrate",
+            losses=("squared", "huber"),
+            drop_unit="R²",
+            attribute="values",
+        ),
+        Task(
+            name="several",
+            help="Several targets at once: classes, sets of labels and numbers, by name.",
+            target="several",
+            loss="tlkeras.tasks.several:loss",
+            metrics=(),
+            monitor="loss",
+            figure="mean figure",
+            class_weights=True,
+            labelled_outputs=False,
+            build_head="tlkeras.tasks.several:build_head",
+            score="tlkeras.tasks.several:score",
+            answer="tlkeras.tasks.several:answer",
+            columns="tlkeras.tasks.several:columns",
+            judge="tlkeras.tasks.several:judge",
+            signature="tlkeras.tasks.several:signature",
+            report="tlkeras.tasks.several_pages:report",
+            publish="tlkeras.tasks.several_pages:publish",
+            card="tlkeras.tasks.several_pages:card",
+            check="tlkeras.tasks.several:check",
+            learn="tlkeras.tasks.several:learn",
+            prepare="tlkeras.tasks.several:prepare",
+            calibrate="tlkeras.tasks.several:calibrate",
+            transform="tlkeras.tasks.several:transform",
+            finish="tlkeras.tasks.several:finish",
+            losses=("squared", "huber"),
+            drop_unit="the figure of the target that loses most",
         ),
     ],
 )

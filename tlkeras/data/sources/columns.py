@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from tlkeras.config import DataConfig
-from tlkeras.data.cells import ADVICE, NUMBER, is_missing
+from tlkeras.data.cells import NUMBER, is_binary, is_missing
 from tlkeras.data.sources.tabular import Table
+from tlkeras.data.target import Target
+from tlkeras.data.values import Request
 from tlkeras.errors import DataError, near
 
 TEXTS = ("text", "sentence", "review", "content", "message", "body", "comment", "document")
@@ -25,7 +27,6 @@ PIXEL = re.compile(r"(?:pixel|px|pix)_?(\d+)|(\d+)x(\d+)")
 FEWEST_PIXELS = 16
 FEW = 3  # ids that are looked for among the images beside a table
 IMAGE_ENDING = re.compile(r".*\.(jpe?g|jpe|jfif|png|webp|bmp|dib|tiff?|gif|heic|heif|avif|ppm|pgm|jp2|tga|ico)", re.IGNORECASE | re.DOTALL)
-BINARY = ("0", "1", "0.0", "1.0", "True", "False")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +36,7 @@ class Roles:
     Args:
         kind: `text`, `path`, `image` (encoded images in the cells), `pixels` or `sequence`.
         content: columns of the content: one, or all pixels or features.
-        label: column of the labels.
+        labels: columns of the target.
         split: column with the split of each row, or None.
         id: column that identifies the sequence, or None.
         order: column that orders the steps of a sequence, or None.
@@ -43,7 +44,7 @@ class Roles:
 
     kind: str
     content: tuple[str, ...]
-    label: str
+    labels: tuple[str, ...]
     split: str | None = None
     id: str | None = None
     order: str | None = None
@@ -56,9 +57,11 @@ class Columns:
     Args:
         text: of the texts: a name, or a number from 1.
         path: of the image files.
-        label: of the classes.
+        label: of the target: a column, or several, comma-separated.
         encoding: of the file, for example `cp1252`.
         header: whether the first line names the columns.
+        kind: kind of target that is asked for, a name in `tlkeras.data.target.KINDS`; None: inferred.
+        separator: between the labels of one example.
     """
 
     text: str | None = None
@@ -66,22 +69,43 @@ class Columns:
     label: str | None = None
     encoding: str | None = None
     header: bool | None = None
+    kind: str | None = None
+    separator: str | None = None
 
     @classmethod
-    def from_config(cls, data: DataConfig) -> Columns:
-        """Returns the settings of a config for tables."""
-        return cls(text=data.text_column, path=data.path_column, label=data.label_column, encoding=data.encoding, header=data.header)
+    def from_config(cls, data: DataConfig, *, kind: str | None = None) -> Columns:
+        """Returns the settings of a config for tables, and the kind of target that its task predicts, where one is asked for."""
+        return cls(
+            text=data.text_column,
+            path=data.path_column,
+            label=data.label_column,
+            encoding=data.encoding,
+            header=data.header,
+            kind=kind,
+            separator=data.label_separator,
+        )
 
-    def roles(self, spec: str, table: Table, is_image: Callable[[str], bool]) -> Roles:
+    def request(self, target: Target | None) -> Request:
+        """Returns what is known about the target: by these settings and, where there is a trained model, by what it predicts."""
+        return Request(kind=self.kind, separator=self.separator, target=target)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns that are asked for."""
+        labels = () if self.label is None else (self.label, *_listed(self.label))
+        return tuple(name for name in (self.text, self.path, *labels) if name is not None)
+
+    def roles(self, spec: str, table: Table, is_image: Callable[[str], bool], target: Target | None = None) -> Roles:
         """Returns what each column of a table holds.
 
         Args:
             spec: the table, for errors.
             table: its rows.
             is_image: whether an image beside the table has a name.
+            target: what a trained model predicts.
 
         Raises:
-            DataError: when a column is missing, stands twice, or the table has no single label for each example.
+            DataError: when a column is missing, stands twice, or nothing in the table says what is to be predicted.
         """
         names = table.names
         if self.text is not None and self.path is not None:
@@ -89,8 +113,8 @@ class Columns:
         split = _usual(names, (SPLIT,))
         kind, content = self._content(spec, table)
         used = {*content, *filter(None, (split,))}
-        label = self._label(spec, table, used)
-        rest = [name for name in names if name not in (label, split)]
+        labels = self._labels(spec, table, used, target)
+        rest = [name for name in names if name not in (*labels, split)]
         if kind is None:
             order = _usual(rest, ORDER)
             key = _usual(rest, IDS)
@@ -99,13 +123,13 @@ class Columns:
             if pixels:
                 kind, content = "pixels", pixels
             elif key is not None and _are_steps(table, key, features, is_image):
-                return Roles(kind="sequence", content=features, label=label, split=split, id=key, order=order)
+                return Roles(kind="sequence", content=features, labels=labels, split=split, id=key, order=order)
             elif key is not None:
                 kind, content = "path", (key,)
             else:
                 raise self._missing(spec, table, "images or texts", "--path-column or --text-column")
-        roles = Roles(kind=kind, content=content, label=label, split=split)
-        for name in (*(content if len(content) == 1 else ()), label, *filter(None, (split,))):
+        roles = Roles(kind=kind, content=content, labels=labels, split=split)
+        for name in (*(content if len(content) == 1 else ()), *labels, *filter(None, (split,))):
             if names.count(name) > 1:
                 raise DataError(f"{spec!r} has {names.count(name)} columns {name!r}; rename one, or choose another column")
         return roles
@@ -118,16 +142,16 @@ class Columns:
             raise DataError(f"{spec!r} has the columns {', '.join(names)}; expected text: name it with --text-column")
         return text
 
-    def label_in(self, spec: str, names: Sequence[str]) -> str:
-        """Returns the column of labels."""
-        label = _asked(spec, names, self.label) or _usual(names, LABELS)
-        if label is None:
+    def labels_in(self, spec: str, names: Sequence[str], target: Target | None) -> tuple[str, ...]:
+        """Returns the columns of the target."""
+        labels = self._named(spec, names, target)
+        if not labels:
             raise DataError(f"{spec!r} has the columns {', '.join(names)}; expected label: name it with --label-column")
-        return label
+        return labels
 
     def numbered(self, names: Sequence[str]) -> bool:
         """Whether columns are asked for by number, and not by a name that happens to be one."""
-        return any(asked is not None and asked.isdecimal() and asked not in names for asked in (self.text, self.path, self.label))
+        return any(asked.isdecimal() and asked not in names for asked in self.names)
 
     def _content(self, spec: str, table: Table) -> tuple[str | None, tuple[str, ...]]:
         """Returns kind and column of the content, (None, ()) where no name says it."""
@@ -145,16 +169,28 @@ class Columns:
             return "path", (usual,)
         return ("text", (text,)) if text is not None else (None, ())
 
-    def _label(self, spec: str, table: Table, used: set[str]) -> str:
-        label = _asked(spec, table.names, self.label) or _usual(table.names, LABELS)
-        if label is not None:
-            return label
-        binary = [name for name in table.names if name not in used and not PIXEL.fullmatch(_plain(name)) and _is_binary(table, name)]
+    def _named(self, spec: str, names: Sequence[str], target: Target | None) -> tuple[str, ...]:
+        """Returns the columns of the target that are asked for, those of a trained model, or the usual one; empty where there are none."""
+        if self.label is not None:
+            parts = _listed(self.label)
+            whole = not parts or self.label in names or _usual(names, (_plain(self.label),))
+            labels = tuple(str(_asked(spec, names, name)) for name in ([self.label] if whole else parts))
+            if twice := next((name for name in labels if labels.count(name) > 1), None):
+                raise DataError(f"--label-column {self.label} names {twice!r} twice; expected different columns")
+            return labels
+        if target and target.columns and all(name in names for name in target.columns):
+            return target.columns
+        usual = _usual(names, LABELS) or (target.name if target and target.name in names else None)
+        return () if usual is None else (usual,)
+
+    def _labels(self, spec: str, table: Table, used: set[str], target: Target | None) -> tuple[str, ...]:
+        labels = self._named(spec, table.names, target)
+        if labels:
+            return labels
+        taken = {*used, *filter(None, (_usual(table.names, IDS), _usual(table.names, ORDER)))}
+        binary = [name for name in table.names if name not in taken and not PIXEL.fullmatch(_plain(name)) and _is_binary(table, name)]
         if len(binary) > 1:
-            raise DataError(
-                f"{spec!r} has no label column, and {len(binary)} columns of 0 and 1 ({', '.join(binary[:6])}{', …' if len(binary) > 6 else ''}); "
-                f"expected one column with the name of the class, one label for each example ({ADVICE}): write it, or choose one with --label-column"
-            )
+            return tuple(binary)
         raise self._missing(spec, table, "label", "--label-column")
 
     def _missing(self, spec: str, table: Table, what: str, flag: str) -> DataError:
@@ -200,6 +236,11 @@ def _plain(name: str) -> str:
 def _usual(names: Sequence[str], usual: Sequence[str]) -> str | None:
     plain = {_plain(name): name for name in reversed(names)}
     return next((plain[name] for name in usual if name in plain), None)
+
+
+def _listed(names: str) -> list[str]:
+    """Returns the names of a comma-separated list; empty where it is a single name."""
+    return [name.strip() for name in names.split(",") if name.strip()] if "," in names else []
 
 
 def _asked(spec: str, names: Sequence[str], asked: str | None) -> str | None:
@@ -248,5 +289,5 @@ def _holds_paths(table: Table, name: str) -> bool:
 
 
 def _is_binary(table: Table, name: str) -> bool:
-    values = [str(value).strip() for value in table.sample(name, 1000) if not is_missing(value)]
-    return bool(values) and all(value in BINARY for value in values)
+    values = [value for value in table.sample(name, 1000) if not is_missing(value)]
+    return bool(values) and all(map(is_binary, values))

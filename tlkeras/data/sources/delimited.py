@@ -182,7 +182,7 @@ def _dialect(lines: Sequence[str], hint: str | None, expected: str, columns: Col
             if not records or width < 2 and not hint:
                 continue
             names = records[0].cells(dialect)
-            named = recognises(names) or any(asked in names for asked in (columns.text, columns.path, columns.label))
+            named = recognises(names) or any(asked in names for asked in columns.names)
             score = (named, sum(not record.problem and record.width(dialect) == width for record in records) / max(1, len(records)))
             if best is None or score > best[0]:
                 best = score, dialect

@@ -12,12 +12,13 @@ import numpy as np
 from tlkeras.data.examples import Dataset, from_arrays
 from tlkeras.data.file_kinds import FileKind
 from tlkeras.data.sources.columns import Columns
+from tlkeras.data.target import Target
 
 
 def open_digits(
     spec: str,
     *,
-    labels: Sequence[str] | None = None,
+    target: Target | None = None,
     data_dir: str | None = None,
     columns: Columns | None = None,
     kinds: Sequence[FileKind] = (),
@@ -27,4 +28,4 @@ def open_digits(
 
     digits = load_digits()
     grey = np.round(digits.images * (255 / 16)).astype("uint8")  # 0-16 -> 0-255
-    return from_arrays(grey, [str(label) for label in digits.target], labels=labels, name="digits")
+    return from_arrays(grey, [str(label) for label in digits.target], name="digits", kind=(columns or Columns()).kind, target=target)

@@ -6,12 +6,15 @@ import glob
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tlkeras.data.examples import Dataset, Example, Issue, losses, make_dataset
 from tlkeras.data.file_kinds import FileKind
 from tlkeras.data.sources.columns import Columns
 from tlkeras.data.split_names import TRAIN, split_of
+from tlkeras.data.target import Target
+from tlkeras.data.values import read_names
 from tlkeras.errors import DataError
 from tlkeras.registry import load_function
 
@@ -24,7 +27,7 @@ RUN_FILES = ("config.yaml", LABEL_MAP)  # both in one folder: an earlier run
 def open_folder(
     spec: str,
     *,
-    labels: Sequence[str] | None = None,
+    target: Target | None = None,
     data_dir: str | None = None,
     columns: Columns | None = None,
     kinds: Sequence[FileKind] = (),
@@ -32,7 +35,7 @@ def open_folder(
     """Lists a folder. Each class is a folder; its files may lie deeper inside it.
 
     Args:
-        spec, labels, data_dir, columns: see `registry.open_dataset`.
+        spec, target, data_dir, columns: see `registry.open_dataset`.
         kinds: what files are examples; the first kind of which there are any is listed.
 
     Raises:
@@ -40,7 +43,7 @@ def open_folder(
     """
     root = Path(spec).expanduser()
     notes: list[Issue] = []
-    entries = _unpacked(root, root, labels, notes)
+    entries = _unpacked(root, root, target.labels if target else None, notes)
     if not entries:
         raise DataError(f"folder {spec!r} is empty; expected a folder for each class with images in it")
     folders = [entry for entry in entries if entry.is_dir()]
@@ -59,12 +62,16 @@ def open_folder(
     members = [(folder, split, list(_files(folder, root, notes))) for folder, split in classes]
     name = f"folder {spec!r}"
     examples: list[Example] = []
+    names = list(dict.fromkeys(folder.name for folder, _, _ in members))
+    read = read_names(names, (columns or Columns()).request(target))
+    values = dict(zip(names, read.values, strict=True))
     for kind in kinds:
         if any(path.suffix.lower() in kind.endings for _, _, paths in members for path in paths):
-            examples = list(_paths(members, root, notes, kind) if kind.read is None else _contents(members, root, notes, kind, columns))
+            reader = _paths(members, root, notes, kind) if kind.read is None else _contents(members, root, notes, kind, columns)
+            examples = [replace(example, label=values[example.label]) for example in reader]
         if examples:
             break
-    return make_dataset(name, examples, notes=notes, labels=labels)
+    return make_dataset(name, examples, notes=notes, target=target, draft=read.draft)
 
 
 # === Layout ===

@@ -20,6 +20,8 @@ from tlkeras.data.examples import Dataset, Example, make_dataset
 from tlkeras.data.file_kinds import FileKind
 from tlkeras.data.sources.columns import Columns
 from tlkeras.data.split_names import TEST, parse_split, split_of
+from tlkeras.data.target import Target
+from tlkeras.data.values import read_names
 from tlkeras.errors import DataError
 
 # Some copies have a dot before "idx", some say "t10k" and some "test".
@@ -38,7 +40,7 @@ def is_idx(spec: str) -> bool:
 def open_idx(
     spec: str,
     *,
-    labels: Sequence[str] | None = None,
+    target: Target | None = None,
     data_dir: str | None = None,
     columns: Columns | None = None,
     kinds: Sequence[FileKind] = (),
@@ -57,6 +59,8 @@ def open_idx(
         if match := IMAGES.fullmatch(path.name):
             parts.setdefault(match["part"], path)  # a file beside its own .gz is the same one
     examples: list[Example] = []
+    read = read_names(names or [str(number) for number in range(256)], (columns or Columns()).request(target))
+    values = read.values
     for part, path in parts.items():
         split = _split(part, path.name) if len(parts) > 1 else None
         images, numbers = read_idx(path, 3), read_idx(_labels_of(path), 1)
@@ -66,12 +70,11 @@ def open_idx(
             raise DataError(
                 f"{path.name!r} has the label {numbers.max()} and labels.txt {len(names)} lines; expected one line for each label"
             )
-        texts = names or [str(number) for number in range(256)]
         examples += [
-            Example(id=f"{part}/{index}", label=texts[number], array=image, split=split)
+            Example(id=f"{part}/{index}", label=values[number], array=image, split=split)
             for index, (image, number) in enumerate(zip(images, numbers, strict=True))
         ]
-    return make_dataset(f"idx folder {spec!r}", examples, labels=labels)
+    return make_dataset(f"idx folder {spec!r}", examples, target=target, draft=read.draft)
 
 
 def _split(part: str, where: str) -> str | None:

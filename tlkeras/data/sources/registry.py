@@ -22,7 +22,7 @@ class Source:
     Args:
         name: short name.
         takes: whether a `--data` value is of this kind.
-        open: `"module:function"`, called with (value, labels, data_dir, columns, kinds), returns a `Dataset`.
+        open: `"module:function"`, called with (value, target, data_dir, columns, kinds), returns a `Dataset`.
         help: one line of help text.
         licence: of the examples, where every source of this kind has the same.
     """
@@ -124,7 +124,7 @@ def open_dataset(
     kind = kind_of(value)
     if kind is not None:
         return replace(
-            load_function(kind.open)(value, labels=target.labels if target else None, data_dir=data_dir, columns=columns, kinds=kinds),
+            load_function(kind.open)(value, target=target, data_dir=data_dir, columns=columns, kinds=kinds),
             source=value,
         )
     path = Path(value).expanduser()

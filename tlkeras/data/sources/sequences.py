@@ -5,15 +5,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from tlkeras.data.array_values import array_values
 from tlkeras.data.cells import clean
-from tlkeras.data.examples import Dataset, Example, Issue, array_examples, array_labels, make_dataset
+from tlkeras.data.examples import Dataset, Example, Issue, array_examples, make_dataset, unlabelled
 from tlkeras.data.file_kinds import FileKind
 from tlkeras.data.sources.columns import Columns, Roles
 from tlkeras.data.sources.tabular import Table
 from tlkeras.data.split_names import parse_split
+from tlkeras.data.target import Target
 from tlkeras.errors import DataError
 from tlkeras.files import read_npz
 
@@ -21,7 +24,7 @@ from tlkeras.files import read_npz
 def open_npz(
     spec: str,
     *,
-    labels: Sequence[str] | None = None,
+    target: Target | None = None,
     data_dir: str | None = None,
     columns: Columns | None = None,
     kinds: Sequence[FileKind] = (),
@@ -45,28 +48,33 @@ def open_npz(
     if splits is not None and splits.shape != (len(x),):
         raise DataError(f"split in {spec!r} has the shape {splits.shape} and x {x.shape}; expected one split for each example")
     parts = [None] * len(x) if splits is None else [parse_split(part, f"{Path(spec).name}[{i}]") for i, part in enumerate(splits)]
+    request = (columns or Columns()).request(target)
     if x.ndim == 4:
-        examples, notes = array_examples(x, y, name=Path(spec).name, splits=parts)
-        return make_dataset(name, examples, notes=notes, labels=labels)
+        examples, notes, draft = array_examples(x, y, name=Path(spec).name, request=request, splits=parts)
+        return make_dataset(name, examples, notes=notes, target=target, draft=draft)
     if x.ndim != 3 or len(y) != len(x) or x.dtype.kind not in "fiu":
         raise DataError(f"x in {spec!r} is {x.dtype} {x.shape} and y {y.shape}; expected numbers (n, time, features) and as many labels")
     if not np.isfinite(x).all():
         raise DataError(f"x in {spec!r} contains NaN or infinite values; replace them first")
-    texts, notes = array_labels(y, Path(spec).name, None)
+    read = array_values(y, Path(spec).name, request)
+    notes = unlabelled(read, [f"{Path(spec).name}/{i}" for i in range(len(x))])
     examples = [
-        Example(id=f"{i}", label=text, array=x[i].astype("float32"), split=parts[i]) for i, text in enumerate(texts) if text is not None
+        Example(id=f"{i}", label=value, array=x[i].astype("float32"), split=parts[i])
+        for i, value in enumerate(read.values)
+        if value is not None
     ]
-    return make_dataset(name, examples, notes=notes, labels=labels)
+    return make_dataset(name, examples, notes=notes, target=target, draft=read.draft)
 
 
 def of_rows(
     spec: str,
     table: Table,
     roles: Roles,
-    labels_of_rows: Sequence[str | None],
+    values_of_rows: Sequence[Any],
     splits: Sequence[str | None],
     *,
-    labels: Sequence[str] | None,
+    target: Target | None,
+    draft: Target,
     notes: Sequence[Issue],
 ) -> Dataset:
     """Makes sequences of a long-form table: one row for each step, in their order, or in that of a column `time`.
@@ -75,8 +83,9 @@ def of_rows(
         spec: the table, for errors.
         table: its rows.
         roles: which of its columns is what.
-        labels_of_rows, splits: of each row; rows without a label are left out.
-        labels: a label map to keep to.
+        values_of_rows, splits: of each row; rows without a label are left out.
+        target: what a trained model predicts, whose label maps are adhered to.
+        draft: without it, what is to be predicted, without label maps.
         notes: what was noticed.
 
     Raises:
@@ -84,8 +93,8 @@ def of_rows(
     """
     head = [roles.id or "", *([roles.order] if roles.order else [])]
     steps: dict[str, list[tuple[float, list[float]]]] = {}
-    known: dict[str, tuple[str, str | None]] = {}
-    for number, label, split, row in zip(table.lines, labels_of_rows, splits, table.rows([*head, *roles.content]), strict=True):
+    known: dict[str, tuple[Any, str | None]] = {}
+    for number, label, split, row in zip(table.lines, values_of_rows, splits, table.rows([*head, *roles.content]), strict=True):
         if label is None:
             continue
         name = clean(str(row[0]))
@@ -100,4 +109,4 @@ def of_rows(
         Example(id=name, label=known[name][0], split=known[name][1], array=np.array([values for _, values in sorted(rows)], "float32"))
         for name, rows in steps.items()
     ]
-    return make_dataset(f"table {spec!r}", examples, notes=notes, labels=labels)
+    return make_dataset(f"table {spec!r}", examples, notes=notes, target=target, draft=draft)

@@ -1,4 +1,4 @@
-"""Tables: CSV, TSV, JSONL or Parquet of texts, image files, encoded images, pixels or sequences, with a label in each row."""
+"""Tables: CSV, TSV, JSONL or Parquet of texts, image files, encoded images, pixels or sequences, with the target of each row."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from tlkeras.data.cells import check_classes, clean, is_missing, label_texts
-from tlkeras.data.examples import Dataset, Example, Issue, losses, make_dataset
+from tlkeras.data.cells import clean, is_missing
+from tlkeras.data.examples import Dataset, Example, Issue, losses, make_dataset, tallied
 from tlkeras.data.file_kinds import FileKind
 from tlkeras.data.sources.columns import Columns, Roles, pixel_order
 from tlkeras.data.sources.delimited import read_delimited
@@ -22,6 +22,8 @@ from tlkeras.data.sources.files import FileIndex
 from tlkeras.data.sources.sequences import of_rows
 from tlkeras.data.sources.tabular import Table, read_json_lines, read_parquet
 from tlkeras.data.split_names import parse_split
+from tlkeras.data.target import Target
+from tlkeras.data.values import Column, Request, Values, read_values
 from tlkeras.errors import DataError
 
 NOT_UTF8 = "the line is not UTF-8; pass --encoding NAME if it is another"
@@ -31,7 +33,7 @@ Content = dict[str, Any] | Issue  # fields of an `Example`, or why there is none
 def open_table(
     spec: str,
     *,
-    labels: Sequence[str] | None = None,
+    target: Target | None = None,
     data_dir: str | None = None,
     columns: Columns | None = None,
     kinds: Sequence[FileKind] = (),
@@ -39,46 +41,48 @@ def open_table(
     """Lists the rows of a table; paths are relative to it.
 
     Raises:
-        DataError: when it cannot be read, columns are missing, a split is unknown, or rows have no single label.
+        DataError: when it cannot be read, columns are missing, a split is unknown, or cells do not fit the target.
     """
     file = Path(spec).expanduser()
     columns = columns or Columns()
     name = f"table {spec!r}"
     table = read_table(file, spec, columns)
     if not table.names:
-        return make_dataset(name, [], labels=labels)
+        return make_dataset(name, [], target=target)
     files = FileIndex(file.parent, {ending for kind in kinds if kind.read is None for ending in kind.endings})
-    roles = columns.roles(spec, table, files.has)
-    table = table.checked(roles.label)
+    roles = columns.roles(spec, table, files.has, target)
+    table = table.checked(roles.labels[0])
     where = [f"{table.name}:{line}" for line in table.lines]
-    cells = list(table.rows([roles.label, *([roles.split] if roles.split else [])]))
-    texts, bad_labels = _labels(table, roles, [row[0] for row in cells], where, labels)
-    check_classes(f"column {roles.label!r} of {spec!r}", texts, labels)
-    splits = [parse_split(row[1], row_id) for row, row_id in zip(cells, where, strict=True)] if roles.split else [None] * len(cells)
+    cells = list(table.rows([*roles.labels, *([roles.split] if roles.split else [])]))
+    read, bad_labels = _values(spec, table, roles, cells, where, columns.request(target))
+    splits = [parse_split(row[-1], row_id) for row, row_id in zip(cells, where, strict=True)] if roles.split else [None] * len(cells)
     notes = list(table.notes)
+    notes += [Issue(kind="label-separator", path=f"column {column!r}", reason=note, action="reported") for column, note in read.notes]
+    empty = [_unlabelled(row_id, roles.labels, row) for row_id, row in zip(where, cells, strict=True)]
     if roles.id is not None:  # its rows are the steps of several examples
-        notes += [_unlabelled(row_id, roles.label) for row_id, text in zip(where, texts, strict=True) if text is None]
-        return of_rows(spec, table, roles, texts, splits, labels=labels, notes=notes)
+        notes += [issue for issue, value in zip(empty, read.values, strict=True) if value is None]
+        return of_rows(spec, table, roles, read.values, splits, target=target, draft=read.draft, notes=notes)
     examples: list[Example] = []
-    lost: Counter[str | None] = Counter()
+    lost: Counter[Any] = Counter()
     contents = CONTENTS[roles.kind](table, roles, files, where, notes)
-    for index, (row_id, text, split, content) in enumerate(zip(where, texts, splits, contents, strict=True)):
+    for index, (row_id, value, split, content) in enumerate(zip(where, read.values, splits, contents, strict=True)):
         if index in bad_labels:
             issue = Issue(kind="bad-utf8", path=row_id, reason=NOT_UTF8, action="skipped")
         elif isinstance(content, Issue):
-            issue = content if text is not None or content.kind != "empty-text" else _unlabelled(row_id, roles.label)
-        elif text is None:
-            issue = _unlabelled(row_id, roles.label)
+            issue = content if value is not None or content.kind != "empty-text" else empty[index]
+        elif value is None:
+            issue = empty[index]
         else:
-            examples.append(Example(label=text, split=split, **{"id": row_id, **content}))
+            examples.append(Example(label=value, split=split, **{"id": row_id, **content}))
             continue
-        lost[text] += 1
+        lost[value] += 1
         notes.append(issue)
-    notes += _losses(table, texts, lost)
+    notes += _losses(table, read, lost)
     if not examples and (bad := [note for note in notes if note.action == "skipped"]):
         raise DataError(f"{name} has no usable row; {len(bad):,} are skipped, the first is {bad[0].path}: {bad[0].reason}")
-    _check_classes(name, examples, lost, notes, labels)
-    return make_dataset(name, _unique(examples), notes=notes, labels=labels)
+    if target is None:
+        _check_classes(name, examples, lost, notes, read.draft)
+    return make_dataset(name, _unique(examples), notes=notes, target=target, draft=read.draft)
 
 
 def read_table(file: Path, spec: str, columns: Columns) -> Table:
@@ -106,40 +110,49 @@ def read_table(file: Path, spec: str, columns: Columns) -> Table:
     return table
 
 
-def _labels(
-    table: Table, roles: Roles, cells: Sequence[Any], where: Sequence[str], labels: Sequence[str] | None
-) -> tuple[list[str | None], set[int]]:
-    """Returns the label of each row, None where there is none, and the rows whose labels are not of the encoding."""
-    bad = {index for index, cell in enumerate(cells) if isinstance(cell, str) and UNDECODABLE.search(cell)}
-    values = [None if index in bad else cell for index, cell in enumerate(cells)]
-    return label_texts(values, where=where, names=table.classes(roles.label), known=labels or ()), bad
+def _values(
+    spec: str, table: Table, roles: Roles, rows: Sequence[tuple[Any, ...]], where: Sequence[str], request: Request
+) -> tuple[Values, set[int]]:
+    """Returns the value of each row, None where there is none, and the rows whose labels are not of the encoding."""
+    count = len(roles.labels)
+    bad = {index for index, row in enumerate(rows) if any(isinstance(cell, str) and UNDECODABLE.search(cell) for cell in row[:count])}
+    columns = [
+        Column(
+            name=name,
+            cells=[None if at in bad else row[index] for at, row in enumerate(rows)],
+            title=f"column {name!r} of {spec!r}",
+            classes=table.classes(name),
+        )
+        for index, name in enumerate(roles.labels)
+    ]
+    return read_values(columns, where=where, request=request), bad
 
 
-def _check_classes(
-    name: str, examples: Sequence[Example], lost: Counter[str | None], notes: Sequence[Issue], labels: Sequence[str] | None
-) -> None:
+def _check_classes(name: str, examples: Sequence[Example], lost: Counter[Any], notes: Sequence[Issue], target: Target) -> None:
     """A class that loses all its rows must not vanish from a model that is to learn it."""
-    used = {example.label for example in examples}
-    gone = sorted(label for label in lost if label is not None and label not in used)
-    if gone and labels is None:
+    counts = tallied(lost, target)
+    used = tallied(Counter(example.label for example in examples), target)
+    gone = sorted(set(counts) - set(used))
+    if gone:
         first = next(note for note in notes if note.action == "skipped")
         raise DataError(
-            f"{name} has no row of class {gone[0]!r} that can be used ({lost[gone[0]]:,} are skipped; the first skipped row is {first.path}: "
+            f"{name} has no row of {target.entry} {gone[0]!r} that can be used ({counts[gone[0]]:,} are skipped; the first skipped row is {first.path}: "
             f"{first.reason}); fix these rows, or remove them"
         )
 
 
-def _unlabelled(where: str, label: str) -> Issue:
-    return Issue(kind="bad-row", path=where, reason=f"without a label (column {label!r} is empty)", action="skipped")
+def _unlabelled(where: str, labels: Sequence[str], row: Sequence[Any]) -> Issue:
+    empty = next((name for name, cell in zip(labels, row, strict=False) if is_missing(cell)), labels[0])
+    return Issue(kind="bad-row", path=where, reason=f"without a label (column {empty!r} is empty)", action="skipped")
 
 
-def _losses(table: Table, texts: Sequence[str | None], lost: Counter[str | None]) -> list[Issue]:
+def _losses(table: Table, read: Values, lost: Counter[Any]) -> list[Issue]:
     malformed = sum(note.kind == "bad-row" for note in table.notes)
-    labelled = Counter({label: count for label, count in lost.items() if label is not None})
+    labelled = Counter({value: count for value, count in lost.items() if value is not None})
     if not labelled and not malformed:
         return []  # rows without a label are reported one by one, and no class loses them
     unknown = {None: lost[None] + malformed}
-    return losses(table.name, "rows", Counter(texts) + Counter({None: malformed}), labelled + Counter(unknown))
+    return losses(table.name, "rows", Counter(read.values) + Counter({None: malformed}), labelled + Counter(unknown), read.draft)
 
 
 def _unique(examples: Sequence[Example]) -> Iterator[Example]:

@@ -133,6 +133,8 @@ class Parquet(Table):
     def classes(self, name: str) -> Sequence[str] | None:
         """See `Table.classes`."""
         feature = self._features.get(name)
+        feature = feature[0] if isinstance(feature, list) and feature else feature  # a list of labels in each cell
+        feature = feature.get("feature", feature) if isinstance(feature, dict) else feature
         names = feature.get("names") if isinstance(feature, dict) else None
         return [str(label) for label in names] if isinstance(names, list) else None
 

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from tlkeras.data.cells import label_texts
-from tlkeras.data.examples import Dataset, Example, Issue, make_dataset
+from tlkeras.data.examples import Dataset, Example, make_dataset, unlabelled
 from tlkeras.data.file_kinds import FileKind
 from tlkeras.data.sources.columns import Columns
 from tlkeras.data.split_names import split_of
+from tlkeras.data.target import Target
+from tlkeras.data.values import Column, read_values
 from tlkeras.errors import DataError
 from tlkeras.startup import load_tensorflow
 
@@ -24,7 +25,7 @@ PATIENCE = 10  # seconds until a host that does not answer is given up
 def open_tfds(
     spec: str,
     *,
-    labels: Sequence[str] | None = None,
+    target: Target | None = None,
     data_dir: str | None = None,
     columns: Columns | None = None,
     kinds: Sequence[FileKind] = (),
@@ -37,32 +38,48 @@ def open_tfds(
     load_tensorflow()  # tensorflow-datasets would load it without our settings
     builder = _prepared(spec, data_dir)
     features = builder.info.features
+    asked = columns or Columns()
     if IMAGE in features:
         content = IMAGE
-        if LABEL not in features:
+        if asked.label is None and LABEL not in features:
             raise DataError(f"{spec!r} has the features {', '.join(features)}; expected image or text, and label")
-        label_name = LABEL
+        label_names = asked.labels_in(spec, list(features), target) if asked.label else (LABEL,)
     else:
-        asked = columns or Columns()
-        content, label_name = asked.text_in(spec, list(features)), asked.label_in(spec, list(features))
-    names = getattr(features[label_name], "names", None)
+        content, label_names = asked.text_in(spec, list(features)), asked.labels_in(spec, list(features), target)
     examples: list[Example] = []
-    notes: list[Issue] = []
+    cells: list[list[Any]] = []
     for split in builder.info.splits:
         known = split_of(split) or split_of(split.split("_")[0])
         if known is None:
             continue
         for index, row in enumerate(builder.as_data_source(split=split) if _random_access(builder) else _stream(builder, split)):
             name = f"{spec}/{split}/{index}"
-            (label,) = label_texts([row[label_name]], where=[name], names=names, known=labels or ())
-            if label is None:
-                notes.append(Issue(kind="bad-row", path=name, reason="without a label", action="skipped"))
-            else:
-                examples.append(Example(id=name, label=label, split=known, **_content(row[content])))
+            cells.append([row[label_name] for label_name in label_names])
+            examples.append(Example(id=name, label=None, split=known, **_content(row[content])))
+    read = read_values(
+        [_column(name, features[name], [row[index] for row in cells]) for index, name in enumerate(label_names)],
+        where=[example.id for example in examples],
+        request=asked.request(target),
+    )
+    notes = unlabelled(read, [example.id for example in examples])
+    labelled = zip(examples, read.values, strict=True)
+    examples = [dataclasses.replace(example, label=value) for example, value in labelled if value is not None]
     only_train = {example.split for example in examples} == {"train"}
     if only_train:
         examples = [dataclasses.replace(one, split=None) for one in examples]
-    return make_dataset(spec, examples, notes=notes, labels=labels)
+    return make_dataset(spec, examples, notes=notes, target=target, draft=read.draft)
+
+
+def _column(name: str, feature: Any, cells: Sequence[Any]) -> Column:
+    """Returns the cells of a feature: labels by number, their sequences, texts or numbers."""
+    classes = getattr(feature, "names", None) or getattr(getattr(feature, "feature", None), "names", None)
+    return Column(name=name, cells=[_cell(cell) for cell in cells], title=f"feature {name!r}", classes=classes)
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return [_cell(entry) for entry in value.tolist()] if isinstance(value, np.ndarray) and value.ndim else value
 
 
 def _content(value: Any) -> dict[str, Any]:

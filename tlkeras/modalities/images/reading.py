@@ -16,11 +16,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from tlkeras.data.examples import Dataset, Example, Issue, losses
+from tlkeras.data.examples import Dataset, Example, Issue, losses, tallied
 from tlkeras.data.store import Progress, Store
 from tlkeras.errors import DataError, OutputError
 from tlkeras.modalities.images import decode
@@ -103,7 +104,7 @@ def _store(dataset: Dataset, images: np.ndarray, results: Sequence[Reading], ski
             images[row] = images[index]
     images = images[: len(usable)]
     examples = tuple(dataset.examples[index] for index in usable)
-    totals: Counter[str | None] = Counter(example.label for example in dataset.examples)
+    totals: Counter[Any] = Counter(example.label for example in dataset.examples)
     lost = totals - Counter(example.label for example in examples)
     notes = [note for note in dataset.notes if note.action != "skipped"]
     store = Store(
@@ -113,7 +114,11 @@ def _store(dataset: Dataset, images: np.ndarray, results: Sequence[Reading], ski
         dhash=np.array([results[index].dhash for index in usable], "uint64"),
         target=dataset.target,
         skipped=skipped,
-        notes=(*notes, *(note for reading in results for note in reading.notes), *losses(dataset.name, "files", totals, lost)),
+        notes=(
+            *notes,
+            *(note for reading in results for note in reading.notes),
+            *losses(dataset.name, "files", totals, lost, dataset.target),
+        ),
         noun="image",
     )
     _check_classes(dataset, store)
@@ -121,11 +126,12 @@ def _store(dataset: Dataset, images: np.ndarray, results: Sequence[Reading], ski
 
 
 def _check_classes(dataset: Dataset, store: Store) -> None:
-    before = {example.label for example in dataset.examples}
-    lost = sorted(before - {example.label for example in store.examples})
-    if lost:
+    before, after = (set(tallied(Counter(example.label for example in of.examples), dataset.target)) for of in (dataset, store))
+    lost = sorted(before - after)
+    if lost or not store.examples:
+        what = f"image of {dataset.target.entry} {lost[0]!r}" if lost else "image"
         raise DataError(
-            f"no image of class {lost[0]!r} can be read ({len(store.skipped)} files skipped, the first {store.skipped[0].path!r}: "
+            f"no {what} can be read ({len(store.skipped)} files skipped, the first {store.skipped[0].path!r}: "
             f"{store.skipped[0].reason}); fix them or remove the class"
         )
 

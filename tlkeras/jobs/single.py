@@ -1,0 +1,64 @@
+"""Several targets at once against each alone: the same examples, splits and settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from tlkeras.config import RunConfig
+from tlkeras.data.examples import Dataset
+from tlkeras.data.split import SPLITS
+from tlkeras.jobs.examples import Data
+from tlkeras.jobs.run_folder import Run
+from tlkeras.tasks.markup import figure, table
+
+SINGLE = "single"  # folder in a run with the runs of each target alone
+ALONE, TOGETHER = "alone", "together"
+
+
+def datasets(dataset: Dataset, data: Data) -> dict[str, Dataset]:
+    """Returns the examples of a run with one of its targets only, for each target, in the splits of the run."""
+    splits = {index: name for name in SPLITS for index in getattr(data.splits, name).tolist()}
+    examples = [replace(example, split=splits[index]) for index, example in enumerate(data.store.examples)]
+    return {
+        part.name: replace(
+            dataset,
+            target=part,
+            examples=tuple(replace(example, label=example.label[place]) for example in examples),
+            notes=(),
+            source=None,
+        )
+        for place, part in enumerate(dataset.target.parts)
+    }
+
+
+def config_of(config: RunConfig, name: str, run: Run) -> RunConfig:
+    """Returns the settings of the run of one target alone: those of the whole run, without artifacts."""
+    alone = {"task": None, "target_weights": None, "compare_single": False, "export": (), "val_split": None, "test_split": None}
+    folder = "".join(letter if letter.isalnum() else "-" for letter in name)
+    return config.updated(**alone, data=None, limit=None, out=str(run.root / SINGLE / folder))
+
+
+def compared(together: Mapping[str, Any], alone: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Returns the figures of each target, predicted together with the others and alone, on each held-out split.
+
+    Args:
+        together: split -> figures of several targets, as in `metrics.json`.
+        alone: target -> content of the `metrics.json` of its own run.
+    """
+    return {
+        name: {split: {TOGETHER: together[split]["targets"].get(name), ALONE: metrics[split]} for split in ("val", "test")}
+        for name, metrics in alone.items()
+    }
+
+
+def section(comparison: Mapping[str, Any], held_out: str) -> tuple[str, str]:
+    """Returns title and HTML of the comparison, for the report."""
+    rows = []
+    for name, splits in comparison.items():
+        for key, alone in splits[held_out][ALONE].items():
+            both = (splits[held_out][TOGETHER] or {}).get(key)
+            if isinstance(alone, float) and isinstance(both, float):
+                rows.append((name, key, figure(both), figure(alone)))
+    return "Together and alone", table(("target", "figure", TOGETHER, ALONE), rows)

@@ -1,0 +1,339 @@
+"""Regression: one or several numbers per example. The head learns standardised targets, the model answers in the units of the data."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+
+from tlkeras.data.target import Target, number_text
+from tlkeras.tasks.judgement import Judgement
+from tlkeras.tasks.registry import TARGET, Options, Targets
+
+COVERAGE = 0.9  # share of new examples that an interval is to contain
+FEWEST = 20  # validation examples; with fewer, the interval would be little more than the largest error
+CLOSE = 0.1  # standard deviations of the training targets within which two answers count as the same
+OWN_COLUMNS = ("split", "example")  # of `predictions.csv`, besides those of the task
+OWN_OUTPUTS = ("scores", "features", "status")  # of a SavedModel, besides those of the task
+
+
+# === Targets, head and loss ===
+
+
+def learn(target: Target, targets: Targets, options: Options) -> Target:
+    """Returns the target with mean, standard deviation (1 for a constant number), lowest and highest value of each number, and the loss."""
+    y = np.asarray(targets[TARGET], "float64").reshape(-1, len(target.labels))
+    constant = np.ptp(y, axis=0) == 0
+    return target.with_facts(
+        mean=np.where(constant, y[0], y.mean(axis=0)).tolist(),
+        std=np.where(constant, 1.0, y.std(axis=0)).tolist(),
+        low=y.min(axis=0).tolist(),
+        high=y.max(axis=0).tolist(),
+        loss=options.loss or next(iter(RESIDUAL_LOSSES)),
+    )
+
+
+def build_head(features: keras.KerasTensor, target: Target, dropout: float, prefix: str = "") -> keras.KerasTensor:
+    """Returns the numbers in the units of the data, in float32 whatever the dtype policy.
+
+    Args:
+        features: (batch, width).
+        target: with the names of the numbers; what it has learnt, if anything, sets the units. See also `prepare`.
+        dropout: fraction of the features dropped in training, 0 to 1.
+        prefix: of the names of the layers.
+    """
+    x = keras.layers.Dropout(dropout, name=f"{prefix}head_dropout")(features)
+    x = keras.layers.Dense(len(target.labels), name=f"{prefix}head_logits", dtype="float32")(x)  # (batch, width) -> (batch, numbers)
+    # Without weights: its numbers belong to its config, so copies, files and quantised artifacts have them as they are, and nothing trains them.
+    scale, offset = _standards(target)
+    return keras.layers.Rescaling(scale=scale, offset=offset, name=f"{prefix}scores", dtype="float32")(x)
+
+
+def prepare(model: keras.Model, target: Target, prefix: str = "") -> None:
+    """Makes a model answer in the units of the data; to be called before it is run or copied."""
+    layer = model.get_layer(f"{prefix}scores")
+    layer.scale, layer.offset = _standards(target)
+
+
+def _standards(target: Target) -> tuple[list[float], list[float]]:
+    """Returns standard deviation and mean of each number; 1 and 0 where they have not been learnt."""
+    count = len(target.labels)
+    return list(target.facts.get("std", [1.0] * count)), list(target.facts.get("mean", [0.0] * count))
+
+
+def _huber(residuals: Any) -> Any:
+    size = keras.ops.abs(residuals)
+    return keras.ops.where(size <= 1.0, 0.5 * keras.ops.square(residuals), size - 0.5)
+
+
+# Of residuals in standard deviations. Huber 1964, doi:10.1214/aoms/1177703732, with delta 1.
+RESIDUAL_LOSSES: dict[str, Callable[[Any], Any]] = {"squared": keras.ops.square, "huber": _huber}
+
+
+def loss(target: Target) -> Callable[[Any, Any], Any]:
+    """Returns the loss: targets, scores -> mean over the numbers for each example, in units of their standard deviations."""
+    of_residuals, (std, _) = RESIDUAL_LOSSES[target.facts.get("loss", "squared")], _standards(target)
+
+    def standardised(y: Any, scores: Any) -> Any:
+        scores = keras.ops.convert_to_tensor(scores)
+        residuals = (keras.ops.cast(y, scores.dtype) - scores) / keras.ops.convert_to_tensor(std, scores.dtype)
+        return keras.ops.mean(of_residuals(residuals), axis=-1)
+
+    return standardised
+
+
+def calibrate(target: Target, targets: Targets, scores: np.ndarray) -> Target:
+    """Returns the target with `interval`, half the width of the interval around each number, where enough examples are held out.
+
+    It is the split-conformal one: the ceil((n + 1) * 0.9)-th smallest absolute residual (Lei et al. 2018,
+    doi:10.1080/01621459.2017.1307116). The validation examples also stop the training, which makes it slightly too narrow.
+    """
+    residuals = np.sort(np.abs(_residuals(targets, scores)), axis=0)
+    if len(residuals) < FEWEST:
+        return target
+    return target.with_facts(interval=residuals[math.ceil((len(residuals) + 1) * COVERAGE) - 1].tolist())
+
+
+def _residuals(targets: Targets, scores: np.ndarray) -> np.ndarray:
+    """Returns true numbers less predicted ones, float64 (n, numbers)."""
+    return np.asarray(targets[TARGET], "float64").reshape(scores.shape) - scores
+
+
+# === Scores of a model ===
+
+
+@dataclass(frozen=True, kw_only=True)
+class NumberScore:
+    """The figures of one number, in its own unit: of the model, and of an answer that is always the mean of the training examples.
+
+    Args:
+        name: of the number.
+        mae, rmse: mean absolute and root mean squared error.
+        r2: 1 - squared error / that of the mean of these examples; None where they are all the same.
+        pearson: correlation of predicted and true numbers; None where either are all the same.
+        mean_mae, mean_rmse: those of the training mean; None where it is not known.
+        inside: share of the examples inside the interval; None where there is none.
+    """
+
+    name: str
+    mae: float
+    rmse: float
+    r2: float | None
+    pearson: float | None
+    mean_mae: float | None
+    mean_rmse: float | None
+    inside: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the figures of the number."""
+        return {
+            "mae": self.mae,
+            "rmse": self.rmse,
+            "r2": self.r2,
+            "pearson": self.pearson,
+            "mean": {"mae": self.mean_mae, "rmse": self.mean_rmse},
+            "inside": self.inside,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """Figures of each number on `n` examples, their means, and the loss in units of the standard deviations; with the numbers themselves."""
+
+    n: int
+    loss: float | None
+    numbers: tuple[NumberScore, ...]
+    true: np.ndarray = field(repr=False)
+    predicted: np.ndarray = field(repr=False)
+
+    def mean(self, figure: str) -> float | None:
+        """Returns the mean of a figure over the numbers that have it."""
+        values = [value for number in self.numbers if (value := getattr(number, figure)) is not None]
+        return float(np.mean(values)) if values else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the record of a split in `metrics.json`."""
+        means = {figure: self.mean(figure) for figure in ("mae", "rmse", "r2", "pearson", "inside")}
+        numbers = {number.name: number.to_dict() for number in self.numbers}
+        baseline = {"mae": self.mean("mean_mae"), "rmse": self.mean("mean_rmse")}
+        return {"n": self.n, **means, "mean": baseline, "loss": self.loss, "numbers": numbers}
+
+    def detailed(self) -> dict[str, Any]:
+        """Returns the same: the figures of each number are in it."""
+        return self.to_dict()
+
+    def cells(self) -> dict[str, float | int | None]:
+        """Returns the columns of the table of scores."""
+        return {"R²": self.mean("r2"), "MAE": self.mean("mae"), "RMSE": self.mean("rmse"), "loss": self.loss, "n": self.n}
+
+    def headline(self, split: str) -> str:
+        """Returns R² and the mean absolute error beside that of always answering the training mean."""
+        if not self.n:
+            return ""
+        r2, several = self.mean("r2"), len(self.numbers) > 1
+        text = f"{split}: R² " + ("not defined" if r2 is None else f"{r2:.3f}") + f" (mean of {len(self.numbers)} numbers)" * several
+        errors = []
+        for number in self.numbers:
+            name = f"{number.name} " if several else ""
+            beside = "" if number.mean_mae is None else f" ({short(number.mean_mae)} by always answering the training mean)"
+            errors.append(f"{name}{short(number.mae)}{beside}")
+        worse = [repr(number.name) for number in self.numbers if number.mean_mae is not None and number.mae >= number.mean_mae]
+        text += f"; mean absolute error {', '.join(errors)}"
+        return text + (f": the model is no better than that for {', '.join(worse)}" if worse else "")
+
+    def lines(self) -> list[str]:
+        """Returns the figures of each number as text."""
+        return [
+            f"  {row.name:<24} MAE {short(row.mae)}  RMSE {short(row.rmse)}  R² {short(row.r2)}  Pearson r {short(row.pearson)}"
+            + ("" if row.inside is None else f"  inside its interval {row.inside:.3f}")
+            for row in self.numbers
+        ]
+
+
+def short(value: float | None) -> str:
+    """Returns a figure with 4 digits, because numbers are of any size; a dash where there is none."""
+    return "–" if value is None else f"{value:.4g}"
+
+
+def score(targets: Targets, scores: np.ndarray, target: Target) -> Score:
+    """Scores predictions; targets and predictions must come from the same pass over the data.
+
+    Args:
+        targets: the true numbers, (n, numbers).
+        scores: the predicted ones.
+        target: with the names of the numbers and what was learnt of them.
+
+    Returns:
+        The scores; with n = 0, all figures are None.
+    """
+    predicted = np.asarray(scores, "float64")
+    true = np.asarray(targets[TARGET], "float64").reshape(predicted.shape)
+    if not len(true):
+        return Score(n=0, loss=None, numbers=(), true=true, predicted=predicted)
+    facts = target.facts
+    rows = tuple(
+        _number_score(name, true[:, i], predicted[:, i], *(facts[key][i] if key in facts else None for key in ("mean", "interval")))
+        for i, name in enumerate(target.labels)
+    )
+    losses = np.asarray(loss(target)(true, predicted))
+    return Score(n=len(true), loss=float(losses.mean()), numbers=rows, true=true, predicted=predicted)
+
+
+def _number_score(name: str, true: np.ndarray, predicted: np.ndarray, mean: float | None, width: float | None) -> NumberScore:
+    errors = true - predicted
+    return NumberScore(
+        name=name,
+        mae=float(np.abs(errors).mean()),
+        rmse=_rmse(errors),
+        r2=r_squared(true, predicted),
+        pearson=_pearson(true, predicted),
+        mean_mae=None if mean is None else float(np.abs(true - mean).mean()),
+        mean_rmse=None if mean is None else _rmse(true - mean),
+        inside=None if width is None else float((np.abs(errors) <= width).mean()),
+    )
+
+
+def _rmse(errors: np.ndarray) -> float:
+    return float(np.sqrt(np.square(errors).mean()))
+
+
+def r_squared(true: np.ndarray, predicted: np.ndarray) -> float | None:
+    """Returns the coefficient of determination of one number, (n,); None where all true values are the same."""
+    if len(true) < 2 or np.ptp(true) == 0:
+        return None
+    return float(1 - np.square(true - predicted).sum() / np.square(true - true.mean()).sum())
+
+
+def _pearson(true: np.ndarray, predicted: np.ndarray) -> float | None:
+    if len(true) < 2 or np.ptp(true) == 0 or np.ptp(predicted) == 0:
+        return None
+    return float(np.corrcoef(true, predicted)[0, 1])
+
+
+# === Answers ===
+
+
+def answer(scores: np.ndarray, target: Target, top_k: int | None) -> dict[str, Any]:
+    """Returns each number by name, and its interval where one is known."""
+    values = {name: float(value) for name, value in zip(target.labels, scores, strict=True)}
+    if "interval" not in target.facts:
+        return {"values": values}
+    widths = zip(values.items(), target.facts["interval"], strict=True)
+    return {"values": values, "intervals": {name: [value - width, value + width] for (name, value), width in widths}}
+
+
+def column(name: str) -> str:
+    """Returns the column of `predictions.csv` that holds the true values of a number."""
+    return f"true:{name}" if name in OWN_COLUMNS else name
+
+
+def columns(value: Sequence[float], scores: np.ndarray, target: Target) -> dict[str, Any]:
+    """Returns the columns of one example in `predictions.csv`; an error is the predicted number less the true one."""
+    cells: dict[str, str] = {}
+    for name, true, predicted in zip(target.labels, value, np.asarray(scores, "float64"), strict=True):
+        cells |= {column(name): number_text(true), f"predicted:{name}": number_text(predicted)}
+        cells[f"error:{name}"] = number_text(predicted - true)
+    return cells
+
+
+def output_names(target: Target) -> list[str]:
+    """Returns what the numbers are called among the outputs of a SavedModel: in letters, digits and `_`, each another name."""
+    names: list[str] = []
+    for label in target.labels:
+        name = base = re.sub(r"\W+", "_", label, flags=re.ASCII).strip("_") or "number"
+        count = 1
+        while name in names or name in OWN_OUTPUTS:
+            count += 1
+            name = f"{base}_{count}"
+        names.append(name)
+    return names
+
+
+def signature(scores: Any, readable: Any, target: Target) -> dict[str, Any]:
+    """Returns each number as an output of its own, float32 (n,), in TensorFlow; not a number where no example was."""
+    import tensorflow as tf
+
+    return {name: tf.where(readable, scores[:, index], math.nan) for index, name in enumerate(output_names(target))}
+
+
+def judge(scores: np.ndarray, reference: np.ndarray, targets: Targets | None, target: Target) -> Judgement:
+    """Judges an artifact by R², the mean over the numbers; without targets, by that of its answers for those of the Keras model.
+
+    A number whose true values are all the same has no R². What counts for it is the share of answers that are not close to the model's.
+
+    Args:
+        scores: of the artifact, (n, numbers).
+        reference: of the Keras model, (n, numbers).
+        targets: the true numbers, where they are known.
+        target: with their standard deviations.
+    """
+    if not len(reference):
+        return Judgement()
+    before, after = np.asarray(reference, "float64"), np.asarray(scores, "float64")
+    close = np.abs(after - before) <= CLOSE * np.array(_standards(target)[0])
+    agreement = float(close.all(axis=1).mean())
+    if not np.isfinite(after).all():
+        return Judgement(agreement=agreement, drop=1.0, sentence="answers with values that are not finite numbers")
+    true = before if targets is None else np.asarray(targets[TARGET], "float64").reshape(before.shape)
+    of_model, of_artifact = ([r_squared(true[:, i], values[:, i]) for i in range(true.shape[1])] for values in (before, after))
+    drops = [
+        1 - close[:, i].mean() if b is None or a is None else b - a for i, (b, a) in enumerate(zip(of_model, of_artifact, strict=True))
+    ]
+    drop, reached, expected = float(np.mean(drops)), _mean(of_artifact), _mean(of_model)
+    if reached is None or expected is None:
+        sentence = f"is within {CLOSE} standard deviations of the model on {agreement:.3f} of the held-out examples"
+        return Judgement(agreement=agreement, drop=drop, sentence=sentence)
+    if targets is None:
+        return Judgement(agreement=agreement, drop=drop, sentence=f"has an R² of {reached:.3f} for the answers of the model")
+    sentence = f"has an R² of {reached:.3f} on the held-out examples, the model {expected:.3f}"
+    return Judgement(agreement=agreement, accuracy=reached, drop=drop, sentence=sentence)
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    defined = [value for value in values if value is not None]
+    return float(np.mean(defined)) if defined else None

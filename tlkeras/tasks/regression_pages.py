@@ -1,0 +1,234 @@
+"""What the report of a run and the card of an entry say about a model of numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tlkeras.data.target import Target, number_text
+from tlkeras.tasks.markup import escape, markdown_table, table
+from tlkeras.tasks.registry import target_of
+from tlkeras.tasks.regression import COVERAGE, FEWEST, Score, column, short
+
+PLOTTED = 8  # numbers that get a plot of their own
+POINTS = 2000  # of a plot; of more examples, as many are drawn, evenly over the true values
+LARGEST = 10  # errors that the report lists
+WORST = 3  # errors that a card lists
+NAMED = 8  # numbers that a card names in its first sentence
+QUANTILES = (0, 0.05, 0.25, 0.5, 0.75, 0.95, 1)
+SIDE, LEFT, BOTTOM, TOP = 320, 84, 44, 10  # of a plot, and the margins of its axes, in pixels
+TICKS = 6  # most steps between the labels of an axis
+
+# === Report of a run ===
+
+
+def report(figures: Score, split: str, target: Target, conditions: str) -> list[tuple[str, str]]:
+    """Returns the headline, the table of numbers, the plots, the residuals and the largest errors.
+
+    Args:
+        figures: of the held-out split.
+        split: its name.
+        target: with the names of the numbers, and the intervals.
+        conditions: how the model was trained, in a few words.
+    """
+    if not figures.n:
+        return [("", "<p class=muted>Nothing was held out, so there is no score.</p>")]
+    return [
+        ("", _headline(figures, split, conditions)),
+        ("Numbers", _number_table(figures, target)),
+        ("Predicted and true", _plots(figures, target)),
+        ("Errors", _residuals(figures, target) + _largest(figures, target)),
+    ]
+
+
+def _headline(figures: Score, split: str, conditions: str) -> str:
+    (first, *others), r2 = figures.numbers, figures.mean("r2")
+    what = f"R² (mean of {len(figures.numbers)} numbers)" if others else "mean absolute error"
+    big = short(r2) if others else short(first.mae)
+    detail = "" if others else f"R² {short(r2)}, "
+    return (
+        f"<p><span class=big>{big}</span> {what} on {figures.n:,} {split} examples "
+        f"<span class=muted>({detail}in the units of the data, {escape(conditions)})</span></p>"
+        f"<p>{escape(figures.headline(split))}</p>"
+    )
+
+
+def _number_table(figures: Score, target: Target) -> str:
+    widths = target.facts.get("interval") or [None] * len(target.labels)
+    rows = [
+        (
+            row.name,
+            *map(short, (row.mae, row.mean_mae, row.rmse, row.mean_rmse, row.r2, row.pearson)),
+            "–" if width is None else f"± {short(width)}",
+            "–" if row.inside is None else f"{row.inside:.1%}",
+        )
+        for row, width in zip(figures.numbers, widths, strict=True)
+    ]
+    head = ("", "MAE", "of the mean", "RMSE", "of the mean", "R²", "Pearson r", f"{COVERAGE:.0%} interval", "inside")
+    return table(head, rows) + f"<p class=muted>{escape(_explained(target))}</p>"
+
+
+def _explained(target: Target) -> str:
+    text = "“Of the mean”: the error of always answering the mean of the training examples. All but R² and r are in the units of the data. "
+    if "interval" not in target.facts:
+        return f"{text}There is no interval: it needs at least {FEWEST} validation examples."
+    return (
+        f"{text}The interval is that which contained {COVERAGE:.0%} of the validation examples, with the correction for their number "
+        "(split-conformal). It is equally wide for all examples. “Inside” is the share of these examples that it contains."
+    )
+
+
+def _plots(figures: Score, target: Target) -> str:
+    shown = "".join(_plot(name, figures.true[:, i], figures.predicted[:, i]) for i, name in enumerate(target.labels[:PLOTTED]))
+    more = len(target.labels) - PLOTTED
+    return shown + (f"<p class=muted>{more} more numbers are not drawn.</p>" if more > 0 else "")
+
+
+def _plot(name: str, true: np.ndarray, predicted: np.ndarray) -> str:
+    """Returns predicted against true values of one number as SVG: both axes have the same scale, so that errors are seen as they are."""
+    order = np.argsort(true, kind="stable")
+    order = order[np.linspace(0, len(order) - 1, min(len(order), POINTS)).round().astype(int)]
+    low, high, ticks = _axis(min(true.min(), predicted.min()), max(true.max(), predicted.max()))
+    size = SIDE - BOTTOM - TOP
+
+    def place(value: float) -> float:
+        return size * (value - low) / (high - low)
+
+    opacity = max(0.12, min(0.8, 60 / len(order)))
+    points = "".join(
+        f'<circle cx="{LEFT + place(true[i]):.1f}" cy="{TOP + size - place(predicted[i]):.1f}" r="{2 if len(order) > 300 else 3}"/>'
+        for i in order
+    )
+    labels = "".join(
+        f'<path d="M{LEFT} {TOP + size - place(tick):.1f}h-4M{LEFT + place(tick):.1f} {TOP + size}v4" stroke="#aab4c0"/>'
+        f'<text x="{LEFT - 8}" y="{TOP + size - place(tick) + 4:.1f}" text-anchor="end">{number_text(tick)}</text>'
+        f'<text x="{LEFT + place(tick):.1f}" y="{TOP + size + 17}" text-anchor="middle">{number_text(tick)}</text>'
+        for tick in ticks
+    )
+    middle = TOP + size / 2
+    return (
+        f'<svg viewBox="0 0 {LEFT + size + 24} {SIDE}" width="{LEFT + size + 24}" height="{SIDE}" font-size="12" fill="#5d6b7c" role="img" '
+        f'aria-label="predicted against true {escape(name)}">'
+        f'<path d="M{LEFT} {TOP}V{TOP + size}H{LEFT + size}" fill="none" stroke="#aab4c0"/>'
+        f'<path d="M{LEFT} {TOP + size}L{LEFT + size} {TOP}" stroke="#8a97a8" stroke-dasharray="4 4"/>'
+        f'<g fill="#2463b8" fill-opacity="{opacity:.2f}">{points}</g>{labels}'
+        f'<text x="{LEFT + size / 2}" y="{SIDE - 8}" text-anchor="middle">true {escape(name)}</text>'
+        f'<text transform="translate(12 {middle}) rotate(-90)" text-anchor="middle">predicted {escape(name)}</text></svg>'
+    )
+
+
+def _axis(low: float, high: float) -> tuple[float, float, list[float]]:
+    """Returns both ends of an axis with some room, and round values on it."""
+    if high <= low:
+        room = abs(low) or 1.0
+    else:
+        room = 0.05 * (high - low)
+    low, high = float(low - room), float(high + room)
+    rough = (high - low) / TICKS
+    power = 10.0 ** np.floor(np.log10(rough))
+    step = float(next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough))
+    first = int(np.ceil(low / step))
+    return low, high, [index * step for index in range(first, int(np.floor(high / step)) + 1)]
+
+
+def _residuals(figures: Score, target: Target) -> str:
+    quantiles = np.quantile(figures.predicted - figures.true, QUANTILES, axis=0)  # (quantiles, numbers)
+    names = ["lowest", *(f"{level:.0%}" for level in QUANTILES[1:-1]), "highest"]
+    rows = [(name, *map(short, quantiles[:, i])) for i, name in enumerate(target.labels)]
+    return "<p class=muted>Predicted less true values: quantiles.</p>" + table(("", *names), rows)
+
+
+def _largest(figures: Score, target: Target) -> str:
+    errors = np.abs(figures.predicted - figures.true)
+    rows = []
+    for i, name in enumerate(target.labels):
+        for example in np.argsort(-errors[:, i], kind="stable")[: max(1, LARGEST // len(target.labels))]:
+            true, predicted = figures.true[example, i], figures.predicted[example, i]
+            rows.append((name, *map(short, (true, predicted, predicted - true))))
+    return "<p class=muted>The largest errors; predictions.csv names the examples.</p>" + table(("", "true", "predicted", "error"), rows)
+
+
+# === Entry of the zoo ===
+
+
+def publish(metrics: Mapping[str, Any], rows: Sequence[Mapping[str, str]], target: Target) -> dict[str, Any]:
+    """Returns what the manifest of an entry records of a model of numbers: figures of the splits, and where it errs most.
+
+    Args:
+        metrics: content of `metrics.json`.
+        rows: those of `predictions.csv` that belong to the held-out split.
+        target: with the names of the numbers.
+    """
+    worst = {}
+    for name in target.labels:
+        pairs = [(float(row[column(name)]), float(row[f"predicted:{name}"])) for row in rows]
+        pairs.sort(key=lambda pair: -abs(pair[0] - pair[1]))
+        worst[name] = [{"true": true, "predicted": predicted} for true, predicted in pairs[:WORST] if true != predicted]
+    return {"metrics": {name: metrics[name] for name in ("val", "test")}, "weaknesses": {"largest": worst}}
+
+
+def card(content: Mapping[str, Any], noun: str) -> list[tuple[str, str]]:
+    """Returns the sections of the card of an entry: what it predicts, results, numbers, weaknesses.
+
+    Args:
+        content: content of the manifest.
+        noun: what one input is called.
+    """
+    target = target_of(content)
+    labels = target.labels if target else ()
+    more = f" and {len(labels) - NAMED} more" if len(labels) > NAMED else ""
+    named = ", ".join(f"`{label}`" for label in labels[:NAMED]) + more
+    count = "1 number" if len(labels) == 1 else f"{len(labels)} numbers"
+    facts = target.facts if target else {}
+    return [
+        ("", f"{content['task']}: {count} ({named}), in the units of the data."),
+        ("Results", _results(content)),
+        ("Numbers", _card_numbers(content, facts, noun)),
+        ("Known weaknesses", _weaknesses(content, facts, labels, noun)),
+    ]
+
+
+def _results(content: Mapping[str, Any]) -> str:
+    rows = []
+    for split, row in content["metrics"].items():
+        for name, number in row["numbers"].items() if row.get("n") else ():
+            figures = (number["mae"], number["mean"]["mae"], number["rmse"], number["r2"], number["pearson"])
+            rows.append((split, f"`{name}`", *map(short, figures), row["n"]))
+    return markdown_table(("split", "number", "MAE", "MAE of the mean", "RMSE", "R²", "Pearson r", "n"), rows) + (
+        "\n\n“MAE of the mean” is the error of always answering the mean of the training examples. Errors are in the units of the data, "
+        "which the data do not state."
+    )
+
+
+def _card_numbers(content: Mapping[str, Any], facts: Mapping[str, Any], noun: str) -> str:
+    widths = facts.get("interval")
+    held_out = content["metrics"][content["held_out"]].get("numbers", {})
+    rows = []
+    for index, (name, number) in enumerate(held_out.items()):
+        inside = "-" if number["inside"] is None else f"{number['inside']:.1%}"
+        learnt = (facts[key][index] if key in facts else None for key in ("mean", "std", "low", "high"))
+        rows.append((f"`{name}`", *map(short, learnt), f"± {short(widths[index])}" if widths else "-", inside))
+    head = ("number", "mean", "standard deviation", "lowest", "highest", f"{COVERAGE:.0%} interval", "inside")
+    text = "Mean, standard deviation and range are those of the training examples. "
+    if not widths:
+        return markdown_table(head, rows) + f"\n\n{text}There is no interval: fewer than {FEWEST} validation examples were held out."
+    return markdown_table(head, rows) + (
+        f"\n\n{text}The interval contained {COVERAGE:.0%} of the validation examples, corrected for their number (split-conformal, "
+        f"[Lei et al. 2018](https://doi.org/10.1080/01621459.2017.1307116)). It is equally wide for every {noun} and holds for {noun}s from the same "
+        f"distribution. “Inside” is the share of the {content['held_out']} examples that it contains."
+    )
+
+
+def _weaknesses(content: Mapping[str, Any], facts: Mapping[str, Any], labels: Sequence[str], noun: str) -> str:
+    lines = [
+        f"- `{name}`: {short(error['true'])} predicted as {short(error['predicted'])}"
+        for name in labels
+        for error in content["weaknesses"]["largest"].get(name, ())
+    ]
+    for index, name in enumerate(labels if "low" in facts else ()):
+        low, high = (short(facts[key][index]) for key in ("low", "high"))
+        lines.append(f"- `{name}` was between {low} and {high} in training. Answers outside of that range are untested.")
+    lines.append(f"- It answers with numbers for any {noun}, even if they make no sense for it.")
+    return "\n".join(lines)
