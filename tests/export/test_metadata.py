@@ -286,6 +286,27 @@ def test_the_python_client_prints_the_label_and_score_that_we_predict(written, t
     np.testing.assert_allclose([float(row[2]) for row in said], ours.max(-1), atol=0.02)
 
 
+@pytest.mark.parametrize(("format", "io"), [("tflite", "float32"), ("tflite-int8", "uint8")])
+def test_the_python_client_prints_every_label_that_reaches_its_threshold(several, tmp_path, format, io):
+    path, thresholds = several(format, io)
+    x = plain_images(20)
+    for index, image in enumerate(x):
+        Image.fromarray(image).save(tmp_path / f"{index:02}.png")
+    command = [sys.executable, "-I", str(path.parent / "client" / "classify.py"), *map(str, sorted(tmp_path.glob("*.png")))]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, encoding="utf-8")
+    printed = [set(line.split("\t")[1::2]) for line in done.stdout.splitlines()]
+    holds = open_artifact(path).scores(x) >= np.array(thresholds, "float32")
+    assert printed == [{label for label, own in zip(LABELS, row, strict=True) if own} for row in holds]
+    assert {len(labels) for labels in printed} > {0, 1}
+
+
+@pytest.mark.parametrize(("name", "line"), [("Classifier.kt", ".setMaxResults({})"), ("Classifier.swift", "options.maxResults = {}")])
+def test_the_other_clients_ask_for_every_label_where_several_may_hold(several, float_file, name, line):
+    for path, most in ((several()[0], -1), (float_file, 3)):
+        text = (path.parent / "client" / name).read_text(encoding="utf-8")
+        assert line.format(most) in text and ("their thresholds" in text) == (most < 0)
+
+
 @pytest.mark.parametrize("name", ["Classifier.kt", "Classifier.swift"])
 def test_the_other_clients_have_every_name_filled_in(float_file, name):
     text = (float_file.parent / "client" / name).read_text(encoding="utf-8")

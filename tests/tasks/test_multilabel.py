@@ -313,6 +313,7 @@ def test_it_is_published_described_verified_and_loaded(run, tmp_path):
     entry = publish.publish(run.run.root, "patches", zoo, data_licence="CC0", data_source="made up", reporter=None)
     card = (entry.path / "README.md").read_text(encoding="utf-8")
     assert "any number of 3 labels (`blau`, `grün`, `rot|tief`)" in card and "## Labels" in card and "threshold" in card
+    assert 'model.predict("image.jpg")[0].labels' in card and 'outputs["label"]' not in card
     assert [check.problem for check in verify(entry) if check.problem] == []
     images, _ = patches(8, seed=3)
     opened = load("patches", root=zoo.root)
