@@ -80,6 +80,7 @@ def write(out: Path, graph: Graph, records: Mapping[str, Mapping[str, Any]]) -> 
     metadata = graph.spec.metadata
     resize = metadata.get("resize", "stretch")
     io = str(artifact["options"].get("io", "float32"))
+    several = graph.spec.thresholds is not None
     filled = {
         "model": artifact["path"],
         "stem": Path(artifact["path"]).stem,
@@ -89,6 +90,9 @@ def write(out: Path, graph: Graph, records: Mapping[str, Mapping[str, Any]]) -> 
         "mode": MODES.get(graph.inputs[0].shape[-1], ""),
         "size": graph.inputs[0].shape[1],
         "classes": len(graph.spec.labels or ()),
+        "answer": "labels and scores" if several else "the label and score",
+        "most": -1 if several else 3,  # results of MediaPipe; -1: every label that reaches its threshold
+        "inside": "Labels, their thresholds" if several else "Labels",
         "io": io,
         "made": io,
         "python_resize": PYTHON[resize],

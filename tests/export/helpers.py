@@ -4,6 +4,7 @@ from functools import partial
 
 import keras
 import numpy as np
+import pytest
 from keras import layers
 
 from tlkeras.data.target import Target
@@ -85,3 +86,18 @@ def graph_ops(saved_model):
 
 def weight_bytes(model):
     return sum(v.numpy().nbytes for v in model.variables)
+
+
+def answered_by_mediapipe(path, images, **options):
+    """Returns label -> score for each image, as MediaPipe's classifier answers it."""
+    mediapipe = pytest.importorskip("mediapipe", reason="MediaPipe is in the extra `test`")
+    from mediapipe.tasks import python as tasks
+    from mediapipe.tasks.python import vision
+
+    options = vision.ImageClassifierOptions(base_options=tasks.BaseOptions(model_asset_path=str(path)), **options)
+    with vision.ImageClassifier.create_from_options(options) as classifier:
+        results = [
+            classifier.classify(mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(image)))
+            for image in images
+        ]
+    return [{one.category_name: one.score for one in result.classifications[0].categories} for result in results]

@@ -12,7 +12,7 @@ import pytest
 from keras import layers
 from PIL import Image
 
-from tests.export.helpers import classifier
+from tests.export.helpers import answered_by_mediapipe, classifier
 from tests.helpers import pictures
 from tlkeras.data.target import Target
 from tlkeras.errors import ExportError
@@ -192,21 +192,6 @@ def several(tmp_path_factory):
     return get
 
 
-def answered_by_mediapipe(path, images, **options):
-    """Returns label -> score for each image, as MediaPipe's classifier answers it."""
-    mediapipe = pytest.importorskip("mediapipe", reason="MediaPipe is in the extra `test`")
-    from mediapipe.tasks import python as tasks
-    from mediapipe.tasks.python import vision
-
-    options = vision.ImageClassifierOptions(base_options=tasks.BaseOptions(model_asset_path=str(path)), **options)
-    with vision.ImageClassifier.create_from_options(options) as classifier:
-        results = [
-            classifier.classify(mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(image)))
-            for image in images
-        ]
-    return [{one.category_name: one.score for one in result.classifications[0].categories} for result in results]
-
-
 # MediaPipe 1.2 still uses a deprecated way of NumPy.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize(
@@ -299,6 +284,27 @@ def test_the_python_client_prints_the_label_and_score_that_we_predict(written, t
     ours = open_artifact(path).scores(decoded)
     assert [row[1] for row in said] == [LABELS[i] for i in ours.argmax(-1)]
     np.testing.assert_allclose([float(row[2]) for row in said], ours.max(-1), atol=0.02)
+
+
+@pytest.mark.parametrize(("format", "io"), [("tflite", "float32"), ("tflite-int8", "uint8")])
+def test_the_python_client_prints_every_label_that_reaches_its_threshold(several, tmp_path, format, io):
+    path, thresholds = several(format, io)
+    x = plain_images(20)
+    for index, image in enumerate(x):
+        Image.fromarray(image).save(tmp_path / f"{index:02}.png")
+    command = [sys.executable, "-I", str(path.parent / "client" / "classify.py"), *map(str, sorted(tmp_path.glob("*.png")))]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, encoding="utf-8")
+    printed = [set(line.split("\t")[1::2]) for line in done.stdout.splitlines()]
+    holds = open_artifact(path).scores(x) >= np.array(thresholds, "float32")
+    assert printed == [{label for label, own in zip(LABELS, row, strict=True) if own} for row in holds]
+    assert {len(labels) for labels in printed} > {0, 1}
+
+
+@pytest.mark.parametrize(("name", "line"), [("Classifier.kt", ".setMaxResults({})"), ("Classifier.swift", "options.maxResults = {}")])
+def test_the_other_clients_ask_for_every_label_where_several_may_hold(several, float_file, name, line):
+    for path, most in ((several()[0], -1), (float_file, 3)):
+        text = (path.parent / "client" / name).read_text(encoding="utf-8")
+        assert line.format(most) in text and ("their thresholds" in text) == (most < 0)
 
 
 @pytest.mark.parametrize("name", ["Classifier.kt", "Classifier.swift"])

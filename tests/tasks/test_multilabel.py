@@ -9,8 +9,10 @@ import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from sklearn import metrics as sklearn_metrics
 
+from tests.export.helpers import answered_by_mediapipe
 from tlkeras.config import RunConfig
 from tlkeras.data.examples import Dataset, Example
 from tlkeras.data.target import Target
@@ -311,6 +313,7 @@ def test_it_is_published_described_verified_and_loaded(run, tmp_path):
     entry = publish.publish(run.run.root, "patches", zoo, data_licence="CC0", data_source="made up", reporter=None)
     card = (entry.path / "README.md").read_text(encoding="utf-8")
     assert "any number of 3 labels (`blau`, `grün`, `rot|tief`)" in card and "## Labels" in card and "threshold" in card
+    assert 'model.predict("image.jpg")[0].labels' in card and 'outputs["label"]' not in card
     assert [check.problem for check in verify(entry) if check.problem] == []
     images, _ = patches(8, seed=3)
     opened = load("patches", root=zoo.root)
@@ -321,3 +324,52 @@ def test_it_is_published_described_verified_and_loaded(run, tmp_path):
 def test_a_run_is_exported_again_with_its_thresholds(run, tmp_path):
     export_run.export_run(run.run.root, ["onnx"], tmp_path / "again", data=dataset(), reporter=None)
     assert target_of(read_manifest(tmp_path / "again")) == facts_of(run)[1]
+
+
+# === Real images: two clothes side by side, their classes as the set ===
+
+SIDE = 128
+
+
+def mosaics(folder, split, n, seed=0):
+    """Returns n examples of two photos of different classes or of one, each in half of a square."""
+    rng = np.random.default_rng(seed)
+    files = sorted((folder / "clothing" / split).glob("*/*"))
+    examples = []
+    for index in range(n):
+        pair = [files[place] for place in rng.choice(len(files), 2, replace=False)]
+        halves = [Image.open(file).convert("RGB").resize((SIDE // 2, SIDE), Image.Resampling.BILINEAR) for file in pair]
+        labels = tuple(sorted({file.parent.name for file in pair}))
+        examples.append(Example(id=f"{split}/{index}", label=labels, array=np.concatenate([*map(np.asarray, halves)], axis=1), split=split))
+    return examples
+
+
+@pytest.fixture(scope="module")
+def clothes(shared_data, tmp_path_factory):
+    """A pretrained network whose head was trained on mosaics of clothes, as a TFLite file, and its run."""
+    parts = [mosaics(shared_data, split, n) for split, n in (("train", 1500), ("val", 400), ("test", 400))]
+    labels = sorted({label for example in parts[0] for label in example.label})
+    data = Dataset(name="mosaics", examples=tuple(sum(parts, [])), target=Target(kind="labels", labels=tuple(labels)))
+    out = str(tmp_path_factory.mktemp("clothes") / "run")
+    values = {"out": out, "backbone": "efficientnet", "image_size": SIDE, "epochs": 10, "export": "tflite,tflite-int8"}
+    return finetune.finetune(RunConfig.from_dict(values), dataset=data, reporter=None), parts[2]
+
+
+@pytest.mark.slow
+def test_sets_of_clothes_are_found_better_than_by_any_constant_answer(clothes):
+    metrics, target = facts_of(clothes[0])
+    test = metrics["test"]
+    assert test["micro_f1"] > test["constant"]["micro_f1"] + 0.1 and test["mean_average_precision"] > 0.5
+    assert len(set(target.facts["thresholds"])) > 1 and metrics["exports"]["tflite-int8"]["drop"] < 0.02
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # MediaPipe still uses a deprecated way of NumPy
+def test_mediapipe_gives_the_label_sets_of_keras_on_held_out_photos(clothes):
+    pytest.importorskip("mediapipe", reason="MediaPipe is in the extra `test`")
+    result, held_out = clothes
+    images = [example.array for example in held_out]
+    expected = [set(answer.labels) for answer in predict.predict(result.run.root, images)]
+    answers = answered_by_mediapipe(result.run.exports / "model.tflite", images)
+    assert len(images) == 400 and [set(answer) for answer in answers] == expected
+    assert len(set(map(frozenset, expected))) > 20 and len(set(map(len, expected))) > 2

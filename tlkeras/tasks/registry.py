@@ -206,6 +206,7 @@ TASKS: Registry[Task] = Registry(
             figure="micro-F1",
             class_weights=True,
             labelled_outputs=True,
+            attribute="labels",
             build_head="tlkeras.tasks.multilabel:build_head",
             score="tlkeras.tasks.multilabel:score",
             answer="tlkeras.tasks.multilabel:answer",
