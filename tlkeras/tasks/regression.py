@@ -274,11 +274,11 @@ def column(name: str) -> str:
 
 def columns(value: Sequence[float], scores: np.ndarray, target: Target) -> dict[str, Any]:
     """Returns the columns of one example in `predictions.csv`; an error is the predicted number less the true one."""
-    found: dict[str, str] = {}
+    cells: dict[str, str] = {}
     for name, true, predicted in zip(target.labels, value, np.asarray(scores, "float64"), strict=True):
-        found |= {column(name): number_text(true), f"predicted:{name}": number_text(predicted)}
-        found[f"error:{name}"] = number_text(predicted - true)
-    return found
+        cells |= {column(name): number_text(true), f"predicted:{name}": number_text(predicted)}
+        cells[f"error:{name}"] = number_text(predicted - true)
+    return cells
 
 
 def output_names(target: Target) -> list[str]:
