@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.targets import TARGETS, values
 from tlkeras.data.examples import Example, from_arrays, make_dataset
@@ -188,6 +190,29 @@ def test_a_data_frame_is_read_as_the_columns_of_a_table(columns, kind):
 def test_an_unknown_kind_of_target_is_an_error_that_lists_the_kinds():
     with pytest.raises(UnknownName, match="kind of target 'label'.*labels"):
         from_arrays(IMAGES, [1, 2, 3], kind="label")
+
+
+ENTRIES = [1, 0, 2.5, None, float("nan"), "a", "b", b"x", True, ["a"], [], ["a", "b"], {"a"}, (1, 2), [1.5, 2], [None], [["a"]], {"k": 1}]
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.sampled_from(ENTRIES), min_size=1, max_size=8),
+    st.booleans(),
+    st.sampled_from([None, *TARGETS]),
+    st.sampled_from([None, ["a", "b"]]),
+    st.sampled_from([None, *TARGETS.values()]),
+)
+def test_whatever_y_holds_it_is_a_dataset_or_an_error_of_one_line(entries, is_dict, kind, labels, target):
+    y = {"p": entries, "q": entries[::-1]} if is_dict else entries
+    try:
+        dataset = from_arrays(["t"] * len(entries), y, kind=kind, labels=labels, target=target)
+    except DataError as error:
+        assert "\n" not in str(error)
+    else:
+        rows = [example.label for example in dataset.examples]
+        assert len(dataset.target.encode(rows)) == len(dataset.target.strata(rows)) == len(rows)
+        assert all(isinstance(dataset.target.text(value), str) for value in rows)
 
 
 @pytest.mark.parametrize("kind", TARGETS)

@@ -8,6 +8,7 @@ from PIL import Image
 
 from tests.targets import classes
 from tlkeras.data.examples import from_arrays
+from tlkeras.data.sources.columns import Columns
 from tlkeras.data.subset import subset
 from tlkeras.errors import DataError
 from tlkeras.modalities.sources import open_source
@@ -217,3 +218,50 @@ def test_tfds_reads_what_is_prepared_locally_without_a_socket(prepared, monkeypa
 def test_tfds_that_cannot_be_had_says_so_and_names_the_alternatives(tmp_path):
     with pytest.raises(DataError, match="is not available.*--data-dir"):
         open_source("tfds:no_such_data_set_anywhere", data_dir=str(tmp_path))
+
+
+@pytest.fixture(scope="module")
+def prepared_weather(tmp_path_factory):
+    """A set with a sequence of labels and a number for each text."""
+    tfds = pytest.importorskip("tensorflow_datasets")
+
+    class TinyWeather(tfds.core.GeneratorBasedBuilder):
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self):
+            features = {
+                "text": tfds.features.Text(),
+                "labels": tfds.features.Sequence(tfds.features.ClassLabel(names=["wet", "cold", "dark"])),
+                "degrees": tfds.features.Scalar(np.float32),
+            }
+            return self.dataset_info_from_configs(features=tfds.features.FeaturesDict(features))
+
+        def _split_generators(self, dl_manager):
+            return {"train": self._make()}
+
+        def _make(self):
+            for i, labels in enumerate(([0, 1], [2], [], [1])):
+                yield i, {"text": f"day {i}", "labels": labels, "degrees": 0.5 + i}
+
+        def _generate_examples(self):
+            yield from ()
+
+    folder = tmp_path_factory.mktemp("tfds")
+    TinyWeather(data_dir=folder).download_and_prepare()
+    return str(folder)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("columns", "kind", "expected"),
+    [
+        (Columns(), "labels", [("wet", "cold"), ("dark",), (), ("cold",)]),
+        (Columns(label="degrees", kind="numbers"), "numbers", [(0.5,), (1.5,), (2.5,), (3.5,)]),
+        (Columns(label="labels,degrees"), "several", [(("wet", "cold"), (0.5,)), (("dark",), (1.5,)), ((), (2.5,)), (("cold",), (3.5,))]),
+    ],
+)
+def test_tfds_has_targets_of_every_kind(prepared_weather, columns, kind, expected):
+    dataset = open_source("tfds:tiny_weather", data_dir=prepared_weather, columns=columns)
+    values = {example.text: example.label for example in dataset.examples}
+    assert dataset.target.kind == kind
+    assert dataset.target.encode([values[f"day {i}"] for i in range(4)]).tolist() == dataset.target.encode(expected).tolist()

@@ -273,7 +273,7 @@ def test_no_module_of_the_product_compares_with_the_name_of_a_task(name):
 def test_only_tasks_pick_the_largest_of_the_scores():
     files = [path for folder in ("tlkeras", "export", "zoo") for path in (ROOT / folder).rglob("*.py")]
     found = {str(path.relative_to(ROOT)) for path in files if "argmax(" in path.read_text(encoding="utf-8")}
-    # The other one is in an error, as what users may write.
+    # The other one quotes a line of the user's.
     assert found == {"tlkeras/tasks/classification.py", "tlkeras/data/array_values.py"}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tlkeras.data.cells import ADVICE, as_list, is_missing
+from tlkeras.data.cells import ADVICE, as_list, is_missing, number
 from tlkeras.data.target import KINDS
 from tlkeras.data.values import Column, Request, Values, read_values
 from tlkeras.errors import DataError
@@ -55,7 +55,7 @@ def _is_one_hot(array: np.ndarray) -> bool:
 def _column(key: str, array: np.ndarray, title: str, request: Request) -> Column:
     cells = list(array) if array.ndim > 1 else array.tolist()
     if request.labels is not None and array.ndim == 1 and request.kind in (None, "class", "labels"):
-        cells = [cell if is_missing(cell) else _named(cell, request.labels) for cell in cells]
+        cells = [_named(cell, request.labels) for cell in cells]
     return Column(name=key, cells=cells, title=title, is_array=array.ndim > 1 and array.dtype.kind in "buif")
 
 
@@ -64,14 +64,14 @@ def _named(value: Any, labels: Sequence[str]) -> Any:
     entries = as_list(value)
     if entries is not None:
         return [_named(entry, labels) for entry in entries]
-    if isinstance(value, str):
+    if isinstance(value, (str, bytes)) or is_missing(value):
         return value
-    index = int(value)
-    if index != value or not 0 <= index < len(labels):
+    index = number(value)
+    if index is None or index % 1 or not 0 <= index < len(labels):
         raise DataError(
             f"y has the label {value}; expected 0 to {len(labels) - 1}, the indices of the {len(labels)} labels, or their names"
         )
-    return str(labels[index])
+    return str(labels[int(index)])
 
 
 def length(values: Any) -> int:

@@ -181,7 +181,8 @@ class Columns:
                 if name in labels:
                     raise DataError(f"--label-column {self.label} names {name!r} twice; expected different columns")
                 labels[name] = None if is_name else kind
-            return labels
+            if any(labels):  # a column without a name is none
+                return labels
         if target and target.columns and all(name in names for name in target.columns):
             return dict.fromkeys(target.columns)
         usual = _usual(names, LABELS) or (target.name if target and target.name in names else None)

@@ -58,9 +58,9 @@ def open_table(
     splits = [parse_split(row[-1], row_id) for row, row_id in zip(cells, where, strict=True)] if roles.split else [None] * len(cells)
     notes = list(table.notes)
     notes += [Issue(kind="label-separator", path=f"column {column!r}", reason=note, action="reported") for column, note in read.notes]
-    empty = [_unlabelled(row_id, list(roles.labels), row) for row_id, row in zip(where, cells, strict=True)]
+    names = list(roles.labels)
     if roles.id is not None:  # its rows are the steps of several examples
-        notes += [issue for issue, value in zip(empty, read.values, strict=True) if value is None]
+        notes += [_unlabelled(where[i], names, cells[i]) for i, value in enumerate(read.values) if value is None]
         return of_rows(spec, table, roles, read.values, splits, target=target, draft=read.draft, notes=notes)
     examples: list[Example] = []
     lost: Counter[Any] = Counter()
@@ -69,9 +69,9 @@ def open_table(
         if index in bad_labels:
             issue = Issue(kind="bad-utf8", path=row_id, reason=NOT_UTF8, action="skipped")
         elif isinstance(content, Issue):
-            issue = content if value is not None or content.kind != "empty-text" else empty[index]
+            issue = content if value is not None or content.kind != "empty-text" else _unlabelled(row_id, names, cells[index])
         elif value is None:
-            issue = empty[index]
+            issue = _unlabelled(row_id, names, cells[index])
         else:
             examples.append(Example(label=value, split=split, **{"id": row_id, **content}))
             continue
