@@ -13,6 +13,7 @@ from PIL import Image
 
 from tests.targets import classes
 from tlkeras.data.sources.columns import Columns
+from tlkeras.data.target import KINDS
 from tlkeras.errors import DataError
 from tlkeras.modalities.sources import modality_of, open_source
 
@@ -378,41 +379,41 @@ def test_numeric_labels_are_in_numerical_order(table):
 
 @pytest.mark.parametrize("label", [["a", "b"], ["a"], {"a": 1}])
 @pytest.mark.parametrize("kind", ["jsonl", "parquet"])
-def test_lists_of_labels_are_refused(tmp_path, label, kind):
+def test_lists_of_labels_are_no_classes(tmp_path, label, kind):
     path = tmp_path / f"t.{kind}"
     if kind == "jsonl":
         path.write_text("".join(json.dumps({"text": "x", "label": label}) + "\n" for _ in range(2)))
     else:
         pyarrow.parquet.write_table(pyarrow.table({"text": ["x", "y"], "label": [label, label]}), path)
-    with pytest.raises(DataError, match=r"t.\w+:1 has the label .*one label for each example.*multi-label"):
-        open_source(str(path))
+    with pytest.raises(DataError, match=r"t.\w+:1 has the label .*one label for each example.*--task multilabel"):
+        open_source(str(path), columns=Columns(kind="class"))
 
 
 @pytest.mark.parametrize(
     "labels", [("joy", "anger", "joy|anger"), ("joy", "anger", '"joy, anger"'), ("['joy']", "[]", "\"['joy', 'anger']\"")]
 )
-def test_lists_of_labels_in_a_text_are_refused(table, labels):
-    with pytest.raises(DataError, match=r"column 'labels' .* has lists of labels, for example .*multi-label"):
-        table("text,labels\n" + "".join(f"t{i},{label}\n" for i, label in enumerate(labels)))
+def test_lists_of_labels_in_a_text_are_no_classes(table, labels):
+    with pytest.raises(DataError, match=r"column 'labels' .* has lists of labels, for example .*--task multilabel"):
+        table("text,labels\n" + "".join(f"t{i},{label}\n" for i, label in enumerate(labels)), kind="class")
 
 
 def test_a_class_whose_name_has_a_separator_is_a_class(table):
     assert table('text,label\na,"ham, cheese"\nb,eggs|ham\n').labels == ("eggs|ham", "ham, cheese")
 
 
-def test_several_columns_of_0_and_1_are_refused(table):
-    with pytest.raises(DataError, match=r"2 columns of 0 and 1 \(toxic, insult\).*multi-label"):
-        table("id,text,toxic,insult\n1,a,0,1\n2,b,1,1\n")
+def test_several_columns_of_0_and_1_are_no_class(table):
+    with pytest.raises(DataError, match=r"t.csv:3 has 2 labels; expected one label.*--task multilabel"):
+        table("id,text,toxic,insult\n1,a,0,1\n2,b,1,1\n", kind="class")
 
 
 def test_columns_of_0_and_1_beside_a_label_are_ignored(table):
     assert rows(table("text,toxic,insult,label\na,0,1,x\nb,1,1,y\n")) == [("a", "x"), ("b", "y")]
 
 
-@pytest.mark.parametrize("value", ["{}", "{}.5", "{}e3"])
-def test_a_column_of_many_numbers_is_refused(table, value):
-    with pytest.raises(DataError, match="column 'label' .* has 30 distinct numbers in 30 examples.*regression"):
-        table("text,label\n" + "".join(f"t{i},{value.format(i)}\n" for i in range(30)))
+@pytest.mark.parametrize(("value", "kind"), [("{}", None), ("{}e3", None), ("{}", "class"), ("{}.5", "class"), ("{}e3", "class")])
+def test_a_column_of_many_numbers_is_no_class(table, value, kind):
+    with pytest.raises(DataError, match="column 'label' .* has 30 distinct numbers in 30 examples.*--task regression"):
+        table("text,label\n" + "".join(f"t{i},{value.format(i)}\n" for i in range(30)), kind=kind)
 
 
 @pytest.mark.parametrize("values", [["1", "2", "3", "4", "5"] * 6, ["0.5", "1", "1.5"] * 10, [str(i % 40) for i in range(200)]])
@@ -460,6 +461,9 @@ PIECES = [
     "\0",
     "\\",
     "[1]",
+    "|",
+    "a|1",
+    "0",
 ]
 
 
@@ -469,16 +473,17 @@ PIECES = [
     st.sampled_from(["", "text,label\na,x\nb,y\n", "id,label,v\n1,x,1\n", '{"text": "a", "label": "b"}\n']),
     st.sampled_from(["utf-8", "utf-16", "cp1252"]),
     st.sampled_from(["t.csv", "t.tsv", "t.jsonl", "t.parquet", "t"]),
-    st.sampled_from([{}, {"header": False}, {"text": "2", "label": "1"}, {"encoding": "utf-8"}]),
+    st.sampled_from([{}, {"header": False}, {"text": "2", "label": "1"}, {"encoding": "utf-8"}, {"label": "label,v"}]),
+    st.sampled_from([None, *KINDS.names()]),
 )
-def test_whatever_a_file_holds_it_is_a_dataset_or_an_error_of_one_line(table, tail, head, encoding, name, columns):
+def test_whatever_a_file_holds_it_is_a_dataset_or_an_error_of_one_line(table, tail, head, encoding, name, columns, kind):
     try:
-        dataset = table((head + tail).encode(encoding), name, **columns)
+        dataset = table((head + tail).encode(encoding), name, kind=kind, **columns)
     except DataError as error:
         message = str(error)
         assert "\n" not in message and message.encode()
     else:
-        assert all((example.id + example.label + (example.text or "")).encode() for example in dataset.examples)
+        assert all((example.id + dataset.target.text(example.label) + (example.text or "")).encode() for example in dataset.examples)
         assert all((note.path + note.reason).encode() for note in dataset.notes)
 
 

@@ -19,10 +19,10 @@ from tlkeras.tasks.registry import DEFAULT, TASKS
 from tlkeras.zoo.check import verify
 from tlkeras.zoo.store import Zoo
 
-# tests/modalities asks the same of the default task. The last task has all kinds of targets, so it stands for the others by default.
+# tests/modalities asks the same of the default task. The last task has all kinds of targets, so it stands for the others, which are slow.
 *SOME, LAST = [task.name for task in TASKS if task.name != DEFAULT]
 PAIRS = [
-    pytest.param((modality, task), id=f"{modality}-{task}", marks=pytest.mark.slow if task in SOME and modality != "image" else ())
+    pytest.param((modality, task), id=f"{modality}-{task}", marks=pytest.mark.slow if task in SOME else ())
     for modality in MODALITIES.names()
     for task in (*SOME, LAST)
 ]
@@ -121,7 +121,7 @@ def patches(task, n=160):
     return Dataset(name="patches", examples=examples, target=target)
 
 
-@pytest.mark.parametrize("task", [pytest.param(name, marks=pytest.mark.slow if name in SOME[:1] else ()) for name in (*SOME, LAST)])
+@pytest.mark.parametrize("task", [pytest.param(name, marks=pytest.mark.slow if name in SOME else ()) for name in (*SOME, LAST)])
 def test_int8_and_the_smallest_file_are_judged_by_the_figure_of_the_task(task, tmp_path):
     settings = {"backbone": "cnn", "image_size": 24, "weights": "none", "recipe": "full", "epochs": 30, "learning_rate": 0.003}
     config = RunConfig.from_dict({**settings, "export": f"tflite,{INT8},mobile", "max_drop": 0.1, "out": str(tmp_path / "run")})

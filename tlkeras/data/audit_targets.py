@@ -91,6 +91,16 @@ def _untrained(target: Target, values: Sequence[Any], facts: Facts) -> Iterator[
             yield Issue(kind=f"untrained-{target.entry}", path=label, reason=reason, action="kept")
 
 
+def unusual_labels(target: Target, values: Sequence[tuple[str, ...]], facts: Facts) -> Iterator[Issue]:
+    """Yields what is lopsided about sets of labels, and labels that all training examples have, or none of any split."""
+    yield from lopsided(target, values, facts)
+    table, trained = counts(target, values, facts.splits), facts.splits.count(TRAIN)
+    for label, row in table.items():
+        if trained and (row[TRAIN] == trained or not any(row.values())):
+            reason = f"{'every' if row[TRAIN] else 'no'} {facts.noun} has it, so it cannot be learnt"
+            yield Issue(kind="constant-label", path=label, reason=reason, action="kept")
+
+
 # === Numbers ===
 
 

@@ -115,8 +115,8 @@ def check_classes(name: str, labels: Collection[str | None], known: Sequence[str
 
 def number(value: Any) -> float | None:
     """Returns the number that a cell holds, None where it holds none; numbers that are texts count."""
-    if isinstance(value, (bool, np.bool_)):
-        return float(value)
+    if isinstance(value, str) and not NUMBER.fullmatch(value.strip()):
+        return None  # Python also reads "1_000" and "infinity"
     try:
         return float(value)
     except (TypeError, ValueError):
@@ -128,12 +128,12 @@ def is_binary(value: Any) -> bool:
     return str(value).strip().lower() in BINARY
 
 
-def has_fractions(texts: Collection[str]) -> bool:
-    """Whether texts are numbers that are no classes beyond doubt: many distinct ones, with fractions among them."""
+def has_fractions(texts: Collection[str], *, certain: bool = True) -> bool:
+    """Whether texts are numbers with fractions among them; `certain`: and so many distinct ones that they are no classes beyond doubt."""
     distinct = set(texts)
     if not _are_numbers(distinct) or not any(float(text) % 1 for text in distinct):
         return False
-    return len(distinct) > FEW_FRACTIONS or (len(distinct) > len(texts) / 2 and len(distinct) > FEWEST_FRACTIONS)
+    return not certain or len(distinct) > FEW_FRACTIONS or (len(distinct) > len(texts) / 2 and len(distinct) > FEWEST_FRACTIONS)
 
 
 def has_unique_numbers(texts: Collection[str]) -> bool:
@@ -184,16 +184,18 @@ def separator_of(texts: Collection[str], *, known: Collection[str] = (), certain
     Args:
         texts: the labels of all examples.
         known: labels of a trained model.
-        certain: only where it is beyond doubt: each label of a list also stands alone, or is known. Else the most frequent one.
+        certain: only where it is beyond doubt: each label of a list also stands alone, or all of some list are known. Else the most
+            frequent one.
 
     Example:
         >>> separator_of(["a|b", "a", "b"]), separator_of(["ham, cheese", "egg"]), separator_of(["a;b", "c;d"], certain=False)
         ('|', None, ';')
     """
-    labels = {*texts, *known}
+    labels = set(known or texts)
     for separator in SEPARATORS:
         joined = [text for text in set(texts) - set(known) if separator in text]
-        if joined and all(part.strip() in labels for text in joined for part in text.split(separator)):
+        enough = any if known else all  # a list with a label that a model does not know is an error later, and not another label
+        if joined and enough(all(part.strip() in labels for part in text.split(separator)) for text in joined):
             return separator
     counts = Counter(separator for text in texts for separator in SEPARATORS if separator in text)
     return None if certain or not counts else max(SEPARATORS, key=lambda separator: counts[separator])

@@ -240,7 +240,7 @@ KINDS: Registry[Kind] = Registry(
             read="tlkeras.data.values:read_labels",
             complete="tlkeras.data.label_maps:complete_labels",
             figures="tlkeras.data.audit_targets:counts",
-            issues="tlkeras.data.audit_targets:lopsided",
+            issues="tlkeras.data.audit_targets:unusual_labels",
         ),
         Kind(
             name="numbers",

@@ -6,7 +6,8 @@ What is unmistakable is inferred; everything else is one label per example, or a
 - labels joined by `|`, `;` or `,`, all of which also stand alone in the column: sets of labels. In a column called `labels` or `tags`, labels
   joined by `|` or `;` that come again in other cells need not stand alone.
 - many distinct numbers with fractions among them: numbers. Whole numbers are classes, or an error where most of them stand once.
-- several columns: sets of labels where all cells are 0 or 1, numbers where all are numbers, otherwise several targets.
+- several columns: sets of labels where all cells are 0 or 1, numbers where all are numbers, otherwise several targets. Each of these is what
+  a single column would be; numbers with any fraction, or of which most stand once, are numbers.
 - columns of 0 and 1 of which each row has exactly one 1 are an error: they may be classes, or sets of labels.
 """
 
@@ -58,6 +59,7 @@ class Column:
         cells: one for each example.
         title: what errors call it.
         classes: the labels by number, where the source stores numbers for them.
+        kind: of a part of several targets, where that is asked for.
         is_array: whether the cells are the rows of an array with two dimensions.
     """
 
@@ -65,6 +67,7 @@ class Column:
     cells: Sequence[Any]
     title: str
     classes: Sequence[str] | None = None
+    kind: str | None = None
     is_array: bool = False
 
 
@@ -98,13 +101,25 @@ def read_values(columns: Sequence[Column], *, where: Sequence[str], request: Req
     return load_function(KINDS.get(kind).read)(columns, where, request)
 
 
-def read_names(names: Sequence[str], request: Request) -> Values:
-    """Returns the values of examples whose label is the name of a folder or a digit: one label each, unless something else is asked for."""
+def read_names(names: Sequence[str], request: Request, *, title: str) -> Values:
+    """Returns the values that names stand for, of folders or digits: one label each, unless something else is asked for.
+
+    Args:
+        names: each of them once.
+        request: what is known about the target.
+        title: what errors call a name.
+
+    Raises:
+        DataError: when a name does not fit the kind that is asked for.
+    """
     kind = request.target.kind if request.target else request.kind or ("class" if request.separator is None else "labels")
-    column = Column(name="", cells=names, title="the name of a folder")
     if kind == "class":
         return Values(draft=Target(kind=kind, labels=()), values=list(names))
-    return read_values([column], where=[repr(name) for name in names], request=replace(request, kind=kind))
+    where = [f"{title} {name!r}" for name in names]
+    read = read_values([Column(name="", cells=names, title=f"the name of a {title}")], where=where, request=replace(request, kind=kind))
+    if None in read.values:
+        raise DataError(f"{where[read.values.index(None)]} stands for a missing value; rename it")
+    return read
 
 
 # === Kinds ===
@@ -113,17 +128,24 @@ def read_names(names: Sequence[str], request: Request) -> Values:
 def _inferred(columns: Sequence[Column], where: Sequence[str], request: Request) -> str:
     if len(columns) == 1:
         return _of_column(columns[0], where, request)
+    if any(column.kind for column in columns):
+        return "several"
     present = [cell for column in columns for cell in column.cells if not is_missing(cell)]
     if present and all(map(is_binary, present)):
         if all(sum(_flags(row)) == 1 for row in _rows(columns) if not any(map(is_missing, row))):
             names = ", ".join(column.name for column in columns[:6])
-            raise DataError(f"the columns {names} have {ONE_HOT}; expected --task classification or {FOR_SETS}")
+            raise DataError(
+                f"the columns {names} have {ONE_HOT}; expected --task classification or {FOR_SETS} (kind='class' or kind='labels' for arrays)"
+            )
         return "labels"
     return "numbers" if present and all(number(cell) is not None for cell in present) else "several"
 
 
 def _of_column(column: Column, where: Sequence[str], request: Request, *, is_part: bool = False) -> str:
-    """Returns the kind of a single column; of a part of several targets, numbers of which most stand once are numbers."""
+    """Returns the kind of a single column.
+
+    Of a part of several targets, numbers with fractions or of which most stand once are numbers.
+    """
     present = [cell for cell in column.cells if not is_missing(cell)]
     lists = [entries for cell in present if (entries := as_list(cell)) is not None]
     if not lists:
@@ -138,7 +160,7 @@ def _of_column(column: Column, where: Sequence[str], request: Request, *, is_par
         return "labels"
     if _separator(column, texts, replace(request, kind=None)) is not None:
         return "labels"
-    return "numbers" if of_cells.has_fractions(texts) or is_part and of_cells.has_unique_numbers(texts) else "class"
+    return "numbers" if of_cells.has_fractions(texts, certain=not is_part) or is_part and of_cells.has_unique_numbers(texts) else "class"
 
 
 def _are_vectors(lists: Sequence[Sequence[Any]]) -> bool:
@@ -201,7 +223,7 @@ def read_labels(columns: Sequence[Column], where: Sequence[str], request: Reques
     (column,) = columns
     lists, separator = _lists(column, request)
     present = [entries for entries in lists if entries is not None]
-    if present and _are_vectors(present) and _are_flags(present) and (column.is_array or _repeat(present)):
+    if present and column.classes is None and _are_vectors(present) and _are_flags(present) and (column.is_array or _repeat(present)):
         names = request.known or tuple(map(str, range(len(present[0]))))
         if len(names) != len(present[0]):
             raise DataError(f"{column.title} has {len(present[0])} columns of 0 and 1; expected {len(names)}, one for each label")
@@ -226,11 +248,13 @@ def _lists(column: Column, request: Request) -> tuple[list[list[Any] | None], st
     if texts and request.separator is None and all(of_cells.parsed_list(text) is not None for text in texts):
         return [_empty(cell) if is_missing(cell) else of_cells.parsed_list(cell) for cell in column.cells], None
     separator = request.separator if request.separator is not None else _separator(column, texts, request)
-    return [_empty(cell) if is_missing(cell) else _split(cell, separator) for cell in column.cells], separator
+    known = set(request.known or ())
+    return [_empty(cell) if is_missing(cell) else _split(cell, separator, known) for cell in column.cells], separator
 
 
-def _split(cell: Any, separator: str | None) -> list[Any]:
-    return cell.split(separator) if separator and isinstance(cell, str) else [cell]
+def _split(cell: Any, separator: str | None, known: set[str]) -> list[Any]:
+    """Returns the labels in one text; a label of the model may contain the separator itself."""
+    return cell.split(separator) if separator and isinstance(cell, str) and cell.strip() not in known else [cell]
 
 
 def _empty(cell: Any) -> list[Any] | None:
@@ -305,7 +329,7 @@ def _numbers(row: Sequence[Any], at: str, width: int) -> tuple[float, ...]:
     values = tuple(number(cell) for cell in row)
     for cell, value in zip(row, values, strict=True):
         if value is None or not math.isfinite(value):
-            raise DataError(f"{at} has the label {str(cell)[:40]!r}; expected a finite number, or an empty cell")
+            raise DataError(f"{at} has the label {str(cell)[:40]!r}; expected a finite number")
     return tuple(value for value in values if value is not None)
 
 
@@ -327,7 +351,7 @@ def read_several(columns: Sequence[Column], where: Sequence[str], request: Reque
         columns = [by_name[name] for name in known]
     for column in columns:
         own = replace(request, kind=None, target=known.get(column.name), labels=None)
-        kind = None if own.target else _of_column(column, where, own, is_part=True)
+        kind = None if own.target else column.kind or _of_column(column, where, own, is_part=True)
         parts.append(read_values([column], where=where, request=replace(own, kind=kind)))
     values = [None if any(value is None for value in row) else row for row in zip(*(part.values for part in parts), strict=True)]
     drafts = [replace(part.draft, name=column.name) for part, column in zip(parts, columns, strict=True)]

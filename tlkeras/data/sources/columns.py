@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tlkeras.config import DataConfig
 from tlkeras.data.cells import NUMBER, is_binary, is_missing
 from tlkeras.data.sources.tabular import Table
-from tlkeras.data.target import Target
+from tlkeras.data.target import KINDS, Target
 from tlkeras.data.values import Request
 from tlkeras.errors import DataError, near
 
@@ -36,7 +36,7 @@ class Roles:
     Args:
         kind: `text`, `path`, `image` (encoded images in the cells), `pixels` or `sequence`.
         content: columns of the content: one, or all pixels or features.
-        labels: columns of the target.
+        labels: columns of the target -> kind of each, where that is asked for.
         split: column with the split of each row, or None.
         id: column that identifies the sequence, or None.
         order: column that orders the steps of a sequence, or None.
@@ -44,7 +44,7 @@ class Roles:
 
     kind: str
     content: tuple[str, ...]
-    labels: tuple[str, ...]
+    labels: Mapping[str, str | None]
     split: str | None = None
     id: str | None = None
     order: str | None = None
@@ -57,7 +57,7 @@ class Columns:
     Args:
         text: of the texts: a name, or a number from 1.
         path: of the image files.
-        label: of the target: a column, or several, comma-separated.
+        label: of the target: a column, or several, comma-separated; `NAME:KIND` says of what kind one of several targets is.
         encoding: of the file, for example `cp1252`.
         header: whether the first line names the columns.
         kind: kind of target that is asked for, a name in `tlkeras.data.target.KINDS`; None: inferred.
@@ -92,7 +92,7 @@ class Columns:
     @property
     def names(self) -> tuple[str, ...]:
         """The columns that are asked for."""
-        labels = () if self.label is None else (self.label, *_listed(self.label))
+        labels = () if self.label is None else (self.label, *dict(_listed(self.label)))
         return tuple(name for name in (self.text, self.path, *labels) if name is not None)
 
     def roles(self, spec: str, table: Table, is_image: Callable[[str], bool], target: Target | None = None) -> Roles:
@@ -142,8 +142,8 @@ class Columns:
             raise DataError(f"{spec!r} has the columns {', '.join(names)}; expected text: name it with --text-column")
         return text
 
-    def labels_in(self, spec: str, names: Sequence[str], target: Target | None) -> tuple[str, ...]:
-        """Returns the columns of the target."""
+    def labels_in(self, spec: str, names: Sequence[str], target: Target | None) -> Mapping[str, str | None]:
+        """Returns the columns of the target, with the kind of each where that is asked for."""
         labels = self._named(spec, names, target)
         if not labels:
             raise DataError(f"{spec!r} has the columns {', '.join(names)}; expected label: name it with --label-column")
@@ -169,28 +169,32 @@ class Columns:
             return "path", (usual,)
         return ("text", (text,)) if text is not None else (None, ())
 
-    def _named(self, spec: str, names: Sequence[str], target: Target | None) -> tuple[str, ...]:
+    def _named(self, spec: str, names: Sequence[str], target: Target | None) -> Mapping[str, str | None]:
         """Returns the columns of the target that are asked for, those of a trained model, or the usual one; empty where there are none."""
         if self.label is not None:
             parts = _listed(self.label)
             whole = not parts or self.label in names or _usual(names, (_plain(self.label),))
-            labels = tuple(str(_asked(spec, names, name)) for name in ([self.label] if whole else parts))
-            if twice := next((name for name in labels if labels.count(name) > 1), None):
-                raise DataError(f"--label-column {self.label} names {twice!r} twice; expected different columns")
+            labels: dict[str, str | None] = {}
+            for asked, kind in [(self.label, None)] if whole else parts:
+                is_name = kind is None or f"{asked}:{kind}" in names
+                name = str(_asked(spec, names, asked if kind is None or not is_name else f"{asked}:{kind}"))
+                if name in labels:
+                    raise DataError(f"--label-column {self.label} names {name!r} twice; expected different columns")
+                labels[name] = None if is_name else kind
             return labels
         if target and target.columns and all(name in names for name in target.columns):
-            return target.columns
+            return dict.fromkeys(target.columns)
         usual = _usual(names, LABELS) or (target.name if target and target.name in names else None)
-        return () if usual is None else (usual,)
+        return {} if usual is None else {usual: None}
 
-    def _labels(self, spec: str, table: Table, used: set[str], target: Target | None) -> tuple[str, ...]:
+    def _labels(self, spec: str, table: Table, used: set[str], target: Target | None) -> Mapping[str, str | None]:
         labels = self._named(spec, table.names, target)
         if labels:
             return labels
         taken = {*used, *filter(None, (_usual(table.names, IDS), _usual(table.names, ORDER)))}
         binary = [name for name in table.names if name not in taken and not PIXEL.fullmatch(_plain(name)) and _is_binary(table, name)]
         if len(binary) > 1:
-            return tuple(binary)
+            return dict.fromkeys(binary)
         raise self._missing(spec, table, "label", "--label-column")
 
     def _missing(self, spec: str, table: Table, what: str, flag: str) -> DataError:
@@ -238,9 +242,12 @@ def _usual(names: Sequence[str], usual: Sequence[str]) -> str | None:
     return next((plain[name] for name in usual if name in plain), None)
 
 
-def _listed(names: str) -> list[str]:
-    """Returns the names of a comma-separated list; empty where it is a single name."""
-    return [name.strip() for name in names.split(",") if name.strip()] if "," in names else []
+def _listed(names: str) -> list[tuple[str, str | None]]:
+    """Returns the names of a comma-separated list and the kinds behind them; empty where it is a single name."""
+    if "," not in names:
+        return []
+    pairs = [(name.strip(), *name.strip().rpartition(":")) for name in names.split(",") if name.strip()]
+    return [(head, kind) if head and kind in KINDS else (whole, None) for whole, head, _, kind in pairs]
 
 
 def _asked(spec: str, names: Sequence[str], asked: str | None) -> str | None:

@@ -63,7 +63,7 @@ def open_folder(
     name = f"folder {spec!r}"
     examples: list[Example] = []
     names = list(dict.fromkeys(folder.name for folder, _, _ in members))
-    read = read_names(names, (columns or Columns()).request(target))
+    read = read_names(names, (columns or Columns()).request(target), title="folder")
     values = dict(zip(names, read.values, strict=True))
     for kind in kinds:
         if any(path.suffix.lower() in kind.endings for _, _, paths in members for path in paths):

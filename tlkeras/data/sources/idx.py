@@ -59,7 +59,7 @@ def open_idx(
         if match := IMAGES.fullmatch(path.name):
             parts.setdefault(match["part"], path)  # a file beside its own .gz is the same one
     examples: list[Example] = []
-    read = read_names(names or [str(number) for number in range(256)], (columns or Columns()).request(target))
+    read = read_names(names or [str(number) for number in range(256)], (columns or Columns()).request(target), title="label")
     values = read.values
     for part, path in parts.items():
         split = _split(part, path.name) if len(parts) > 1 else None

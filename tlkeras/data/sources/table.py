@@ -51,14 +51,14 @@ def open_table(
         return make_dataset(name, [], target=target)
     files = FileIndex(file.parent, {ending for kind in kinds if kind.read is None for ending in kind.endings})
     roles = columns.roles(spec, table, files.has, target)
-    table = table.checked(roles.labels[0])
+    table = table.checked(next(iter(roles.labels)))
     where = [f"{table.name}:{line}" for line in table.lines]
     cells = list(table.rows([*roles.labels, *([roles.split] if roles.split else [])]))
     read, bad_labels = _values(spec, table, roles, cells, where, columns.request(target))
     splits = [parse_split(row[-1], row_id) for row, row_id in zip(cells, where, strict=True)] if roles.split else [None] * len(cells)
     notes = list(table.notes)
     notes += [Issue(kind="label-separator", path=f"column {column!r}", reason=note, action="reported") for column, note in read.notes]
-    empty = [_unlabelled(row_id, roles.labels, row) for row_id, row in zip(where, cells, strict=True)]
+    empty = [_unlabelled(row_id, list(roles.labels), row) for row_id, row in zip(where, cells, strict=True)]
     if roles.id is not None:  # its rows are the steps of several examples
         notes += [issue for issue, value in zip(empty, read.values, strict=True) if value is None]
         return of_rows(spec, table, roles, read.values, splits, target=target, draft=read.draft, notes=notes)
@@ -122,8 +122,9 @@ def _values(
             cells=[None if at in bad else row[index] for at, row in enumerate(rows)],
             title=f"column {name!r} of {spec!r}",
             classes=table.classes(name),
+            kind=kind,
         )
-        for index, name in enumerate(roles.labels)
+        for index, (name, kind) in enumerate(roles.labels.items())
     ]
     return read_values(columns, where=where, request=request), bad
 

@@ -43,7 +43,7 @@ def open_tfds(
         content = IMAGE
         if asked.label is None and LABEL not in features:
             raise DataError(f"{spec!r} has the features {', '.join(features)}; expected image or text, and label")
-        label_names = asked.labels_in(spec, list(features), target) if asked.label else (LABEL,)
+        label_names = asked.labels_in(spec, list(features), target) if asked.label else {LABEL: None}
     else:
         content, label_names = asked.text_in(spec, list(features)), asked.labels_in(spec, list(features), target)
     examples: list[Example] = []
@@ -57,7 +57,7 @@ def open_tfds(
             cells.append([row[label_name] for label_name in label_names])
             examples.append(Example(id=name, label=None, split=known, **_content(row[content])))
     read = read_values(
-        [_column(name, features[name], [row[index] for row in cells]) for index, name in enumerate(label_names)],
+        [_column(name, kind, features[name], [row[index] for row in cells]) for index, (name, kind) in enumerate(label_names.items())],
         where=[example.id for example in examples],
         request=asked.request(target),
     )
@@ -70,10 +70,10 @@ def open_tfds(
     return make_dataset(spec, examples, notes=notes, target=target, draft=read.draft)
 
 
-def _column(name: str, feature: Any, cells: Sequence[Any]) -> Column:
+def _column(name: str, kind: str | None, feature: Any, cells: Sequence[Any]) -> Column:
     """Returns the cells of a feature: labels by number, their sequences, texts or numbers."""
     classes = getattr(feature, "names", None) or getattr(getattr(feature, "feature", None), "names", None)
-    return Column(name=name, cells=[_cell(cell) for cell in cells], title=f"feature {name!r}", classes=classes)
+    return Column(name=name, cells=[_cell(cell) for cell in cells], title=f"feature {name!r}", classes=classes, kind=kind)
 
 
 def _cell(value: Any) -> Any:
