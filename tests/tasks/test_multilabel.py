@@ -16,11 +16,12 @@ from tests.export.helpers import answered_by_mediapipe
 from tlkeras.config import RunConfig
 from tlkeras.data.examples import Dataset, Example
 from tlkeras.data.target import Target
+from tlkeras.evaluation.prediction import Prediction
 from tlkeras.export.manifest import read_manifest
 from tlkeras.jobs import evaluate, export_run, finetune, predict, publish
 from tlkeras.tasks import multilabel, multilabel_pages
 from tlkeras.tasks.registry import TARGET, Options, target_of
-from tlkeras.tasks.thresholds import FEWEST, best_threshold, chosen_threshold, decisions, thresholds
+from tlkeras.tasks.thresholds import FEWEST, best_threshold, calibrate, chosen_threshold, decisions, spec, thresholds
 from tlkeras.zoo import load
 from tlkeras.zoo.check import verify
 from tlkeras.zoo.store import Zoo
@@ -80,7 +81,7 @@ def test_a_label_that_no_or_every_validation_example_has_keeps_a_half(n):
     y = np.zeros((n, 3), "float32")
     y[:, 1], y[: n // 2, 2] = 1, 1
     scores = np.where(y > 0, 0.2, 0.1).astype("float32")
-    target = multilabel.calibrate(TARGET_OF_COLOURS, {TARGET: y}, scores)
+    target = calibrate(TARGET_OF_COLOURS, {TARGET: y}, scores)
     first, second, third = target.facts["thresholds"]
     assert first == second == 0.5 and third == pytest.approx(0.15 if n else 0.5)
     assert json.loads(json.dumps(target.to_dict(), allow_nan=False))["facts"]["thresholds"] == [first, second, third]
@@ -91,8 +92,8 @@ def test_thresholds_survive_json_exactly():
     again = Target.from_dict(json.loads(json.dumps(target.to_dict())))
     scores = thresholds(target)
     assert decisions(scores, again).all() and not decisions(np.nextafter(scores, np.float32(0)), again).any()
-    assert multilabel.spec(again) == {"thresholds": tuple(target.facts["thresholds"])}
-    assert multilabel.spec(TARGET_OF_COLOURS) == {"thresholds": (0.5, 0.5, 0.5)}
+    assert spec(again) == {"thresholds": tuple(target.facts["thresholds"])}
+    assert spec(TARGET_OF_COLOURS) == {"thresholds": (0.5, 0.5, 0.5)}
 
 
 # === Loss ===
@@ -201,8 +202,15 @@ def test_labels_are_those_that_reach_their_own_threshold_best_first():
     scores = np.array([0.3, 0.7, 0.5], "float32")
     answer = multilabel.answer(scores, target, None)
     assert answer["labels"] == ["rot|tief", "blau"] and list(answer["scores"]) == list(COLOURS)
-    assert list(multilabel.answer(scores, target, 1)["scores"]) == ["grün"]
     assert multilabel.answer(scores * 0, target, None)["labels"] == []
+
+
+def test_the_best_scores_include_those_of_every_label_that_holds():
+    scores = np.array([0.6, 0.7, 0.2], "float32")
+    every, best = (multilabel.answer(scores, TARGET_OF_COLOURS, top_k) for top_k in (3, 1))
+    assert list(every["scores"]) == ["grün", "blau", "rot|tief"] and list(best["scores"]) == best["labels"] == ["grün", "blau"]
+    assert Prediction(file="x", **best).cells() == ["grün", "0.7000", "blau", "0.6000"]
+    assert list(multilabel.answer(scores - np.float32(0.5), TARGET_OF_COLOURS, 1)["scores"]) == ["grün"]
 
 
 def test_what_could_not_be_read_differs_from_every_answer_even_from_no_label():
