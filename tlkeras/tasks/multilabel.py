@@ -13,7 +13,7 @@ from tlkeras.data.target import SEPARATOR, Target
 from tlkeras.tasks.judgement import Judgement
 from tlkeras.tasks.markup import figure
 from tlkeras.tasks.registry import TARGET, Options, Targets
-from tlkeras.tasks.thresholds import chosen_threshold, decisions, thresholds
+from tlkeras.tasks.thresholds import decisions, thresholds
 
 SMALLEST = 1e-7  # probabilities are clipped there, as Keras' own cross-entropy does
 LARGEST_WEIGHT = 20.0  # of positives; a label that 1 example in 1,000 has would get steps a thousand times as large
@@ -65,23 +65,6 @@ def loss(target: Target) -> str | Callable[[Any, Any], Any]:
         return -keras.ops.mean(weights * y * keras.ops.log(p) + (1 - y) * keras.ops.log(1 - p), axis=-1)
 
     return weighted_crossentropy
-
-
-# === Thresholds ===
-
-
-def calibrate(target: Target, targets: Targets, scores: np.ndarray) -> Target:
-    """Returns the target with `thresholds`: for each label the one with the best F1 on the validation examples.
-
-    It is nearer to 0.5 for a label that fewer than 5 of them have or do not have, and 0.5 where none or all have it.
-    """
-    best = [chosen_threshold(targets[TARGET][:, index] > 0, scores[:, index]) for index in range(len(target.labels))]
-    return target.with_facts(thresholds=best)
-
-
-def spec(target: Target) -> dict[str, Any]:
-    """Returns the thresholds, for the exporters."""
-    return {"thresholds": tuple(map(float, thresholds(target)))}
 
 
 # === Scores of a model ===
@@ -228,7 +211,7 @@ def score(targets: Targets, scores: np.ndarray, target: Target) -> Score:
         loss=float(-np.where(y, np.log(p), np.log1p(-p)).mean()),
         constant=_best_constant(y, target.labels),
         per_label=rows,
-        confused=(y & ~predicted).T.astype(int) @ (~y & predicted).astype(int),
+        confused=confused(y, predicted),
     )
 
 
@@ -263,6 +246,15 @@ def label_scores(y: np.ndarray, predicted: np.ndarray, scores: np.ndarray, targe
     return tuple(rows)
 
 
+def confused(y: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Returns in how many examples each label is missed while another is added, int (labels, labels)."""
+    missed, added = (
+        (y & ~predicted).astype("float64"),
+        (~y & predicted).astype("float64"),
+    )  # of integers, products take a hundred times longer
+    return np.rint(missed.T @ added).astype(int)
+
+
 def micro_f1(predicted: np.ndarray, y: np.ndarray) -> float:
     """Returns F1 over all decisions, bool (n, labels); 1 where no label holds and none is predicted."""
     total = int(predicted.sum()) + int(y.sum())
@@ -283,10 +275,13 @@ def _best_constant(y: np.ndarray, labels: Sequence[str]) -> dict[str, Any]:
 
 
 def answer(scores: np.ndarray, target: Target, top_k: int | None) -> dict[str, Any]:
-    """Returns the labels that reach their thresholds, best first, and the scores of all, or of the best `top_k`, best first."""
+    """Returns the labels that reach their thresholds, best first, and scores.
+
+    They are those of all labels, or, best first, of the best `top_k` and of every label that reaches its threshold.
+    """
     labels, holds = target.labels, decisions(scores, target)
     best = np.argsort(-scores, kind="stable")
-    order = range(len(labels)) if top_k is None else best[:top_k]
+    order = range(len(labels)) if top_k is None else [index for rank, index in enumerate(best) if rank < top_k or holds[index]]
     return {
         "labels": [labels[index] for index in best if holds[index]],
         "scores": {labels[index]: float(scores[index]) for index in order},

@@ -10,7 +10,7 @@ import numpy as np
 
 from tlkeras.data.target import SEPARATOR, Target
 from tlkeras.tasks.markup import escape, figure, markdown_table, table
-from tlkeras.tasks.multilabel import LabelScore, Score, label_scores
+from tlkeras.tasks.multilabel import LabelScore, Score, confused, label_scores
 from tlkeras.tasks.registry import target_of
 from tlkeras.tasks.thresholds import thresholds
 
@@ -77,9 +77,9 @@ def _confusions(figures: Score, labels: Sequence[str]) -> str:
     return note + table(("missed", "added", "count"), pairs) if pairs else "<p>No label was taken for another.</p>"
 
 
-def _most_confused(confused: np.ndarray, labels: Sequence[str], count: int) -> list[tuple[str, str, int]]:
-    worst = [np.unravel_index(flat, confused.shape) for flat in np.argsort(-confused, axis=None, kind="stable")[:count]]
-    return [(labels[missed], labels[added], int(confused[missed, added])) for missed, added in worst if confused[missed, added]]
+def _most_confused(counts: np.ndarray, labels: Sequence[str], shown: int) -> list[tuple[str, str, int]]:
+    worst = [np.unravel_index(flat, counts.shape) for flat in np.argsort(-counts, axis=None, kind="stable")[:shown]]
+    return [(labels[missed], labels[added], int(counts[missed, added])) for missed, added in worst if counts[missed, added]]
 
 
 # === Entry of the zoo ===
@@ -97,8 +97,7 @@ def publish(metrics: Mapping[str, Any], rows: Sequence[Mapping[str, str]], targe
     truth, predicted = (_sets([row[column] for row in rows], target) for column in ("label", "predicted"))
     scores = np.array([[float(row[f"score:{label}"]) for label in labels] for row in rows]).reshape(-1, len(labels))
     figures = label_scores(truth, predicted, scores, target)
-    confused = (truth & ~predicted).T.astype(int) @ (~truth & predicted).astype(int)
-    pairs = _most_confused(confused, labels, CONFUSED)
+    pairs = _most_confused(confused(truth, predicted), labels, CONFUSED)
     return {
         "metrics": {name: metrics[name] for name in ("val", "test")},
         "label_scores": [{"label": row.label, **row.to_dict()} for row in figures],

@@ -217,8 +217,8 @@ TASKS: Registry[Task] = Registry(
             publish="tlkeras.tasks.multilabel_pages:publish",
             card="tlkeras.tasks.multilabel_pages:card",
             learn="tlkeras.tasks.multilabel:learn",
-            calibrate="tlkeras.tasks.multilabel:calibrate",
-            spec="tlkeras.tasks.multilabel:spec",
+            calibrate="tlkeras.tasks.thresholds:calibrate",
+            spec="tlkeras.tasks.thresholds:spec",
             drop_unit="micro-F1",
         ),
         Task(

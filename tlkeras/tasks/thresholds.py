@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from tlkeras.data.target import Target
+from tlkeras.tasks.registry import TARGET, Targets
 
 DEFAULT_THRESHOLD = 0.5
 # Examples with the label, and without it, that a threshold is trusted from. With fewer, the best threshold says more about these examples
@@ -13,6 +16,20 @@ DEFAULT_THRESHOLD = 0.5
 # 0.348 / 0.427, nearer to 0.5 by their number 0.548 / 0.566 and 0.391 / 0.454, the best ones 0.531 / 0.558 and 0.417 / 0.474.
 FEWEST = 5
 LOWEST = 1e-6  # threshold; 0 would accept anything
+
+
+def calibrate(target: Target, targets: Targets, scores: np.ndarray) -> Target:
+    """Returns the target with `thresholds`: for each label the one with the best F1 on the validation examples.
+
+    It is nearer to 0.5 for a label that fewer than 5 of them have or do not have, and 0.5 where none or all have it.
+    """
+    best = [chosen_threshold(targets[TARGET][:, index] > 0, scores[:, index]) for index in range(len(target.labels))]
+    return target.with_facts(thresholds=best)
+
+
+def spec(target: Target) -> dict[str, Any]:
+    """Returns the thresholds, for the exporters."""
+    return {"thresholds": tuple(map(float, thresholds(target)))}
 
 
 def chosen_threshold(holds: np.ndarray, scores: np.ndarray) -> float:
