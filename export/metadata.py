@@ -79,12 +79,12 @@ def attach(content: bytes, metadata: Described) -> bytes:
     model.buffers.append(buffer)
     model.metadata = [*(model.metadata or []), entry]
     builder = Builder(len(content) + 4096)
-    builder.Finish(_packed(model, builder), b"TFL3")
+    builder.Finish(packed(model, builder), b"TFL3")
     return bytes(builder.Output()) + _archive(metadata)
 
 
-def _packed(model: Any, builder: Builder) -> int:
-    """Packs the model with every constant at a multiple of 16 bytes, as the schema asks; the generated code does not."""
+def packed(model: Any, builder: Builder) -> int:
+    """Packs a model with every constant at a multiple of 16 bytes, as the schema asks; the generated code does not."""
     for buffer in model.buffers:
         buffer.Pack = _aligned(buffer)
     return int(model.Pack(builder))

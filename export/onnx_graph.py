@@ -17,6 +17,7 @@ from tf2onnx.optimizer import back_to_back_optimizer
 
 from tlkeras import __version__
 from tlkeras.errors import ExportError, UnsupportedOps
+from tlkeras.export import float_tail
 from tlkeras.export.calibration import Calibration
 from tlkeras.export.graph import Graph
 from tlkeras.export.options import OnnxOptions
@@ -59,11 +60,13 @@ def _fp16(proto: onnx.ModelProto, path: Path, options: OnnxOptions) -> None:
     from onnxruntime.quantization.onnx_model import ONNXModel
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
-    half = ONNXModel(convert_float_to_float16(proto, keep_io_types=True))
+    half = ONNXModel(convert_float_to_float16(float_tail.cut_onnx(proto), keep_io_types=True))
     try:
         half.topological_sort()  # the converter appends its casts at the end: microsoft/onnxconverter-common#240
     except AssertionError as error:  # "Graph is not a DAG"
         raise UnsupportedOps("ONNX Runtime's converter to float16 cannot sort graphs with loops; export onnx instead") from error
+    # Left out, and not in the list of blocked nodes: the converter passes what is between blocked nodes through float16.
+    float_tail.put_back_onnx(half.model, proto)
     onnx.save(half.model, str(path))
 
 
@@ -84,6 +87,7 @@ def _int8(proto: onnx.ModelProto, path: Path, options: OnnxOptions) -> None:
             _Feeds(calibration),
             quant_format=quantization.QuantFormat.QDQ,
             per_channel=True,
+            nodes_to_exclude=[node.name for node in float_tail.onnx_nodes(onnx.load(str(prepared)))],
             # ONNX Runtime's own first choice; unsigned activations saturate on processors without VNNI.
             activation_type=quantization.QuantType.QInt8,
             weight_type=quantization.QuantType.QInt8,

@@ -12,7 +12,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tlkeras.export import repair
+from tlkeras.export import float_tail, repair
 from tlkeras.export.calibration import Calibration
 from tlkeras.export.graph import Graph
 from tlkeras.export.quiet import quiet_converters
@@ -55,7 +55,9 @@ def worst_layers(graph: Graph, calibration: Calibration) -> list[str]:
             if index < SCAN_EXAMPLES:
                 yield [feed[name] for name in order]
 
-    with graph.plain_saved_model(repair.for_tflite(graph, integers=True)) as folder, deprecated_interpreter(), quiet_converters():
+    tail = float_tail.of(graph)
+    function = repair.for_tflite(graph, integers=True, until=tail.tensor if tail else None)
+    with graph.plain_saved_model(function) as folder, deprecated_interpreter(), quiet_converters():
         converter = tf.lite.TFLiteConverter.from_saved_model(str(folder), signature_keys=["serving_default"])
         calibrate(converter, graph, calibration)
         debugger = tf.lite.experimental.QuantizationDebugger(converter=converter, debug_dataset=examples)

@@ -16,7 +16,7 @@ from tlkeras.export.graph import Graph
 NO_INT64 = ("Abs", "Sign")
 
 
-def for_tflite(graph: Graph, *, integers: bool = False) -> Any:
+def for_tflite(graph: Graph, *, integers: bool = False, until: str | None = None) -> Any:
     """Returns the function to convert: None for the traced one, or one that computes the same in other operations.
 
     int64 `Abs` and `Sign` go through float32, exact up to 2**24, far above any position in a text. `Roll`, by which Swin shifts its
@@ -24,8 +24,9 @@ def for_tflite(graph: Graph, *, integers: bool = False) -> Any:
     lacks it: the masks of T5 and Gemma. For integer arithmetic,
     `Neg`, which has no 8-bit kernel and stands in every layer normalisation, becomes a multiplication by -1.
     If the spec has the vocabulary of a BERT tokeniser, the function accepts the outputs of `bert_feeds`.
+    With the name of a tensor as `until`, that one is its output.
     """
-    repaired = _repaired(graph, integers)
+    repaired = _repaired(graph, integers, until)
     return repaired if graph.spec.vocabulary is None else _as_bert(graph, repaired or graph.predict_tensor)
 
 
@@ -50,14 +51,14 @@ def _as_bert(graph: Graph, function: Any) -> Any:
     return tf.function(bert, input_signature=signature, autograph=False).get_concrete_function()
 
 
-def _repaired(graph: Graph, integers: bool) -> Any:
+def _repaired(graph: Graph, integers: bool, until: str | None) -> Any:
     frozen = graph.frozen  # also refuses random operations
     proto = frozen.graph.as_graph_def()
     wide = [node for node in proto.node if node.op in NO_INT64 and node.attr["T"].type == tf.int64.as_datatype_enum]
     negated = _negated(proto) if integers else []
     rolled = [node for node in proto.node if node.op == "Roll"]
     added = _added_axes(proto)
-    if not wide and not negated and not rolled and not added:
+    if not wide and not negated and not rolled and not added and until is None:
         return None
     constants = {node.name: tf.make_ndarray(node.attr["value"].tensor) for node in proto.node if node.op == "Const"}
     for node in rolled:
@@ -70,7 +71,7 @@ def _repaired(graph: Graph, integers: bool) -> Any:
         _times_minus_one(proto, node)
     wrapped = tf.compat.v1.wrap_function(lambda: tf.import_graph_def(proto, name=""), [])
     inputs = [wrapped.graph.get_tensor_by_name(tensor.name) for tensor in frozen.inputs]
-    outputs = [wrapped.graph.get_tensor_by_name(tensor.name) for tensor in frozen.outputs]
+    outputs = [wrapped.graph.get_tensor_by_name(until or tensor.name) for tensor in frozen.outputs]
     pruned = wrapped.prune(inputs, outputs)
     names = sorted(graph.output_names)
 

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from tlkeras.errors import ExportError, UnsupportedOps, reason
-from tlkeras.export import metadata, quantize, repair
+from tlkeras.export import float_tail, metadata, quantize, repair
 from tlkeras.export.graph import Graph
 from tlkeras.export.options import TFLiteOptions
 
@@ -38,8 +38,10 @@ def write(graph: Graph, path: Path, options: TFLiteOptions) -> None:
         UnsupportedOps: when an operation needs TensorFlow's own kernels ("Flex"), which phones and LiteRT lack.
         ExportError: when the converter fails, or the file does not contain what its options ask for.
     """
+    tail = float_tail.of(graph) if options.quantize in (*INTEGERS, "fp16") and options.io == "float32" else None
+    function = repair.for_tflite(graph, integers=options.quantize in INTEGERS, until=tail.tensor if tail else None)
     with (
-        graph.plain_saved_model(repair.for_tflite(graph, integers=options.quantize in INTEGERS)) as folder,
+        graph.plain_saved_model(function) as folder,
         quantize.deprecated_interpreter(),
     ):
         converter = tf.lite.TFLiteConverter.from_saved_model(str(folder), signature_keys=["serving_default"])
@@ -52,6 +54,8 @@ def write(graph: Graph, path: Path, options: TFLiteOptions) -> None:
         except Exception as error:  # the converter raises its own, private class
             raise _explained(error) from error
     _check_holds(content, graph, options)
+    if tail is not None:
+        content = float_tail.append(content, tail)
     path.write_bytes(metadata.attach(content, _described(graph)))
 
 

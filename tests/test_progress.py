@@ -12,7 +12,7 @@ import tlkeras
 from tests.conftest import ROOT
 from tlkeras import progress as reporting
 from tlkeras.errors import ConfigError
-from tlkeras.progress import Lines, Reporter, Screen
+from tlkeras.progress import Lines, Reporter, Screen, score_text
 
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -146,3 +146,11 @@ def test_a_table_of_results_has_a_column_for_each_figure_and_the_lines_below_it(
     screen.result("Result", rows, ["test: accuracy 0.500; always predicting 'ham' would reach 0.667"])
     assert "│ test │    0.500 │ 1,200 │" in out.getvalue() and "│ val  │        - │     0 │" in out.getvalue()
     assert "always predicting 'ham' would reach 0.667" in out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0, "0.000"), (0.98765, "0.988"), (-12.3456, "-12.346"), (4.5e-8, "4.5e-08"), (34531.2, "34531"), (1.5e9, "1.5e+09")],
+)
+def test_figures_in_tables_of_results_are_readable_whatever_their_size(value, text):
+    assert score_text(value) == text

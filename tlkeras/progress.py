@@ -256,7 +256,9 @@ def figure(value: float | None, digits: int = 3) -> str:
 
 def score_text(value: float) -> str:
     """Returns a figure with 3 decimals, or with 4 digits where that would be all zeros or needlessly long: errors in units of the data."""
-    return f"{value:.3f}" if not value or 0.001 <= abs(value) < 1000 else f"{value:.4g}"
+    if 1e3 <= abs(value) < 1e7:
+        return f"{value:.0f}"
+    return f"{value:.3f}" if not value or 1e-3 <= abs(value) < 1e3 else f"{value:.4g}"
 
 
 def results_table(title: str, rows: Mapping[str, Cells]) -> Table:

@@ -197,7 +197,9 @@ class Score:
 
 def short(value: float | None) -> str:
     """Returns a figure with 4 digits, because numbers are of any size; a dash where there is none."""
-    return "–" if value is None else f"{value:.4g}"
+    if value is None:
+        return "–"
+    return f"{value:.0f}" if 1e3 <= abs(value) < 1e7 else f"{value:.4g}"
 
 
 def score(targets: Targets, scores: np.ndarray, target: Target) -> Score:

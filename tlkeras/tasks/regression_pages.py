@@ -10,7 +10,7 @@ import numpy as np
 from tlkeras.data.target import Target, number_text
 from tlkeras.tasks.markup import escape, markdown_table, table
 from tlkeras.tasks.registry import target_of
-from tlkeras.tasks.regression import COVERAGE, FEWEST, Score, column, short
+from tlkeras.tasks.regression import COVERAGE, FEWEST, Score, column, output_names, short
 
 PLOTTED = 8  # numbers that get a plot of their own
 POINTS = 2000  # of a plot; of more examples, as many are drawn, evenly over the true values
@@ -185,7 +185,7 @@ def card(content: Mapping[str, Any], noun: str) -> list[tuple[str, str]]:
     return [
         ("", f"{content['task']}: {count} ({named}), in the units of the data."),
         ("Results", _results(content)),
-        ("Numbers", _card_numbers(content, facts, noun)),
+        ("Numbers", _card_numbers(content, facts, noun) + "\n\n" + _outputs(target)),
         ("Known weaknesses", _weaknesses(content, facts, labels, noun)),
     ]
 
@@ -218,6 +218,14 @@ def _card_numbers(content: Mapping[str, Any], facts: Mapping[str, Any], noun: st
         f"\n\n{text}The interval contained {COVERAGE:.0%} of the validation examples, corrected for their number (split-conformal, "
         f"[Lei et al. 2018](https://doi.org/10.1080/01621459.2017.1307116)). It is equally wide for every {noun} and holds for {noun}s from the same "
         f"distribution. “Inside” is the share of the {content['held_out']} examples that it contains."
+    )
+
+
+def _outputs(target: Target | None) -> str:
+    names = ", ".join(f"`{name}`" for name in output_names(target)[:NAMED]) if target else ""
+    return (
+        "In every artifact, the output `scores` holds the numbers in this order. The SavedModel also returns each as an output of its own, where it "
+        f"accepts encoded examples: {names}; not a number (NaN) where an example cannot be read."
     )
 
 
