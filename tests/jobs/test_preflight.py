@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 import tlkeras
+from tests.targets import classes
 from tlkeras.config import RunConfig, TrainConfig, keys, read_yaml
 from tlkeras.data.examples import Example, from_arrays, make_dataset
 from tlkeras.data.sources.registry import is_passed, recorded
@@ -267,7 +268,7 @@ def test_the_public_calls_are_the_light_ones():
 
 def test_examples_of_another_label_map_are_given_that_of_the_model():
     few = from_arrays(np.zeros((2, 8, 8), "uint8"), ["cat", "zebra"])
-    chosen = preflight.examples_for(RunConfig(data="digits"), ("cat", "dog", "zebra"), few)
+    chosen = preflight.examples_for(RunConfig(data="digits"), classes("cat", "dog", "zebra"), few)
     assert chosen.dataset.labels == ("cat", "dog", "zebra") and chosen.own is None
 
 

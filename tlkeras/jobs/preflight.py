@@ -11,12 +11,12 @@ from typing import Any
 from tlkeras.backbones.registry import BACKBONES
 from tlkeras.backbones.row import Backbone
 from tlkeras.config import RunConfig
-from tlkeras.data.examples import Dataset, make_dataset
+from tlkeras.data.examples import Dataset, make_dataset, tallied
 from tlkeras.data.sources.columns import Columns
 from tlkeras.data.sources.registry import DEFAULT, PASSED, is_passed, kind_of
 from tlkeras.data.split import SPLITS
 from tlkeras.data.subset import subset
-from tlkeras.data.target import Target
+from tlkeras.data.target import Target, by_part, number_text
 from tlkeras.distribution.cluster import from_environment
 from tlkeras.errors import ConfigError, DataError, TlkerasError
 from tlkeras.export.manifest import NAME, read_manifest
@@ -145,15 +145,25 @@ def limited(config: RunConfig, dataset: Dataset) -> Dataset:
 def describe(config: RunConfig, dataset: Dataset) -> str:
     """Returns the report of a dry run on the examples: their number, classes, splits and issues."""
     dataset = limited(config, dataset)
-    counts = Counter(dataset.target.text(example.label) for example in dataset.examples)
-    lines = [f"data: {len(dataset.examples):,} {modality_of(dataset).plural} from {dataset.name}", f"{len(counts)} classes:"]
-    lines += [f"  {label}: {counts[label]:,}" for label in dataset.labels]
+    target, values = dataset.target, [example.label for example in dataset.examples]
+    lines = [f"data: {len(dataset.examples):,} {modality_of(dataset).plural} from {dataset.name}"]
+    for part, own in zip(target.parts, by_part(target, values), strict=True) if target.parts else [(target, values)]:
+        lines += [f"{f'{part.name}, ' if target.parts else ''}{part.described}:", *_entries(part, own)]
     lines.append(f"splits: {_splits(config, dataset)}")
     notes = Counter(note.kind for note in dataset.notes)
     for kind, count in sorted(notes.items()):
         first = next(note for note in dataset.notes if note.kind == kind)
         lines.append(f"note: {kind} ({count}): {first.path}: {first.reason} ({first.action})" + (" …" if count > 1 else ""))
     return "\n".join(lines)
+
+
+def _entries(target: Target, values: Sequence[Any]) -> list[str]:
+    """Returns a line for each entry of the label map: how often it occurs, or of numbers from where to where they go."""
+    counts = tallied(Counter(values), target)
+    if counts:
+        return [f"  {label}: {counts[label]:,}" for label in target.labels]
+    columns = zip(target.labels, target.encode(values).T, strict=True)
+    return [f"  {name}: {number_text(float(column.min()))} to {number_text(float(column.max()))}" for name, column in columns]
 
 
 def _splits(config: RunConfig, dataset: Dataset) -> str:

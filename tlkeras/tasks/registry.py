@@ -92,7 +92,6 @@ class Task:
         finish: trained task model -> the one that is kept; empty where it is the same.
         losses: names of the losses that users may choose; the first is the default.
         spec: target -> further fields of the `ExportSpec` of its models.
-        drop_unit: what a drop of an artifact is measured in, for messages and help.
         attribute: attribute of a `Prediction` that is the answer, for the programs on cards.
         label_output: output of a SavedModel that is the answer as text, for the same; empty where all of its outputs are.
     """
@@ -125,7 +124,6 @@ class Task:
     finish: str = ""
     losses: tuple[str, ...] = ()
     spec: str = ""
-    drop_unit: str = "accuracy"
     attribute: str = "label"
     label_output: str = ""
 
@@ -219,7 +217,6 @@ TASKS: Registry[Task] = Registry(
             learn="tlkeras.tasks.multilabel:learn",
             calibrate="tlkeras.tasks.thresholds:calibrate",
             spec="tlkeras.tasks.thresholds:spec",
-            drop_unit="micro-F1",
         ),
         Task(
             name="regression",
@@ -244,7 +241,6 @@ TASKS: Registry[Task] = Registry(
             prepare="tlkeras.tasks.regression:prepare",
             calibrate="tlkeras.tasks.regression:calibrate",
             losses=("squared", "huber"),
-            drop_unit="R²",
             attribute="values",
         ),
         Task(
@@ -273,7 +269,7 @@ TASKS: Registry[Task] = Registry(
             transform="tlkeras.tasks.several:transform",
             finish="tlkeras.tasks.several:finish",
             losses=("squared", "huber"),
-            drop_unit="the figure of the target that loses most",
+            attribute="targets",
         ),
     ],
 )
