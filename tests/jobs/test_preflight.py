@@ -17,6 +17,7 @@ from tlkeras.data.sources.registry import is_passed, recorded
 from tlkeras.distribution.cluster import Cluster
 from tlkeras.errors import ConfigError, DataError, OutputError
 from tlkeras.jobs import preflight
+from tlkeras.jobs.dry_run import describe
 from tlkeras.jobs.plan import resolve
 from tlkeras.modalities.images import formats
 from tlkeras.modalities.sources import open_source
@@ -171,7 +172,7 @@ def test_the_folder_of_a_run_is_checked_in_the_first_worker_alone(tmp_path, monk
 
 
 def test_a_dry_run_describes_the_data(photos):
-    text = preflight.describe(RunConfig(data=photos), open_source(str(photos)))
+    text = describe(RunConfig(data=photos), open_source(str(photos)))
     assert text.startswith("data: 10 images from folder") and "2 classes:\n  ant: 7\n  bee: 3\n" in text
     assert "splits: train about 7, val about 2, test about 2, by content" in text
     assert "note: not-an-image (1): ant/notes.xyz: .xyz is no" in text and "(ignored)" in text
@@ -179,7 +180,7 @@ def test_a_dry_run_describes_the_data(photos):
 
 def test_a_dry_run_shows_the_splits_that_a_source_has(tmp_path):
     (tmp_path / "t.csv").write_text("text,label,split\na,x,train\nb,y,train\nc,x,test\nd,y,val\n")
-    assert "splits: train 2, val 1, test 1, from the source" in preflight.describe(RunConfig(), open_source(str(tmp_path / "t.csv")))
+    assert "splits: train 2, val 1, test 1, from the source" in describe(RunConfig(), open_source(str(tmp_path / "t.csv")))
 
 
 # === Arguments of Python calls ===

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,12 +10,12 @@ from typing import Any
 from tlkeras.backbones.registry import BACKBONES
 from tlkeras.backbones.row import Backbone
 from tlkeras.config import RunConfig
-from tlkeras.data.examples import Dataset, make_dataset, tallied
+from tlkeras.data.examples import Dataset, make_dataset
 from tlkeras.data.sources.columns import Columns
 from tlkeras.data.sources.registry import DEFAULT, PASSED, is_passed, kind_of
 from tlkeras.data.split import SPLITS
 from tlkeras.data.subset import subset
-from tlkeras.data.target import Target, by_part, number_text
+from tlkeras.data.target import Target
 from tlkeras.distribution.cluster import from_environment
 from tlkeras.errors import ConfigError, DataError, TlkerasError
 from tlkeras.export.manifest import NAME, read_manifest
@@ -140,40 +139,6 @@ def check_modality(backbone: str, row: Backbone, dataset: Dataset) -> None:
 def limited(config: RunConfig, dataset: Dataset) -> Dataset:
     """Returns as many of the examples as the config allows."""
     return subset(dataset, config.data.limit, config.seed) if config.data.limit else dataset
-
-
-def describe(config: RunConfig, dataset: Dataset) -> str:
-    """Returns the report of a dry run on the examples: their number, classes, splits and issues."""
-    dataset = limited(config, dataset)
-    target, values = dataset.target, [example.label for example in dataset.examples]
-    lines = [f"data: {len(dataset.examples):,} {modality_of(dataset).plural} from {dataset.name}"]
-    for part, own in zip(target.parts, by_part(target, values), strict=True) if target.parts else [(target, values)]:
-        lines += [f"{f'{part.name}, ' if target.parts else ''}{part.described}:", *_entries(part, own)]
-    lines.append(f"splits: {_splits(config, dataset)}")
-    notes = Counter(note.kind for note in dataset.notes)
-    for kind, count in sorted(notes.items()):
-        first = next(note for note in dataset.notes if note.kind == kind)
-        lines.append(f"note: {kind} ({count}): {first.path}: {first.reason} ({first.action})" + (" …" if count > 1 else ""))
-    return "\n".join(lines)
-
-
-def _entries(target: Target, values: Sequence[Any]) -> list[str]:
-    """Returns a line for each entry of the label map: how often it occurs, or of numbers from where to where they go."""
-    counts = tallied(Counter(values), target)
-    if counts:
-        return [f"  {label}: {counts[label]:,}" for label in target.labels]
-    columns = zip(target.labels, target.encode(values).T, strict=True)
-    return [f"  {name}: {number_text(float(column.min()))} to {number_text(float(column.max()))}" for name, column in columns]
-
-
-def _splits(config: RunConfig, dataset: Dataset) -> str:
-    """Returns the sizes that the source gives, or those expected where examples are split by their content."""
-    if dataset.has_splits:
-        own = Counter(example.split or "train" for example in dataset.examples)
-        return ", ".join(f"{name} {own[name]:,}" for name in SPLITS if own[name]) + ", from the source"
-    val, test = (fraction or 0.0 for fraction in plan.split_fractions(config, dataset))
-    shares = {"train": 1 - val - test, "val": val, "test": test}
-    return ", ".join(f"{name} about {round(share * len(dataset.examples)):,}" for name, share in shares.items()) + ", by content"
 
 
 # === Examples to evaluate on ===
