@@ -25,7 +25,7 @@ from flatbuffers import Builder
 from tlkeras import __version__
 from tlkeras.errors import ExportError
 
-LABELS, VOCABULARY, CALIBRATION = "labels.txt", "vocab.txt", "score_calibration.txt"
+LABELS, VOCABULARY, CALIBRATION, TARGET = "labels.txt", "vocab.txt", "score_calibration.txt", "target.json"
 NAME = b"TFLITE_METADATA"
 # What the oldest reader must know: images and labels came with 1.0.0.
 MIN_PARSER_VERSION = "1.0.0"
@@ -47,6 +47,7 @@ class Described:
         colours: of its one input, where that is an image with values 0-255: `RGB` or `GREY`; None for other inputs.
         vocabulary: of a BERT tokeniser, by id, or None.
         thresholds: of the score of each label, where several or none may hold; None elsewhere.
+        target: what is predicted, as JSON, for programs that read more than labels; None where the model was not trained here.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Described:
     colours: int | None
     vocabulary: Sequence[str] | None = None
     thresholds: Sequence[float] | None = None
+    target: str | None = None
 
     @property
     def calibration(self) -> list[str] | None:
@@ -110,11 +112,13 @@ def _aligned(buffer: Any) -> Callable[[Builder], int]:
 
 
 def _archive(metadata: Described) -> bytes:
-    """Returns a ZIP with labels, thresholds and vocabulary; its time is fixed, so that the same model is the same file."""
+    """Returns a ZIP with labels, thresholds, vocabulary and target; its time is fixed, so that the same model is the same file."""
     lines_of = {LABELS: metadata.labels, VOCABULARY: metadata.vocabulary, CALIBRATION: metadata.calibration}
     files = {name: "".join(f"{line}\n" for line in lines) for name, lines in lines_of.items() if lines is not None}
     if CALIBRATION in files:
         files[CALIBRATION] = files[CALIBRATION].removesuffix("\n")  # MediaPipe would count the end of the last line as one more label
+    if metadata.target is not None:
+        files[TARGET] = metadata.target
     if not files:
         return b""
     held = io.BytesIO()

@@ -25,6 +25,7 @@ REMEDIES = {
 
 # What holds most of the weights, by what the file says it is; FLOAT32 weights under fp16 would be a file twice its name.
 HOLDS = {None: "FLOAT32", "fp16": "FLOAT16", "dynamic": "INT8", "int8": "INT8", "int16x8": "INT8"}
+TARGET = "target"  # key of the metadata that is a file of its own here
 # Biases, batch-norm leftovers and small layers stay in other types.
 SMALL = 1024  # elements
 INTEGERS = ("int8", "int16x8")
@@ -64,7 +65,8 @@ def _described(graph: Graph) -> metadata.Described:
     single = len(graph.output_names) == 1
     return metadata.Described(
         name=graph.model.name,
-        description=", ".join(f"{key} {value}" for key, value in graph.spec.metadata.items()),
+        description=", ".join(f"{key} {value}" for key, value in graph.spec.metadata.items() if key != TARGET),
+        target=graph.spec.metadata.get(TARGET),
         labels=graph.spec.labels if single else None,
         thresholds=graph.spec.thresholds if single else None,
         colours=metadata.COLOURS.get(shape[3]) if len(graph.inputs) == 1 and len(shape) == 4 else None,

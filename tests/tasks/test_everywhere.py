@@ -1,9 +1,11 @@
 """Every task with every modality: from data to an entry of the zoo, each artifact evaluated and asked in its own runtime."""
 
 import json
+import zipfile
 from dataclasses import replace
 
 import numpy as np
+import onnx
 import pytest
 
 import tlkeras
@@ -90,6 +92,10 @@ def test_the_target_travels_with_every_artifact(run):
     target = Target.from_dict(json.loads(result.run.target.read_text(encoding="utf-8")))
     manifest = json.loads((result.run.exports / "manifest.json").read_text(encoding="utf-8"))
     assert Target.from_dict(json.loads(manifest["metadata"]["target"])) == target and target.kind == TASKS.get(task).target
+    with zipfile.ZipFile(result.run.exports / ARTIFACTS["tflite"]) as archive:
+        assert Target.from_dict(json.loads(archive.read("target.json"))) == target
+    metadata = onnx.load(result.run.exports / ARTIFACTS["onnx"]).metadata_props
+    assert Target.from_dict(json.loads(next(entry.value for entry in metadata if entry.key == "target"))) == target
 
 
 # === Quantised ===
