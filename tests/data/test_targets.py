@@ -339,6 +339,12 @@ def test_a_trained_model_finds_the_columns_of_its_target_by_their_names(table, h
     assert later.target == trained.target and later.examples == trained.examples[:1]
 
 
+def test_a_label_of_the_model_without_its_column_is_named_and_not_read_as_0(table):
+    target = Target(kind="labels", labels=("dry", "old", "wet"))
+    with pytest.raises(DataError, match="has no column 'old'; expected a column for each of dry, old, wet, which the model predicts"):
+        table("text,wet,dry", ("x", 1, 1), ("y", 0, 1), target=target)
+
+
 def test_a_part_that_is_missing_is_named(table):
     trained = table("text,mood,price", ("x", "a", 2), ("y", "b", 3), label="mood,price", kind="several")
     with pytest.raises(DataError, match="the model predicts mood, price, and the data has mood, other; 'price' is missing"):

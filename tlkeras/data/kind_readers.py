@@ -67,7 +67,7 @@ def read_labels(columns: Sequence[Column], where: Sequence[str], request: Reques
     sets = _label_sets(column, lists, where, request)
     detected = None if separator is None or separator == request.separator else f"labels are separated by {separator!r}"
     texts = [] if request.known is not None else [label for labels in sets for label in labels or ()]
-    return Values(draft=draft, values=sets, notes=_notes(column, detected, of_cells.seem_joined(texts)))
+    return Values(draft=draft, values=sets, notes=_notes(column, of_cells.seem_joined(texts), detected))
 
 
 def _notes(column: Column, *notes: str | None) -> tuple[tuple[str, str], ...]:

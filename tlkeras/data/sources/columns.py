@@ -189,6 +189,11 @@ class Columns:
         if target and target.columns and all(name in names for name in target.columns):
             return dict.fromkeys(target.columns)
         usual = _usual(names, LABELS) or (target.name if target and target.name in names else None)
+        if usual is None and target and any(name in names for name in target.columns):
+            missing = next(name for name in target.columns if name not in names)
+            raise DataError(
+                f"{spec!r} has no column {missing!r}; expected a column for each of {', '.join(target.columns)}, which the model predicts"
+            )
         return {} if usual is None else {usual: None}
 
     def _labels(self, spec: str, table: Table, used: set[str], target: Target | None) -> Mapping[str, str | None]:
