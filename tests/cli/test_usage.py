@@ -91,12 +91,20 @@ def test_a_mistyped_line_is_one_line_that_says_what_was_probably_meant(capsys, t
         (["predict", "run", "--file", "a.txt", "--file", ""], "--file is empty"),
         (["launch", "--logs", "", "finetune"], "--logs is empty"),
         (["launch", "finetune", "--out", ""], "--out is empty"),
+        (["finetune", "--label-separator", ""], "--label-separator is empty; expected CHARACTERS"),
     ],
 )
 def test_an_empty_value_is_reported_and_is_no_name_of_the_current_folder(capsys, arguments, message):
     assert run(*arguments) == 2
     out, err = capsys.readouterr()
     assert out == "" and err.startswith("error: ") and err.count("\n") == 1 and message in err, err
+
+
+def test_a_blank_may_separate_labels(capsys, monkeypatch):
+    monkeypatch.setattr(main, "_leave", sys.exit)
+    assert run("finetune", "--label-separator", " ", "--data", "no-such.csv") == 1
+    assert "no-such.csv" in capsys.readouterr().err
+    assert RunConfig.from_dict({"label_separator": " "}).data.label_separator == " "
 
 
 def test_every_word_of_another_tool_leads_to_a_command_or_an_option_that_there_is():

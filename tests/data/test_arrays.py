@@ -291,3 +291,8 @@ def test_an_unknown_split_of_an_npz_is_an_error_that_lists_the_words(tmp_path, s
     np.savez(tmp_path / "x.npz", x=np.zeros(shape, "uint8"), y=[0, 1, 0, 1], split=["train", "later", "val", "test"])
     with pytest.raises(DataError, match=r"x.npz\[1\] has split 'later'.*validation"):
         open_source(str(tmp_path / "x.npz"))
+
+
+def test_an_empty_dict_of_targets_is_an_error():
+    with pytest.raises(DataError, match="y is an empty dict; expected the name and the values of each target"):
+        from_arrays(["x", "y"], {})

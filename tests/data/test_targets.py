@@ -79,7 +79,8 @@ def test_lists_of_labels_of_json_lines_are_read_back(tmp_path, sets):
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    st.lists(st.sets(st.sampled_from("ABCD")), min_size=2, max_size=12), st.sampled_from([("0", "1"), ("False", "True"), ("0.0", "1.0")])
+    st.lists(st.sets(st.sampled_from("ABCD")), min_size=2, max_size=12).filter(any),
+    st.sampled_from([("0", "1"), ("False", "True"), ("0.0", "1.0")]),
 )
 def test_columns_of_0_and_1_are_read_back(table, sets, words):
     rows = [(text, *(words[label in one] for label in "ABCD")) for text, one in zip(texts(len(sets)), sets, strict=True)]
@@ -154,6 +155,30 @@ def test_a_cell_that_is_neither_0_nor_1_is_named(table):
         table("text,wet,dry", ("x", 1, 0), ("y", 0, 2), label="wet,dry", kind="labels")
 
 
+def test_columns_without_a_single_1_are_an_error(table):
+    with pytest.raises(DataError, match="no example with any of the labels wet, dry; expected at least one 1"):
+        table("text,wet,dry", ("x", 0, 0), ("y", 0, 0))
+
+
+def test_a_column_of_which_nearly_all_cells_are_0_or_1_is_not_left_out_of_the_labels_silently(table):
+    rows = [(text, i % 2, 1, i % 3 == 0) for i, text in enumerate(texts(20))]
+    rows[7] = ("x", 2, 0, 0)
+    with pytest.raises(DataError, match="has '2' in column 'wet', nearly all of which is 0 or 1, as in dry, old.*--label-column"):
+        table("text,wet,dry,old", *[(text, wet, dry, int(old)) for text, wet, dry, old in rows])
+
+
+@pytest.mark.parametrize("cells", [["a,", "b,", "a,b,"], ["a", "b, ", "a, b"], ["a,a", "b", "a,b"]])
+def test_separators_at_the_end_and_labels_that_stand_twice_change_nothing(table, cells):
+    assert labels_of(table("text,labels", *zip(texts(3), cells, strict=True))) == [("a",), ("b",), ("a", "b")]
+
+
+@pytest.mark.parametrize("options", [{}, {"kind": "labels", "separator": ";"}])
+def test_labels_whose_parts_come_again_are_classes_or_labels_with_a_note_that_says_how_to_split_them(table, options):
+    cells = ["all,a", "all,b", "all,c", "all,a,b", "all,b,c", "x"]
+    notes = [note.reason for note in table("text,label", *zip(texts(6), cells, strict=True), **options).notes]
+    assert any("5 labels such as 'all,a' contain ',' and consist of 4 parts; --label-separator ','" in note for note in notes)
+
+
 def test_sets_of_labels_need_two_labels(table):
     with pytest.raises(DataError, match="only one label.*--label-separator"):
         table("text,label", ("x", "a"), ("y", "a"), kind="labels")
@@ -207,6 +232,31 @@ def test_a_cell_that_is_no_number_is_named(table, cell):
         table("text,price", ("x", "1"), ("y", cell), label="price", kind="numbers")
 
 
+@pytest.mark.parametrize("written", ["{:,.2f}", "{:.2f} %", "€{:.2f}", "2024-01-{:.2f}"])
+def test_numbers_in_another_notation_are_no_classes(table, written):
+    rows = [(text, written.format(1000.25 + i)) for i, text in enumerate(texts(30))]
+    with pytest.raises(DataError, match="30 distinct labels in 30 examples.*is no number; expected classes.*written like -1234.5"):
+        table("text,price", *rows, label="price")
+
+
+def test_a_number_beyond_those_of_models_is_named(table):
+    with pytest.raises(DataError, match="t.csv:3 has the number 1e[+]300; expected at most 3.40282e[+]38, the largest of float32"):
+        table("text,price", ("x", "1"), ("y", "1e300"), label="price", kind="numbers")
+
+
+@pytest.mark.parametrize("cell", ["inf", "-Infinity"])
+def test_an_infinite_number_among_numbers_is_named_and_makes_no_classes_of_them(table, cell):
+    rows = [(text, cell if i == 1 else i + 0.5) for i, text in enumerate(texts(30))]
+    with pytest.raises(DataError, match=f"t.csv:3 has the label '{cell}'; expected a finite number"):
+        table("text,price", *rows, label="price")
+
+
+def test_a_text_among_many_numbers_is_named(table):
+    rows = [(text, "cheap" if i == 20 else i + 0.5) for i, text in enumerate(texts(30))]
+    with pytest.raises(DataError, match="'cheap' is no number"):
+        table("text,price", *rows, label="price")
+
+
 def test_numbers_that_are_all_equal_are_an_error(table):
     with pytest.raises(DataError, match="has A = 2 in every example"):
         table("text,V,A", ("x", "1", "2"), ("y", "3", "2"), label="V,A")
@@ -250,6 +300,19 @@ def test_the_kind_of_each_of_several_targets_can_be_asked_for_behind_its_name(ta
     assert labels_of(again) == [("a", (0.0,), ("dry", "wet"))]
 
 
+@pytest.mark.parametrize("label", ["mood,text", "text"])
+def test_the_content_cannot_be_predicted(table, label):
+    with pytest.raises(DataError, match="column 'text' of .* holds the texts, so it cannot be predicted; choose another --label-column"):
+        table("text,mood", ("x", "good"), ("y", "bad"), label=label)
+
+
+def test_a_kind_that_is_none_behind_the_name_of_a_column_is_named(table):
+    with pytest.raises(
+        DataError, match="'price:number' asks for the kind 'number' of column 'price'; expected one of class, labels, numbers"
+    ):
+        table("text,mood,price", ("x", "good", 1), ("y", "bad", 2), label="mood,price:number")
+
+
 def test_several_targets_need_several_columns(table):
     with pytest.raises(DataError, match="column 'label' .* is one target.*--label-column NAME,NAME"):
         table("text,label", ("x", "a"), ("y", "b"), kind="several")
@@ -274,6 +337,12 @@ def test_a_trained_model_finds_the_columns_of_its_target_by_their_names(table, h
     trained = table(head, *rows, **options)
     later = table(head, *rows[:1], target=trained.target)
     assert later.target == trained.target and later.examples == trained.examples[:1]
+
+
+def test_a_label_of_the_model_without_its_column_is_named_and_not_read_as_0(table):
+    target = Target(kind="labels", labels=("dry", "old", "wet"))
+    with pytest.raises(DataError, match="has no column 'old'; expected a column for each of dry, old, wet, which the model predicts"):
+        table("text,wet,dry", ("x", 1, 1), ("y", 0, 1), target=target)
 
 
 def test_a_part_that_is_missing_is_named(table):
@@ -360,6 +429,8 @@ def test_the_name_of_a_folder_is_one_label_unless_a_separator_is_set(tmp_path):
     assert open_source(str(tmp_path)).labels == ("blue_dress", "red_dress", "red_shirt")
     dataset = open_source(str(tmp_path), columns=Columns(separator="_"))
     assert dataset.labels == ("blue", "dress", "red", "shirt") and labels_of(dataset)[0] == ("blue", "dress")
+    with pytest.raises(DataError, match="no folder has '\\+' in its name, for example 'blue_dress'; leave out --label-separator"):
+        open_source(str(tmp_path), columns=Columns(separator="+"))
 
 
 def test_folders_of_numbers_are_classes_and_numbers_where_that_is_asked_for(tmp_path):

@@ -226,8 +226,10 @@ def test_a_config_takes_flat_keys_or_whole_parts():
 NAMES = [key.key for key in keys() if key.key != "freeze_rules" and key.type is not bool]
 
 
-@pytest.mark.parametrize("value", ["", "  "])
-@pytest.mark.parametrize("name", NAMES)
+BLANK = {"label_separator"}  # blanks may separate labels
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name in NAMES for value in ("", "  ") if value == "" or name not in BLANK])
 def test_an_empty_text_is_an_error_for_every_key(name, value):
     with pytest.raises(ConfigError, match=f"'{name}' is"):
         RunConfig.from_dict({name: value})
@@ -276,3 +278,14 @@ def test_examples_of_another_label_map_are_given_that_of_the_model():
 def test_calibration_needs_an_image(tmp_path):
     with pytest.raises(DataError, match="no image in the calibration folder"):
         preflight.check_calibration(str(tmp_path))
+
+
+@pytest.mark.parametrize("names", [("weight", "price"), ("price", "size")])
+def test_several_targets_of_arrays_with_other_names_or_in_another_order_are_not_taken_for_those_of_the_model(names):
+    def dataset(*columns):
+        return from_arrays(list("abcd"), {name: [0.5, 1.5, 2.5, 3.5 + i] for i, name in enumerate(columns)})
+
+    with pytest.raises(
+        DataError, match=f"has the targets {', '.join(names)}; expected price, weight, in this order, as the model predicts"
+    ):
+        preflight.examples_for(None, dataset("price", "weight").target, dataset(*names))

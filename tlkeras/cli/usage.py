@@ -10,6 +10,8 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from tlkeras.config.fields import CHARACTERS
+
 # The class is Click's; newer releases of Typer bring their own copy of Click.
 UsageError: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "UsageError")
 
@@ -99,7 +101,10 @@ class Command(_OneLine, TyperCommand):
             if (
                 parameter.nargs == 1
                 and value != parameter.default
-                and any(isinstance(text, str) and not text.strip() for text in (value if parameter.multiple else [value]))
+                and any(
+                    isinstance(text, str) and not (text if parameter.metavar == CHARACTERS else text.strip())
+                    for text in (value if parameter.multiple else [value])
+                )
             ):
                 name = parameter.opts[0] if is_option else f"argument {parameter.metavar or parameter.name.upper()}"
                 expected = f"; expected {parameter.metavar}, or leave it out" if is_option and parameter.metavar else ""

@@ -12,6 +12,8 @@ from typing import Any, Self
 
 from tlkeras.errors import ConfigError, near
 
+CHARACTERS = "CHARACTERS"  # stands for values that may be blanks
+
 
 def key(
     default: Any,
@@ -258,7 +260,7 @@ def _typed(item: Key, value: Any) -> Any:
         return float(value)
     if expected is str and (isinstance(value, Path) or type(value) is int and item.key.endswith("_column")):
         return str(value)  # columns may be numbers
-    if expected is str and isinstance(value, str) and not value.strip():
+    if expected is str and isinstance(value, str) and not (value if item.metavar == CHARACTERS else value.strip()):
         raise empty(item, value)
     if type(value) is not expected:
         raise ConfigError(f"config key {item.key!r} is {value!r} ({type(value).__name__}); expected {expected.__name__}")

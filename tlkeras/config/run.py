@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from tlkeras.config.fields import FlatConfig, Key, Section, key
+from tlkeras.config.fields import CHARACTERS, FlatConfig, Key, Section, key
 from tlkeras.errors import ConfigError
 
 FORMATS_BY_DEFAULT = ("saved_model", "tflite", "onnx")
@@ -66,7 +66,10 @@ class DataConfig(Section):
         metavar="NAME[,NAME…]",
     )
     label_separator: str | None = key(
-        None, "What separates the labels of one example, in a cell or in the name of a folder.", unset="detected in tables", metavar="TEXT"
+        None,
+        "What separates the labels of one example, in a cell or in the name of a folder.",
+        unset="detected in tables",
+        metavar=CHARACTERS,
     )
     header: bool | None = key(None, "Whether the first line of a CSV or TSV names the columns.", unset="detected")
     encoding: str | None = key(

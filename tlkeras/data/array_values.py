@@ -81,6 +81,8 @@ def length(values: Any) -> int:
         DataError: when it has none, or columns of different lengths.
     """
     if isinstance(values, Mapping):
+        if not values:
+            raise DataError("y is an empty dict; expected the name and the values of each target")
         lengths = {length(column) for column in values.values()}
         if len(lengths) != 1:
             raise DataError(f"y has arrays of {sorted(lengths)} labels; expected as many in each")

@@ -19,13 +19,17 @@ MISSING = frozenset({"", "nan", "NaN", "-nan", "-NaN", "None", "null", "NULL", "
 MISSING_TYPES = ("NAType", "NaTType")  # of pandas, which is not imported here
 SURROGATES = re.compile("[\ud800-\udfff]")
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
+INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)  # among numbers, it is one of them, which nothing can learn
 WHOLE = re.compile(r"([+-]?\d+)\.0*")
 FEW_NUMBERS = 20  # distinct whole numbers that are classes even where each stands once
+NEARLY_ALL = 0.9  # share of cells from which the others are thought to be mistakes
 FEW_FRACTIONS, FEWEST_FRACTIONS = 10, 5  # distinct fractions that are classes; where most stand once
 SEPARATORS = "|;,"  # between labels of one cell
 BINARY = {"0": False, "0.0": False, "false": False, "1": True, "1.0": True, "true": True}
 FOR_SETS, FOR_NUMBERS, FOR_SEVERAL = "--task multilabel", "--task regression", "--task several"  # what advice names
 ADVICE = f"{FOR_SETS} predicts several labels for each example, {FOR_NUMBERS} numbers"
+FEWEST_JOINED = 3  # labels that contain a separator, from which they may be lists
+WRITTEN = "written like -1234.5, without thousands separators, decimal commas or units"
 NUMPY_LIST = re.compile(r"(['\"])\s+(['\"])")  # "['a' 'b']": how NumPy writes a list, which Python reads as one text
 
 
@@ -108,6 +112,11 @@ def check_classes(name: str, labels: Collection[str | None], known: Sequence[str
             f"one label for each example: {FOR_NUMBERS} predicts numbers (kind='numbers' for arrays); else choose another label column, "
             "or put the numbers into a few named ranges"
         )
+    if (strange := _no_number(texts)) is not None:
+        raise DataError(
+            f"{name} has {len(set(texts)):,} distinct labels in {len(texts):,} examples, nearly all of digits and signs, and {strange[:40]!r} is "
+            f"no number; expected classes, one label for each example, or numbers {WRITTEN}"
+        )
 
 
 # === Numbers ===
@@ -142,8 +151,17 @@ def has_unique_numbers(texts: Collection[str]) -> bool:
     return len(distinct) > len(texts) / 2 and len(distinct) > FEW_NUMBERS and _are_numbers(distinct)
 
 
+def _no_number(texts: Sequence[str]) -> str | None:
+    """Returns a text that is no number, where most stand once and nearly all have digits and no letters: other notations, or dates."""
+    distinct = set(texts)
+    signs = sum(any(map(str.isdigit, text)) and not any(map(str.isalpha, text)) for text in distinct)
+    if len(distinct) <= max(FEW_NUMBERS, len(texts) / 2) or signs < NEARLY_ALL * len(distinct):
+        return None
+    return next((text for text in texts if number(text) is None), None)
+
+
 def _are_numbers(texts: Collection[str]) -> bool:
-    return bool(texts) and all(NUMBER.fullmatch(text) for text in texts)
+    return bool(texts) and all(NUMBER.fullmatch(text) or INFINITE.fullmatch(text) for text in texts)
 
 
 # === Lists of labels ===
@@ -191,14 +209,38 @@ def separator_of(texts: Collection[str], *, known: Collection[str] = (), certain
         >>> separator_of(["a|b", "a", "b"]), separator_of(["ham, cheese", "egg"]), separator_of(["a;b", "c;d"], certain=False)
         ('|', None, ';')
     """
-    labels = set(known or texts)
     for separator in SEPARATORS:
-        joined = [text for text in set(texts) - set(known) if separator in text]
+        lists = [parts_of(text, separator) for text in set(texts) - set(known)]
+        joined = [parts for parts in lists if len(parts) > 1]
+        labels = set(known or (part for parts in lists if len(parts) == 1 for part in parts))  # one of them may end in a separator
         enough = any if known else all  # a list with a label that a model does not know is an error later, and not another label
-        if joined and enough(all(part.strip() in labels for part in text.split(separator)) for text in joined):
+        if joined and enough(parts <= labels for parts in joined):
             return separator
     counts = Counter(separator for text in texts for separator in SEPARATORS if separator in text)
     return None if certain or not counts else max(SEPARATORS, key=lambda separator: counts[separator])
+
+
+def parts_of(text: str, separator: str) -> set[str]:
+    """Returns the labels in one text."""
+    return {part.strip() for part in text.split(separator)} - {""}
+
+
+def seem_joined(texts: Collection[str]) -> str | None:
+    """Returns what to tell about labels that contain a separator, where their parts come again in others; None where none does.
+
+    Example:
+        >>> seem_joined(["a,b", "b,c", "a,c", "a,b,c"])
+        "4 labels such as 'a,b' contain ',' and consist of 3 parts; --label-separator ',' makes each part a label"
+    """
+    for separator in SEPARATORS:
+        joined = sorted(text for text in set(texts) if len(parts_of(text, separator)) > 1)
+        parts = {part for text in joined for part in parts_of(text, separator)}
+        if len(joined) >= FEWEST_JOINED and len(parts) < len(joined):
+            return (
+                f"{len(joined)} labels such as {joined[0]!r} contain {separator!r} and consist of {len(parts)} parts; "
+                f"--label-separator {separator!r} makes each part a label"
+            )
+    return None
 
 
 def _joined(texts: Sequence[str]) -> list[str]:

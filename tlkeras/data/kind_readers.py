@@ -7,11 +7,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from tlkeras.data import cells as of_cells
 from tlkeras.data.cells import FOR_NUMBERS, FOR_SETS, FOR_SEVERAL, as_list, check_classes, is_binary, is_missing, label_texts, number
 from tlkeras.data.target import UNNAMED, Target
 from tlkeras.data.values import Column, Request, Values, are_flags, are_vectors, flags, kind_of_column, read_values, rows_of, separator_in
 from tlkeras.errors import DataError
+
+LARGEST = float(np.finfo("float32").max)
 
 
 def _name(columns: Sequence[Column]) -> str:
@@ -33,7 +37,8 @@ def read_class(columns: Sequence[Column], where: Sequence[str], request: Request
     (column,) = columns
     values = label_texts(column.cells, where=where, names=column.classes, known=request.known or ())
     check_classes(column.title, values, request.known)
-    return Values(draft=draft, values=values)
+    texts = [] if request.kind or request.known is not None else [value for value in values if value is not None]
+    return Values(draft=draft, values=values, notes=_notes(column, of_cells.seem_joined(texts)))
 
 
 # === Sets of labels ===
@@ -59,8 +64,14 @@ def read_labels(columns: Sequence[Column], where: Sequence[str], request: Reques
         return Values(draft=replace(draft, labels=names), values=values)
     if column.is_array and are_vectors(present):
         raise DataError(f"{column.title} has numbers besides 0 and 1; expected 0 or 1 for each label, or lists of labels")
-    note = () if separator is None or separator == request.separator else ((column.name, f"labels are separated by {separator!r}"),)
-    return Values(draft=draft, values=_label_sets(column, lists, where, request), notes=note)
+    sets = _label_sets(column, lists, where, request)
+    detected = None if separator is None or separator == request.separator else f"labels are separated by {separator!r}"
+    texts = [] if request.known is not None else [label for labels in sets for label in labels or ()]
+    return Values(draft=draft, values=sets, notes=_notes(column, of_cells.seem_joined(texts), detected))
+
+
+def _notes(column: Column, *notes: str | None) -> tuple[tuple[str, str], ...]:
+    return tuple((column.name, note) for note in notes if note is not None)
 
 
 def _repeat(lists: Sequence[Sequence[Any]]) -> bool:
@@ -143,8 +154,12 @@ def _numbers(row: Sequence[Any], at: str, width: int) -> tuple[float, ...]:
         raise DataError(f"{at} has {len(row)} numbers; expected {width}, as many for each example")
     values = tuple(number(cell) for cell in row)
     for cell, value in zip(row, values, strict=True):
+        if value is not None and LARGEST < abs(value) < math.inf:
+            raise DataError(
+                f"{at} has the number {value:g}; expected at most {LARGEST:g}, the largest of float32: divide them all by the same"
+            )
         if value is None or not math.isfinite(value):
-            raise DataError(f"{at} has the label {str(cell)[:40]!r}; expected a finite number")
+            raise DataError(f"{at} has the label {str(cell)[:40]!r}; expected a finite number, {of_cells.WRITTEN}")
     return tuple(value for value in values if value is not None)
 
 

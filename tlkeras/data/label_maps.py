@@ -51,6 +51,8 @@ def complete_class(name: str, draft: Target, values: Sequence[str]) -> Target:
 def complete_labels(name: str, draft: Target, values: Sequence[tuple[str, ...]]) -> Target:
     """Returns the labels that occur, and those that have a column of their own, of which there must be two."""
     labels = ordered({*draft.labels, *(label for value in values for label in value)})
+    if draft.labels and not any(values):
+        raise DataError(f"{name} has no example with any of the labels {', '.join(draft.labels)}; expected at least one 1")
     if len(labels) < 2:
         had = f"only one label ({labels[0]!r})" if labels else "no labels"
         raise DataError(f"{name} has {had}; expected sets of two or more labels: pass --label-separator if labels stand in one cell")

@@ -88,7 +88,8 @@ class Target:
     @property
     def described(self) -> str:
         """How many of what there are, in words."""
-        return f"{len(self.parts or self.labels)} {KINDS.get(self.kind).noun}"
+        count = len(self.parts or self.labels)
+        return f"{count} {self.entry if count == 1 else KINDS.get(self.kind).noun}"
 
     @property
     def some_value(self) -> Any:

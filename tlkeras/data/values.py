@@ -114,6 +114,10 @@ def read_names(names: Sequence[str], request: Request, *, title: str) -> Values:
     kind = request.target.kind if request.target else request.kind or ("class" if request.separator is None else "labels")
     if kind == "class":
         return Values(draft=Target(kind=kind, labels=()), values=list(names))
+    if request.target is None and request.separator is not None and not any(request.separator in name for name in names):
+        raise DataError(
+            f"no {title} has {request.separator!r} in its name, for example {names[0]!r}; leave out --label-separator, or name another"
+        )
     where = [f"{title} {name!r}" for name in names]
     read = read_values([Column(name="", cells=names, title=f"the name of a {title}")], where=where, request=replace(request, kind=kind))
     if None in read.values:

@@ -233,6 +233,9 @@ def same_labels(first: Target, second: Target) -> bool:
 
 def _relabelled(dataset: Dataset, target: Target) -> Dataset:
     """Returns the same examples with the label map of a model, so that class ids mean the same."""
+    own, known = [", ".join(part.name for part in one.parts) for one in (dataset.target, target)]
+    if own and known and own != known:  # values are by position
+        raise DataError(f"{dataset.name} has the targets {own}; expected {known}, in this order, as the model predicts")
     named = make_dataset(dataset.name, dataset.examples, notes=dataset.notes, target=target)
     return replace(named, source=dataset.source)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tlkeras.config import DataConfig
-from tlkeras.data.cells import NUMBER, is_binary, is_missing
+from tlkeras.data.cells import NEARLY_ALL, NUMBER, is_binary, is_missing
 from tlkeras.data.sources.tabular import Table
 from tlkeras.data.target import KINDS, Target
 from tlkeras.data.values import Request
@@ -25,6 +25,7 @@ IDS = ("id", "sequence", "series")
 ORDER = ("time", "step", "t", "timestamp")
 PIXEL = re.compile(r"(?:pixel|px|pix)_?(\d+)|(\d+)x(\d+)")
 FEWEST_PIXELS = 16
+CELLS = 1000  # from which columns of 0 and 1 are detected
 FEW = 3  # ids that are looked for among the images beside a table
 IMAGE_ENDING = re.compile(r".*\.(jpe?g|jpe|jfif|png|webp|bmp|dib|tiff?|gif|heic|heif|avif|ppm|pgm|jp2|tga|ico)", re.IGNORECASE | re.DOTALL)
 
@@ -128,6 +129,8 @@ class Columns:
                 kind, content = "path", (key,)
             else:
                 raise self._missing(spec, table, "images or texts", "--path-column or --text-column")
+        if both := [name for name in content if name in labels]:
+            raise DataError(f"column {both[0]!r} of {spec!r} holds the {kind}s, so it cannot be predicted; choose another --label-column")
         roles = Roles(kind=kind, content=content, labels=labels, split=split)
         for name in (*(content if len(content) == 1 else ()), *labels, *filter(None, (split,))):
             if names.count(name) > 1:
@@ -186,6 +189,11 @@ class Columns:
         if target and target.columns and all(name in names for name in target.columns):
             return dict.fromkeys(target.columns)
         usual = _usual(names, LABELS) or (target.name if target and target.name in names else None)
+        if usual is None and target and any(name in names for name in target.columns):
+            missing = next(name for name in target.columns if name not in names)
+            raise DataError(
+                f"{spec!r} has no column {missing!r}; expected a column for each of {', '.join(target.columns)}, which the model predicts"
+            )
         return {} if usual is None else {usual: None}
 
     def _labels(self, spec: str, table: Table, used: set[str], target: Target | None) -> Mapping[str, str | None]:
@@ -195,6 +203,12 @@ class Columns:
         taken = {*used, *filter(None, (_usual(table.names, IDS), _usual(table.names, ORDER)))}
         binary = [name for name in table.names if name not in taken and not PIXEL.fullmatch(_plain(name)) and _is_binary(table, name)]
         if len(binary) > 1:
+            for name in table.names:
+                if name not in {*taken, *binary} and (stray := _stray(table, name)) is not None:
+                    raise DataError(
+                        f"{spec!r} has {stray!r} in column {name!r}, nearly all of which is 0 or 1, as in {', '.join(binary[:FEW])}; "
+                        "write 0 or 1, or name the columns of labels with --label-column"
+                    )
             return dict.fromkeys(binary)
         raise self._missing(spec, table, "label", "--label-column")
 
@@ -258,6 +272,12 @@ def _asked(spec: str, names: Sequence[str], asked: str | None) -> str | None:
         return names[int(asked) - 1]
     plain = _usual(names, (_plain(asked),))
     if plain is None:
+        head, _, kind = asked.rpartition(":")
+        if head in names:
+            raise DataError(
+                f"{asked!r} asks for the kind {kind!r} of column {head!r}; expected one of {', '.join(KINDS.names())} behind its name, "
+                "where --label-column has several"
+            )
         raise DataError(f"{spec!r} has no column {asked!r}; {near(asked, names)}")
     return plain
 
@@ -296,6 +316,13 @@ def _holds_paths(table: Table, name: str) -> bool:
     return any(IMAGE_ENDING.fullmatch(str(value)) for value in table.sample(name))
 
 
+def _stray(table: Table, name: str) -> Any:
+    """Returns a cell that is neither 0 nor 1, where nearly all others of its column are; else None."""
+    values = [value for value in table.sample(name, CELLS) if not is_missing(value)]
+    stray = [value for value in values if not is_binary(value)]
+    return stray[0] if stray and len(values) - len(stray) >= NEARLY_ALL * len(values) else None
+
+
 def _is_binary(table: Table, name: str) -> bool:
-    values = [value for value in table.sample(name, 1000) if not is_missing(value)]
+    values = [value for value in table.sample(name, CELLS) if not is_missing(value)]
     return bool(values) and all(map(is_binary, values))
