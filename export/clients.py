@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from string import Template
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tlkeras import files
-from tlkeras.export.graph import Graph
+
+if TYPE_CHECKING:  # it loads TensorFlow
+    from tlkeras.export.graph import Graph
 
 FOLDER = "client"
 CLASSIFY, PREDICT = "classify.py", "predict.py"  # the Python program, for labels and for other answers

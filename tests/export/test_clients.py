@@ -13,7 +13,8 @@ from tests.modalities.test_registry import NETWORKS
 from tests.modalities.texts.conftest import preset, reviews
 from tests.tasks.test_everywhere import dataset_of, patches
 from tlkeras.config import RunConfig
-from tlkeras.jobs import finetune
+from tlkeras.jobs import finetune, publish
+from tlkeras.zoo.store import Zoo
 
 SETTINGS = {"weights": "none", "recipe": "full", "epochs": 2, "learning_rate": 0.01, "export": "tflite"}
 TEXTS = ["the film is so good", "a dull plot", "Wörld 日本 don't", ""]
@@ -31,7 +32,7 @@ def task(request):
 
 @pytest.fixture(scope="module", params=[3, 1], ids=["rgb", "grey"])
 def images_exported(request, task, tmp_path_factory):
-    return trained(task, "image", tmp_path_factory.mktemp("images") / "run", channels=request.param)
+    return trained(task, "image", tmp_path_factory.mktemp("images") / "run", channels=request.param, export="saved_model,tflite")
 
 
 @pytest.fixture(scope="module")
@@ -137,3 +138,13 @@ def test_a_file_beside_the_program_says_what_every_score_is(images_exported, tas
 
 def test_there_is_no_program_for_classifiers_where_there_are_no_classes(images_exported):
     assert {path.name for path in (images_exported / "client").iterdir()} == {"predict.py", "columns.json"}
+
+
+def test_the_card_of_an_entry_names_the_program_which_runs_there(images_exported, tmp_path):
+    entry = publish.publish(
+        images_exported.parent, "entry", Zoo(tmp_path / "zoo"), data_licence="CC0", data_source="generated", reporter=None
+    )
+    (phones,) = [line for line in (entry.path / "README.md").read_text(encoding="utf-8").splitlines() if line.startswith("On phones")]
+    assert "`client/predict.py`" in phones and "`client/columns.json`" in phones and "Kotlin" not in phones
+    paths = saved(np.random.default_rng(1).integers(0, 256, (2, 16, 16, 3)).astype("uint8"), tmp_path)
+    assert printed(entry.path, paths) == printed(images_exported, paths)
