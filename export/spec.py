@@ -77,8 +77,10 @@ class ExportSpec:
 
     Args:
         labels: what the columns of the scores are called; None where they have no names.
-        thresholds: what the score of each label must reach for it to hold, where an example may have several labels or none; TFLite
-            files contain them as MediaPipe applies them. None where one label holds.
+        columns: how the columns of the scores are read, in groups that follow one another; empty where that is not known. Each group is
+            what JSON holds of it: `name` (empty for the only group), `columns` (what its columns are called), and `read`: `largest`
+            (the largest score is the answer), `thresholds` (every score that reaches its number in `thresholds`), or `values` (each is a
+            number by itself).
         judge: judges the scores of an artifact on held-out examples. Quantised formats must be within budget by its figures, instead
             of the tolerance of their format. Without it, artifacts are compared with the model numerically only.
         signature: adds outputs to those of a SavedModel that accepts encoded examples, such as the label of each. They are verified.
@@ -95,7 +97,7 @@ class ExportSpec:
     """
 
     labels: tuple[str, ...] | None = None
-    thresholds: tuple[float, ...] | None = None
+    columns: Sequence[Mapping[str, Any]] = ()
     judge: Judge | None = None
     signature: Signature | None = None
     decode: Callable[[Any], Any] | None = None
@@ -105,3 +107,11 @@ class ExportSpec:
     assets: Callable[[Any], None] | None = None
     features_layer: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def thresholds(self) -> tuple[float, ...] | None:
+        """What the score of each label must reach for it to hold, where an example may have several labels or none; None elsewhere.
+
+        TFLite files contain them as MediaPipe applies them.
+        """
+        return self.columns[0].get("thresholds") if self.labels is not None and self.columns else None

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from tlkeras.export import clients
 from tlkeras.export.formats import SERVING
 from tlkeras.export.runtimes import KERAS, RUNTIMES
 from tlkeras.modalities.card import InputCard
@@ -103,19 +104,9 @@ def _use(name: str, content: Mapping[str, Any]) -> str:
         output = task_of(content["metadata"]).label_output
         program = grpc_call(name, **call, tensor=content["inputs"][0]["name"], label_output=output, labelled=bool(content["labels"]))
         parts.append(f"With gRPC:\n\n```python\n{program}```")
-    mobile = [one["path"] for one in content["artifacts"].values() if one["path"].endswith(".tflite")]
-    if mobile and accepted.encoded and content["labels"]:
-        parts.append(
-            f"On phones: `{mobile[0]}` contains its labels and its {accepted.contains} (MediaPipe Tasks `{accepted.mediapipe}` needs nothing else). "
-            "`client/` contains short programs for LiteRT in Python and for MediaPipe Tasks in Kotlin and Swift."
-        )
-    elif mobile:
-        tensor = content["inputs"][0]
-        shape = ", ".join(str(side) for side in tensor["shape"][1:])
-        parts.append(
-            f"On phones: `{mobile[0]}` accepts {tensor['dtype']} (1, {shape})."
-            + " `labels.txt` names its scores." * bool(content["labels"])
-        )
+    mobile = [record["path"] for record in content["artifacts"].values() if record["path"].endswith(".tflite")]
+    if mobile:
+        parts.append(_on_phones(mobile[0], content, accepted))
     onnx = [one["path"] for one in content["artifacts"].values() if one["path"].endswith(".onnx")]
     if onnx:
         tensor = content["inputs"][0]
@@ -127,6 +118,32 @@ def _use(name: str, content: Mapping[str, Any]) -> str:
             f'scores = session.run(["scores"], {{"{tensor["name"]}": inputs}})  # {takes}\n```'
         )
     return "\n\n".join(parts)
+
+
+def _on_phones(path: str, content: Mapping[str, Any], accepted: InputCard) -> str:
+    """Returns what a TFLite file needs and which programs stand beside it: what those of MediaPipe contain, or what is to be known."""
+    programs = content.get("clients", ())
+    if any(program.endswith(".kt") for program in programs):
+        return (
+            f"On phones: `{path}` contains its labels and its {accepted.contains} (MediaPipe Tasks `{accepted.mediapipe}` needs nothing else). "
+            "`client/` contains short programs for LiteRT in Python and for MediaPipe Tasks in Kotlin and Swift."
+        )
+    tensor = content["inputs"][0]
+    shape = ", ".join(str(side or "tokens") for side in tensor["shape"][1:])
+    sentences = [f"On phones: `{path}` accepts {tensor['dtype']} (1, {shape})."]
+    if content["labels"]:
+        sentences.append("`labels.txt` names its scores.")
+    elif clients.COLUMNS in programs:
+        sentences.append(f"`client/{clients.COLUMNS}` says what its scores are and how they are read.")
+    else:
+        sentences.append("`manifest.json` says under `metadata.target` what its scores are.")
+    sentences += [
+        f"`client/{program}` is a short program for LiteRT in Python, which prints the answer by name. "
+        "There is none for MediaPipe Tasks, which does not run this model."
+        for program in programs
+        if program.endswith(".py")
+    ]
+    return " ".join(sentences)
 
 
 def _load(name: str, content: Mapping[str, Any]) -> str:

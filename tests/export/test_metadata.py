@@ -26,6 +26,7 @@ from tlkeras.export.spec import ExportSpec
 from tlkeras.modalities.images import decode
 from tlkeras.tasks import multilabel
 from tlkeras.tasks.registry import TARGET
+from tlkeras.tasks.thresholds import spec as label_spec
 
 LABELS = ("rouge", "grün", "蓝 色")
 
@@ -181,7 +182,7 @@ def several(tmp_path_factory):
             exact = float(patch_net().predict(x[7:8].astype("float32"), verbose=0)[0, 1])
             thresholds = (float(np.float32(0.013)), exact, float(np.float32(0.92)))
             target = Target(kind="labels", labels=LABELS).with_facts(thresholds=thresholds)
-            spec = ExportSpec(labels=LABELS, thresholds=thresholds, judge=partial(multilabel.judge, target=target))
+            spec = ExportSpec(labels=LABELS, judge=partial(multilabel.judge, target=target), **label_spec(target))
             samples = Samples(inputs={"image": x[:8].astype("float32")}, score_inputs=x)
             budget = Budget(calibration=Calibration(inputs={"image": x.astype("float32")}), io=io, max_drop=0.2)
             folder = tmp_path_factory.mktemp("several")

@@ -1,6 +1,7 @@
 """Every task with every modality: from data to an entry of the zoo, each artifact evaluated and asked in its own runtime."""
 
 import json
+import re
 import zipfile
 from dataclasses import replace
 
@@ -82,6 +83,7 @@ def test_its_entry_is_verified_described_and_answers_as_the_run_in_every_runtime
     assert not [check.problem for check in verify(entry) if check.problem]
     card = (entry.path / "README.md").read_text(encoding="utf-8")
     assert f"{modality} {task}" in card and "curl -s" in card and "grpc" in card
+    assert all((entry.path / name).is_file() for name in re.findall(r"`(client/[^`]+|labels.txt)`", card))
     for runtime in RUNTIMES:
         answers = tlkeras.zoo.load("entry", runtime=runtime, root=tmp_path / "zoo").predict(inputs)
         assert same([answer.to_dict() for answer in answers], expected)

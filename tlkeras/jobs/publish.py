@@ -14,7 +14,7 @@ from typing import Any
 from tlkeras import files
 from tlkeras.backbones.row import Backbone
 from tlkeras.data.sources.registry import PASSED, is_passed, kind_of
-from tlkeras.export import verification
+from tlkeras.export import clients, verification
 from tlkeras.export.manifest import interface_of
 from tlkeras.export.parity import Samples
 from tlkeras.jobs import finetune, run_folder
@@ -146,6 +146,7 @@ def _content(run: Run, exported: Mapping[str, Any], data_licence: str | None, da
     return {
         **{key: exported[key] for key in ("tlkeras", "labels", "inputs", "outputs", "metadata")},
         "task": f"{row.modality} {task.name}",
+        "clients": sorted(path.name for path in (run.exports / clients.FOLDER).glob("*") if path.is_file()),
         "artifacts": {name: contents.record(artifact) for name, artifact in exported["artifacts"].items()},
         "metrics": results.pop("metrics"),
         "held_out": held_out,

@@ -201,6 +201,11 @@ def columns(value: str, scores: np.ndarray, target: Target) -> dict[str, Any]:
     }
 
 
+def spec(target: Target) -> dict[str, Any]:
+    """Returns how the scores are read, for the exporters."""
+    return {"columns": ({"name": "", "columns": target.labels, "read": "largest"},)}
+
+
 def signature(scores: Any, readable: Any, target: Target) -> dict[str, Any]:
     """Returns class id and label of each example, in TensorFlow; -1 and an empty text where no example was."""
     import tensorflow as tf

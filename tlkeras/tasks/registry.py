@@ -91,7 +91,8 @@ class Task:
             same.
         finish: trained task model -> the one that is kept; empty where it is the same.
         losses: names of the losses that users may choose; the first is the default.
-        spec: target -> further fields of the `ExportSpec` of its models.
+        spec: target -> further fields of the `ExportSpec` of its models. `columns`, how their scores are read, must be one of them where it can be
+            part of several targets.
         attribute: attribute of a `Prediction` that is the answer, for the programs on cards.
         label_output: output of a SavedModel that is the answer as text, for the same; empty where all of its outputs are.
     """
@@ -191,6 +192,7 @@ TASKS: Registry[Task] = Registry(
             report="tlkeras.tasks.classification_pages:report",
             publish="tlkeras.tasks.classification_pages:publish",
             card="tlkeras.tasks.classification_pages:card",
+            spec="tlkeras.tasks.classification:spec",
             weigh="tlkeras.tasks.classification:class_weights",
             label_output="label",
         ),
@@ -237,6 +239,7 @@ TASKS: Registry[Task] = Registry(
             report="tlkeras.tasks.regression_pages:report",
             publish="tlkeras.tasks.regression_pages:publish",
             card="tlkeras.tasks.regression_pages:card",
+            spec="tlkeras.tasks.regression:spec",
             learn="tlkeras.tasks.regression:learn",
             prepare="tlkeras.tasks.regression:prepare",
             calibrate="tlkeras.tasks.regression:calibrate",
@@ -262,6 +265,7 @@ TASKS: Registry[Task] = Registry(
             report="tlkeras.tasks.several_pages:report",
             publish="tlkeras.tasks.several_pages:publish",
             card="tlkeras.tasks.several_pages:card",
+            spec="tlkeras.tasks.several:spec",
             check="tlkeras.tasks.several:check",
             learn="tlkeras.tasks.several:learn",
             prepare="tlkeras.tasks.several:prepare",

@@ -296,6 +296,11 @@ def output_names(target: Target) -> list[str]:
     return names
 
 
+def spec(target: Target) -> dict[str, Any]:
+    """Returns how the scores are read, for the exporters."""
+    return {"columns": ({"name": "", "columns": target.labels, "read": "values"},)}
+
+
 def signature(scores: Any, readable: Any, target: Target) -> dict[str, Any]:
     """Returns each number as an output of its own, float32 (n,), in TensorFlow; not a number where no example was."""
     import tensorflow as tf

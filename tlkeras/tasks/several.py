@@ -276,6 +276,14 @@ def columns(value: Sequence[Any], scores: np.ndarray, target: Target) -> dict[st
     }
 
 
+def spec(target: Target) -> dict[str, Any]:
+    """Returns how the scores of each part are read, for the exporters, under the name of the part."""
+    groups = [
+        {**group, "name": part.target.name} for part in parts_of(target) for group in load_function(part.task.spec)(part.target)["columns"]
+    ]
+    return {"columns": tuple(groups)}
+
+
 def signature(scores: Any, readable: Any, target: Target) -> dict[str, Any]:
     """Returns what the SavedModel answers for each part, in TensorFlow; names begin with that of the part."""
     return {

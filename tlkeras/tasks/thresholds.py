@@ -28,8 +28,9 @@ def calibrate(target: Target, targets: Targets, scores: np.ndarray) -> Target:
 
 
 def spec(target: Target) -> dict[str, Any]:
-    """Returns the thresholds, for the exporters."""
-    return {"thresholds": tuple(map(float, thresholds(target)))}
+    """Returns how the scores are read, for the exporters."""
+    chosen = tuple(map(float, thresholds(target)))
+    return {"columns": ({"name": "", "columns": target.labels, "read": "thresholds", "thresholds": chosen},)}
 
 
 def chosen_threshold(holds: np.ndarray, scores: np.ndarray) -> float:
