@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -68,18 +69,19 @@ def finetune(
     return finetune_plan(plan, preflight.open_examples(plan, dataset), reporter=reporter)
 
 
-def finetune_plan(plan: Plan, dataset: Dataset, *, reporter: Reporter) -> Result:
+def finetune_plan(plan: Plan, dataset: Dataset, *, reporter: Reporter, distribution: Distribution | None = None) -> Result:
     """Fine-tunes as planned, on examples that were checked.
 
     Args:
         plan: from `plan.resolve`.
         dataset: from `preflight.open_examples`.
         reporter: receives progress.
+        distribution: where a run that this one belongs to works, as workers find each other only once; the plan's own when None.
     """
     if plan.asked.data.source is None and dataset.source == DEFAULT:
         reporter.say(f"{preflight.USES_DIGITS}; for your own images, name a folder with one folder per class (--data FOLDER)")
     plan = planning.for_examples(plan, dataset)
-    distribution = open_distribution(plan.config.train.placement)
+    distribution = distribution or open_distribution(plan.config.train.placement)
     run = _run(plan.config, distribution, dataset)
     with _tidied(run, keep=distribution.chief), distribution.watched(), reporter.live():
         result = _finetune(plan, distribution, run, dataset, reporter)
@@ -142,12 +144,13 @@ def _finetune(plan: Plan, distribution: Distribution, run: Run, dataset: Dataset
     clock.seconds["total"] = round(time.monotonic() - started, 3)
     summary = outcome.summary(config, distribution, data, scored, trained, artifacts, gap, clock) | {"precision": numbers}
     summary["data"] |= outcome.provenance(dataset)
-    further = []
-    if config.train.compare_single and distribution.chief:
-        summary["single"] = _each_alone(config, dataset, data, run, summary, reporter)
-        further = [single.section(summary["single"], "test" if figures["test"].n else "val")]
-    report.write(run.report, summary, config.to_dict(), figures, target, data.audit.to_dict(), trained.history, further)
+    pages = partial(report.write, run.report, summary, config.to_dict(), figures, target, data.audit.to_dict(), trained.history)
+    pages([])
     files.write_json(run.metrics, summary)
+    if config.train.compare_single:  # by all workers, which train together; the run itself is complete, whatever comes of these
+        summary["single"] = _each_alone(config, distribution, dataset, data, run, summary, reporter)
+        pages([single.section(summary["single"], "test" if figures["test"].n else "val")])
+        files.write_json(run.metrics, summary)
     return Result(run=run, metrics=summary, config=config, backbone=plan.backbone)
 
 
@@ -207,14 +210,21 @@ def _train(plan: Plan, distribution: Distribution, task: TaskModel, data: Data, 
 
 
 def _each_alone(
-    config: RunConfig, dataset: Dataset, data: Data, run: Run, summary: Mapping[str, Any], reporter: Reporter
+    config: RunConfig,
+    distribution: Distribution,
+    dataset: Dataset,
+    data: Data,
+    run: Run,
+    summary: Mapping[str, Any],
+    reporter: Reporter,
 ) -> dict[str, Any]:
     """Trains each of several targets alone, on the same examples and splits, and returns its figures beside those of all at once."""
-    alone = {}
-    for name, examples in single.datasets(dataset, data).items():
+    alone, datasets = {}, single.datasets(dataset, data)
+    folders = single.folders(datasets, run)
+    for name, examples in datasets.items():
         reporter.say(f"training {name} alone, to compare")
-        plan = planning.resolve(single.config_of(config, name, run))
-        alone[name] = finetune_plan(plan, examples, reporter=SILENT).metrics
+        plan = planning.resolve(single.config_of(config, examples.target, folders[name]))
+        alone[name] = finetune_plan(plan, examples, reporter=SILENT, distribution=distribution).metrics
     return single.compared(summary, alone)
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from tlkeras.config import RunConfig
 from tlkeras.data.examples import Dataset
 from tlkeras.data.split import SPLITS
+from tlkeras.data.target import Target
 from tlkeras.jobs.examples import Data
 from tlkeras.jobs.run_folder import Run
 from tlkeras.tasks.markup import figure, table
+from tlkeras.tasks.registry import task_for
 
 SINGLE = "single"  # folder in a run with the runs of each target alone
 ALONE, TOGETHER = "alone", "together"
@@ -33,11 +36,33 @@ def datasets(dataset: Dataset, data: Data) -> dict[str, Dataset]:
     }
 
 
-def config_of(config: RunConfig, name: str, run: Run) -> RunConfig:
-    """Returns the settings of the run of one target alone: those of the whole run, without artifacts."""
-    alone = {"task": None, "target_weights": None, "compare_single": False, "export": (), "val_split": None, "test_split": None}
-    folder = "".join(letter if letter.isalnum() else "-" for letter in name)
-    return config.updated(**alone, data=None, limit=None, out=str(run.root / SINGLE / folder))
+def config_of(config: RunConfig, part: Target, folder: Path) -> RunConfig:
+    """Returns the settings of the run of one target alone: those of the whole run that mean something to its task, without artifacts.
+
+    Args:
+        config: of the whole run.
+        part: the target.
+        folder: where the run is written.
+    """
+    task = task_for(part.kind)
+    # The examples have their splits, and nothing more is carved from them.
+    alone = {"task": None, "target_weights": None, "compare_single": False, "export": (), "val_split": 0.0, "test_split": 0.0}
+    of_task = {
+        "class_weights": config.train.class_weights and task.class_weights,
+        "loss": config.train.loss if config.train.loss in task.losses else None,
+    }
+    return config.updated(**alone, **of_task, data=None, limit=None, out=str(folder))
+
+
+def folders(names: Collection[str], run: Run) -> dict[str, Path]:
+    """Returns the folder of the run of each target, whose names are those of the targets as far as files can have them."""
+    taken: dict[str, str] = {}
+    for index, name in enumerate(names):
+        folder = "".join(letter if letter.isalnum() or letter == "_" else "-" for letter in name)
+        while folder.casefold() in taken:
+            folder = f"{folder}-{index}"
+        taken[folder.casefold()] = folder
+    return {name: run.root / SINGLE / folder for name, folder in zip(names, taken.values(), strict=True)}
 
 
 def compared(together: Mapping[str, Any], alone: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -54,14 +54,15 @@ def parts_of(target: Target) -> Iterator[Part]:
     prefixes: set[str] = set()
     for index, part in enumerate(target.parts):
         prefix = re.sub(r"[^A-Za-z0-9]+", "_", part.name).strip("_") or f"target{index}"
-        prefix = f"{prefix}{index}_" if f"{prefix}_" in prefixes else f"{prefix}_"
+        while prefix in prefixes:
+            prefix = f"{prefix}{index}"
         prefixes.add(prefix)
         encoded = part.encode([])
         score_end, target_end = score_start + len(part.labels), target_start + (1 if encoded.ndim == 1 else encoded.shape[1])
         yield Part(
             target=part,
             task=task_for(part.kind),
-            prefix=prefix,
+            prefix=f"{prefix}_",
             scores=slice(score_start, score_end),
             targets=slice(target_start, target_end),
         )
