@@ -14,6 +14,7 @@ from tests.targets import classes
 from tlkeras.config import RunConfig, TrainConfig, keys, read_yaml
 from tlkeras.data.examples import Example, from_arrays, make_dataset
 from tlkeras.data.sources.registry import is_passed, recorded
+from tlkeras.data.target import Target
 from tlkeras.distribution.cluster import Cluster
 from tlkeras.errors import ConfigError, DataError, OutputError
 from tlkeras.jobs import preflight
@@ -273,6 +274,12 @@ def test_examples_of_another_label_map_are_given_that_of_the_model():
     few = from_arrays(np.zeros((2, 8, 8), "uint8"), ["cat", "zebra"])
     chosen = preflight.examples_for(RunConfig(data="digits"), classes("cat", "dog", "zebra"), few)
     assert chosen.dataset.labels == ("cat", "dog", "zebra") and chosen.own is None
+
+
+def test_numbers_in_another_order_are_refused():
+    dataset = from_arrays(np.zeros((2, 8, 8), "uint8"), np.array([[0.5, 2.5], [1.5, 3.5]]), labels=["a", "v"], kind="numbers")
+    with pytest.raises(DataError, match="has the targets a, v; expected v, a, in this order"):
+        preflight.examples_for(RunConfig(data="digits"), Target(kind="numbers", labels=("v", "a")), dataset)
 
 
 def test_calibration_needs_an_image(tmp_path):

@@ -66,7 +66,7 @@ def answer_cells(answer: Mapping[str, Any]) -> list[str]:
     """Returns an answer as names and scores or numbers, alternating; of several labels, those that hold."""
     if "targets" in answer:
         return [
-            f"{name}={cell}" if place % 2 == 0 else cell
+            cell if place % 2 or cell == name else f"{name}={cell}"
             for name, own in answer["targets"].items()
             for place, cell in enumerate(answer_cells(own))
         ]

@@ -233,9 +233,15 @@ def same_labels(first: Target, second: Target) -> bool:
 
 def _relabelled(dataset: Dataset, target: Target) -> Dataset:
     """Returns the same examples with the label map of a model, so that class ids mean the same."""
-    own, known = [", ".join(part.name for part in one.parts) for one in (dataset.target, target)]
+    own, known = [[part.name for part in one.parts] for one in (dataset.target, target)]
+    if not own and not any(
+        dataset.target.tally(example.label) for example in dataset.examples
+    ):  # numbers: by position, too, where they have names
+        same = set(dataset.target.labels) == set(target.labels)
+        own, known = (list(dataset.target.labels), list(target.labels)) if same else ([], [])
     if own and known and own != known:  # values are by position
-        raise DataError(f"{dataset.name} has the targets {own}; expected {known}, in this order, as the model predicts")
+        shown = [", ".join(names) for names in (own, known)]
+        raise DataError(f"{dataset.name} has the targets {shown[0]}; expected {shown[1]}, in this order, as the model predicts")
     named = make_dataset(dataset.name, dataset.examples, notes=dataset.notes, target=target)
     return replace(named, source=dataset.source)
 
