@@ -149,7 +149,10 @@ def _finetune(plan: Plan, distribution: Distribution, run: Run, dataset: Dataset
     files.write_json(run.metrics, summary)
     if config.train.compare_single:  # by all workers, which train together; the run itself is complete, whatever comes of these
         summary["single"] = _each_alone(config, distribution, dataset, data, run, summary, reporter)
-        pages([single.section(summary["single"], "test" if figures["test"].n else "val")])
+        held_out = "test" if figures["test"].n else "val"
+        if distribution.chief:
+            reporter.result(single.TITLE, single.rows(summary["single"], held_out), [f"on the {held_out} split"])
+        pages([single.section(summary["single"], held_out)])
         files.write_json(run.metrics, summary)
     return Result(run=run, metrics=summary, config=config, backbone=plan.backbone)
 

@@ -17,6 +17,7 @@ from tlkeras.tasks.markup import figure, table
 from tlkeras.tasks.registry import task_for
 
 SINGLE = "single"  # folder in a run with the runs of each target alone
+TITLE = "Together and alone"
 ALONE, TOGETHER = "alone", "together"
 
 
@@ -78,12 +79,18 @@ def compared(together: Mapping[str, Any], alone: Mapping[str, Mapping[str, Any]]
     }
 
 
-def section(comparison: Mapping[str, Any], held_out: str) -> tuple[str, str]:
-    """Returns title and HTML of the comparison, for the report."""
-    rows = []
+def rows(comparison: Mapping[str, Any], held_out: str) -> dict[str, dict[str, float]]:
+    """Returns target and figure -> the figure together and alone, on a held-out split."""
+    figures = {}
     for name, splits in comparison.items():
         for key, alone in splits[held_out][ALONE].items():
             both = (splits[held_out][TOGETHER] or {}).get(key)
             if isinstance(alone, float) and isinstance(both, float):
-                rows.append((name, key, figure(both), figure(alone)))
-    return "Together and alone", table(("target", "figure", TOGETHER, ALONE), rows)
+                figures[f"{name} {key}"] = {TOGETHER: both, ALONE: alone}
+    return figures
+
+
+def section(comparison: Mapping[str, Any], held_out: str) -> tuple[str, str]:
+    """Returns title and HTML of the comparison, for the report."""
+    cells = [(name, figure(pair[TOGETHER]), figure(pair[ALONE])) for name, pair in rows(comparison, held_out).items()]
+    return TITLE, table(("", TOGETHER, ALONE), cells)
