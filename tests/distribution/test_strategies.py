@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.helpers import BLOCKS, pictures, tiny_model
+from tests.targets import classes
 from tlkeras.backbones.registry import BACKBONES
 from tlkeras.config import RunConfig
 from tlkeras.data import pipeline
@@ -36,7 +37,12 @@ def trained(distribution, tmp_path, *, spec="all", n=33, batch_size=8, batch_nor
         if layer.name == "conv_s0":
             layer.kernel.assign(layer.kernel / 100)
     task = TaskModel(
-        model=model, backbone=BACKBONES.get("cnn"), task=TASKS.get("classification"), sections=sections, section_names=list(BLOCKS)
+        model=model,
+        backbone=BACKBONES.get("cnn"),
+        task=TASKS.get("classification"),
+        target=classes("a", "b"),
+        sections=sections,
+        section_names=list(BLOCKS),
     )
     x, y = pictures(n + 7)
     parts = {

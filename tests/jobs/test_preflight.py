@@ -72,6 +72,12 @@ COMMANDS = {
     "publish-no-artifacts": ["zoo", "publish", "bare", "--name", "ab"],
     "finetune-missing-files": ["finetune", "--data", "paths.csv", "--backbone", "cnn", "--weights", "none"],
     "finetune-damaged-arrays": ["finetune", "--data", "cut.npz"],
+    "finetune-loss": ["finetune", "--data", "reviews.csv", "--backbone", "bert", "--loss", "huber"],
+    "finetune-target-weights": [
+        *"finetune --data several.csv --backbone bert --label-column label,stars".split(),
+        "--target-weights",
+        "star=2",
+    ],
 }
 
 
@@ -88,6 +94,7 @@ def test_a_command_reports_wrong_data_in_one_line_without_tensorflow(name, tmp_p
     (tmp_path / "model.keras").write_bytes(b"PK\x03\x04")
     (tmp_path / "paths.csv").write_text("path,label\n" + "".join(f"gone/{i}.jpg,{'ab'[i % 2]}\n" for i in range(8)))
     (tmp_path / "cut.npz").write_bytes(b"PK\x03\x04 and no more")
+    (tmp_path / "several.csv").write_text("text,label,stars\n" + "".join(f"review {i},{'ab'[i % 2]},{i}.5\n" for i in range(8)))
     code = (
         "import sys, os, atexit; from tlkeras.cli import main\n"
         "main._leave = lambda code: (print('tensorflow' in sys.modules), sys.stdout.flush(), os._exit(code))\n"

@@ -25,7 +25,7 @@ from tlkeras.errors import ConfigError
 from tlkeras.jobs import benchmark, finetune, publish, single
 from tlkeras.jobs.run_folder import Run
 from tlkeras.registry import load_function
-from tlkeras.tasks import several
+from tlkeras.tasks import several, weighting
 from tlkeras.tasks.registry import TARGET, TASKS, Options
 from tlkeras.zoo.store import Zoo
 
@@ -72,16 +72,16 @@ def losses_of_parts(target, y, scores):
     ],
 )
 def test_weights_are_those_asked_for_and_1(text, expected):
-    assert several.weights_of(ALL, Options(target_weights=text)) == dict(zip(NAMES, map(float, expected), strict=True))
+    assert weighting.weights_of(ALL, Options(target_weights=text)) == dict(zip(NAMES, map(float, expected), strict=True))
 
 
 def test_weights_by_uncertainty_are_asked_for_by_a_word():
-    assert several.weights_of(ALL, Options(target_weights=" uncertainty ")) == several.UNCERTAINTY
+    assert weighting.weights_of(ALL, Options(target_weights=" uncertainty ")) == weighting.UNCERTAINTY
 
 
 def test_the_name_of_a_part_may_contain_an_equals_sign():
     target = Target.several([dataclasses.replace(CLASS, name="a=b"), SET])
-    assert several.weights_of(target, Options(target_weights="a=b=3"))["a=b"] == 3.0
+    assert weighting.weights_of(target, Options(target_weights="a=b=3"))["a=b"] == 3.0
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_the_name_of_a_part_may_contain_an_equals_sign():
 )
 def test_weights_that_fit_no_target_or_are_no_positive_numbers_are_errors(text, message):
     with pytest.raises(ConfigError, match=message):
-        several.check(ALL, Options(target_weights=text))
+        weighting.check(ALL, Options(target_weights=text))
 
 
 def test_the_loss_is_the_sum_of_those_of_the_parts_each_times_its_weight():

@@ -9,6 +9,7 @@ import pytest
 from keras import layers
 
 from tests.helpers import BLOCKS, pictures, tiny_model
+from tests.targets import classes
 from tlkeras.backbones.registry import BACKBONES
 from tlkeras.distribution.strategies import ONE_DEVICE
 from tlkeras.modalities.images.augment import AugmentedView
@@ -29,7 +30,12 @@ def tiny_task():
     model, sections = tiny_model()
     model.get_layer("conv_s0").kernel.assign(model.get_layer("conv_s0").kernel / 100)  # else 0-255 makes losses of hundreds
     return TaskModel(
-        model=model, backbone=BACKBONES.get("cnn"), task=TASKS.get("classification"), sections=sections, section_names=list(BLOCKS)
+        model=model,
+        backbone=BACKBONES.get("cnn"),
+        task=TASKS.get("classification"),
+        target=classes("a", "b"),
+        sections=sections,
+        section_names=list(BLOCKS),
     )
 
 

@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from tests.helpers import BLOCKS, pictures, tiny_model
+from tests.targets import classes
 from tlkeras import startup
 from tlkeras.backbones.registry import BACKBONES
 from tlkeras.data import pipeline
@@ -119,7 +120,12 @@ def fit(policy, spec, distribution, tmp_path, monkeypatch):
     plain = keras.Model.fit
     monkeypatch.setattr(keras.Model, "fit", lambda self, *args, **kwargs: (used.append(self.optimizer), plain(self, *args, **kwargs))[1])
     task = TaskModel(
-        model=model, backbone=BACKBONES.get("cnn"), task=TASKS.get("classification"), sections=sections, section_names=list(BLOCKS)
+        model=model,
+        backbone=BACKBONES.get("cnn"),
+        task=TASKS.get("classification"),
+        target=classes("a", "b"),
+        sections=sections,
+        section_names=list(BLOCKS),
     )
     x, y = pictures(12)
     parts = {name: run.Examples(inputs=x[:size], y=y[:size]) for name, size in (("train", 12), ("val", 3), ("test", 3))}
@@ -241,7 +247,12 @@ def test_steps_may_use_tf32_while_features_and_scores_never_do(tmp_path, monkeyp
     monkeypatch.setattr(keras.Model, "predict_on_batch", watched_predict)
     model, sections = tiny_model()
     task = TaskModel(
-        model=model, backbone=BACKBONES.get("cnn"), task=TASKS.get("classification"), sections=sections, section_names=list(BLOCKS)
+        model=model,
+        backbone=BACKBONES.get("cnn"),
+        task=TASKS.get("classification"),
+        target=classes("a", "b"),
+        sections=sections,
+        section_names=list(BLOCKS),
     )
     x, y = pictures(9)
     parts = {name: run.Examples(inputs=x[:size], y=y[:size]) for name, size in (("train", 9), ("val", 3), ("test", 3))}

@@ -92,6 +92,7 @@ def open_examples(resolved: plan.Plan, dataset: Dataset | None = None) -> Datase
     check = modality_of(dataset).check
     if check is not None:
         load_function(check)(dataset)
+    plan.for_examples(resolved, dataset)
     return dataset
 
 

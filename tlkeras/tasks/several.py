@@ -12,13 +12,12 @@ import keras
 import numpy as np
 
 from tlkeras.data.target import Target
-from tlkeras.errors import ConfigError, near
 from tlkeras.registry import load_function
 from tlkeras.tasks.judgement import Judgement
 from tlkeras.tasks.registry import TARGET, Options, Targets, Task, task_for
 from tlkeras.tasks.registry import Score as PartScore
+from tlkeras.tasks.weighting import UNCERTAINTY, weights_of
 
-UNCERTAINTY = "uncertainty"
 VARIANCES = "log_variances"  # the layer that holds them while training
 SPEED = 10.0  # how much faster they move than the weights of a head: their optimum is a few units away, and a head's a fraction of one
 
@@ -76,37 +75,6 @@ def build_head(features: keras.KerasTensor, target: Target, dropout: float, pref
     """Returns the scores of all parts, one after the other: (batch, width) -> (batch, columns), float32."""
     scores = [load_function(part.task.build_head)(features, part.target, dropout, f"{prefix}{part.prefix}") for part in parts_of(target)]
     return keras.layers.Concatenate(name=f"{prefix}scores", dtype="float32")(scores)
-
-
-def weights_of(target: Target, options: Options) -> dict[str, float] | str:
-    """Returns the weight of the loss of each part, or `uncertainty`.
-
-    Raises:
-        ConfigError: for a part that there is not, or a weight that is no positive number.
-    """
-    asked = (options.target_weights or "").strip()
-    names = [part.name for part in target.parts]
-    if asked == UNCERTAINTY:
-        return UNCERTAINTY
-    weights = dict.fromkeys(names, 1.0)
-    for pair in filter(None, asked.split(",")):
-        name, sign, value = (text.strip() for text in pair.rpartition("="))
-        if not sign:
-            raise ConfigError(f"target_weights is {asked!r}; expected {UNCERTAINTY}, or NAME=WEIGHT, comma-separated")
-        if name not in weights:
-            raise ConfigError(f"target_weights has no target {name!r}; {near(name, names)}")
-        try:
-            weights[name] = float(value)
-        except ValueError:
-            weights[name] = -1.0
-        if not 0 < weights[name] < float("inf"):
-            raise ConfigError(f"target_weights gives {name!r} the weight {value!r}; expected a number above 0")
-    return weights
-
-
-def check(target: Target, options: Options) -> None:
-    """Raises ConfigError where the weights of the losses do not fit the targets."""
-    weights_of(target, options)
 
 
 def learn(target: Target, targets: Targets, options: Options) -> Target:
