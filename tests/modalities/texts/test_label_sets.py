@@ -35,7 +35,7 @@ def run(presets, tmp_path_factory):
 @pytest.mark.parametrize("name", ["", "exports/saved_model", "exports/model.tflite", "exports/model.onnx"])
 def test_a_run_and_its_artifacts_find_the_labels_of_texts(run, name):
     figures = evaluate.evaluate(run.run.root / name, texts(100, seed=1), part="all", reporter=None).score
-    assert figures.micro_f1 > max(0.9, figures.constant["micro_f1"])
+    assert figures.micro_f1 > max(0.8, figures.constant["micro_f1"])
 
 
 # MediaPipe still uses a deprecated way of NumPy.
