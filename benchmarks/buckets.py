@@ -36,7 +36,7 @@ def main():
     took = {"similar": [], "fixed": []}
     for round in range(ROUNDS + 1):  # the first one traces
         for name, lengths in (("similar", store.lengths), ("fixed", None)):
-            data = pipeline.batches(store.inputs, store.y, batch_size=BATCH, shuffle=True, seed=round, lengths=lengths)
+            data = pipeline.batches(store.inputs, store.strata, batch_size=BATCH, shuffle=True, seed=round, lengths=lengths)
             started = time.monotonic()
             task.model.fit(data, epochs=1, verbose=0, shuffle=False)
             if round:

@@ -99,6 +99,6 @@ def test_a_backbone_reads_its_imagenet_weights_rightly(shared_data, name, at_lea
     base = load(name)
     model = keras.Model(base.input, keras.layers.GlobalAveragePooling2D()(base.output))
     (features,) = feature_cache.compute(model, store.inputs)
-    truth = np.array([int(store.labels[index]) for index in store.y])
+    truth = np.array([int(store.labels[index]) for index in store.strata])
     accuracy = ((features @ kernel + bias).argmax(-1) == truth).mean()
     assert len(store) == 250 and accuracy >= at_least, accuracy
