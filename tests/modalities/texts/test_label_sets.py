@@ -29,13 +29,13 @@ def texts(n, seed=0):
 def run(presets, tmp_path_factory):
     out = str(tmp_path_factory.mktemp("mentions") / "run")
     values = {"backbone": ROWS["Bert"], "weights": presets("Bert"), "out": out, "recipe": "full", "epochs": 10, "learning_rate": 0.02}
-    return finetune.finetune(RunConfig.from_dict({**values, "export": "saved_model,tflite,onnx"}), dataset=texts(200), reporter=None)
+    return finetune.finetune(RunConfig.from_dict({**values, "export": "saved_model,tflite,onnx"}), dataset=texts(400), reporter=None)
 
 
 @pytest.mark.parametrize("name", ["", "exports/saved_model", "exports/model.tflite", "exports/model.onnx"])
 def test_a_run_and_its_artifacts_find_the_labels_of_texts(run, name):
     figures = evaluate.evaluate(run.run.root / name, texts(100, seed=1), part="all", reporter=None).score
-    assert figures.micro_f1 > max(0.8, figures.constant["micro_f1"])
+    assert figures.micro_f1 > max(0.9, figures.constant["micro_f1"])
 
 
 # MediaPipe still uses a deprecated way of NumPy.
