@@ -181,6 +181,13 @@ class TrainConfig(Section):
         metavar="X",
         least=0.0,
     )
+    lora_rank: int | None = key(None, "Width of low-rank adapters (recipe lora).", unset="8", metavar="N", least=1, most=1024)
+    lora_targets: tuple[str, ...] = key(
+        (),
+        "Patterns of the layers that have low-rank adapters (recipe lora).",
+        unset="all dense and convolutional ones",
+        metavar="PATTERNS",
+    )
     augment: str | None = key(
         None, "Augmentation of the training images; an unknown name lists them.", unset="the recipe's", metavar="NAME"
     )

@@ -67,6 +67,7 @@ def run(
                 last = _run_phase(task, *planned, parts, own, ("val", "test") if final else ())
             except Interrupted as stopped:
                 rows = [{"phase": phase.name, **row} for row in stopped.history]
+                task = function(finish)(task, parts) if finish and recipe and recipe.finish_interrupted else task
                 raise Interrupted([*history_of(results), *rows], keep=stopped.keep, task=_kept(task)) from stopped
             results.append(last.result)
         model, arrays = (task.model, {}) if last is None else (last.model, last.arrays)

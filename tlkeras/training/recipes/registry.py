@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Literal
 
 from tlkeras.registry import Registry, load_function
@@ -106,6 +107,8 @@ class Recipe:
         timed: whether `max_minutes` bounds it.
         transform: task model -> the task model to train, before the first phase.
         finish: (task model, examples by split) -> the task model to keep, after the last phase.
+        finish_interrupted: whether `finish` is called where training is interrupted, too.
+        settings: settings that other recipes have no use for, with their defaults; `transform` receives them by name.
         why, source: one line, and the paper.
         figure: what it reached in `benchmarks/recipes.py`; empty where it was not measured.
     """
@@ -114,6 +117,8 @@ class Recipe:
     phases: str | Callable[[Sequence[str], Facts], tuple[Phase, ...]]
     transform: str | Callable[..., Any] | None = None
     finish: str | Callable[..., Any] | None = None
+    finish_interrupted: bool = False
+    settings: Mapping[str, Any] = field(default_factory=dict)
     decides: bool = False
     timed: bool = False
     why: str
@@ -131,6 +136,16 @@ class Recipe:
         if not names or len(set(names)) != len(names):
             raise ValueError(f"recipe {self.name!r} has the phases {names}; expected one or more, with different names")
         return phases
+
+    def with_settings(self, values: Mapping[str, Any]) -> Recipe:
+        """Returns the recipe with values of its settings, which its `transform` receives."""
+        if not self.settings:
+            return self
+        return replace(self, settings=values, transform=partial(_call, self.transform, **values) if self.transform else None)
+
+
+def _call(value: str | Callable[..., Any], *args: Any, **settings: Any) -> Any:
+    return function(value)(*args, **settings)
 
 
 def function(value: str | Callable[..., Any]) -> Callable[..., Any]:
@@ -220,6 +235,17 @@ RECIPES: Registry[Recipe] = Registry(
             phases="tlkeras.training.recipes.ema:phases",
             why="As lp-ft, and the result is a moving average of the weights over the steps: less chance in where training ends.",
             source="Polyak & Juditsky 1992, doi:10.1137/0330046; Morales-Brotons et al. 2024, https://arxiv.org/abs/2411.18704",
+        ),
+        Recipe(
+            name="lora",
+            phases="tlkeras.training.recipes.lora:phases",
+            transform="tlkeras.training.lora:enable",
+            finish="tlkeras.training.lora:merge",
+            finish_interrupted=True,
+            settings={"lora_rank": 8, "lora_targets": ()},
+            why="The exact head, then a narrow change of each dense layer and convolution, merged in the end: little memory, for large backbones.",
+            source="Hu et al. 2021, LoRA, https://arxiv.org/abs/2106.09685; Schulman et al. 2025, LoRA Without Regret (its rate), "
+            "https://thinkingmachines.ai/blog/lora/",
         ),
         Recipe(
             name="bitfit",
