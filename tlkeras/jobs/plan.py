@@ -167,6 +167,11 @@ def for_examples(plan: Plan, dataset: Dataset) -> Plan:
         fitting = task_for(dataset.target.kind).name
         raise ConfigError(f"task is {task.name!r}, and {dataset.name} has {dataset.target.described} to predict; expected --task {fitting}")
     _check_task(plan.config, task)
+    if plan.recipe.targets and task.target not in plan.recipe.targets:
+        fitting = " or ".join(task_for(kind).name for kind in plan.recipe.targets)
+        raise ConfigError(
+            f"recipe {plan.recipe.name!r} trains {fitting}, and the task is {task.name}; use another one, see `tlkeras recipes`"
+        )
     if task.check:
         load_function(task.check)(dataset.target, task_options(plan.config))
     return dataclasses.replace(plan, config=plan.config.updated(task=task.name))

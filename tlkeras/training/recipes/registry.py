@@ -22,7 +22,8 @@ class Phase:
         warmup: fraction of the steps over which the learning rate rises from 0.
         weight_decay: decoupled (AdamW), not on biases and norms.
         keep: weights of the `best` epoch by validation loss, or of the `last` one; then the phase does not stop early.
-        solver: `adamw`, or `exact`: the head is the minimum of the regularised loss on the features (`tlkeras.training.exact`), in one epoch.
+        solver: `adamw`; `exact`: the head is the minimum of the regularised loss on the features (`tlkeras.training.exact`), in one epoch;
+            or `contrastive`: the backbone trains on pairs of examples, without the head (`tlkeras.training.contrastive`).
         strengths: of `exact`, strengths of the L2 penalty; the best of several by cross-validation.
         layer_decay: factor of the learning rate from each section to the one below, 0 to 1; 1 for the same rate everywhere.
         only: names of the variables of the backbone that train, such as `bias`; all of its unfrozen layers when empty.
@@ -43,7 +44,7 @@ class Phase:
     warmup: float = 0.0
     weight_decay: float = 0.0
     keep: Literal["best", "last"] = "best"
-    solver: Literal["adamw", "exact"] = "adamw"
+    solver: Literal["adamw", "exact", "contrastive"] = "adamw"
     strengths: tuple[float, ...] = ()
     layer_decay: float = 1.0
     only: tuple[str, ...] = ()
@@ -61,7 +62,8 @@ class Phase:
         """What the phase does, in a few words."""
         if self.solver == "exact":
             return "solved exactly"
-        parts = [f"unfreeze {self.unfreeze}", f"{self.epochs} epochs", f"{self.learning_rate:g}"]
+        parts = ["pairs of examples"] * (self.solver == "contrastive")
+        parts += [f"unfreeze {self.unfreeze}", f"{self.epochs} epochs", f"{self.learning_rate:g}"]
         parts += [f"times {self.layer_decay:.2g} per section"] * (self.layer_decay != 1) + [f"only {', '.join(self.only)}"] * bool(
             self.only
         )
@@ -108,6 +110,7 @@ class Recipe:
         transform: task model -> the task model to train, before the first phase.
         finish: (task model, examples by split) -> the task model to keep, after the last phase.
         finish_interrupted: whether `finish` is called where training is interrupted, too.
+        targets: kinds of targets that it trains; all when empty.
         settings: settings that other recipes have no use for, with their defaults; `transform` receives them by name.
         why, source: one line, and the paper.
         figure: what it reached in `benchmarks/recipes.py`; empty where it was not measured.
@@ -118,6 +121,7 @@ class Recipe:
     transform: str | Callable[..., Any] | None = None
     finish: str | Callable[..., Any] | None = None
     finish_interrupted: bool = False
+    targets: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     decides: bool = False
     timed: bool = False
@@ -246,6 +250,14 @@ RECIPES: Registry[Recipe] = Registry(
             why="The exact head, then a narrow change of each dense layer and convolution, merged in the end: little memory, for large backbones.",
             source="Hu et al. 2021, LoRA, https://arxiv.org/abs/2106.09685; Schulman et al. 2025, LoRA Without Regret (its rate), "
             "https://thinkingmachines.ai/blog/lora/",
+        ),
+        Recipe(
+            name="contrastive",
+            phases="tlkeras.training.recipes.contrastive:phases",
+            decides=True,
+            targets=("class",),
+            why="The backbone learns from pairs of examples to tell classes apart, then the exact head: for texts with few examples.",
+            source="Tunstall et al. 2022, Efficient Few-Shot Learning Without Prompts (SetFit), https://arxiv.org/abs/2209.11055",
         ),
         Recipe(
             name="bitfit",
