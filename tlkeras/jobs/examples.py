@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import keras
+import numpy as np
 
 from tlkeras import files, models
 from tlkeras.config import RunConfig
@@ -26,13 +27,16 @@ from tlkeras.models import TaskModel
 from tlkeras.progress import Clock, Reporter
 from tlkeras.registry import load_function
 from tlkeras.tasks.registry import TARGET, Targets, take, task_named
+from tlkeras.training import distillation, precision
 from tlkeras.training import phases as training
-from tlkeras.training import precision
 
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """Examples in the form that the model accepts, with their targets and splits, and what the task has learnt about the target."""
+    """Examples in the form that the model accepts, with their targets and splits, and what the task has learnt about the target.
+
+    In a distillation, `teacher` are the teacher's scores, float32 (n, labels).
+    """
 
     inputs: Inputs
     store: Store
@@ -40,11 +44,14 @@ class Data:
     targets: Targets
     splits: Splits
     audit: Audit
+    teacher: np.ndarray | None = None
 
     def part(self, name: str) -> training.Examples:
         index = getattr(self.splits, name)
         lengths = None if self.store.lengths is None else self.store.lengths[index]
-        return training.Examples(inputs=rows(self.store.inputs, index), y=self.targets[TARGET][index], lengths=lengths)
+        y = self.targets[TARGET][index]
+        y = y if self.teacher is None else distillation.with_scores(y, self.teacher[index])
+        return training.Examples(inputs=rows(self.store.inputs, index), y=y, lengths=lengths)
 
 
 def prepare(config: RunConfig, dataset: Dataset, task: TaskModel, run: Run, clock: Clock, reporter: Reporter) -> Data:

@@ -26,7 +26,7 @@ from tlkeras.distribution.strategies import Distribution, open_distribution
 from tlkeras.evaluation import report
 from tlkeras.export.artifact import Artifact
 from tlkeras.export.graph import precision_gap
-from tlkeras.jobs import export_run, outcome, preflight, run_folder, single
+from tlkeras.jobs import export_run, outcome, preflight, run_folder, single, teacher
 from tlkeras.jobs import plan as planning
 from tlkeras.jobs.examples import Data, build, prepare
 from tlkeras.jobs.plan import Plan
@@ -81,6 +81,7 @@ def finetune_plan(plan: Plan, dataset: Dataset, *, reporter: Reporter, distribut
     if plan.asked.data.source is None and dataset.source == DEFAULT:
         reporter.say(f"{preflight.USES_DIGITS}; for your own images, name a folder with one folder per class (--data FOLDER)")
     plan = planning.for_examples(plan, dataset)
+    teacher.check(plan.config, dataset.target)
     distribution = distribution or open_distribution(plan.config.train.placement)
     run = _run(plan.config, distribution, dataset)
     with _tidied(run, keep=distribution.chief), distribution.watched(), reporter.live():
@@ -110,7 +111,7 @@ def _finetune(plan: Plan, distribution: Distribution, run: Run, dataset: Dataset
             freezing.apply(task.model, rules, sections=task.sections)
     for note in task.notes:
         reporter.warn(note)
-    data = prepare(plan.config, dataset, task, run, clock, reporter)
+    data = _data(plan.config, dataset, task, run, clock, reporter)
     task = replace(task, target=data.target)
     task.task.prepared(task.model, data.target)
     plan = planning.with_data(plan, dataset, out=str(run.root), **data.inputs.settings())
@@ -170,6 +171,15 @@ def _tidied(run: Run, *, keep: bool) -> Iterator[None]:
             for folder in (run.exports, run.checkpoints, run.root):
                 if folder.is_dir() and not any(folder.iterdir()):
                     folder.rmdir()
+
+
+def _data(config: RunConfig, dataset: Dataset, task: TaskModel, run: Run, clock: Clock, reporter: Reporter) -> Data:
+    """Returns the examples as the model accepts them, with the scores of a teacher where there is one."""
+    data = prepare(config, dataset, task, run, clock, reporter)
+    if config.train.teacher is None:
+        return data
+    with clock.step("teacher"):
+        return replace(data, teacher=teacher.scores(config.train.teacher, dataset, data, reporter))
 
 
 def seed_everything(seed: int) -> None:

@@ -248,7 +248,11 @@ def _with_settings(recipe: Recipe, train: TrainConfig) -> Recipe:
         for key in set(other.settings) - set(recipe.settings):
             if getattr(train, key):
                 raise ConfigError(f"{key} is set, and recipe {recipe.name!r} has no use for it; leave it out, or use --recipe {other.name}")
-    return recipe.with_settings({key: getattr(train, key) or default for key, default in recipe.settings.items()})
+    values = {key: getattr(train, key) or default for key, default in recipe.settings.items()}
+    for key, value in values.items():
+        if value is None:
+            raise ConfigError(f"recipe {recipe.name!r} needs {key}, which is not set; add --{key.replace('_', '-')}, see `tlkeras recipes`")
+    return recipe.with_settings(values)
 
 
 def _facts(config: RunConfig, row: Backbone, adapter: Adapter | None, **of_data: Any) -> Facts:

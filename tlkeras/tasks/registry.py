@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -58,7 +58,7 @@ class Task:
         name: name that users pass.
         help: one line of help text.
         target: the kind of target that it predicts: a name in `tlkeras.data.target.KINDS`.
-        loss: Keras loss that trains the head: a name that Keras knows, or a function: target -> loss.
+        loss: Keras loss that trains the head: a name that Keras knows, or a function, named or itself: target -> loss.
         metrics: Keras metrics shown while it trains, by the names that Keras knows.
         monitor: figure of the history that early stopping watches; smaller is better. `val_` is put before it where examples are held out.
         figure: what tables call the figure of an artifact on held-out examples (`Judgement.accuracy`).
@@ -100,7 +100,7 @@ class Task:
     name: str
     help: str
     target: str = "class"
-    loss: str
+    loss: str | Callable[[Target], Any]
     metrics: tuple[str, ...]
     monitor: str
     figure: str
@@ -130,6 +130,8 @@ class Task:
 
     def keras_loss(self, target: Target) -> Any:
         """Returns the loss as Keras accepts it."""
+        if callable(self.loss):
+            return self.loss(target)
         return load_function(self.loss)(target) if ":" in self.loss else self.loss
 
     def targets_of(self, examples: Iterable[Labelled], target: Target) -> Targets:
