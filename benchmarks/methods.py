@@ -135,14 +135,18 @@ def _texts(job: Job) -> tuple[Any, dict[str, Any]]:
 
 def with_sklearn(job: Job) -> dict[str, Any]:
     """Fits a regularised linear model to the features of the frozen backbone."""
-    features, y, splits, target, task = targets.frozen(settings(job, **_all_labelled(job)))
+    from tlkeras.tasks.registry import TARGET
+
+    task, data = targets.prepared(settings(job, **_all_labelled(job)))
+    y, splits = data.targets[TARGET], data.splits
     began = time.perf_counter()
+    features = targets.features_model(task).predict(data.store.inputs, batch_size=64, verbose=0)
     labelled = np.concatenate([splits.train, splits.val]) if job["method"] == "sklearn-all" else splits.train
-    scores = LINEAR[task.name](features, y, splits, labelled)
+    scores = LINEAR[task.task.name](features, y, splits, labelled)
     seconds = time.perf_counter() - began
     index = {"val": splits.val, "test": splits.test}
-    score = _score(job, task, target, {name: y[of] for name, of in index.items()}, {name: scores[of] for name, of in index.items()})
-    return {"score": score, "tested": len(splits.test), "train_seconds": round(seconds, 2)}
+    truth, answers = ({name: values[of] for name, of in index.items()} for values in (y, scores))
+    return {"score": _score(job, task.task, data.target, truth, answers), "tested": len(splits.test), "train_seconds": round(seconds, 2)}
 
 
 def _classes(features: np.ndarray, y: np.ndarray, splits: Any, labelled: np.ndarray) -> np.ndarray:
