@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import statistics
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -178,45 +179,86 @@ def plot(found: list[Group], path: Path) -> None:
     panels = [group for group in found if any(method["seconds"] for method in group["methods"])]
     if not panels:
         return
-    columns = min(3, len(panels))
+    columns = min(3, math.ceil(len(panels) ** 0.5))
     rows = -(-len(panels) // columns)
-    figure, axes = pyplot.subplots(rows, columns, figsize=(5.2 * columns, 4.2 * rows), squeeze=False, layout="constrained")
+    figure, axes = pyplot.subplots(rows, columns, figsize=(6.4 * columns, 4.8 * rows), squeeze=False, layout="constrained")
     for axis in axes.flat[len(panels) :]:
         axis.set_visible(False)
     for axis, group in zip(axes.flat, panels, strict=False):
-        _panel(axis, group)
-    roles = {"auto": "tlkeras, default", "recipe": "tlkeras, other recipes", "other": "other ways"}
+        _points(axis, [method for method in group["methods"] if method["seconds"]])
+        axis.set_title(group["title"], loc="left", fontsize=11)
+        axis.set_xlabel("seconds of the whole process")
+        axis.set_ylabel(METRICS[group["metric"]] + " on the test split")
     handles = [
-        pyplot.Line2D([], [], linestyle="", marker=MARKERS[role], color=COLOURS[role], label=text, markersize=13 if role == "auto" else 7)
-        for role, text in roles.items()
+        pyplot.Line2D([], [], linestyle="", marker=MARKERS[role], color=COLOURS[role], label=text, markersize=13 if role == DEFAULT else 7)
+        for role, text in ((DEFAULT, "tlkeras, default"), ("recipe", "tlkeras, other recipes"), ("other", "other ways"))
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False)
+    figure.canvas.draw()  # fixes where the points are, between which the names are put
+    for axis, group in zip(axes.flat, panels, strict=False):
+        _names(axis, [method for method in group["methods"] if method["seconds"]])
     figure.savefig(path, dpi=150)
     pyplot.close(figure)
 
 
-def _panel(axis: Any, group: Group) -> None:
-    methods = [method for method in group["methods"] if method["seconds"]]
+def _role(method: Group) -> str:
+    return DEFAULT if method["method"] == DEFAULT else "other" if method["method"] in OPPONENTS else "recipe"
+
+
+def _points(axis: Any, methods: list[Group]) -> None:
+    axis.set_xscale("log")
+    for role, members in (("recipe", (DEFAULT, "recipe")), ("other", ("other",))):
+        front = _front([method for method in methods if _role(method) in members])
+        end = max(method["seconds"] for method in methods)
+        axis.step(
+            [x for x, _ in front] + [end],
+            [y for _, y in front] + [front[-1][1]] if front else [end],
+            where="post",
+            color=COLOURS[role],
+            alpha=0.35,
+        )
     for method in methods:
-        role = DEFAULT if method["method"] == DEFAULT else "other" if method["method"] in OPPONENTS else "recipe"
+        role = _role(method)
         axis.errorbar(
             method["seconds"], method["mean"], yerr=method["sd"], color=COLOURS[role], marker=MARKERS[role], linestyle="", capsize=2,
-            elinewidth=0.8, markersize=14 if role == DEFAULT else 6, zorder=3 if role == DEFAULT else 2,
+            elinewidth=0.6, alpha=0.9, markersize=15 if role == DEFAULT else 6, zorder=4 if role == DEFAULT else 3,
         )  # fmt: skip
-        weight = "bold" if role == DEFAULT else "normal"
-        axis.annotate(
-            method["method"], (method["seconds"], method["mean"]), xytext=(6, 4), textcoords="offset points", fontsize=8,
-            color=COLOURS[role], fontweight=weight,
-        )  # fmt: skip
-    axis.set_xscale("log")
-    axis.set_title(group["title"], loc="left", fontsize=11)
-    axis.set_xlabel("seconds of the whole process")
-    axis.set_ylabel(METRICS[group["metric"]] + " on the test split")
     axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axis.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if str(value)[0] in "25" else "")
-    axis.margins(x=0.2, y=0.15)
+    axis.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")
+    axis.margins(x=0.15, y=0.12)
     axis.grid(color="#dddddd", linewidth=0.6)
     axis.spines[["top", "right"]].set_visible(False)
+
+
+def _front(methods: list[Group]) -> list[tuple[float, float]]:
+    """Returns the best figure reached by then, as (seconds, figure), of methods that are tried one beside the other."""
+    front: list[tuple[float, float]] = []
+    for method in sorted(methods, key=lambda method: method["seconds"]):
+        if not front or method["mean"] > front[-1][1]:
+            front.append((method["seconds"], method["mean"]))
+    return front
+
+
+def _names(axis: Any, methods: list[Group]) -> None:
+    """Writes each method's name beside its point, where it covers no other name and no point; with a line to it where that is far."""
+    at = {method["method"]: axis.transData.transform((method["seconds"], method["mean"])) for method in methods}
+    unit, taken = axis.figure.dpi / 72, [(x - 6, y - 6, x + 6, y + 6) for x, y in at.values()]
+    for method in sorted(methods, key=lambda method: (_role(method) != DEFAULT, -method["mean"])):
+        name, (x, y) = method["method"], at[method["method"]]
+        width, height = 5.0 * len(name) * unit, 9 * unit
+        candidates = [(dx, dy) for dy in (7, -8, 19, -20, 31, -32, 43, -44, 55, -56, 67, -68) for dx in (9, -9 - 5.0 * len(name))]
+        for dx, dy in sorted(candidates, key=lambda offset: abs(offset[1]) + (8 if offset[0] < 0 else 0)):
+            low = (x + dx * unit, y + (dy - 4) * unit)
+            box = (low[0], low[1], low[0] + width, low[1] + height)
+            if not any(box[0] < t[2] and t[0] < box[2] and box[1] < t[3] and t[1] < box[3] for t in taken):
+                break
+        taken.append(box)
+        role = _role(method)
+        arrow = {"arrowstyle": "-", "color": COLOURS[role], "linewidth": 0.5, "alpha": 0.6, "shrinkB": 3} if abs(dy) > 12 else None
+        axis.annotate(
+            name, (method["seconds"], method["mean"]), xytext=(dx, dy - 3), textcoords="offset points", fontsize=8, color=COLOURS[role],
+            fontweight="bold" if role == DEFAULT else "normal", arrowprops=arrow, zorder=5,
+        )  # fmt: skip
 
 
 def write(results: list[Result], out: Path) -> None:
