@@ -3,7 +3,7 @@
 `python benchmarks/methods.py JOBS.json` runs in a process of its own; see `opponents/protocol.py`. All methods read the same table and
 start from the same weights of the same backbone.
 
-    NAME of a recipe  tlkeras.finetune(…, recipe=NAME, export="none")
+    NAME of a recipe  tlkeras.finetune(…, recipe=NAME, export="none"); NAME@MINUTES adds max_minutes=MINUTES
     keras-frozen      plain Keras: frozen backbone, head trained by Adam 1e-3 for 10 epochs
     keras-full        plain Keras: everything trained by Adam 1e-4, 10 epochs on images, 3 on texts
     sklearn           LogisticRegressionCV or RidgeCV on the standardised features; sets of labels as in `targets.logistic`
@@ -56,18 +56,24 @@ def with_tlkeras(job: Job) -> dict[str, Any]:
     """Fine-tunes by a recipe."""
     import tlkeras
 
+    name, _, minutes = job["method"].partition("@")
+    budget = {"max_minutes": float(minutes)} if minutes else {}
     with tempfile.TemporaryDirectory() as folder:
-        metrics = tlkeras.finetune(settings(job, recipe=job["method"], out=f"{folder}/run"), reporter=None).metrics
+        run = tlkeras.finetune(settings(job, recipe=name, out=f"{folder}/run", **budget), reporter=None)
+    metrics = run.metrics
     figures = {"score": metrics["test"][job["metric"]], "tested": metrics["test"]["n"], "train_seconds": metrics["timing"]["train"]}
-    chosen = {key: metrics[key] for key in ("recipe", "chosen", "choice") if key in metrics}
-    return {**figures, "timing": metrics["timing"], **chosen}
+    validation = {key: value for key, value in metrics["val"].items() if isinstance(value, float)}
+    return {**figures, "validation": validation, "timing": metrics["timing"], "phases": metrics["phases"]}
 
 
 # === Plain Keras ===
 
 
 def with_keras(job: Job) -> dict[str, Any]:
-    """Fits as the transfer-learning guide of Keras shows it: a base that is called inside a model."""
+    """Fits as the transfer-learning guide of Keras shows it: a base that is called inside a model.
+
+    Without XLA, which Keras uses on GPUs unless told otherwise: compiling these networks took longer than all the training.
+    """
     import keras
     import tensorflow as tf
 
@@ -81,7 +87,7 @@ def with_keras(job: Job) -> dict[str, Any]:
     inputs = keras.Input(base.input.shape[1:], dtype=base.input.dtype)
     x = keras.layers.Dropout(0.2)(base(inputs, training=False))
     model = keras.Model(inputs, keras.layers.Dense(task.model.output.shape[-1], activation=activation)(x))
-    model.compile(keras.optimizers.Adam(rate), loss)
+    model.compile(keras.optimizers.Adam(rate), loss, jit_compile=False)
 
     train = splits["train"].cache()
     train = train.shuffle(train.cardinality()).batch(BATCH).prefetch(tf.data.AUTOTUNE)

@@ -14,7 +14,7 @@ alone, without jobs: `python benchmarks/recipes.py --only-report --record recipe
 
 FOLDER holds clothing/, hymenoptera/, rt_polarity/, goemotions/, emobank/; see `tables.py`. `seconds` are those of the whole process,
 `training` those of its training (features included), `processor` those of all its cores. They are comparable only with `--jobs 1` on an
-idle machine.
+idle machine. `--plan` orders many such jobs by their worth: `plans/gpu.json` for ten minutes of a GPU, `plans/cpu.json` for an hour of two cores.
 """
 
 from __future__ import annotations
@@ -51,43 +51,58 @@ SLOWEST = ("setfit", "keras-full", "soup", "gradual", "auto", "full")  # started
 
 
 def methods_for(suite: str, source: tables.Source, options: argparse.Namespace) -> list[str]:
-    """Returns the methods that a suite compares on a data set."""
+    """Returns the methods that a suite compares on a data set: of those asked for, those that apply; the slowest first."""
     from tlkeras.training.recipes.registry import RECIPES
 
     recipes = [name for name in RECIPES.names() if suite == "splits" or name in (FEW_RECIPES if suite == "few" else FOLD_RECIPES)]
     plain = [name for name in PLAIN if suite != "few" or name in ("keras-full", "sklearn")]
-    if source.targets != ("label",):
-        plain.remove("sklearn-all")
     others = [name for name, (_, modality) in SCRIPTS.items() if modality == source.modality and options.opponents]
-    if source.targets != ("label",):
-        others = []
-    elif suite == "splits" and "setfit" in others:
+    if suite == "splits" and "setfit" in others:
         others.remove("setfit")  # its pairs grow with the square of the examples
-    chosen = [*recipes, *plain, *others]
-    return [name for name in chosen if not options.methods or name in options.methods]
+    if source.targets != ("label",):
+        plain, others = [name for name in plain if name != "sklearn-all"], []
+    usual = [*recipes, *plain, *others]
+    asked = [name for each in options.methods or usual for name in (recipes if each == "recipes" else [each])]
+    known = {*usual, *RECIPES.names()}
+    chosen = [name for name in dict.fromkeys(asked) if name.partition("@")[0] in known]
+    return sorted(chosen, key=lambda name: SLOWEST.index(name) if name in SLOWEST else len(SLOWEST))
 
 
-def jobs_of(suite: str, options: argparse.Namespace, work: Path) -> list[Job]:
-    """Returns the jobs of a suite in the order in which they start, their tables written."""
+def stages(options: argparse.Namespace) -> list[argparse.Namespace]:
+    """Returns the options of each stage of a plan; without a plan, of each suite."""
+    if options.plan is None:
+        return [argparse.Namespace(**{**vars(options), "suite": suite}) for suite in options.suites]
+    plan = json.loads(options.plan.read_text(encoding="utf-8"))
+    unknown = sorted({key for stage in plan for key in stage} - {"suite", "datasets", "methods", "seeds", "few", "folds", "limit"})
+    if unknown:
+        raise SystemExit(f"{options.plan} has the keys {unknown}; expected suite, datasets, methods, seeds, few, folds, limit")
+    return [argparse.Namespace(**{**vars(options), **stage}) for stage in plan]
+
+
+def jobs_of(stage: argparse.Namespace, work: Path) -> list[Job]:
+    """Returns the jobs of a stage in the order in which they start, their tables written."""
+    suite = stage.suite
     names = {"splits": list(tables.SOURCES), "few": FEW_SETS, "folds": [FOLDS_SET]}[suite]
-    names = [name for name in options.datasets or names if name in names]
-    rounds = range(options.folds) if suite == "folds" else range(options.seeds)
+    names = [name for name in stage.datasets or names if name in names]
     found: list[Job] = []
-    for number in rounds:
-        for few in options.few if suite == "few" else (None,):
+    for number in range(stage.folds if suite == "folds" else stage.seeds):
+        for few in stage.few if suite == "few" else (None,):
             for name in names:
                 source = tables.SOURCES[name]
                 fold = number if suite == "folds" else None
-                draw = {"seed": number, "limit": options.limit, "few": few, "fold": fold, "folds": options.folds}
-                folder = tables.write(name, options.data, work / "tables", **draw)
+                draw = {"seed": number, "limit": stage.limit, "few": few, "fold": fold, "folds": stage.folds}
+                folder = tables.write(name, stage.data, work / "tables", **draw)
                 about = {"suite": suite, "dataset": name, "modality": source.modality, "targets": list(source.targets)}
                 about |= {"metric": source.metric, **draw, "folder": str(folder)}
-                found += [{**about, "method": method} for method in _slowest_first(methods_for(suite, source, options))]
+                found += [{**about, "method": method} for method in methods_for(suite, source, stage)]
     return found
 
 
-def _slowest_first(methods: list[str]) -> list[str]:
-    return sorted(methods, key=lambda name: SLOWEST.index(name) if name in SLOWEST else len(SLOWEST))
+def all_jobs(options: argparse.Namespace, work: Path) -> list[Job]:
+    """Returns the jobs of all stages whose results are not in the record, each once."""
+    recorded = {identity(result["job"]) for result in report.read(options.record)}
+    jobs = {identity(job): job for stage in stages(options) for job in jobs_of(stage, work)}  # a job that comes again keeps its first turn
+    return [job for key, job in jobs.items() if key not in recorded]
 
 
 def identity(job: Job) -> str:
@@ -209,16 +224,15 @@ def warm(work: Path, modalities: set[str]) -> None:
 def run(options: argparse.Namespace) -> None:
     """Runs the jobs whose results are not in the record."""
     ends = time.monotonic() + 60 * options.minutes if options.minutes else None
-    recorded = {identity(result["job"]) for result in report.read(options.record)}
     with tempfile.TemporaryDirectory(dir=options.work) as folder:
         work = Path(folder)
-        jobs = [job for suite in options.suites for job in jobs_of(suite, options, work) if identity(job) not in recorded]
+        jobs = all_jobs(options, work)
         batches = processes_of(jobs, options.together)
-        print(
-            f"{len(jobs)} jobs in {len(batches)} processes, {options.jobs} at a time; {len(recorded)} results recorded before", flush=True
-        )
+        print(f"{len(jobs)} jobs in {len(batches)} processes, {options.jobs} at a time", flush=True)
         if options.dry_run:
             print("\n".join(report.name_of(job) for job in jobs))
+            return
+        if not jobs:
             return
         warm(work, {job["modality"] for job in jobs})
         runner = Runner(options, work, ends)
@@ -238,7 +252,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("suites", nargs="*", choices=SUITES, metavar="SUITE", default="splits", help=", ".join(SUITES))
     parser.add_argument("--data", type=Path, help="folder with the data sets; digits need none")
     parser.add_argument("--datasets", nargs="+", choices=tables.SOURCES, help="some of the data sets")
-    parser.add_argument("--recipes", "--methods", dest="methods", nargs="+", metavar="NAME", help="some of the recipes and other methods")
+    methods = "some of the recipes and other methods; `recipes`: all recipes; NAME@MINUTES: with --max-minutes"
+    parser.add_argument("--recipes", "--methods", dest="methods", nargs="+", metavar="NAME", help=methods)
+    parser.add_argument(
+        "--plan", type=Path, help="JSON file with a list of stages instead of suites, each with options of its own; see plans/"
+    )
     parser.add_argument(
         "--opponents", metavar="PYTHON", help="Python in which the requirements of opponents/ are installed; see opponents/setup.sh"
     )
