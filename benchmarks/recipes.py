@@ -107,7 +107,7 @@ def all_jobs(options: argparse.Namespace, work: Path) -> list[Job]:
 
 def identity(job: Job) -> str:
     """Returns what tells a job from all others in a record."""
-    return json.dumps([job.get(key) for key in ("suite", "dataset", "method", "seed", "few", "fold", "limit")])
+    return json.dumps([job.get(key) for key in ("suite", "dataset", "method", "seed", "few", "fold", "folds", "limit")])
 
 
 def processes_of(jobs: list[Job], together: int) -> list[list[Job]]:

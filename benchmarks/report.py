@@ -53,8 +53,8 @@ def line(result: Result) -> str:
 
 def title(key: Sequence[Any]) -> str:
     """Returns the heading of a comparison."""
-    suite, dataset, few, limit = key
-    parts = [dataset, *(["ten folds"] if suite == "folds" else []), *([f"{few} of each class"] if few else [])]
+    suite, dataset, few, limit, folds = key
+    parts = [dataset, *([f"{folds} folds"] if suite == "folds" else []), *([f"{few} of each class"] if few else [])]
     return ", ".join(parts) + (f" (at most {limit} examples)" if limit else "")
 
 
@@ -62,9 +62,10 @@ def comparisons(results: Iterable[Result]) -> list[Group]:
     """Returns the comparisons of a record, each with the figures of its methods, best first."""
 
     def key(result: Result) -> tuple:
-        return tuple(result["job"].get(name) for name in ("suite", "dataset", "few", "limit"))
+        job = result["job"]
+        return *(job.get(name) for name in ("suite", "dataset", "few", "limit")), job["folds"] if job["suite"] == "folds" else None
 
-    scored = sorted((result for result in results if "score" in result), key=lambda result: str(key(result)))
+    scored = sorted((result for result in results if "score" in result), key=lambda result: [str(part).zfill(3) for part in key(result)])
     found = []
     for of, members in itertools.groupby(scored, key):
         members = list(members)

@@ -21,17 +21,24 @@ def model_folder() -> str:
 
 def measure(job: Job) -> dict[str, Any]:
     """Fine-tunes on a folder's table and scores its test split."""
-    from datasets import Dataset
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer, DataCollatorWithPadding, Trainer, TrainingArguments
+    from transformers import (
+        AutoModelForSequenceClassification,
+        AutoTokenizer,
+        DataCollatorWithPadding,
+        Trainer,
+        TrainingArguments,
+        set_seed,
+    )
 
+    set_seed(job["seed"])
     splits = read_table(job["folder"])
     labels = sorted({row["label"] for rows in splits.values() for row in rows})
     tokenizer = AutoTokenizer.from_pretrained(model_folder())
     model = AutoModelForSequenceClassification.from_pretrained(model_folder(), num_labels=len(labels))
 
-    def tokens(rows: list[dict[str, str]]) -> Dataset:
-        texts = Dataset.from_dict({"text": [row["text"] for row in rows], "label": [labels.index(row["label"]) for row in rows]})
-        return texts.map(lambda batch: tokenizer(batch["text"], truncation=True), batched=True, remove_columns="text")
+    def tokens(rows: list[dict[str, str]]) -> list[dict[str, Any]]:
+        ids = tokenizer([row["text"] for row in rows], truncation=True)["input_ids"]
+        return [{"input_ids": each, "label": labels.index(row["label"])} for each, row in zip(ids, rows, strict=True)]
 
     with tempfile.TemporaryDirectory() as out:
         arguments = TrainingArguments(
