@@ -73,9 +73,11 @@ def stages(options: argparse.Namespace) -> list[argparse.Namespace]:
     if options.plan is None:
         return [argparse.Namespace(**{**vars(options), "suite": suite}) for suite in options.suites]
     plan = json.loads(options.plan.read_text(encoding="utf-8"))
-    unknown = sorted({key for stage in plan for key in stage} - {"suite", "datasets", "methods", "seeds", "few", "folds", "limit"})
+    unknown = sorted(
+        {key for stage in plan for key in stage} - {"suite", "datasets", "methods", "seeds", "few", "folds", "limit", "together"}
+    )
     if unknown:
-        raise SystemExit(f"{options.plan} has the keys {unknown}; expected suite, datasets, methods, seeds, few, folds, limit")
+        raise SystemExit(f"{options.plan} has the keys {unknown}; expected suite, datasets, methods, seeds, few, folds, limit, together")
     return [argparse.Namespace(**{**vars(options), **stage}) for stage in plan]
 
 
@@ -98,30 +100,30 @@ def jobs_of(stage: argparse.Namespace, work: Path) -> list[Job]:
     return found
 
 
-def all_jobs(options: argparse.Namespace, work: Path) -> list[Job]:
-    """Returns the jobs of all stages whose results are not in the record, each once."""
-    recorded = {identity(result["job"]) for result in report.read(options.record)}
-    jobs = {identity(job): job for stage in stages(options) for job in jobs_of(stage, work)}  # a job that comes again keeps its first turn
-    return [job for key, job in jobs.items() if key not in recorded]
+def processes(options: argparse.Namespace, work: Path) -> list[list[Job]]:
+    """Returns the jobs whose results are not in the record, by process, in the order in which they start.
+
+    Up to `--together` jobs of a stage share a process, where suite, data set, method and number of examples are the same.
+    """
+    known = {identity(result["job"]) for result in report.read(options.record)}
+    batches: list[list[Job]] = []
+    for stage in stages(options):
+        open_batches: dict[tuple, list[Job]] = {}
+        for job in jobs_of(stage, work):
+            if identity(job) in known:
+                continue
+            known.add(identity(job))
+            key = tuple(job[name] for name in ("suite", "dataset", "method", "few"))
+            if key not in open_batches or len(open_batches[key]) >= stage.together:
+                open_batches[key] = []
+                batches.append(open_batches[key])
+            open_batches[key].append(job)
+    return batches
 
 
 def identity(job: Job) -> str:
     """Returns what tells a job from all others in a record."""
     return json.dumps([job.get(key) for key in ("suite", "dataset", "method", "seed", "few", "fold", "folds", "limit")])
-
-
-def processes_of(jobs: list[Job], together: int) -> list[list[Job]]:
-    """Returns the jobs by process: up to `together` of the same suite, data set, method and number of examples share one."""
-    waiting: dict[tuple, list[Job]] = {}
-    batches: list[list[Job]] = []
-    for job in jobs:
-        key = tuple(job[name] for name in ("suite", "dataset", "method", "few"))
-        batch = waiting.get(key)
-        if batch is None or len(batch) >= together:
-            batch = waiting[key] = []
-            batches.append(batch)
-        batch.append(job)
-    return batches
 
 
 # === Running them ===
@@ -184,7 +186,7 @@ class Runner:
         return [sys.executable, str(HERE / "methods.py")]
 
     def _environment(self, folder: Path) -> dict[str, str]:
-        threads = {} if self.options.jobs == 1 else dict.fromkeys(THREADS, str(max(1, (os.cpu_count() or 1) // self.options.jobs)))
+        threads = {} if self.options.jobs == 1 else dict.fromkeys(THREADS, str(max(2, (os.cpu_count() or 1) // self.options.jobs)))
         quiet = {"TF_CPP_MIN_LOG_LEVEL": "2", "TF_FORCE_GPU_ALLOW_GROWTH": "true", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
         return {**os.environ, **threads, **quiet, "TLKERAS_CACHE": str(folder / "cache"), STARTED: str(time.time())}
 
@@ -226,8 +228,8 @@ def run(options: argparse.Namespace) -> None:
     ends = time.monotonic() + 60 * options.minutes if options.minutes else None
     with tempfile.TemporaryDirectory(dir=options.work) as folder:
         work = Path(folder)
-        jobs = all_jobs(options, work)
-        batches = processes_of(jobs, options.together)
+        batches = processes(options, work)
+        jobs = [job for batch in batches for job in batch]
         print(f"{len(jobs)} jobs in {len(batches)} processes, {options.jobs} at a time", flush=True)
         if options.dry_run:
             print("\n".join(report.name_of(job) for job in jobs))
@@ -282,6 +284,7 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     options = arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # ends the processes that were started
     if not options.only_report:
         run(options)
     if not options.dry_run:
