@@ -156,7 +156,7 @@ def test_every_recipe_trains_every_task_on_a_network_with_sections(case, recipe,
     phases = result.metrics["phases"]
     assert not by_steps or len(history_of(result)) % 2 == 0 and phases[-1]["epochs"] in (2, 6)  # a soup is of three times two
     assert all(np.isfinite(row["val_loss"]) for row in history_of(result))
-    assert (phases[-1]["examples_computed_once"] > 0) == (phases[-1]["unfreeze"] == "none")
+    assert phases[-1]["examples_computed_once"] > 0 or phases[-1]["unfreeze"] != "none"
 
 
 def history_of(result):

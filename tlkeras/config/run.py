@@ -181,9 +181,7 @@ class TrainConfig(Section):
         metavar="X",
         least=0.0,
     )
-    augment: str | None = key(
-        None, "Augmentation of the training images; an unknown name lists them.", unset="the recipe's", metavar="NAME"
-    )
+    augment: str = key("none", "Augmentation of the training images; an unknown name lists them.", metavar="NAME")
     patience: int = key(8, "Epochs without a better validation loss before a phase stops early.", metavar="N", least=1)
     placement: str = key(
         "auto", "Where the work runs: auto, cpu, gpu:N, mirrored[:N], multiworker (see `tlkeras launch`) or tpu.", metavar="NAME"

@@ -87,8 +87,7 @@ def resolve(config: RunConfig) -> Plan:
     _check_modality(config, row)
     adapter = adapters.chosen(config.model.channels, config.model.channel_adapter)
     recipe, last = _recipe(config, row, adapter)
-    if config.train.augment is not None:
-        AUGMENTS.get(config.train.augment)
+    AUGMENTS.get(config.train.augment)
     placements.parse(config.train.placement)
     unfreeze = None if config.train.freeze_rules else (config.train.unfreeze or last.unfreeze)
     if unfreeze is not None and row.sections:
@@ -236,12 +235,10 @@ def _recipe(config: RunConfig, row: Backbone, adapter: Adapter | None) -> tuple[
 
 
 def _facts(config: RunConfig, row: Backbone, adapter: Adapter | None, **of_data: Any) -> Facts:
-    modality = MODALITIES.get(row.modality)
     return Facts(
         fixed_features=config.model.weights != "none" and not (adapter and adapter.trains),
         minutes=config.train.max_minutes,
-        full_tuning=modality.full_tuning or {},
-        augments="augment" in modality.config_keys,
+        full_tuning=MODALITIES.get(row.modality).full_tuning or {},
         **of_data,
     )
 

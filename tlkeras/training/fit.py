@@ -75,7 +75,7 @@ def fit(
     ]
     free = [has_free_axis(tensor) for tensor in suffix.inputs]
     weights = dict(options.class_weights) if options.class_weights else None
-    changes = augmentation(options.augment or "none")
+    changes = augmentation(options.augment)
     data = _batches(train, free, options, batch_size=options.batch_size, shuffle=True, augment=changes, class_weights=weights)
     checks = _batches(val, free, options, batch_size=CHECKED, shuffle=False) if held_out else None
     counted = {"steps_per_epoch": steps, "validation_steps": math.ceil(len(val.y) / CHECKED) or None} if fitted.counts_steps else {}

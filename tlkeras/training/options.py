@@ -39,7 +39,7 @@ class Options:
     Args:
         batch_size: examples per step, of all replicas together.
         batch_norm: `frozen` or `train`, see `freezing.apply`.
-        augment: name of the augmentation of training images; that of each phase when None.
+        augment: name of the augmentation of training images.
         patience: passes over the training examples without a better one before a phase ends that keeps its best epoch.
         seed: of the order of the examples and of augmentation; each phase derives its own.
         class_weights: class id -> weight of its examples.
@@ -53,7 +53,7 @@ class Options:
 
     batch_size: int = 32
     batch_norm: str = "frozen"
-    augment: str | None = None
+    augment: str = "none"
     patience: int = 8
     seed: int = 0
     class_weights: Mapping[int, float] | None = None
@@ -67,9 +67,8 @@ class Options:
     @property
     def augmented(self) -> bool:
         """Whether the augmentation changes images."""
-        return AUGMENTS.get(self.augment or "none").changes
+        return AUGMENTS.get(self.augment).changes
 
     def of_phase(self, phase: Phase) -> Options:
         """Returns the options of a phase, which may choose what the run leaves open."""
-        batch_norm = phase.batch_norm or self.batch_norm
-        return dataclasses.replace(self, augment=self.augment or phase.augment or "none", batch_norm=batch_norm)
+        return dataclasses.replace(self, batch_norm=phase.batch_norm or self.batch_norm)
