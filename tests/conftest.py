@@ -1,5 +1,6 @@
 """Let a bare checkout import tlkeras.export and tlkeras.zoo, as an installed copy does; find the shared data."""
 
+import gc
 import importlib.abc
 import importlib.util
 import socket
@@ -22,18 +23,26 @@ class _Checkout(importlib.abc.MetaPathFinder):
 
 sys.meta_path.insert(0, _Checkout())
 
-from tlkeras.startup import load_tensorflow  # noqa: E402
 
-load_tensorflow()
+def pytest_configure(config):
+    """Starts TensorFlow where tests run: the process that only hands them out to others needs none."""
+    workers = config.getoption("numprocesses", None)
+    if workers and not hasattr(config, "workerinput"):
+        return
+    from tlkeras import progress
+    from tlkeras.startup import load_tensorflow
 
-from tlkeras import progress as reporting  # noqa: E402
+    load_tensorflow()
+    progress.automatic = lambda: progress.SILENT  # Python calls report progress by default; tests that look at it pass a reporter
 
-reporting.automatic = lambda: reporting.SILENT  # Python calls report progress by default; tests that look at it pass a reporter
+    import tensorflow as tf
 
-import tensorflow as tf  # noqa: E402
+    # Three parts of the CPU act as devices in the tests of placements; other tests use the first one.
+    tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 3)
 
-# Three parts of the CPU act as devices in the tests of placements; other tests use the first one.
-tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 3)
+
+def pytest_collection_finish(session):
+    gc.freeze()  # what is imported stays: the garbage collector need not look at it again and again
 
 
 ROW_BY_ROW = ("tests/backbones/test_families.py",)  # their networks are built anew for each row: rows are shared out among processes
