@@ -21,8 +21,8 @@ from tlkeras.evaluation.prediction import keras_scores
 from tlkeras.export import parity
 from tlkeras.export.formats import FORMATS
 from tlkeras.export.graph import Graph, precision_gap
+from tlkeras.export.onnx_graph import write
 from tlkeras.export.parity import Samples
-from tlkeras.export.saved_model import write
 from tlkeras.export.spec import ExportSpec
 from tlkeras.modalities.images.augment import augmentation
 from tlkeras.modalities.images.reading import Decoder
@@ -201,9 +201,9 @@ def traced(monkeypatch):
 def verified(graph, samples, network, tmp_path, monkeypatch):
     expected = parity.reference(graph, samples, None)
     monkeypatch.setattr(Graph, "network", property(lambda self: network))  # the file holds the network itself
-    path = tmp_path / "saved_model"
-    write(graph, path, FORMATS.get("saved_model").options())
-    return parity.check(FORMATS.get("saved_model"), path, samples, expected, graph.interface)
+    row, path = FORMATS.get("onnx"), tmp_path / "model.onnx"
+    write(graph, path, row.options())
+    return parity.check(row, path, samples, expected, graph.interface)
 
 
 def test_the_reference_is_computed_in_float32_where_the_device_has_tf32(traced, tmp_path, monkeypatch):
