@@ -172,17 +172,18 @@ class _Exporter:
     def finish(self) -> None:
         """Waits for the verdicts, and puts the artifacts that pass into place."""
         while self._pending:
-            attempt = self._pending.pop(0)
+            attempt = self._pending[0]
             try:
                 self.done[attempt.row.name] = self._settled(attempt)
             except ExportError as error:
                 self.errors[attempt.row.name] = error
+            self._pending.pop(0).folder.cleanup()
 
     def stop(self) -> None:
-        """Puts what is verified by now into place, without a measured latency, and removes the rest."""
+        """Puts what is verified by now into place, without a measured latency, and removes the rest: nothing is left after `finish`."""
         for attempt in self._pending:
             if all(run.record.done() for run in attempt.running):
-                with suppress(ExportError):
+                with suppress(ExportError):  # what stopped the export is reported
                     self.done[attempt.row.name] = self._settled(attempt, measured=False)
             attempt.folder.cleanup()
 
@@ -194,7 +195,9 @@ class _Exporter:
                 tried.append({"attempt": name, "refused": options})
                 continue
             try:
-                return self._settled(self._written(row, name, options), tried)
+                attempt = self._written(row, name, options)
+                with attempt.folder:
+                    return self._settled(attempt, tried)
             except ExportError as error:
                 tried.append({"attempt": name, **getattr(error, "figures", {}), "refused": str(error)})
                 last = error
@@ -221,12 +224,11 @@ class _Exporter:
     def _settled(self, attempt: _Attempt, tried: Sequence[Mapping[str, Any]] = (), *, measured: bool = True) -> Artifact:
         """Waits for the verdict on an artifact, and puts it into place if it passes."""
         row, aside = attempt.row, attempt.aside
-        with attempt.folder:
-            verdict, others = self._verified(attempt, measured=measured) if attempt.running else (None, ())
-            size, digest = measure(aside)
-            if verdict and row.quantised:
-                check_within(row, verdict, size, self._budget.max_drop)
-            files.put(aside, self._out / row.path)
+        verdict, others = self._verified(attempt, measured=measured) if attempt.running else (None, ())
+        size, digest = measure(aside)
+        if verdict and row.quantised:
+            check_within(row, verdict, size, self._budget.max_drop)
+        files.put(aside, self._out / row.path)
         chosen = {"attempt": attempt.name, "bytes": size, **figures(verdict), "refused": None}
         return Artifact(
             format=row.name,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +32,23 @@ class Process:
     """
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], errors: Path):
-        self.errors = errors
+        self._errors, self._read = errors, 0  # characters of it that belong to earlier questions
         with errors.open("w") as stderr:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, text=True, env=dict(environment)
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                text=True,
+                env=dict(environment),
+                start_new_session=True,  # so that what it starts ends with it
             )
+        threading.Thread(target=self._reap, daemon=True).start()
+
+    def _reap(self) -> None:
+        """Ends what the process leaves behind: its pipes would stay open, and whoever waits for an answer would wait on."""
+        self._process.wait()
+        self._end()
 
     def ask(self, question: Mapping[str, Any], timeout: float | None = None) -> dict[str, Any]:
         """Returns the answer to a question; `{"error": …}` where the process ended, or was ended after `timeout` seconds, without one."""
@@ -47,6 +61,7 @@ class Process:
         finally:
             timer.cancel()
         if line:
+            self._read = len(self._written())
             answer: dict[str, Any] = json.loads(line)
             return answer
         if timeout and time.monotonic() - started >= timeout:
@@ -64,13 +79,24 @@ class Process:
             return ""
 
     def _last_words(self) -> str:
-        code = self._process.wait()
-        lines = [line for line in self.errors.read_text(errors="replace").splitlines() if line.strip()]
-        return lines[-1] if lines else f"it exited with code {code} without a message"
+        code, text = self._process.wait(), self._written()[self._read :]
+        lines = [line for line in text.splitlines() if line.strip()]
+        return f"it exited with code {code}" + (f": {lines[-1]}" if lines else " without a message")
+
+    def _written(self) -> str:
+        return self._errors.read_text(errors="replace")
 
     def kill(self) -> None:
         """Ends the process; whoever waits for its answer gets an error."""
-        self._process.kill()
+        if self._process.poll() is None:
+            self._end()
+
+    def _end(self) -> None:
+        if os.name != "posix":
+            self._process.kill()
+            return
+        with suppress(ProcessLookupError, PermissionError):  # all have ended
+            os.killpg(self._process.pid, signal.SIGKILL)
 
     def close(self) -> None:
         """Ends the process and waits for its end."""

@@ -49,16 +49,25 @@ def saved_model(path: str, names: list[str], threads: int | None = None) -> tupl
     return call, f"tensorflow {tf.__version__}"
 
 
-def tensorflow() -> Any:
-    """Imports TensorFlow without Keras, which TensorFlow would import too: no exported file needs it, and it is 40% of the import."""
-    hidden = "keras" not in sys.modules
-    if hidden:
-        sys.modules["keras"] = None  # type: ignore[assignment]
+def without(hidden: str, name: str) -> Any:
+    """Imports a module that would import another one by itself, but can do without, while that one cannot be found."""
+    if hidden in sys.modules:
+        return importlib.import_module(name)
+    sys.modules[hidden] = None  # type: ignore[assignment]
     try:
-        return importlib.import_module("tensorflow")
+        return importlib.import_module(name)
     finally:
-        if hidden:
-            del sys.modules["keras"]
+        del sys.modules[hidden]
+
+
+def tensorflow() -> Any:
+    """Imports TensorFlow without Keras: no exported file needs it, and it takes 40% of the import."""
+    return without("keras", "tensorflow")
+
+
+def openvino_module() -> Any:
+    """Imports OpenVINO without what reports its use: to verify a file is to use no network."""
+    return without("openvino_telemetry", "openvino")
 
 
 def load_saved_model(path: str) -> Any:
@@ -182,8 +191,7 @@ def onnx(path: str, names: list[str], threads: int | None = None) -> tuple[Call,
 
 def openvino(path: str, names: list[str], threads: int | None = None) -> tuple[Call, str]:
     """Returns a function for an ONNX file in OpenVINO, and its version."""
-    import openvino as ov
-
+    ov = openvino_module()
     limits = {"INFERENCE_PRECISION_HINT": "f32"} | ({"INFERENCE_NUM_THREADS": threads} if threads else {})
     compiled = ov.Core().compile_model(path, "CPU", limits)
     # A tensor can have several names in OpenVINO; the output's own is that of its result, `scores/sink_port_0`.
@@ -199,7 +207,7 @@ IMPORTS = {
     "c_api": lambda: c_api_module().library(),
     "tflite": lambda: importlib.import_module("ai_edge_litert.interpreter"),
     "onnx": lambda: importlib.import_module("onnxruntime"),
-    "openvino": lambda: importlib.import_module("openvino"),
+    "openvino": openvino_module,
 }
 
 
