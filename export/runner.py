@@ -13,7 +13,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -239,7 +239,8 @@ class Artifacts:
             answers |= encoded(call, job["encoded"])
         if job["score"]:
             started = time.perf_counter()
-            answers["score"] = score(call, next(iter(samples)), job["score"], job["output"], job["dtype"])
+            inputs = np.load(job["score"], mmap_mode="r")
+            answers["score"] = np.concatenate(list(scored(call, next(iter(samples)), inputs, job["output"], job["dtype"])))
             record["score_s"] = time.perf_counter() - started
         np.savez(job["answers"], **answers)  # type: ignore[arg-type]
         return record
@@ -275,16 +276,15 @@ SCORE_BYTES = 1_250_000  # of the inputs of a batch: so much fits the caches of 
 LARGEST_BATCH = 32
 
 
-def score(call: Call, name: str, path: str, output: str, dtype: str) -> np.ndarray:
-    """Runs a whole memory-mapped array of inputs."""
-    inputs = np.load(path, mmap_mode="r")
+def scored(call: Call, name: str, inputs: np.ndarray, output: str, dtype: str) -> Iterator[np.ndarray]:
+    """Yields an output for an array of inputs, a batch at a time, in order."""
     batch = max(1, min(LARGEST_BATCH, SCORE_BYTES // max(1, inputs[0].size * np.dtype(dtype).itemsize)))
 
     def part(start: int) -> np.ndarray:
         return np.array(call({name: np.asarray(inputs[start : start + batch], dtype)})[output])
 
     with ThreadPoolExecutor(getattr(call, "concurrent", 1)) as pool:
-        return np.concatenate(list(pool.map(part, range(0, len(inputs), batch))))
+        yield from pool.map(part, range(0, len(inputs), batch))
 
 
 def latency(call: Call, feeds: Feeds, rounds: int = 15) -> float:
