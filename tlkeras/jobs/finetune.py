@@ -139,7 +139,7 @@ def _finetune(plan: Plan, distribution: Distribution, run: Run, dataset: Dataset
         headlines = [score.headline(name) for name, score in figures.items()]
         reporter.result("Result", {name: score.cells() for name, score in figures.items()}, [*filter(None, headlines)])
     with clock.step("export"):
-        artifacts = _export(config, replace(task, target=target), data, scored, run, reporter) if distribution.chief else []
+        artifacts = _export(config, replace(task, target=target), data, scored, run, reporter, clock) if distribution.chief else []
         gap = precision_gap(task.model, np.asarray(data.store.inputs[: export_run.PARITY_SAMPLES], task.model.inputs[0].dtype))
     clock.seconds["total"] = round(time.monotonic() - started, 3)
     summary = outcome.summary(config, distribution, data, scored, trained, artifacts, gap, clock) | {"precision": numbers}
@@ -265,9 +265,9 @@ def _class_weights(config: RunConfig, task: TaskModel, data: Data) -> dict[int, 
 
 
 def _export(
-    config: RunConfig, task: TaskModel, data: Data, scored: dict[str, outcome.Scored], run: Run, reporter: Reporter
+    config: RunConfig, task: TaskModel, data: Data, scored: dict[str, outcome.Scored], run: Run, reporter: Reporter, clock: Clock
 ) -> list[Artifact]:
     """Writes and verifies the artifacts; see `export_run.export_task`."""
     scores = {name: part.scores for name, part in scored.items()}
     examples = export_run.Examples(store=data.store, splits=data.splits, target=task.target, scores=scores)
-    return export_run.export_task(task.model, data.inputs, examples, config, run.exports, reporter=reporter)
+    return export_run.export_task(task.model, data.inputs, examples, config, run.exports, reporter=reporter, clock=clock)
