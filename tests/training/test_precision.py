@@ -25,7 +25,7 @@ from tlkeras.export.parity import Samples
 from tlkeras.export.saved_model import write
 from tlkeras.export.spec import ExportSpec
 from tlkeras.modalities.images.augment import augmentation
-from tlkeras.modalities.images.reading import Decoder
+from tlkeras.modalities.images.file_decoder import Decoder
 from tlkeras.models import TaskModel
 from tlkeras.tasks.registry import TASKS
 from tlkeras.training import phases as run

@@ -17,9 +17,10 @@ from tlkeras.data.file_kinds import FileKind
 from tlkeras.data.store import Progress, Store
 from tlkeras.errors import DataError
 from tlkeras.modalities.images import decode
+from tlkeras.modalities.images.file_decoder import DECODE_NOISE, Decoder
 from tlkeras.modalities.images.files import ARRAYS, FILES
 from tlkeras.modalities.images.formats import encoded_image
-from tlkeras.modalities.images.reading import DECODE_NOISE, Decoder, materialise
+from tlkeras.modalities.images.reading import materialise
 from tlkeras.modalities.inputs import check_modality, load_array
 from tlkeras.startup import filtered_stderr
 
