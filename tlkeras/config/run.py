@@ -146,7 +146,10 @@ class TrainConfig(Section):
     """How the model is trained."""
 
     recipe: str | None = key(
-        None, "Named list of phases; an unknown name lists them.", unset="feature-extraction, or full with --unfreeze", metavar="NAME"
+        None,
+        "Named list of phases; `tlkeras recipes` explains them.",
+        unset="auto; feature-extraction with --epochs or --learning-rate; full with --unfreeze",
+        metavar="NAME",
     )
     epochs: int | None = key(
         None, "Maximum number of passes over the training split (of the last phase).", unset="the recipe's", metavar="N", least=1
@@ -171,7 +174,16 @@ class TrainConfig(Section):
         metavar="frozen|train",
         choices=("frozen", "train"),
     )
-    augment: str = key("none", "Augmentation of the training images; an unknown name lists them.", metavar="NAME")
+    max_minutes: float | None = key(
+        None,
+        "Minutes that fine-tuning may take after the head; it is left out where that is not enough (recipes auto and lp-ft).",
+        unset="auto: 10 with a GPU, else 0",
+        metavar="X",
+        least=0.0,
+    )
+    augment: str | None = key(
+        None, "Augmentation of the training images; an unknown name lists them.", unset="the recipe's", metavar="NAME"
+    )
     patience: int = key(8, "Epochs without a better validation loss before a phase stops early.", metavar="N", least=1)
     placement: str = key(
         "auto", "Where the work runs: auto, cpu, gpu:N, mirrored[:N], multiworker (see `tlkeras launch`) or tpu.", metavar="NAME"

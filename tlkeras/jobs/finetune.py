@@ -35,7 +35,7 @@ from tlkeras.models import TaskModel
 from tlkeras.progress import AUTO, SILENT, Clock, Reporter, resolve
 from tlkeras.registry import load_function
 from tlkeras.tasks.registry import DEFAULT as DEFAULT_TASK
-from tlkeras.tasks.registry import take
+from tlkeras.tasks.registry import Task, take
 from tlkeras.training import freezing, precision
 from tlkeras.training import phases as training
 
@@ -195,8 +195,9 @@ def _train(plan: Plan, distribution: Distribution, task: TaskModel, data: Data, 
         work=run.work,
         distribution=distribution,
         progress=reporter.progress,
+        say=reporter.say,
     )
-    phases = planning.phases(plan, task.section_names, examples=len(data.splits.train), classes=len(data.store.labels))
+    phases = planning.phases(plan, task.section_names, **_facts(task.task, data))
     try:
         return training.run(task, phases, {name: data.part(name) for name in SPLITS}, options, recipe=plan.recipe)
     except training.Interrupted as stopped:
@@ -210,6 +211,17 @@ def _train(plan: Plan, distribution: Distribution, task: TaskModel, data: Data, 
             text=f"stopped after {len(stopped.history)} epochs; the {weights} are in {run.model}, "
             f"and `tlkeras evaluate {run.root}` scores them",
         ) from stopped
+
+
+def _facts(task: Task, data: Data) -> dict[str, Any]:
+    """Returns what recipes may ask about the data and the machine."""
+    train, labels = data.splits.train, len(data.store.labels)
+    fewest = len(train)
+    if task.labelled_outputs:
+        strata = data.store.strata[train]
+        fewest = int((np.bincount(strata, minlength=labels) if strata.ndim == 1 else strata.sum(0)).min())
+    accelerator = any(tf.config.get_visible_devices(kind) for kind in ("GPU", "TPU"))
+    return {"examples": len(train), "classes": labels, "fewest": fewest, "accelerator": accelerator}
 
 
 def _each_alone(

@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tlkeras.backbones import adapters, registry
 from tlkeras.backbones.adapters import Adapter
 from tlkeras.backbones.row import Backbone
+from tlkeras.backbones.sections import HEAD
 from tlkeras.config import PretrainConfig, RunConfig
 from tlkeras.data.examples import Dataset
 from tlkeras.data.sources.registry import recorded
@@ -28,6 +30,9 @@ BATCH = 32  # examples per step, that the learning rates of the recipes are made
 # Goyal et al. 2017, https://arxiv.org/abs/1706.02677 (linear, for SGD); Malladi et al. 2022, https://arxiv.org/abs/2205.10287
 # (root, for Adam and similar optimizers).
 EXPONENTS = {"none": 0.0, "linear": 1.0, "sqrt": 0.5}
+DEFAULT = "auto"  # recipe where nothing says how to train
+# An exact head needs features that are fixed: a channel adapter, which trains with the head elsewhere, waits.
+HEAD_ALONE: tuple[Rule, ...] = ((f"section:{HEAD}", True), ("*", False))
 SPLIT = 0.15  # fraction held out for each of validation and test where the source has no split of its own
 
 
@@ -79,10 +84,11 @@ def resolve(config: RunConfig) -> Plan:
     row = find_backbone(config.model.backbone)
     if config.model.task is not None:
         _check_task(config, TASKS.get(config.model.task))
-    recipe, last = _recipe(config, row)
     _check_modality(config, row)
     adapter = adapters.chosen(config.model.channels, config.model.channel_adapter)
-    AUGMENTS.get(config.train.augment)
+    recipe, last = _recipe(config, row, adapter)
+    if config.train.augment is not None:
+        AUGMENTS.get(config.train.augment)
     placements.parse(config.train.placement)
     unfreeze = None if config.train.freeze_rules else (config.train.unfreeze or last.unfreeze)
     if unfreeze is not None and row.sections:
@@ -94,9 +100,9 @@ def resolve(config: RunConfig) -> Plan:
         image_size=(config.model.image_size or row.input_size) if "image_size" in MODALITIES.get(row.modality).config_keys else None,
         channel_adapter=adapter.name if adapter else None,
         recipe=recipe.name,
-        epochs=config.train.epochs or last.epochs,
-        learning_rate=_peak(config, row, last),
-        unfreeze=unfreeze,
+        epochs=None if recipe.decides else config.train.epochs or last.epochs,
+        learning_rate=None if recipe.decides else _peak(config, row, last),
+        unfreeze=None if recipe.decides else unfreeze,
         batch_norm=config.train.batch_norm or ("train" if config.model.weights == "none" else "frozen"),
         export=[format.name for format in formats],
     )
@@ -206,11 +212,22 @@ def _check_modality(config: RunConfig, row: Backbone) -> None:
             raise ConfigError(f"{row.name} cannot be exported to {name}: {reason}; leave it out of --export")
 
 
-def _recipe(config: RunConfig, row: Backbone) -> tuple[Recipe, Phase]:
-    """Returns the recipe asked for and its last phase; without one, the frozen recipe unless something is to be unfrozen."""
-    unfreezes = bool(config.train.freeze_rules) or config.train.unfreeze not in (None, "none")
-    recipe = RECIPES.get(config.train.recipe or ("full" if unfreezes else "feature-extraction"))
-    last = recipe.phases_for([name for name, _ in row.sections], _facts(row))[-1]
+def _recipe(config: RunConfig, row: Backbone, adapter: Adapter | None) -> tuple[Recipe, Phase]:
+    """Returns the recipe asked for and its last phase; without one, the recipe that the other settings ask for, else the default."""
+    train = config.train
+    unfreezes = bool(train.freeze_rules) or train.unfreeze not in (None, "none")
+    by_steps = [name for name in ("unfreeze", "epochs", "learning_rate") if getattr(train, name) is not None]
+    by_steps += ["freeze_rules"] if train.freeze_rules else []
+    recipe = RECIPES.get(train.recipe or ("full" if unfreezes else "feature-extraction" if by_steps else DEFAULT))
+    if recipe.decides and by_steps:
+        raise ConfigError(
+            f"recipe {recipe.name!r} decides by itself what trains and how long, but {by_steps[0]} is set; leave one of them out, "
+            "or use --recipe lp-ft"
+        )
+    if train.max_minutes is not None and not recipe.timed:
+        timed = ", ".join(other.name for other in RECIPES if other.timed)
+        raise ConfigError(f"max_minutes is {train.max_minutes:g}, and recipe {recipe.name!r} has no use for it; expected one of {timed}")
+    last = recipe.phases_for([name for name, _ in row.sections], _facts(config, row, adapter))[-1]
     if unfreezes and last.unfreeze == "none":
         raise ConfigError(
             f"recipe {recipe.name!r} keeps the backbone frozen, but unfreeze is set; leave one of them out, or use --recipe full"
@@ -218,8 +235,15 @@ def _recipe(config: RunConfig, row: Backbone) -> tuple[Recipe, Phase]:
     return recipe, last
 
 
-def _facts(row: Backbone, examples: int | None = None, classes: int | None = None) -> Facts:
-    return Facts(examples=examples, classes=classes, full_tuning=MODALITIES.get(row.modality).full_tuning or {})
+def _facts(config: RunConfig, row: Backbone, adapter: Adapter | None, **of_data: Any) -> Facts:
+    modality = MODALITIES.get(row.modality)
+    return Facts(
+        fixed_features=config.model.weights != "none" and not (adapter and adapter.trains),
+        minutes=config.train.max_minutes,
+        full_tuning=modality.full_tuning or {},
+        augments="augment" in modality.config_keys,
+        **of_data,
+    )
 
 
 def _peak(config: RunConfig, row: Backbone, phase: Phase) -> float:
@@ -229,23 +253,23 @@ def _peak(config: RunConfig, row: Backbone, phase: Phase) -> float:
     return row.learning_rate if row.learning_rate and phase.unfreeze != "none" else phase.learning_rate
 
 
-def phases(
-    plan: Plan, section_names: Sequence[str], *, examples: int | None = None, classes: int | None = None
-) -> list[tuple[Phase, tuple[Rule, ...]]]:
+def phases(plan: Plan, section_names: Sequence[str], **of_data: Any) -> list[tuple[Phase, tuple[Rule, ...]]]:
     """Returns the recipe's phases with their freeze rules; the config's values hold for the last one.
 
     Args:
         plan: the plan of the run.
         section_names: the backbone's sections, from input to output.
-        examples, classes: of the training split, where they are known.
+        of_data: fields of `Facts` that follow from the data and the machine, where they are known.
     """
     config, row = plan.config, plan.backbone
-    *earlier, last = plan.recipe.phases_for(section_names, _facts(row, examples, classes))
-    planned = [(phase, parse(phase.unfreeze, section_names)) for phase in earlier]
-    last = dataclasses.replace(last, epochs=config.train.epochs or last.epochs, learning_rate=_peak(config, row, last))
-    rules = config.train.freeze_rules or parse(config.train.unfreeze or "none", section_names)
+    *earlier, last = plan.recipe.phases_for(section_names, _facts(config, row, plan.adapter, **of_data))
+    if not plan.recipe.decides:
+        unfreeze = config.train.unfreeze or last.unfreeze
+        last = dataclasses.replace(last, epochs=config.train.epochs or last.epochs, unfreeze=unfreeze)
+    last = dataclasses.replace(last, learning_rate=_peak(config, row, last))
     factor = (config.train.batch_size / BATCH) ** EXPONENTS[config.train.scale_learning_rate]
-    return [
-        (dataclasses.replace(phase, learning_rate=phase.learning_rate * factor), phase_rules)
-        for phase, phase_rules in [*planned, (last, rules)]
-    ]
+    planned = [dataclasses.replace(phase, learning_rate=phase.learning_rate * factor) for phase in (*earlier, last)]
+    rules = [HEAD_ALONE if phase.solver == "exact" else parse(phase.unfreeze, section_names) for phase in planned]
+    if config.train.freeze_rules:
+        rules[-1] = config.train.freeze_rules
+    return list(zip(planned, rules, strict=True))

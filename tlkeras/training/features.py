@@ -101,7 +101,10 @@ def _views(train: Examples, views: int, options: Options) -> Sliceable:
     if not options.augmented:
         return train.inputs
     return Views(
-        views=[augment.AugmentedView(images=train.inputs, name=options.augment, seed=options.seed, epoch=epoch) for epoch in range(views)]
+        views=[
+            augment.AugmentedView(images=train.inputs, name=options.augment or "none", seed=options.seed, epoch=epoch)
+            for epoch in range(views)
+        ]
     )
 
 

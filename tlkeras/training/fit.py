@@ -19,11 +19,13 @@ from tlkeras.modalities.images.augment import augmentation
 from tlkeras.models import TaskModel
 from tlkeras.startup import tensor_float32
 from tlkeras.training import precision
+from tlkeras.training.budget import Deadline
 from tlkeras.training.callbacks import History, Progress, StopOnNaN
 from tlkeras.training.checkpoint import KeepBest
 from tlkeras.training.features import Arrays, has_free_axis
 from tlkeras.training.optimizer import optimizer
 from tlkeras.training.options import Options
+from tlkeras.training.rates import pull_of
 from tlkeras.training.recipes.registry import Phase
 from tlkeras.training.results import Interrupted
 
@@ -69,12 +71,12 @@ def fit(
         StopOnNaN(phase.learning_rate),
         *([best] if best else []),
         Progress(lambda done, total, text: options.progress(phase.name, done, total, text), steps=steps),
+        *([Deadline(phase.minutes * 60)] if phase.minutes else []),
     ]
     free = [has_free_axis(tensor) for tensor in suffix.inputs]
     weights = dict(options.class_weights) if options.class_weights else None
-    data = _batches(
-        train, free, options, batch_size=options.batch_size, shuffle=True, augment=augmentation(options.augment), class_weights=weights
-    )
+    changes = augmentation(options.augment or "none")
+    data = _batches(train, free, options, batch_size=options.batch_size, shuffle=True, augment=changes, class_weights=weights)
     checks = _batches(val, free, options, batch_size=CHECKED, shuffle=False) if held_out else None
     counted = {"steps_per_epoch": steps, "validation_steps": math.ceil(len(val.y) / CHECKED) or None} if fitted.counts_steps else {}
     with _memory_advice(options.batch_size), tensor_float32(options.tf32):
@@ -87,6 +89,29 @@ def fit(
     return history.rows, best.best_epoch if best else len(history.rows)
 
 
+def evaluated(task: TaskModel, head: keras.Model, train: Arrays, val: Arrays, options: Options) -> dict[str, float]:
+    """Returns the loss and the metrics of a head that was not trained by steps, as the row of an epoch would hold them.
+
+    Args:
+        task: with the loss and the metrics.
+        head: features -> scores.
+        train, val: features and targets; `val` may be empty.
+        options: weights of classes.
+    """
+    model = keras.Model(head.inputs, head.outputs[0])
+    model.compile(loss=task.task.keras_loss(task.target), weighted_metrics=list(task.task.metrics))
+    free = [has_free_axis(tensor) for tensor in head.inputs]
+    row: dict[str, float] = {}
+    for prefix, arrays in (("", train), ("val_", val)):
+        if len(arrays.y):
+            weights = dict(options.class_weights) if options.class_weights and not prefix else None
+            data = pipeline.batches(
+                arrays.inputs, arrays.y, batch_size=CHECKED, shuffle=False, seed=0, lengths=arrays.lengths, free=free, class_weights=weights
+            )
+            row |= {f"{prefix}{name}": float(value) for name, value in model.evaluate(data, verbose=0, return_dict=True).items()}
+    return row
+
+
 def _compiled(task: TaskModel, phase: Phase, suffix: keras.Model, y: np.ndarray, steps: int, options: Options) -> _Fitted:
     """Compiles another model of the same layers, so that what is saved needs no optimizer and no class of tlkeras to be read."""
     distribution = options.distribution
@@ -95,7 +120,7 @@ def _compiled(task: TaskModel, phase: Phase, suffix: keras.Model, y: np.ndarray,
     model = keras.Model(suffix.inputs, suffix.outputs[0], name=suffix.name) if twin is None else twin.model
     with distribution.scope():
         model.compile(
-            optimizer=precision.scaled(optimizer(phase, steps * phase.epochs, distribution), model),
+            optimizer=precision.scaled(optimizer(phase, steps * phase.epochs, distribution, pull_of(task, phase, suffix)), model),
             loss=task.task.keras_loss(task.target) if twin is None else None,
             weighted_metrics=list(task.task.metrics),
         )

@@ -96,7 +96,14 @@ def _own_parameters(layer: keras.Layer) -> int:
 # === Flags ===
 
 
-def apply(model: keras.Model, rules: Sequence[Rule], *, sections: Mapping[str, str] | None = None, batch_norm: str = "frozen") -> Report:
+def apply(
+    model: keras.Model,
+    rules: Sequence[Rule],
+    *,
+    sections: Mapping[str, str] | None = None,
+    batch_norm: str = "frozen",
+    only: Sequence[str] = (),
+) -> Report:
     """Sets the trainable flag of every layer by the rules; the one place where flags are set.
 
     Flags are set leaf by leaf, because Keras ignores `parent.trainable = True` when the parent's flag is already
@@ -110,6 +117,7 @@ def apply(model: keras.Model, rules: Sequence[Rule], *, sections: Mapping[str, s
         rules: ordered `(pattern, trainable)`.
         sections: layer name -> section name, for `section:` patterns.
         batch_norm: `"frozen"` or `"train"` (BatchNorm layers then follow the rules).
+        only: names of the variables that train in unfrozen layers outside the head; all when empty.
 
     Returns:
         The report, layer by layer.
@@ -128,8 +136,13 @@ def apply(model: keras.Model, rules: Sequence[Rule], *, sections: Mapping[str, s
         reasons[path] = pattern
         if trainable and batch_norm == "frozen" and is_batch_norm(layer) and paths[path] != HEAD:
             trainable, reasons[path] = False, f"{pattern} (BatchNorm frozen)"
+        chosen = only if paths[path] != HEAD else ()
+        if trainable and chosen and layer._trainable_variables and not any(v.name in chosen for v in layer._trainable_variables):
+            trainable, reasons[path] = False, f"{pattern} (none of {', '.join(chosen)})"
         layer.trainable = trainable
-        flags.update({id(v): (path, trainable) for v in layer._trainable_variables})
+        for variable in layer._trainable_variables:
+            variable.trainable = trainable and (not chosen or variable.name in chosen)
+            flags[id(variable)] = (path, bool(variable.trainable))
     _check_flags(model, flags)
     if model.compiled:
         model.compile_from_config(model.get_compile_config())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -17,15 +18,34 @@ NOT_DECAYED = ("bias", "gamma", "beta")  # names of variables without weight dec
 BUCKET = 1 << 24  # weights that are updated as one vector: 64 MB, of which an update holds a few copies
 
 
-def optimizer(phase: Phase, steps: int, distribution: Distribution) -> keras.optimizers.Optimizer:
+@dataclass(frozen=True, kw_only=True)
+class Pull:
+    """How the variables of a model are treated differently, each in the order of its trainable variables.
+
+    Args:
+        factors: of the learning rate.
+        start: weights towards which weight decay pulls instead of 0; None for 0, and for a variable without such weights.
+    """
+
+    factors: Sequence[float] | None = None
+    start: Sequence[np.ndarray | None] | None = None
+
+    @property
+    def usual(self) -> bool:
+        """Whether all variables have the same rate and decay towards 0."""
+        return self.start is None and (self.factors is None or set(self.factors) <= {1.0})
+
+
+def optimizer(phase: Phase, steps: int, distribution: Distribution, pull: Pull = Pull()) -> keras.optimizers.Optimizer:
     """Returns AdamW with linear warm-up and cosine decay; biases and norms do not decay.
 
     Loshchilov & Hutter 2019, Decoupled Weight Decay Regularization, https://arxiv.org/abs/1711.05101.
 
     Args:
-        phase: learning rate, warm-up and weight decay.
+        phase: learning rate, warm-up, weight decay and moving average.
         steps: of the whole phase.
-        distribution: several replicas add up gradients variable by variable, and so use Keras' own class.
+        distribution: several replicas add up gradients variable by variable, and so use Keras' own update.
+        pull: rates and starts of the variables.
     """
     warmup = int(phase.warmup * steps)
     schedule: Any = phase.learning_rate
@@ -36,10 +56,41 @@ def optimizer(phase: Phase, steps: int, distribution: Distribution) -> keras.opt
             warmup_target=phase.learning_rate if warmup else None,
             warmup_steps=warmup,
         )
-    kind = FlatAdamW if distribution.strategy is None else keras.optimizers.AdamW
-    adam = kind(schedule, weight_decay=phase.weight_decay)
+    average = {"use_ema": True, "ema_momentum": phase.ema} if phase.ema else {}
+    if distribution.strategy is None:
+        adam: keras.optimizers.Optimizer = FlatAdamW(schedule, weight_decay=phase.weight_decay, pull=pull, **average)
+    elif pull.usual:
+        adam = keras.optimizers.AdamW(schedule, weight_decay=phase.weight_decay, **average)
+    else:
+        adam = PulledAdamW(schedule, weight_decay=phase.weight_decay, pull=pull, **average)
     adam.exclude_from_weight_decay(var_names=list(NOT_DECAYED))
     return adam
+
+
+class PulledAdamW(keras.optimizers.AdamW):
+    """`keras.optimizers.AdamW` with a rate and a start for each variable.
+
+    Args:
+        learning_rate: peak or schedule.
+        pull: rates and starts of the variables that it is built for.
+        **kwargs: of `keras.optimizers.AdamW`.
+    """
+
+    def __init__(self, learning_rate: Any, *, pull: Pull, **kwargs: Any):
+        super().__init__(learning_rate, **kwargs)
+        self._pull = pull
+
+    def _apply_weight_decay(self, variables: Sequence[keras.Variable]) -> None:
+        """Does nothing: the decay is part of the update."""
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        index = self._get_variable_index(variable)
+        rate = tf.cast(learning_rate, variable.dtype) * (1.0 if self._pull.factors is None else self._pull.factors[index])
+        if self.weight_decay and self._use_weight_decay(self._trainable_variables[index]):
+            start = None if self._pull.start is None else self._pull.start[index]
+            distance = variable if start is None else variable - tf.constant(start, variable.dtype)
+            self.assign_sub(variable, distance * tf.cast(rate * self.weight_decay, variable.dtype))
+        super().update_step(gradient, variable, rate)
 
 
 class FlatAdamW(keras.optimizers.AdamW):
@@ -49,18 +100,42 @@ class FlatAdamW(keras.optimizers.AdamW):
     is traced before the first step, and on a GPU half of the kernels that are launched in every step.
 
     Args:
+        learning_rate: peak or schedule.
+        pull: rates and starts of the variables that it is built for.
         **kwargs: of `keras.optimizers.AdamW`, but for `amsgrad`.
     """
+
+    def __init__(self, learning_rate: Any, *, pull: Pull = Pull(), **kwargs: Any):
+        super().__init__(learning_rate, **kwargs)
+        self._pull = pull
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
         if self.built:
             return
         keras.optimizers.Optimizer.build(self, variables)  # not AdamW's, which makes two slots for each variable
         self._buckets = [(bucket, *self._slots(bucket)) for bucket in _buckets(variables)]
+        indices = {id(variable): index for index, variable in enumerate(variables)}
+        self._rates = [self._of_weights(bucket, indices, self._pull.factors) for bucket, _, _ in self._buckets]
+        self._starts = [self._start(bucket, indices) for bucket, _, _ in self._buckets]
 
     def _slots(self, bucket: Sequence[keras.Variable]) -> tuple[keras.Variable, keras.Variable]:
         shape = (sum(_size(variable) for variable in bucket),)
         return self.add_variable(shape, name="momentum"), self.add_variable(shape, name="velocity")
+
+    def _of_weights(self, bucket: Sequence[keras.Variable], indices: dict[int, int], factors: Sequence[float] | None) -> Any:
+        """Returns the factor of the rate: one for all weights of a bucket, or float32 (weights,) where they differ."""
+        own = [1.0 if factors is None else factors[indices[id(variable)]] for variable in bucket]
+        return own[0] if len(set(own)) == 1 else np.repeat(own, [_size(variable) for variable in bucket]).astype("float32")
+
+    def _start(self, bucket: Sequence[keras.Variable], indices: dict[int, int]) -> Any:
+        """Returns the weights that a bucket decays towards, float32 (weights,), as a variable that does not train; None for 0."""
+        if self._pull.start is None:
+            return None
+        starts = [self._pull.start[indices[id(variable)]] for variable in bucket]
+        flat = [np.zeros(_size(variable)) if start is None else np.ravel(start) for variable, start in zip(bucket, starts, strict=True)]
+        kept = self.add_variable((sum(part.size for part in flat),), name="start")
+        kept.assign(np.concatenate(flat))
+        return kept
 
     def _apply_weight_decay(self, variables: Sequence[keras.Variable]) -> None:
         """Does nothing: the decay is part of the update."""
@@ -70,7 +145,7 @@ class FlatAdamW(keras.optimizers.AdamW):
         rate = tf.cast(learning_rate, tf.float32)
         step = tf.cast(self.iterations + 1, tf.float32)
         alpha = rate * tf.sqrt(1 - tf.pow(self.beta_2, step)) / (1 - tf.pow(self.beta_1, step))
-        for bucket, momentum, velocity in self._buckets:
+        for (bucket, momentum, velocity), factor, start in zip(self._buckets, self._rates, self._starts, strict=True):
             gradient = _flat([_as_float32(gradients.get(id(variable)), variable) for variable in bucket])
             m, v = momentum.value, velocity.value
             m.assign_add((gradient - m) * (1 - self.beta_1))
@@ -79,7 +154,10 @@ class FlatAdamW(keras.optimizers.AdamW):
             sizes = [_size(variable) for variable in bucket]
             if self.weight_decay:
                 decayed = np.repeat([self._use_weight_decay(variable) for variable in bucket], sizes)
-                update += _flat([variable.value for variable in bucket]) * decayed.astype("float32") * (self.weight_decay * rate)
+                weights = _flat([variable.value for variable in bucket])
+                update += (weights if start is None else weights - start.value) * decayed.astype("float32") * (self.weight_decay * rate)
+            if not (isinstance(factor, float) and factor == 1.0):
+                update *= factor
             for variable, part in zip(bucket, tf.split(update, sizes), strict=True):
                 if id(variable) in gradients:
                     variable.value.assign_sub(tf.reshape(part, variable.shape))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 
 from tlkeras.distribution.strategies import ONE_DEVICE, Distribution
 from tlkeras.modalities.images.augmentations import AUGMENTS
+from tlkeras.training.recipes.registry import Phase
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +39,7 @@ class Options:
     Args:
         batch_size: examples per step, of all replicas together.
         batch_norm: `frozen` or `train`, see `freezing.apply`.
-        augment: name of the augmentation of training images.
+        augment: name of the augmentation of training images; that of each phase when None.
         patience: passes over the training examples without a better one before a phase ends that keeps its best epoch.
         seed: of the order of the examples and of augmentation; each phase derives its own.
         class_weights: class id -> weight of its examples.
@@ -46,11 +48,12 @@ class Options:
         work: where features larger than memory allows are mapped.
         distribution: where the work runs.
         progress: called with (name, done, total, text).
+        say: called with a line about what was decided.
     """
 
     batch_size: int = 32
     batch_norm: str = "frozen"
-    augment: str = "none"
+    augment: str | None = None
     patience: int = 8
     seed: int = 0
     class_weights: Mapping[int, float] | None = None
@@ -59,8 +62,14 @@ class Options:
     work: Path | None = None
     distribution: Distribution = ONE_DEVICE
     progress: Callable[[str, int, int, str], None] = lambda name, done, total, text: None
+    say: Callable[[str], None] = lambda text: None
 
     @property
     def augmented(self) -> bool:
         """Whether the augmentation changes images."""
-        return AUGMENTS.get(self.augment).changes
+        return AUGMENTS.get(self.augment or "none").changes
+
+    def of_phase(self, phase: Phase) -> Options:
+        """Returns the options of a phase, which may choose what the run leaves open."""
+        batch_norm = phase.batch_norm or self.batch_norm
+        return dataclasses.replace(self, augment=self.augment or phase.augment or "none", batch_norm=batch_norm)

@@ -6,15 +6,16 @@ import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
 
 from tlkeras.models import TaskModel
 from tlkeras.startup import tensor_float32
-from tlkeras.training import feature_cache, features, freezing
+from tlkeras.training import averaging, budget, exact, feature_cache, features, freezing
 from tlkeras.training.features import Arrays
-from tlkeras.training.fit import fit
+from tlkeras.training.fit import evaluated, fit
 from tlkeras.training.freezing import Rule
 from tlkeras.training.options import Examples, Options
 from tlkeras.training.recipes.registry import Phase, Recipe, function
@@ -55,20 +56,25 @@ def run(
             task = function(recipe.transform)(task)
         if task.task.transform:
             task = function(task.task.transform)(task)
+        last: _Finished | None = None
         for index, (phase, rules) in enumerate(phases):
-            scored = ("val", "test") if index == len(phases) - 1 and not finish else ()
+            final = index == len(phases) - 1 and not finish
             try:
-                last = _run_phase(task, phase, rules, parts, dataclasses.replace(options, seed=_seed(options.seed, index)), scored)
+                planned = _within_its_time(task, phase, rules, parts["train"], options) if results else (phase, rules)
+                if planned is None:
+                    continue
+                own = dataclasses.replace(options, seed=_seed(options.seed, index))
+                last = _run_phase(task, *planned, parts, own, ("val", "test") if final else ())
             except Interrupted as stopped:
                 rows = [{"phase": phase.name, **row} for row in stopped.history]
                 raise Interrupted([*history_of(results), *rows], keep=stopped.keep, task=_kept(task)) from stopped
             results.append(last.result)
-        if finish:  # it may change any layer, and with it the features that were computed for the last phase
+        model, arrays = (task.model, {}) if last is None else (last.model, last.arrays)
+        if finish:
             task = function(finish)(task, parts)
-            last = dataclasses.replace(
-                last, model=task.model, arrays={name: features.uncached(task.model, parts[name]) for name in ("val", "test")}
-            )
-        scores = {name: features.scores(last.model, last.arrays[name], name, options) for name in ("val", "test")}
+        if finish or "test" not in arrays:  # features of the last phase are of another model, or it was left out
+            model, arrays = task.model, {name: features.uncached(task.model, parts[name]) for name in ("val", "test")}
+        scores = {name: features.scores(model, arrays[name], name, options) for name in ("val", "test")}
     task = _kept(task)
     width = task.model.output_shape[-1]  # what only the loss needs stands in columns behind the scores
     return Trained(task=task, phases=results, scores={name: values[:, :width] for name, values in scores.items()})
@@ -93,21 +99,44 @@ class _Finished:
     arrays: dict[str, Arrays]
 
 
+def _within_its_time(
+    task: TaskModel, phase: Phase, rules: Sequence[Rule], examples: Examples, options: Options
+) -> tuple[Phase, Sequence[Rule]] | None:
+    """Returns a phase as it fits into its minutes, or None where it does not; the others as they are."""
+    if phase.minutes is None:
+        return phase, rules
+    planned = budget.fitted(phase, rules, task, examples, phase.minutes * 60)
+    if planned is None:
+        options.say(
+            f"{phase.name}: left out, as {budget.FEWEST_EPOCHS} epochs take more than {phase.minutes:g} minutes here (--max-minutes)"
+        )
+    elif planned[0] != phase:
+        options.say(f"{phase.name}: {planned[0].epochs} epochs, unfreeze {planned[0].unfreeze}, to fit into {phase.minutes:g} minutes")
+    return planned
+
+
 def _run_phase(
     task: TaskModel, phase: Phase, rules: Sequence[Rule], parts: Mapping[str, Examples], options: Options, scored: Sequence[str]
 ) -> _Finished:
     """Runs one phase with a seed of its own; `scored` names the splits whose scores are asked for afterwards."""
-    flags = freezing.apply(task.model, rules, sections=task.sections, batch_norm=options.batch_norm)
+    options = options.of_phase(phase)
+    if phase.why:
+        options.say(f"{phase.name}: {phase.why}")
+    flags = freezing.apply(task.model, rules, sections=task.sections, batch_norm=options.batch_norm, only=phase.only)
     before = freezing.frozen_digests(task.model)
     started = time.monotonic()
     split = feature_cache.split(task.model)
-    views = 1 if not options.augmented or split.prefix is None else min(MAX_VIEWS, phase.epochs)
+    views = 1 if not options.augmented or split.prefix is None else min(MAX_VIEWS, MAX_VIEWS if phase.solver == "exact" else phase.epochs)
     names = tuple(dict.fromkeys([*scored, "val", "train"]))
     arrays = features.compute(split, parts, names, views, options)
     features_done = time.monotonic()
     if split.prefix is not None:
         options = dataclasses.replace(options, augment="none")  # the views are augmented already
-    history, best_epoch = fit(task, phase, split.suffix, arrays["train"], arrays["val"], options)
+    details: dict[str, Any] = {}
+    if phase.solver == "exact":
+        history, best_epoch = _solved(task, phase, split.suffix, arrays, options, details), 1
+    else:
+        history, best_epoch = _fitted(task, phase, split.suffix, arrays, options, details)
     freezing.check_frozen(task.model, before)
     result = PhaseResult(
         name=phase.name,
@@ -117,5 +146,47 @@ def _run_phase(
         frozen=len(before),
         cached_examples=0 if split.prefix is None else sum(len(parts[name]) for name in names),
         seconds={"features": features_done - started, "fit": time.monotonic() - features_done},
+        details={"unfreeze": phase.unfreeze, "learning_rate": phase.learning_rate, **details},
     )
     return _Finished(result=result, model=split.suffix, arrays=arrays)
+
+
+def _solved(
+    task: TaskModel, phase: Phase, head: keras.Model, arrays: Mapping[str, Arrays], options: Options, details: dict[str, Any]
+) -> list[dict[str, float]]:
+    """Solves the head exactly; its history is one row."""
+    try:
+        details |= exact.solve(task, phase, head, arrays["train"], options).to_dict()
+    except KeyboardInterrupt as error:
+        raise Interrupted([], keep=phase.keep, task=task) from error
+    return [{"epoch": 1, **evaluated(task, head, arrays["train"], arrays["val"], options)}]
+
+
+def _fitted(
+    task: TaskModel, phase: Phase, suffix: keras.Model, arrays: Mapping[str, Arrays], options: Options, details: dict[str, Any]
+) -> tuple[list[dict[str, float]], int]:
+    """Fits the trained part by steps, as often as the phase says, and averages weights as it says."""
+    train, val = arrays["train"], arrays["val"]
+    start = averaging.weights_of(suffix) if phase.interpolate or phase.repeats > 1 else []
+    rows, best_epoch = fit(task, phase, suffix, train, val, options)
+    held_out = len(val.y) > 0
+
+    def judge() -> averaging.Merit:
+        return averaging.merit(task, val.y, features.scores(suffix, val, "val", options))
+
+    if phase.repeats > 1:
+        ingredients = [averaging.weights_of(suffix)]
+        for repeat in range(1, phase.repeats):
+            averaging.put(suffix, start)
+            more, _ = fit(task, phase, suffix, train, val, dataclasses.replace(options, seed=_seed(options.seed, repeat)))
+            rows += [{**row, "epoch": row["epoch"] + len(rows)} for row in more]
+            ingredients.append(averaging.weights_of(suffix))
+        details["soup_of"] = averaging.greedy_soup(suffix, ingredients, judge) if held_out else [phase.repeats - 1]
+        best_epoch = len(rows)
+    if phase.interpolate and held_out:
+        share, merits = averaging.interpolated(suffix, start, averaging.weights_of(suffix), phase.interpolate, judge)
+        details["share_of_the_way"] = share
+        details["validation"] = {
+            f"{at:g}": {"figure": round(merit.figure, 6), "loss": round(-merit.gain, 6)} for at, merit in merits.items()
+        }
+    return rows, best_epoch

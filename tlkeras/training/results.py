@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ class PhaseResult:
         frozen: weights and statistics that were verified to be unchanged.
         cached_examples: examples whose features were computed once.
         seconds: name of a step -> its duration.
+        details: what the phase decided by itself, such as the strength of a penalty.
     """
 
     name: str
@@ -32,6 +33,7 @@ class PhaseResult:
     frozen: int
     cached_examples: int
     seconds: dict[str, float]
+    details: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -43,6 +45,7 @@ class PhaseResult:
             "frozen_identical": True,  # else freezing.check_frozen had raised
             "examples_computed_once": self.cached_examples,
             "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
+            **self.details,
         }
 
 

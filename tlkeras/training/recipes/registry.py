@@ -21,6 +21,18 @@ class Phase:
         warmup: fraction of the steps over which the learning rate rises from 0.
         weight_decay: decoupled (AdamW), not on biases and norms.
         keep: weights of the `best` epoch by validation loss, or of the `last` one; then the phase does not stop early.
+        solver: `adamw`, or `exact`: the head is the minimum of the regularised loss on the features (`tlkeras.training.exact`), in one epoch.
+        strengths: of `exact`, strengths of the L2 penalty; the best of several by cross-validation.
+        layer_decay: factor of the learning rate from each section to the one below, 0 to 1; 1 for the same rate everywhere.
+        only: names of the variables of the backbone that train, such as `bias`; all of its unfrozen layers when empty.
+        batch_norm: `frozen` or `train`, where the phase needs it otherwise than the run.
+        towards_start: whether weight decay pulls the backbone towards the weights at the start of the phase, instead of 0.
+        ema: momentum of an exponential moving average of the weights over the steps, which the phase ends with; 0 for none.
+        interpolate: shares of the way from the weights before the phase to those after it, 0 to 1; the best on validation is kept.
+        repeats: how often the phase runs, each time from the same weights in another order; a greedy soup of the results is kept.
+        augment: augmentation of training images, where neither the user nor the modality says otherwise; None for none.
+        minutes: how long the phase may take; epochs and unfrozen sections are reduced to fit, or the phase is left out. None for no limit.
+        why: what was decided about this phase, and the reason; said when it starts.
     """
 
     name: str
@@ -30,6 +42,18 @@ class Phase:
     warmup: float = 0.0
     weight_decay: float = 0.0
     keep: Literal["best", "last"] = "best"
+    solver: Literal["adamw", "exact"] = "adamw"
+    strengths: tuple[float, ...] = ()
+    layer_decay: float = 1.0
+    only: tuple[str, ...] = ()
+    batch_norm: Literal["frozen", "train"] | None = None
+    towards_start: bool = False
+    ema: float = 0.0
+    interpolate: tuple[float, ...] = ()
+    repeats: int = 1
+    augment: str | None = None
+    minutes: float | None = None
+    why: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,12 +63,22 @@ class Facts:
     Args:
         examples: training examples; None before the data are split.
         classes: outputs of the head; None before the data are read, and where the task has none.
+        fewest: training examples of the rarest class, or of all where there are no classes; None before the data are split.
+        fixed_features: whether the backbone is pretrained and nothing new stands below the head, so that features may be computed first.
+        minutes: how long the user lets fine-tuning take; None where nothing is said.
+        accelerator: whether the work runs on a GPU or a TPU; None where that is not known yet.
         full_tuning: fields of `Phase` that are usual where a whole network of this modality is trained, where they differ.
+        augments: whether inputs of this modality can be augmented.
     """
 
     examples: int | None = None
     classes: int | None = None
+    fewest: int | None = None
+    fixed_features: bool = True
+    minutes: float | None = None
+    accelerator: bool | None = None
     full_tuning: Mapping[str, Any] = field(default_factory=dict)
+    augments: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +91,8 @@ class Recipe:
         name: name that users pass.
         phases: (sections, facts) -> the phases in order; sections from input to output. The last phase's epochs, learning rate and
             `unfreeze` are what the settings of these names replace, and their defaults are asked for before the data are read.
+        decides: whether epochs, learning rate and `unfreeze` follow from the data and the machine, so that no setting replaces them.
+        timed: whether `max_minutes` bounds it.
         transform: task model -> the task model to train, before the first phase.
         finish: (task model, examples by split) -> the task model to keep, after the last phase.
         why, source: one line, and the paper.
@@ -66,6 +102,8 @@ class Recipe:
     phases: str | Callable[[Sequence[str], Facts], tuple[Phase, ...]]
     transform: str | Callable[..., Any] | None = None
     finish: str | Callable[..., Any] | None = None
+    decides: bool = False
+    timed: bool = False
     why: str
     source: str
 
@@ -91,10 +129,42 @@ RECIPES: Registry[Recipe] = Registry(
     "recipe",
     [
         Recipe(
+            name="auto",
+            phases="tlkeras.training.recipes.auto:phases",
+            decides=True,
+            timed=True,
+            why="The default: the head is solved exactly; fine-tuning follows where data and time allow, and is kept only as far as it "
+            "is better on validation.",
+            source="Kumar et al. 2022, Fine-Tuning can Distort Pretrained Features and Underperform Out-of-Distribution, "
+            "https://arxiv.org/abs/2202.10054",
+        ),
+        Recipe(
+            name="linear-probe",
+            phases="tlkeras.training.recipes.linear_probe:phases",
+            decides=True,
+            why="The backbone stays frozen and the head is the exact minimum of the regularised loss on its features: seconds, nothing to tune.",
+            source="Kornblith et al. 2019, Do Better ImageNet Models Transfer Better?, https://arxiv.org/abs/1805.08974",
+        ),
+        Recipe(
+            name="few-shot",
+            phases="tlkeras.training.recipes.few_shot:phases",
+            decides=True,
+            why="As linear-probe, with one fixed strong penalty: with less than about 20 examples per class, comparing strengths is chance.",
+            source="Tian et al. 2020, Rethinking Few-Shot Image Classification: a Good Embedding Is All You Need?, "
+            "https://arxiv.org/abs/2003.11539",
+        ),
+        Recipe(
             name="feature-extraction",
             phases="tlkeras.training.recipes.feature_extraction:phases",
-            why="The backbone stays frozen and each example's features are computed once: seconds on a laptop, hard to overfit.",
+            why="The backbone stays frozen and each example's features are computed once; the head is trained by steps, with dropout.",
             source="Donahue et al. 2014, DeCAF, https://arxiv.org/abs/1310.1531",
+        ),
+        Recipe(
+            name="lp-ft",
+            phases="tlkeras.training.recipes.lp_ft:phases",
+            timed=True,
+            why="The exact head first, then all layers, the lower the slower: fine-tuning starts from a head that does not distort the features.",
+            source="Kumar et al. 2022, https://arxiv.org/abs/2202.10054",
         ),
         Recipe(
             name="full",
@@ -102,5 +172,54 @@ RECIPES: Registry[Recipe] = Registry(
             why="Everything trains: best with much data, or data far from the photos of ImageNet.",
             source="Kornblith et al. 2019, Do Better ImageNet Models Transfer Better?, https://arxiv.org/abs/1805.08974",
         ),
+        Recipe(
+            name="gradual",
+            phases="tlkeras.training.recipes.gradual:phases",
+            why="The exact head, then the last sections, then more of them, then all: what lies low is changed last and least.",
+            source="Howard & Ruder 2018, Universal Language Model Fine-tuning, https://arxiv.org/abs/1801.06146",
+        ),
+        Recipe(
+            name="discriminative",
+            phases="tlkeras.training.recipes.discriminative:phases",
+            why="Everything trains from the start, each section at a fraction of the rate of the one above.",
+            source="Howard & Ruder 2018, https://arxiv.org/abs/1801.06146",
+        ),
+        Recipe(
+            name="l2-sp",
+            phases="tlkeras.training.recipes.l2_sp:phases",
+            why="Everything trains, and weight decay pulls the backbone back to its pretrained weights: for few data.",
+            source="Li et al. 2018, Explicit Inductive Bias for Transfer Learning, https://arxiv.org/abs/1802.01483",
+        ),
+        Recipe(
+            name="wise-ft",
+            phases="tlkeras.training.recipes.wise_ft:phases",
+            why="As lp-ft, then the mixture of the weights before and after fine-tuning that is best on validation.",
+            source="Wortsman et al. 2022, Robust fine-tuning of zero-shot models, https://arxiv.org/abs/2109.01903",
+        ),
+        Recipe(
+            name="soup",
+            phases="tlkeras.training.recipes.soup:phases",
+            why="As lp-ft three times in different orders, and the mean of those weights that do not make validation worse: three times the time.",
+            source="Wortsman et al. 2022, Model soups, https://arxiv.org/abs/2203.05482",
+        ),
+        Recipe(
+            name="ema",
+            phases="tlkeras.training.recipes.ema:phases",
+            why="As lp-ft, and the result is a moving average of the weights over the steps: less chance in where training ends.",
+            source="Polyak & Juditsky 1992, doi:10.1137/0330046; Morales-Brotons et al. 2024, https://arxiv.org/abs/2411.18704",
+        ),
+        Recipe(
+            name="bitfit",
+            phases="tlkeras.training.recipes.bitfit:phases",
+            why="The exact head, then only the biases: a small change of the network, which needs little memory.",
+            source="Ben Zaken et al. 2022, BitFit, https://arxiv.org/abs/2106.10199",
+        ),
+        Recipe(
+            name="norm-only",
+            phases="tlkeras.training.recipes.norm_only:phases",
+            why="The exact head, then only scales and offsets of the normalisations, with their statistics.",
+            source="Frankle et al. 2021, Training BatchNorm and Only BatchNorm, https://arxiv.org/abs/2003.00152",
+        ),
     ],
 )
+"""Named lists of phases."""

@@ -1,0 +1,36 @@
+"""The default: the exact head, and fine-tuning from it where data and time allow."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from tlkeras.training.recipes import few_shot, full
+from tlkeras.training.recipes.lp_ft import after_head
+from tlkeras.training.recipes.registry import Facts, Phase
+
+FEWEST = 20  # examples of a class, below which nothing is chosen on validation
+MINUTES = 10.0  # that fine-tuning takes at most on an accelerator, where nothing is said
+SHARES = (0.0, 0.5, 1.0)  # of the way from the exact head to the fine-tuned network; 0 keeps the head
+
+
+def phases(sections: Sequence[str], facts: Facts) -> tuple[Phase, ...]:
+    """Returns the phases that pay for these data on this machine."""
+    if not facts.fixed_features:
+        (whole,) = full.phases(sections, facts)
+        return (dataclasses.replace(whole, why="all layers, as the network has weights that were never trained"),)
+    if facts.fewest is not None and facts.fewest < FEWEST:
+        (head,) = few_shot.phases(sections, facts)
+        few = (
+            f"exact, with a fixed penalty, and no fine-tuning: {facts.fewest} training examples of the rarest class are less than {FEWEST}"
+        )
+        return (dataclasses.replace(head, why=few),)
+    minutes = MINUTES if facts.minutes is None else facts.minutes
+    head, tune = after_head(facts, minutes=minutes, interpolate=SHARES)
+    why = "exact, the strength of its penalty by cross-validation"
+    if facts.minutes == 0 or (facts.minutes is None and facts.accelerator is False):
+        return (dataclasses.replace(head, why=f"{why}; no fine-tuning without a GPU, unless --max-minutes says how long it may take"),)
+    return (
+        dataclasses.replace(head, why=why),
+        dataclasses.replace(tune, why=f"fine-tuning for at most {minutes:g} minutes, kept only as far as it is better on validation"),
+    )
