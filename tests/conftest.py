@@ -2,6 +2,7 @@
 
 import importlib.abc
 import importlib.util
+import os
 import socket
 import sys
 from pathlib import Path
@@ -25,6 +26,7 @@ sys.meta_path.insert(0, _Checkout())
 from tlkeras.startup import load_tensorflow  # noqa: E402
 
 load_tensorflow()
+os.environ["TLKERAS_CACHE_SIZE"] = "0"  # tests of what is kept between runs set it
 
 from tlkeras import progress as reporting  # noqa: E402
 

@@ -24,10 +24,9 @@ THREADS = max(2, min(8, os.cpu_count() or 2))  # reading and decoding overlap; T
 CPU = "/cpu:0"
 LARGEST_FILE = 1024**3  # bytes of one image file
 SMALL = 32  # pixels, below which an image has no perceptual hash
-# What TensorFlow prints of an image that it cannot decode; the exception says the same, and becomes an issue.
-# What TensorFlow logs of a damaged file, which is reported by its name anyway.
+# What TensorFlow and libjpeg print of an image that they cannot decode; it is reported by its name anyway.
 DECODE_NOISE = re.compile(
-    r"Local rendezvous is aborting with status|^\s*\[\[\{\{(?:function_)?node|\b(?:png_io|jpeg_mem|jpeg_handle|gif_io)\.cc:|"
+    r"Local rendezvous is aborting with status|^\s*\[\[\{\{(?:function_)?node|\b(?:png_io|jpeg_mem|jpeg_handle|gif_io)\.cc:|^Unsupported marker type|"
     + KNOWN_NOISE.pattern
 )
 

@@ -14,6 +14,7 @@ from PIL import Image
 from tlkeras.config import RunConfig
 from tlkeras.data.examples import Dataset, Example, Issue
 from tlkeras.data.file_kinds import FileKind
+from tlkeras.data.row_cache import RowCache
 from tlkeras.data.store import Progress, Store
 from tlkeras.errors import DataError
 from tlkeras.modalities.images import decode
@@ -44,6 +45,7 @@ class Images:
         cache_dir: Path | None = None,
         strict: bool = False,
         progress: Progress | None = None,
+        cache: RowCache | None = None,
     ) -> Store:
         check_modality(dataset, self.modality)
         self._check_channels(dataset)
@@ -55,6 +57,7 @@ class Images:
             cache_dir=cache_dir,
             strict=strict,
             progress=progress,
+            cache=cache,
         )
 
     @cached_property

@@ -5,25 +5,29 @@ from __future__ import annotations
 import math
 import shutil
 import tempfile
+import time
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tlkeras.data.examples import Dataset, Example, Issue, losses, tallied
+from tlkeras.data.row_cache import RowCache
 from tlkeras.data.store import Progress, Store
 from tlkeras.errors import DataError, OutputError
 from tlkeras.modalities.images import decode
+from tlkeras.modalities.images.decoded_rows import DecodedRows, Known, decoded_rows
 from tlkeras.modalities.images.file_decoder import DECODE_NOISE, THREADS, Content, Decoder, Reading, load, notes
 from tlkeras.startup import filtered_stderr
 
 MEMORY_LIMIT = 2 * 1024**3  # bytes of decoded images kept in memory
 GROUP, GROUP_BYTES = 64, 64 * 1024**2  # examples that are decoded at a time, and bytes of their files
-Loaded = Content | Issue | None  # None: an array
+Loaded = Content | Known | Issue | None  # None: an array
 
 
 def materialise(
@@ -36,6 +40,7 @@ def materialise(
     memory_limit: int = MEMORY_LIMIT,
     strict: bool = False,
     progress: Progress | None = None,
+    cache: RowCache | None = None,
 ) -> Store:
     """Reads and decodes every example once.
 
@@ -47,6 +52,7 @@ def materialise(
         cache_dir: where the memory map goes when the images exceed `memory_limit` bytes.
         strict: whether a file that cannot be read is an error.
         progress: called with (done, all).
+        cache: where decoded images are kept between runs.
 
     Raises:
         DataError: with `strict`, for bad files; or when a class has no image left.
@@ -54,13 +60,15 @@ def materialise(
     """
     count = len(dataset.examples)
     images = _allocate((count, *decode.sides(size), channels), cache_dir, memory_limit)
-    decoder = Decoder(size, resize, channels)
+    group_decoder = GroupDecoder(decoder=Decoder(size, resize, channels), rows=decoded_rows(cache, size, resize, channels))
     results: list[Reading] = []
     with filtered_stderr(DECODE_NOISE), ThreadPoolExecutor(THREADS) as pool:
-        for rows, loaded in _ahead(pool, dataset.examples, lambda example: None if example.array is not None else load(example)):
-            results += _decoded(decoder, dataset.examples, rows, loaded, images, pool)
+        for rows, loaded in _ahead(pool, dataset.examples, group_decoder.load):
+            results += group_decoder.decode(dataset.examples, rows, loaded, images, pool)
             if progress:
                 progress(len(results), count)
+    if group_decoder.rows is not None:
+        group_decoder.rows.keep(images)
     listed = [note for note in dataset.notes if note.action == "skipped"]  # rows of a table that could not be used
     skipped = (*listed, *(reading.bad for reading in results if reading.bad))
     count += len(listed)
@@ -99,24 +107,68 @@ def _size(example: Example) -> int:
         return 0
 
 
-def _decoded(
-    decoder: Decoder, examples: Sequence[Example], rows: range, loaded: Sequence[Loaded], images: np.ndarray, pool: Executor
-) -> list[Reading]:
-    """Fills the rows of a group, and returns what reading them gave."""
-    readings = {row: Reading(bad=issue) for row, issue in zip(rows, loaded, strict=True) if isinstance(issue, Issue)}
-    arrays = [row for row in rows if examples[row].array is not None]
-    readings |= zip(arrays, pool.map(lambda row: decoder.read(examples[row], images[row]), arrays), strict=True)
-    contents = {row: content for row, content in zip(rows, loaded, strict=True) if isinstance(content, Content)}
-    files = list(contents)
-    if files:
-        index, decoded, hashes = decoder.decode([contents[row] for row in files])
-        for row, image, dhash in zip([files[i] for i in index], decoded, hashes, strict=True):
+@dataclass(frozen=True, kw_only=True)
+class GroupDecoder:
+    """Decodes examples by the group.
+
+    Args:
+        decoder: of the size that is asked for.
+        rows: images kept from other runs.
+    """
+
+    decoder: Decoder
+    rows: DecodedRows | None = None
+
+    def load(self, example: Example) -> Loaded:
+        """Reads a file that is not known; runs in several threads."""
+        if example.array is not None:
+            return None
+        known = self.rows.known(example) if self.rows is not None and example.content is None else None
+        return known or load(example)
+
+    def decode(
+        self, examples: Sequence[Example], rows: range, loaded: Sequence[Loaded], images: np.ndarray, pool: Executor
+    ) -> list[Reading]:
+        """Fills the rows of a group, and returns what reading them gave."""
+        arrays = [row for row in rows if examples[row].array is not None]
+        readings = dict(zip(arrays, pool.map(lambda row: self.decoder.read(examples[row], images[row]), arrays), strict=True))
+        files: dict[int, Any] = {row: content for row, content in zip(rows, loaded, strict=True) if content is not None}
+        if self.rows is not None:
+            cached = pool.map(lambda row: self._cached(examples[row], files[row], images[row]), files)
+            files |= dict(zip(files, cached, strict=True))
+        readings |= {row: content for row, content in files.items() if isinstance(content, Reading)}
+        readings |= {row: Reading(bad=content) for row, content in files.items() if isinstance(content, Issue)}
+        contents = {row: content for row, content in files.items() if isinstance(content, Content)}
+        started = time.perf_counter()
+        for row, reading in self._decode_files(examples, contents, images).items():
+            readings[row] = reading
+            if self.rows is not None and reading.bad is None:
+                self.rows.note(examples[row], contents[row], reading, row)
+        if self.rows is not None:
+            self.rows.seconds += time.perf_counter() - started
+        return [readings[row] for row in rows]
+
+    def _cached(self, example: Example, content: Content | Known | Issue, into: np.ndarray) -> Reading | Content | Issue:
+        """Returns the reading of an image that is kept; else the content of its file."""
+        reading = None if isinstance(content, Issue) or self.rows is None else self.rows.read(example, content, into)
+        if reading is not None:
+            return reading
+        return load(example) if isinstance(content, Known) else content
+
+    def _decode_files(self, examples: Sequence[Example], contents: Mapping[int, Content], images: np.ndarray) -> dict[int, Reading]:
+        """Returns the reading of each row."""
+        if not contents:
+            return {}
+        readings, rows = {}, list(contents)
+        index, decoded, hashes = self.decoder.decode(list(contents.values()))
+        for row, image, dhash in zip([rows[i] for i in index], decoded, hashes, strict=True):
             images[row], content = image, contents[row]
-            readings[row] = Reading(sha256=content.sha256, dhash=int(dhash), notes=notes(examples[row], content.kind, content.transparent))
-        for row in files:  # once more, for the reason
+            own = notes(examples[row], content.kind, content.transparent)
+            readings[row] = Reading(sha256=content.sha256, dhash=int(dhash), notes=own)
+        for row in rows:  # once more, for the reason
             if row not in readings:
-                readings[row] = decoder.read_content(examples[row], contents[row], images[row])
-    return [readings[row] for row in rows]
+                readings[row] = self.decoder.read_content(examples[row], contents[row], images[row])
+        return readings
 
 
 def _store(dataset: Dataset, images: np.ndarray, results: Sequence[Reading], skipped: tuple[Issue, ...]) -> Store:
