@@ -120,9 +120,10 @@ def page() -> str:
     recipes = (
         (
             f"`{row.name}`",
-            "; ".join(f"{s.name}: unfreeze {s.unfreeze}, {s.epochs} epochs, {s.learning_rate:g}" for s in row.phases_for((), Facts())),
+            "; ".join(f"{phase.name}: {phase.described}" for phase in row.phases_for((), Facts())),
             row.why,
             row.source,
+            row.figure,
         )
         for row in RECIPES
     )
@@ -141,7 +142,7 @@ def page() -> str:
         "## Tasks",
         table(("name", "what"), ((f"`{row.name}`", row.help) for row in TASKS)),
         "## Recipes",
-        table(("name", "phases (at most, peak learning rate)", "why", "source"), recipes),
+        table(("name", "phases (epochs at most, peak learning rate)", "why", "source", "figure here"), recipes),
         "## Sources",
         table(("name", "what"), ((f"`{row.name}`", row.help) for row in SOURCES)),
         "## Augmentations",

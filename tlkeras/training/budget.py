@@ -38,27 +38,28 @@ class Costs:
     shares: dict[str, float]
 
 
-def fitted(phase: Phase, rules: Sequence[Rule], task: TaskModel, examples: Examples, seconds: float) -> tuple[Phase, Sequence[Rule]] | None:
+def fitted(
+    phase: Phase, rules: Sequence[Rule], section_names: Sequence[str], costs: Costs, *, examples: int, seconds: float
+) -> tuple[Phase, Sequence[Rule]] | None:
     """Returns a phase that takes at most so long: with fewer epochs, else with fewer sections unfrozen; None where not even one fits.
 
     Args:
-        phase, rules: as planned.
-        task: whose steps are timed.
-        examples: training examples.
+        phase, rules: as planned, for all sections.
+        section_names: of the backbone, from input to output.
+        costs: measured.
+        examples: in an epoch.
         seconds: that the phase may take.
     """
-    costs = measured(task, examples)
     fewest = min(FEWEST_EPOCHS, phase.epochs)
-    for index in range(len(task.section_names)):
-        above = sum(costs.shares.get(name, 0.0) for name in task.section_names[index:])
-        once = len(examples) * costs.forward * (1 - above)  # below, features are computed before the first epoch
-        epochs = int((seconds - once) / (len(examples) * costs.step * above)) if above > 0 else 0
-        if epochs < fewest:
-            continue
-        if index == 0:
-            return dataclasses.replace(phase, epochs=min(epochs, phase.epochs)), rules
-        unfreeze = f"from:{task.section_names[index]}"
-        return dataclasses.replace(phase, epochs=min(epochs, phase.epochs), unfreeze=unfreeze), parse(unfreeze, task.section_names)
+    for index, name in enumerate(section_names):
+        above = sum(costs.shares.get(other, 0.0) for other in section_names[index:])
+        once = examples * costs.forward * (1 - above)  # below, features are computed before the first epoch
+        epochs = int((seconds - once) / (examples * costs.step * above)) if above > 0 else 0
+        if epochs >= fewest:
+            fewer = dataclasses.replace(phase, epochs=min(epochs, phase.epochs))
+            if index == 0:
+                return fewer, rules
+            return dataclasses.replace(fewer, unfreeze=f"from:{name}"), parse(f"from:{name}", section_names)
     return None
 
 

@@ -12,7 +12,7 @@ of EfficientNet-Lite0, 6 random splits each, this gave the digits 0.952 (standar
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -114,6 +114,7 @@ def _folds(y: np.ndarray) -> np.ndarray:
 def _minimum(problem: _Problem, strength: float, examples: np.ndarray, start: np.ndarray, iterations: int) -> np.ndarray:
     """Returns the weights where the regularised mean loss of some examples is lowest."""
     from scipy import optimize  # takes a while to import
+    from threadpoolctl import threadpool_limits
 
     batches = problem.batches(examples)
 
@@ -123,7 +124,9 @@ def _minimum(problem: _Problem, strength: float, examples: np.ndarray, start: np
         return loss + strength / 2 * float(weights @ weights), gradient + strength * weights
 
     settings = {"maxiter": iterations, "ftol": TOLERANCE, "gtol": 1e-6}
-    return np.asarray(optimize.minimize(value, start, jac=True, method="L-BFGS-B", options=settings).x)
+    # SciPy's own products are of short vectors: its threads would wait for each other ten times as long as they compute.
+    with threadpool_limits(1, "blas"):
+        return np.asarray(optimize.minimize(value, start, jac=True, method="L-BFGS-B", options=settings).x)
 
 
 @dataclass
@@ -131,10 +134,10 @@ class _Batches:
     """Scaled features, targets and weights of some examples, kept in memory where they fit."""
 
     make: Callable[[], Iterator[tuple[tf.Tensor, ...]]]
-    kept: list[tuple[tf.Tensor, ...]] | None = field(default=None)
+    in_memory: list[tuple[tf.Tensor, ...]] | None = None
 
     def __iter__(self) -> Iterator[tuple[tf.Tensor, ...]]:
-        return self.make() if self.kept is None else iter(self.kept)
+        return self.make() if self.in_memory is None else iter(self.in_memory)
 
 
 class _Problem:

@@ -8,7 +8,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -76,7 +76,11 @@ class FeatureRows:
 
 def digest(model: keras.Model) -> str:
     """Returns a sha256 of what a model computes in inference: its layers, the code of those that are ours, and its weights."""
-    total = hashlib.sha256(json.dumps(_without_flags(json.loads(model.to_json())), sort_keys=True).encode())
+    # Layers are numbered: Keras counts the names that it chooses through all models of a process.
+    config = json.loads(model.to_json())
+    names = {layer["config"]["name"]: f"layer {number}" for number, layer in enumerate(config["config"]["layers"])}
+    config = _of_inference(config, names | {model.name: "model"})
+    total = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
     for layer in model._flatten_layers():
         module = sys.modules[type(layer).__module__]
         if module.__name__.startswith("tlkeras"):
@@ -87,11 +91,13 @@ def digest(model: keras.Model) -> str:
     return total.hexdigest()
 
 
-def _without_flags(config: Any) -> Any:
-    """Leaves out what trains, which says nothing about inference."""
+def _of_inference(config: Any, names: Mapping[str, str]) -> Any:
+    """Leaves out what trains, which says nothing about inference, and replaces names."""
     if isinstance(config, dict):
-        return {key: _without_flags(value) for key, value in config.items() if key != "trainable"}
-    return [_without_flags(value) for value in config] if isinstance(config, list) else config
+        return {key: _of_inference(value, names) for key, value in config.items() if key != "trainable"}
+    if isinstance(config, list):
+        return [_of_inference(value, names) for value in config]
+    return names.get(config, config) if isinstance(config, str) else config
 
 
 # === Keys ===

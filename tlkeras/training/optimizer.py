@@ -133,9 +133,9 @@ class FlatAdamW(keras.optimizers.AdamW):
             return None
         starts = [self._pull.start[indices[id(variable)]] for variable in bucket]
         flat = [np.zeros(_size(variable)) if start is None else np.ravel(start) for variable, start in zip(bucket, starts, strict=True)]
-        kept = self.add_variable((sum(part.size for part in flat),), name="start")
-        kept.assign(np.concatenate(flat))
-        return kept
+        vector = np.concatenate(flat).astype("float32")
+        # Not assigned afterwards: Keras builds optimizers where assignments are undone.
+        return self.add_variable(vector.shape, initializer=keras.initializers.Constant(vector), name="start")
 
     def _apply_weight_decay(self, variables: Sequence[keras.Variable]) -> None:
         """Does nothing: the decay is part of the update."""

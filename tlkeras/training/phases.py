@@ -105,7 +105,8 @@ def _within_its_time(
     """Returns a phase as it fits into its minutes, or None where it does not; the others as they are."""
     if phase.minutes is None:
         return phase, rules
-    planned = budget.fitted(phase, rules, task, examples, phase.minutes * 60)
+    costs = budget.measured(task, examples)
+    planned = budget.fitted(phase, rules, task.section_names, costs, examples=len(examples), seconds=phase.minutes * 60)
     if planned is None:
         options.say(
             f"{phase.name}: left out, as {budget.FEWEST_EPOCHS} epochs take more than {phase.minutes:g} minutes here (--max-minutes)"

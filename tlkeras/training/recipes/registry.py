@@ -55,6 +55,17 @@ class Phase:
     minutes: float | None = None
     why: str = ""
 
+    @property
+    def described(self) -> str:
+        """What the phase does, in a few words."""
+        if self.solver == "exact":
+            return "solved exactly"
+        parts = [f"unfreeze {self.unfreeze}", f"{self.epochs} epochs", f"{self.learning_rate:g}"]
+        parts += [f"times {self.layer_decay:.2g} per section"] * (self.layer_decay != 1) + [f"only {', '.join(self.only)}"] * bool(
+            self.only
+        )
+        return ", ".join(parts)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
@@ -96,6 +107,7 @@ class Recipe:
         transform: task model -> the task model to train, before the first phase.
         finish: (task model, examples by split) -> the task model to keep, after the last phase.
         why, source: one line, and the paper.
+        figure: what it reached in `benchmarks/recipes.py`; empty where it was not measured.
     """
 
     name: str
@@ -106,6 +118,7 @@ class Recipe:
     timed: bool = False
     why: str
     source: str
+    figure: str = ""
 
     def phases_for(self, sections: Sequence[str], facts: Facts) -> tuple[Phase, ...]:
         """Returns the phases for a backbone's sections.
