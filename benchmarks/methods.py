@@ -47,6 +47,7 @@ def settings(job: Job, **more: Any) -> dict[str, Any]:
         "backbone": BACKBONES[job["modality"]],
         "seed": job["seed"],
         "export": "none",
+        "cache": False,  # the seconds of a job do not depend on those before it
         **columns,
         **more,
     }

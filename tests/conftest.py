@@ -4,6 +4,7 @@ import functools
 import gc
 import importlib.abc
 import importlib.util
+import os
 import socket
 import sys
 from pathlib import Path
@@ -23,6 +24,9 @@ class _Checkout(importlib.abc.MetaPathFinder):
 
 
 sys.meta_path.insert(0, _Checkout())
+
+
+os.environ["TLKERAS_CACHE_SIZE"] = "0"  # tests of what is kept between runs set it
 
 
 def pytest_configure(config):

@@ -12,6 +12,7 @@ import pytest
 from tests.conftest import refuse_sockets
 from tlkeras.backbones import contracts
 from tlkeras.backbones import load as loading
+from tlkeras.backbones.builders import efficientnet_lite
 from tlkeras.backbones.registry import BACKBONES
 from tlkeras.backbones.row import Backbone
 from tlkeras.backbones.sections import section_of
@@ -327,3 +328,28 @@ def test_a_contract_equals_preprocess_input_of_its_family(module):
     got = x if outputs is inputs else keras.Model(inputs, outputs).predict(x, verbose=0)
     expected = getattr(keras.applications, module).preprocess_input(x.copy())
     np.testing.assert_allclose(got, expected, atol=2e-5)
+
+
+@pytest.mark.slow
+def test_efficientnet_lite_is_layer_for_layer_the_network_of_keras_cv():
+    from keras_cv.models import EfficientNetLiteBackbone
+
+    row = BACKBONES.get("efficientnet_lite0")
+    ours = efficientnet_lite.build(row, 64)
+    theirs = EfficientNetLiteBackbone(
+        include_rescaling=False,
+        width_coefficient=row.scale[0],
+        depth_coefficient=row.scale[1],
+        stackwise_kernel_sizes=[3, 3, 5, 3, 5, 5, 3],
+        stackwise_num_repeats=[1, 2, 2, 3, 3, 4, 1],
+        stackwise_input_filters=[32, 16, 24, 40, 80, 112, 192],
+        stackwise_output_filters=[16, 24, 40, 80, 112, 192, 320],
+        stackwise_expansion_ratios=[1, 6, 6, 6, 6, 6, 6],
+        stackwise_strides=[1, 2, 2, 2, 1, 2, 1],
+        input_shape=(64, 64, 3),
+    )
+    theirs = keras.Model(theirs.input, theirs.output)
+    assert [w.path for w in ours.weights] == [w.path for w in theirs.weights]
+    theirs.set_weights(ours.get_weights())
+    x = np.random.default_rng(0).normal(size=(2, 64, 64, 3)).astype("float32")
+    np.testing.assert_allclose(ours.predict(x, verbose=0), theirs.predict(x, verbose=0), atol=1e-5)

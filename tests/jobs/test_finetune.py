@@ -232,6 +232,25 @@ def test_feature_extraction_computes_each_example_once_and_freezes_the_backbone(
     assert phase["trainable_parameters"] == 576 * 2 + 2 and phase["frozen_variables"] > 100 and metrics["exports"] == {}
 
 
+def test_a_run_that_finds_images_and_features_in_the_cache_is_the_run_that_computes_them(tmp_path, monkeypatch):
+    for name, value in (("TLKERAS_CACHE", str(tmp_path / "cache")), ("TLKERAS_CACHE_SIZE", "1GB")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("tlkeras.data.row_cache.WORTH", 0.0)
+    data = photos(tmp_path / "p")
+
+    def run(name, **changes):
+        settings = {**SMALL, "recipe": "feature-extraction", "export": "none", "data": str(data), "out": str(tmp_path / name)}
+        folder = finetune.finetune(RunConfig.from_dict({**settings, **changes})).run
+        return [path.read_bytes() for path in (folder.history, folder.predictions, folder.audit)]
+
+    run("first")
+    with monkeypatch.context() as patch:  # nothing is decoded, and no features are computed
+        patch.setattr("tlkeras.modalities.images.file_decoder.Decoder.decode", None)
+        patch.setattr("tlkeras.training.feature_cache.compute", None)
+        cached = [run("other_splits", val_split=0.4), run("other_head", dropout=0.5)]
+    assert cached == [run("other_splits_alone", val_split=0.4, cache=False), run("other_head_alone", dropout=0.5, cache=False)]
+
+
 def test_mixed_precision_trains_and_exports_float32(tmp_path):
     config = RunConfig.from_dict(
         {**SMALL, "limit": 60, "recipe": "full", "mixed_precision": True, "epochs": 1, "out": str(tmp_path / "run"), "export": "tflite"}

@@ -26,7 +26,7 @@ from tlkeras.export.parity import Samples
 from tlkeras.export.spec import ExportSpec
 from tlkeras.export.verifier import Verifier, check
 from tlkeras.modalities.images.augment import augmentation
-from tlkeras.modalities.images.reading import Decoder
+from tlkeras.modalities.images.file_decoder import Decoder
 from tlkeras.models import TaskModel
 from tlkeras.tasks.registry import TASKS
 from tlkeras.training import phases as run

@@ -14,7 +14,6 @@ import typer
 NEEDED = {
     "tensorflow": "tensorflow",
     "keras": "keras",
-    "keras-cv": "keras_cv",
     "keras-nlp": "keras_hub",
     "tensorflow-datasets": "tensorflow_datasets",
     "onnx": "onnx",

@@ -83,6 +83,7 @@ class DataConfig(Section):
     )
     limit: int | None = key(None, "Maximum number of examples to use, stratified by class.", unset="all", metavar="N", least=2)
     strict: bool = key(False, "Stop at bad files instead of skipping and counting them.")
+    cache: bool = key(True, "Keep decoded images and frozen features for later runs on the same data (`tlkeras cache`).")
     resize: str = key("stretch", "How images become square: stretch, crop (centre) or pad.", choices=("stretch", "crop", "pad"))
 
     def __post_init__(self) -> None:

@@ -13,6 +13,7 @@ from tlkeras import files, models
 from tlkeras.config import RunConfig
 from tlkeras.data.audit import Audit, audit
 from tlkeras.data.examples import Dataset
+from tlkeras.data.row_cache import RowCache
 from tlkeras.data.split import Splits, split
 from tlkeras.data.store import Store, rows
 from tlkeras.data.target import Target
@@ -47,12 +48,16 @@ class Data:
         return training.Examples(inputs=rows(self.store.inputs, index), y=self.targets[TARGET][index], lengths=lengths)
 
 
-def prepare(config: RunConfig, dataset: Dataset, task: TaskModel, run: Run, clock: Clock, reporter: Reporter) -> Data:
+def prepare(
+    config: RunConfig, dataset: Dataset, task: TaskModel, run: Run, clock: Clock, reporter: Reporter, cache: RowCache | None = None
+) -> Data:
     """Turns every example into an input of the model, once; splits, audits, and stores the audit."""
     of_task = load_function(MODALITIES.get(task.backbone.modality).of_task)
     inputs, notes = of_task(task.model, task.tokens, config, dataset)
     with clock.step("decode"):
-        store = inputs.materialise(dataset, cache_dir=run.work, strict=config.data.strict, progress=partial(reporter.progress, "decode"))
+        store = inputs.materialise(
+            dataset, cache_dir=run.work, strict=config.data.strict, progress=partial(reporter.progress, "decode"), cache=cache
+        )
         splits = split(
             store.sha256,
             store.strata,

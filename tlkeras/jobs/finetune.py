@@ -20,6 +20,7 @@ from tlkeras import files
 from tlkeras.backbones.row import Backbone
 from tlkeras.config import RunConfig
 from tlkeras.data.examples import Dataset
+from tlkeras.data.row_cache import RowCache, open_cache
 from tlkeras.data.sources.registry import DEFAULT
 from tlkeras.data.split import SPLITS
 from tlkeras.distribution.strategies import Distribution, open_distribution
@@ -110,7 +111,8 @@ def _finetune(plan: Plan, distribution: Distribution, run: Run, dataset: Dataset
             freezing.apply(task.model, rules, sections=task.sections)
     for note in task.notes:
         reporter.warn(note)
-    data = prepare(plan.config, dataset, task, run, clock, reporter)
+    cache = open_cache(plan.config.data.cache and distribution.workers == 1, reporter.warn)
+    data = prepare(plan.config, dataset, task, run, clock, reporter, cache)
     task = replace(task, target=data.target)
     task.task.prepared(task.model, data.target)
     plan = planning.with_data(plan, dataset, out=str(run.root), **data.inputs.settings())
@@ -124,7 +126,7 @@ def _finetune(plan: Plan, distribution: Distribution, run: Run, dataset: Dataset
     distribution.agree("data", lambda: export_run.fingerprint(data.store, data.splits))
     distribution.agree("weights", lambda: freezing.digest(task.model))
     with clock.step("train"):
-        trained = _train(plan, distribution, task, data, run, reporter)
+        trained = _train(plan, distribution, task, data, run, reporter, cache)
     task = trained.task
     files.write_rows(run.history, trained.history)
     _save(task, run)
@@ -178,7 +180,9 @@ def seed_everything(seed: int) -> None:
     tf.config.experimental.enable_op_determinism()
 
 
-def _train(plan: Plan, distribution: Distribution, task: TaskModel, data: Data, run: Run, reporter: Reporter) -> training.Trained:
+def _train(
+    plan: Plan, distribution: Distribution, task: TaskModel, data: Data, run: Run, reporter: Reporter, cache: RowCache | None
+) -> training.Trained:
     config = plan.config
     if distribution.strategy is not None:
         reporter.say(distribution.describe())
@@ -193,6 +197,7 @@ def _train(plan: Plan, distribution: Distribution, task: TaskModel, data: Data, 
         class_weights=_class_weights(config, task, data),
         checkpoints=run.checkpoints,
         work=run.work,
+        cache=cache,
         distribution=distribution,
         progress=reporter.progress,
         say=reporter.say,

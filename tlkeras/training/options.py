@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tlkeras.data.row_cache import RowCache
 from tlkeras.distribution.strategies import ONE_DEVICE, Distribution
 from tlkeras.modalities.images.augmentations import AUGMENTS
 from tlkeras.training.recipes.registry import Phase
@@ -46,6 +47,7 @@ class Options:
         tf32: whether the steps of training may multiply in TF32; features and scores never do.
         checkpoints: folder of the checkpoints, one file for each phase.
         work: where features larger than memory allows are mapped.
+        cache: where features are kept between runs; nothing is kept when None.
         distribution: where the work runs.
         progress: called with (name, done, total, text).
         say: called with a line about what was decided.
@@ -60,6 +62,7 @@ class Options:
     tf32: bool = False
     checkpoints: Path
     work: Path | None = None
+    cache: RowCache | None = None
     distribution: Distribution = ONE_DEVICE
     progress: Callable[[str, int, int, str], None] = lambda name, done, total, text: None
     say: Callable[[str], None] = lambda text: None

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
 
+from tlkeras.data import row_cache
 from tlkeras.modalities.images.augmentations import AUGMENTS, Augment
 
 DRAWS = 8  # random numbers for each image and epoch
@@ -109,3 +113,15 @@ class AugmentedView:
     def __getitem__(self, index: slice) -> np.ndarray:
         numbers = draws(len(self.images), self.seed, self.epoch)[index]
         return augment(tf.cast(self.images[index], tf.float32), tf.constant(numbers), self.name).numpy()
+
+    def keys(self, digests: Sequence[str]) -> list[str]:
+        """Returns what identifies each image of this view.
+
+        Args:
+            digests: sha256 of each image.
+        """
+        code = f"{AUGMENTS.get(self.name)} {row_cache.source_digest(sys.modules[__name__])}"
+        numbers = draws(len(self.images), self.seed, self.epoch)
+        return [
+            hashlib.sha256(f"{digest} {code} ".encode() + row.tobytes()).hexdigest() for digest, row in zip(digests, numbers, strict=True)
+        ]
