@@ -42,6 +42,19 @@ def test_what_the_data_fill_in_leaves_every_other_setting():
     assert {key for key in before if before[key] != after[key]} == {"data", "val_split", "test_split", "out"}
 
 
+def test_settings_of_one_recipe_are_filled_in_there_and_an_error_elsewhere():
+    resolved = plan.resolve(RunConfig(backbone="cnn", recipe="lora", lora_targets="conv*"))
+    assert (resolved.config.train.lora_rank, resolved.config.train.lora_targets) == (8, ("conv*",))
+    assert resolved.recipe.settings == {"lora_rank": 8, "lora_targets": ("conv*",)}
+    with pytest.raises(ConfigError, match="lora_rank is set, and recipe 'full' has no use for it.*--recipe lora"):
+        plan.resolve(RunConfig(backbone="cnn", recipe="full", lora_rank=4))
+
+
+def test_a_rate_of_a_backbone_is_not_that_of_a_few_of_its_weights():
+    rates = {name: plan.resolve(RunConfig(backbone="bert", recipe=name)).config.train.learning_rate for name in ("lp-ft", "lora", "bitfit")}
+    assert rates == {"lp-ft": plan.find_backbone("bert").learning_rate, "lora": 1e-3, "bitfit": 1e-3}
+
+
 def test_a_missing_entry_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("TLKERAS_ZOO", str(tmp_path))
     with pytest.raises(ZooError, match="no entry 'gone'"):

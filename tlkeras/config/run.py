@@ -182,6 +182,13 @@ class TrainConfig(Section):
         metavar="X",
         least=0.0,
     )
+    lora_rank: int | None = key(None, "Width of low-rank adapters (recipe lora).", unset="8", metavar="N", least=1, most=1024)
+    lora_targets: tuple[str, ...] = key(
+        (),
+        "Patterns of the layers that have low-rank adapters (recipe lora).",
+        unset="all dense and convolutional ones",
+        metavar="PATTERNS",
+    )
     augment: str = key("none", "Augmentation of the training images; an unknown name lists them.", metavar="NAME")
     patience: int = key(8, "Epochs without a better validation loss before a phase stops early.", metavar="N", least=1)
     placement: str = key(

@@ -169,9 +169,13 @@ def twin(plain: keras.Model, distribution: Distribution, loss: Any, target: kera
         inner = keras.models.clone_model(plain, clone_function=copied, recursive=True)
         model = ReplicaModel(inner.input, inner.output, part=part, each_loss=keras.losses.get(loss), target=target, name=plain.name)
         for layer, copy in zip(plain._flatten_layers(), inner._flatten_layers(), strict=True):
+            if getattr(layer, "lora_enabled", False) and not copy.lora_enabled:  # configs of layers of layers do not tell
+                copy.enable_lora(layer.lora_rank, layer.lora_alpha)
             copy.trainable = layer.trainable  # parents come before their children, whose own flags then hold
         pairs = tuple(zip(plain.variables, inner.variables, strict=True))
-        differing = [a.path for a, b in pairs if a.shape != b.shape or a.trainable != b.trainable]
+        for a, b in pairs:
+            b.trainable = a.trainable  # not all variables of a layer that trains
+        differing = [a.path for a, b in pairs if a.shape != b.shape]
         if differing:
             raise TrainingError(f"the copy of {plain.name!r} for {distribution.name} differs from it at {differing[0]!r}")
         for a, b in pairs:

@@ -15,6 +15,7 @@ from tlkeras.jobs import preflight
 from tlkeras.jobs.examples import build
 from tlkeras.modalities.sources import modality_of
 from tlkeras.training import freezing
+from tlkeras.training.recipes.registry import function
 
 
 def dry_run(plan: planning.Plan, dataset: Dataset) -> str:
@@ -23,9 +24,11 @@ def dry_run(plan: planning.Plan, dataset: Dataset) -> str:
     config = plan.config
     dataset = preflight.limited(config, dataset)
     task = build(plan, dataset.target, dataset)
+    task = function(plan.recipe.transform)(task) if plan.recipe.transform else task
     tables = [describe(config, dataset)]
     for phase, rules in planning.phases(plan, task.section_names):
-        flags = freezing.apply(task.model, rules, sections=task.sections, batch_norm=config.train.batch_norm or "frozen")
+        batch_norm = phase.batch_norm or config.train.batch_norm or "frozen"
+        flags = freezing.apply(task.model, rules, sections=task.sections, batch_norm=batch_norm, only=phase.only)
         tables.append(f"phase {phase.name}: at most {phase.epochs} epochs, learning rate {phase.learning_rate:g}\n{flags}")
     return "\n\n".join(tables)
 

@@ -11,7 +11,7 @@ from tlkeras.backbones import adapters, registry
 from tlkeras.backbones.adapters import Adapter
 from tlkeras.backbones.row import Backbone
 from tlkeras.backbones.sections import HEAD
-from tlkeras.config import PretrainConfig, RunConfig
+from tlkeras.config import PretrainConfig, RunConfig, TrainConfig
 from tlkeras.data.examples import Dataset
 from tlkeras.data.sources.registry import recorded
 from tlkeras.distribution import registry as placements
@@ -104,6 +104,7 @@ def resolve(config: RunConfig) -> Plan:
         unfreeze=None if recipe.decides else unfreeze,
         batch_norm=config.train.batch_norm or ("train" if config.model.weights == "none" else "frozen"),
         export=[format.name for format in formats],
+        **recipe.settings,
     )
     return Plan(config=filled, asked=config, backbone=row, recipe=recipe, adapter=adapter, formats=formats)
 
@@ -165,6 +166,11 @@ def for_examples(plan: Plan, dataset: Dataset) -> Plan:
         fitting = task_for(dataset.target.kind).name
         raise ConfigError(f"task is {task.name!r}, and {dataset.name} has {dataset.target.described} to predict; expected --task {fitting}")
     _check_task(plan.config, task)
+    if plan.recipe.targets and task.target not in plan.recipe.targets:
+        fitting = " or ".join(task_for(kind).name for kind in plan.recipe.targets)
+        raise ConfigError(
+            f"recipe {plan.recipe.name!r} trains {fitting}, and the task is {task.name}; use another one, see `tlkeras recipes`"
+        )
     if task.check:
         load_function(task.check)(dataset.target, task_options(plan.config))
     return dataclasses.replace(plan, config=plan.config.updated(task=task.name))
@@ -226,12 +232,22 @@ def _recipe(config: RunConfig, row: Backbone, adapter: Adapter | None) -> tuple[
     if train.max_minutes is not None and not recipe.timed:
         timed = ", ".join(other.name for other in RECIPES if other.timed)
         raise ConfigError(f"max_minutes is {train.max_minutes:g}, and recipe {recipe.name!r} has no use for it; expected one of {timed}")
+    recipe = _with_settings(recipe, train)
     last = recipe.phases_for([name for name, _ in row.sections], _facts(config, row, adapter))[-1]
     if unfreezes and last.unfreeze == "none":
         raise ConfigError(
             f"recipe {recipe.name!r} keeps the backbone frozen, but unfreeze is set; leave one of them out, or use --recipe full"
         )
     return recipe, last
+
+
+def _with_settings(recipe: Recipe, train: TrainConfig) -> Recipe:
+    """Returns the recipe with the values of its own settings; those of other recipes must not be set."""
+    for other in RECIPES:
+        for key in set(other.settings) - set(recipe.settings):
+            if getattr(train, key):
+                raise ConfigError(f"{key} is set, and recipe {recipe.name!r} has no use for it; leave it out, or use --recipe {other.name}")
+    return recipe.with_settings({key: getattr(train, key) or default for key, default in recipe.settings.items()})
 
 
 def _facts(config: RunConfig, row: Backbone, adapter: Adapter | None, **of_data: Any) -> Facts:
@@ -244,10 +260,11 @@ def _facts(config: RunConfig, row: Backbone, adapter: Adapter | None, **of_data:
 
 
 def _peak(config: RunConfig, row: Backbone, phase: Phase) -> float:
-    """Returns the learning rate asked for; without one, the backbone's where the backbone trains, or the phase's."""
+    """Returns the learning rate asked for; without one, the backbone's where all of its weights train, or the phase's."""
     if config.train.learning_rate is not None:
         return config.train.learning_rate
-    return row.learning_rate if row.learning_rate and phase.unfreeze != "none" else phase.learning_rate
+    all_of_it = phase.unfreeze != "none" and not phase.only  # a few of the weights need a rate of their own
+    return row.learning_rate if row.learning_rate and all_of_it else phase.learning_rate
 
 
 def phases(plan: Plan, section_names: Sequence[str], **of_data: Any) -> list[tuple[Phase, tuple[Rule, ...]]]:

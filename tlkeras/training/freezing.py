@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import keras
 
-from tlkeras.backbones.sections import HEAD
+from tlkeras.backbones.sections import ADAPTER, HEAD
 from tlkeras.errors import FreezeError
 from tlkeras.training.freeze_rules import Rule, matches, parse, resolve
 
@@ -35,6 +35,7 @@ class LayerFlag:
     section: str
     rule: str
     parameters: int
+    held: int  # parameters that do not train although the layer does
     trainable: bool
     batch_norm: str  # "", "inference" or "training"
 
@@ -47,7 +48,7 @@ class Report:
 
     @property
     def trainable_parameters(self) -> int:
-        return sum(layer.parameters for layer in self.layers if layer.trainable)
+        return sum(layer.parameters - layer.held for layer in self.layers if layer.trainable)
 
     @property
     def parameters(self) -> int:
@@ -88,6 +89,11 @@ def is_batch_norm(layer: keras.Layer) -> bool:
     return isinstance(layer, keras.layers.BatchNormalization)
 
 
+def _adapted(layer: keras.Layer) -> tuple[str, ...]:
+    """Returns the variables that low-rank adapters stand beside, which stay frozen: Keras unfreezes them with their layer."""
+    return ("kernel", "embeddings") if getattr(layer, "lora_enabled", False) else ()
+
+
 def _own_parameters(layer: keras.Layer) -> int:
     own = {id(v): v for v in [*layer._trainable_variables, *layer._non_trainable_variables]}
     return sum(int(v.value.shape.num_elements() or 0) for v in own.values() if "seed_generator" not in v.path)
@@ -117,7 +123,7 @@ def apply(
         rules: ordered `(pattern, trainable)`.
         sections: layer name -> section name, for `section:` patterns.
         batch_norm: `"frozen"` or `"train"` (BatchNorm layers then follow the rules).
-        only: names of the variables that train in unfrozen layers outside the head; all when empty.
+        only: names of the variables that train in unfrozen layers of the backbone; all when empty.
 
     Returns:
         The report, layer by layer.
@@ -136,12 +142,12 @@ def apply(
         reasons[path] = pattern
         if trainable and batch_norm == "frozen" and is_batch_norm(layer) and paths[path] != HEAD:
             trainable, reasons[path] = False, f"{pattern} (BatchNorm frozen)"
-        chosen = only if paths[path] != HEAD else ()
+        chosen = only if paths[path] not in (HEAD, ADAPTER) else ()
         if trainable and chosen and layer._trainable_variables and not any(v.name in chosen for v in layer._trainable_variables):
             trainable, reasons[path] = False, f"{pattern} (none of {', '.join(chosen)})"
         layer.trainable = trainable
         for variable in layer._trainable_variables:
-            variable.trainable = trainable and (not chosen or variable.name in chosen)
+            variable.trainable = trainable and (not chosen or variable.name in chosen) and variable.name not in _adapted(layer)
             flags[id(variable)] = (path, bool(variable.trainable))
     _check_flags(model, flags)
     if model.compiled:
@@ -204,6 +210,7 @@ def report(model: keras.Model) -> Report:
                 section=known.sections.get(path.split("/")[0], ""),
                 rule=known.rules.get(path, ""),
                 parameters=_own_parameters(layer),
+                held=sum(int(v.value.shape.num_elements() or 0) for v in layer._trainable_variables if not v.trainable),
                 trainable=bool(layer.trainable),
                 batch_norm=mode,
             )

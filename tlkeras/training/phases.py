@@ -13,7 +13,7 @@ import numpy as np
 
 from tlkeras.models import TaskModel
 from tlkeras.startup import tensor_float32
-from tlkeras.training import averaging, budget, exact, feature_cache, features, freezing
+from tlkeras.training import averaging, budget, contrastive, exact, feature_cache, features, freezing
 from tlkeras.training.features import Arrays
 from tlkeras.training.fit import evaluated, fit
 from tlkeras.training.freezing import Rule
@@ -67,6 +67,7 @@ def run(
                 last = _run_phase(task, *planned, parts, own, ("val", "test") if final else ())
             except Interrupted as stopped:
                 rows = [{"phase": phase.name, **row} for row in stopped.history]
+                task = function(finish)(task, parts) if finish and recipe and recipe.finish_interrupted else task
                 raise Interrupted([*history_of(results), *rows], keep=stopped.keep, task=_kept(task)) from stopped
             results.append(last.result)
         model, arrays = (task.model, {}) if last is None else (last.model, last.arrays)
@@ -126,7 +127,8 @@ def _run_phase(
     flags = freezing.apply(task.model, rules, sections=task.sections, batch_norm=options.batch_norm, only=phase.only)
     before = freezing.frozen_digests(task.model)
     started = time.monotonic()
-    split = feature_cache.split(task.model)
+    trained = contrastive.of_features(task) if phase.solver == "contrastive" else task
+    split = feature_cache.split(trained.model)
     views = 1 if not options.augmented or split.prefix is None else min(MAX_VIEWS, MAX_VIEWS if phase.solver == "exact" else phase.epochs)
     names = tuple(dict.fromkeys([*scored, "val", "train"]))
     arrays = features.compute(split, parts, names, views, options)
@@ -137,7 +139,7 @@ def _run_phase(
     if phase.solver == "exact":
         history, best_epoch = _solved(task, phase, split.suffix, arrays, options, details), 1
     else:
-        history, best_epoch = _fitted(task, phase, split.suffix, arrays, options, details)
+        history, best_epoch = _fitted(trained, phase, split.suffix, arrays, options, details)
     freezing.check_frozen(task.model, before)
     result = PhaseResult(
         name=phase.name,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Literal
 
 from tlkeras.registry import Registry, load_function
@@ -21,7 +22,8 @@ class Phase:
         warmup: fraction of the steps over which the learning rate rises from 0.
         weight_decay: decoupled (AdamW), not on biases and norms.
         keep: weights of the `best` epoch by validation loss, or of the `last` one; then the phase does not stop early.
-        solver: `adamw`, or `exact`: the head is the minimum of the regularised loss on the features (`tlkeras.training.exact`), in one epoch.
+        solver: `adamw`; `exact`: the head is the minimum of the regularised loss on the features (`tlkeras.training.exact`), in one epoch;
+            or `contrastive`: the backbone trains on pairs of examples, without the head (`tlkeras.training.contrastive`).
         strengths: of `exact`, strengths of the L2 penalty; the best of several by cross-validation.
         layer_decay: factor of the learning rate from each section to the one below, 0 to 1; 1 for the same rate everywhere.
         only: names of the variables of the backbone that train, such as `bias`; all of its unfrozen layers when empty.
@@ -41,7 +43,7 @@ class Phase:
     warmup: float = 0.0
     weight_decay: float = 0.0
     keep: Literal["best", "last"] = "best"
-    solver: Literal["adamw", "exact"] = "adamw"
+    solver: Literal["adamw", "exact", "contrastive"] = "adamw"
     strengths: tuple[float, ...] = ()
     layer_decay: float = 1.0
     only: tuple[str, ...] = ()
@@ -58,7 +60,8 @@ class Phase:
         """What the phase does, in a few words."""
         if self.solver == "exact":
             return "solved exactly"
-        parts = [f"unfreeze {self.unfreeze}", f"{self.epochs} epochs", f"{self.learning_rate:g}"]
+        parts = ["pairs of examples"] * (self.solver == "contrastive")
+        parts += [f"unfreeze {self.unfreeze}", f"{self.epochs} epochs", f"{self.learning_rate:g}"]
         parts += [f"times {self.layer_decay:.2g} per section"] * (self.layer_decay != 1) + [f"only {', '.join(self.only)}"] * bool(
             self.only
         )
@@ -102,6 +105,9 @@ class Recipe:
         timed: whether `max_minutes` bounds it.
         transform: task model -> the task model to train, before the first phase.
         finish: (task model, examples by split) -> the task model to keep, after the last phase.
+        finish_interrupted: whether `finish` is called where training is interrupted, too.
+        targets: kinds of targets that it trains; all when empty.
+        settings: settings that other recipes have no use for, with their defaults; `transform` receives them by name.
         why, source: one line, and the paper.
         figure: what it reached in `benchmarks/recipes.py`; empty where it was not measured.
     """
@@ -110,6 +116,9 @@ class Recipe:
     phases: str | Callable[[Sequence[str], Facts], tuple[Phase, ...]]
     transform: str | Callable[..., Any] | None = None
     finish: str | Callable[..., Any] | None = None
+    finish_interrupted: bool = False
+    targets: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
     decides: bool = False
     timed: bool = False
     why: str
@@ -127,6 +136,16 @@ class Recipe:
         if not names or len(set(names)) != len(names):
             raise ValueError(f"recipe {self.name!r} has the phases {names}; expected one or more, with different names")
         return phases
+
+    def with_settings(self, values: Mapping[str, Any]) -> Recipe:
+        """Returns the recipe with values of its settings, which its `transform` receives."""
+        if not self.settings:
+            return self
+        return replace(self, settings=values, transform=partial(_call, self.transform, **values) if self.transform else None)
+
+
+def _call(value: str | Callable[..., Any], *args: Any, **settings: Any) -> Any:
+    return function(value)(*args, **settings)
 
 
 def function(value: str | Callable[..., Any]) -> Callable[..., Any]:
@@ -216,6 +235,25 @@ RECIPES: Registry[Recipe] = Registry(
             phases="tlkeras.training.recipes.ema:phases",
             why="As lp-ft, and the result is a moving average of the weights over the steps: less chance in where training ends.",
             source="Polyak & Juditsky 1992, doi:10.1137/0330046; Morales-Brotons et al. 2024, https://arxiv.org/abs/2411.18704",
+        ),
+        Recipe(
+            name="lora",
+            phases="tlkeras.training.recipes.lora:phases",
+            transform="tlkeras.training.lora:enable",
+            finish="tlkeras.training.lora:merge",
+            finish_interrupted=True,
+            settings={"lora_rank": 8, "lora_targets": ()},
+            why="The exact head, then a narrow change of each dense layer and convolution, merged in the end: little memory, for large backbones.",
+            source="Hu et al. 2021, LoRA, https://arxiv.org/abs/2106.09685; Schulman et al. 2025, LoRA Without Regret (its rate), "
+            "https://thinkingmachines.ai/blog/lora/",
+        ),
+        Recipe(
+            name="contrastive",
+            phases="tlkeras.training.recipes.contrastive:phases",
+            decides=True,
+            targets=("class",),
+            why="The backbone learns from pairs of examples to tell classes apart, then the exact head: for texts with few examples.",
+            source="Tunstall et al. 2022, Efficient Few-Shot Learning Without Prompts (SetFit), https://arxiv.org/abs/2209.11055",
         ),
         Recipe(
             name="bitfit",
