@@ -154,7 +154,13 @@ class TrainConfig(Section):
     epochs: int | None = key(
         None, "Maximum number of passes over the training split (of the last phase).", unset="the recipe's", metavar="N", least=1
     )
-    batch_size: int = key(32, "Examples per step, over all devices and workers.", metavar="N", least=1)
+    batch_size: int = key(32, "Examples computed at a time, over all devices and workers.", metavar="N", least=1)
+    accumulate: int = key(
+        1, "Batches per step, whose gradients are added up: as a batch so many times as large, in the memory of one.", metavar="N", least=1
+    )
+    clip_norm: float | None = key(
+        None, "Largest norm of the gradient of a step; longer ones are scaled down to it.", unset="no limit", metavar="X", least=1e-9
+    )
     learning_rate: float | None = key(
         None, "Peak learning rate (of the last phase).", unset="the recipe's, or the backbone's own if it trains", metavar="X", least=0
     )

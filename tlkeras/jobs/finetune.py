@@ -185,6 +185,8 @@ def _train(plan: Plan, distribution: Distribution, task: TaskModel, data: Data, 
     reporter.say(precision.describe(precision.record(task.model, tf32=_tf32(config, distribution))))
     options = training.Options(
         batch_size=config.train.batch_size,
+        accumulate=config.train.accumulate,
+        clip_norm=config.train.clip_norm,
         batch_norm=config.train.batch_norm or "frozen",
         augment=config.train.augment,
         patience=config.train.patience,

@@ -267,7 +267,7 @@ def phases(plan: Plan, section_names: Sequence[str], **of_data: Any) -> list[tup
         unfreeze = config.train.unfreeze or last.unfreeze
         last = dataclasses.replace(last, epochs=config.train.epochs or last.epochs, unfreeze=unfreeze)
     last = dataclasses.replace(last, learning_rate=_peak(config, row, last))
-    factor = (config.train.batch_size / BATCH) ** EXPONENTS[config.train.scale_learning_rate]
+    factor = (config.train.batch_size * config.train.accumulate / BATCH) ** EXPONENTS[config.train.scale_learning_rate]
     planned = [dataclasses.replace(phase, learning_rate=phase.learning_rate * factor) for phase in (*earlier, last)]
     rules = [HEAD_ALONE if phase.solver == "exact" else parse(phase.unfreeze, section_names) for phase in planned]
     if config.train.freeze_rules:

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from tlkeras.data import pipeline
 from tlkeras.distribution import replicas
+from tlkeras.distribution.accumulation import AccumulatingModel
 from tlkeras.errors import OutOfMemory
 from tlkeras.modalities.images.augment import augmentation
 from tlkeras.models import TaskModel
@@ -61,7 +62,7 @@ def fit(
         TrainingDiverged, OutOfMemory: see `errors`.
         Interrupted: at Ctrl-C, with the weights of the best epoch, or of the last step where the phase keeps the last ones.
     """
-    steps = math.ceil(len(train.y) / options.batch_size)
+    steps = math.ceil(len(train.y) / options.step_size)
     fitted = _compiled(task, phase, suffix, train.y, steps, options)
     held_out = len(val.y) > 0
     best = _keep_best(task, phase, fitted, held_out, options) if phase.keep == "best" else None
@@ -76,7 +77,7 @@ def fit(
     free = [has_free_axis(tensor) for tensor in suffix.inputs]
     weights = dict(options.class_weights) if options.class_weights else None
     changes = augmentation(options.augment or "none")
-    data = _batches(train, free, options, batch_size=options.batch_size, shuffle=True, augment=changes, class_weights=weights)
+    data = _batches(train, free, options, batch_size=options.step_size, shuffle=True, augment=changes, class_weights=weights)
     checks = _batches(val, free, options, batch_size=CHECKED, shuffle=False) if held_out else None
     counted = {"steps_per_epoch": steps, "validation_steps": math.ceil(len(val.y) / CHECKED) or None} if fitted.counts_steps else {}
     with _memory_advice(options.batch_size), tensor_float32(options.tf32):
@@ -116,11 +117,18 @@ def _compiled(task: TaskModel, phase: Phase, suffix: keras.Model, y: np.ndarray,
     """Compiles another model of the same layers, so that what is saved needs no optimizer and no class of tlkeras to be read."""
     distribution = options.distribution
     target = keras.KerasTensor((None, *y.shape[1:]), pipeline.target_dtype(y))
-    twin = None if distribution.strategy is None else replicas.twin(suffix, distribution, task.task.keras_loss(task.target), target)
-    model = keras.Model(suffix.inputs, suffix.outputs[0], name=suffix.name) if twin is None else twin.model
+    twin, parts = None, options.accumulate
+    if distribution.strategy is not None:
+        twin = replicas.twin(suffix, distribution, task.task.keras_loss(task.target), target, parts)
+        model = twin.model
+    elif parts > 1:
+        model = AccumulatingModel(suffix.inputs, suffix.outputs[0], parts=parts, name=suffix.name)
+    else:
+        model = keras.Model(suffix.inputs, suffix.outputs[0], name=suffix.name)
+    pull = pull_of(task, phase, suffix)
     with distribution.scope():
         model.compile(
-            optimizer=precision.scaled(optimizer(phase, steps * phase.epochs, distribution, pull_of(task, phase, suffix)), model),
+            optimizer=precision.scaled(optimizer(phase, steps * phase.epochs, distribution, pull, clip_norm=options.clip_norm), model),
             loss=task.task.keras_loss(task.target) if twin is None else None,
             weighted_metrics=list(task.task.metrics),
         )

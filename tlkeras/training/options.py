@@ -37,7 +37,9 @@ class Options:
     """Options for all phases of a run.
 
     Args:
-        batch_size: examples per step, of all replicas together.
+        batch_size: examples that are computed at a time, by all replicas together.
+        accumulate: how many such batches make a step; their gradients are added up.
+        clip_norm: largest norm of the gradient of a step; None for no limit.
         batch_norm: `frozen` or `train`, see `freezing.apply`.
         augment: name of the augmentation of training images; that of each phase when None.
         patience: passes over the training examples without a better one before a phase ends that keeps its best epoch.
@@ -52,6 +54,8 @@ class Options:
     """
 
     batch_size: int = 32
+    accumulate: int = 1
+    clip_norm: float | None = None
     batch_norm: str = "frozen"
     augment: str | None = None
     patience: int = 8
@@ -63,6 +67,11 @@ class Options:
     distribution: Distribution = ONE_DEVICE
     progress: Callable[[str, int, int, str], None] = lambda name, done, total, text: None
     say: Callable[[str], None] = lambda text: None
+
+    @property
+    def step_size(self) -> int:
+        """Examples per step of the optimizer."""
+        return self.batch_size * self.accumulate
 
     @property
     def augmented(self) -> bool:
