@@ -190,6 +190,28 @@ class TrainConfig(Section):
     augment: str | None = key(
         None, "Augmentation of the training images; an unknown name lists them.", unset="the recipe's", metavar="NAME"
     )
+    views: int = key(
+        4,
+        "Augmented views of each image whose features are computed, where layers are frozen; at most one per epoch.",
+        metavar="N",
+        least=1,
+    )
+    mixup: float = key(
+        0.0,
+        "Alpha of mixup: train on mixtures of two examples, of their features where layers are frozen; 0 for none.",
+        metavar="ALPHA",
+        least=0.0,
+    )
+    cutmix: float = key(
+        0.0, "Alpha of cutmix: train on images with a box of another one; 0 for none. Needs --unfreeze all.", metavar="ALPHA", least=0.0
+    )
+    label_smoothing: float = key(
+        0.0,
+        "Share of the uniform answer in each target of training; scores become less certain than they are right.",
+        metavar="X",
+        least=0.0,
+        most=0.9,
+    )
     patience: int = key(8, "Epochs without a better validation loss before a phase stops early.", metavar="N", least=1)
     placement: str = key(
         "auto", "Where the work runs: auto, cpu, gpu:N, mirrored[:N], multiworker (see `tlkeras launch`) or tpu.", metavar="NAME"

@@ -42,6 +42,8 @@ class Options:
         clip_norm: largest norm of the gradient of a step; None for no limit.
         batch_norm: `frozen` or `train`, see `freezing.apply`.
         augment: name of the augmentation of training images; that of each phase when None.
+        views: augmented views of each example whose features are cached, at most.
+        mixup, cutmix, label_smoothing: see `tlkeras.data.mixing`; 0 for none. Exact heads do without.
         patience: passes over the training examples without a better one before a phase ends that keeps its best epoch.
         seed: of the order of the examples and of augmentation; each phase derives its own.
         class_weights: class id -> weight of its examples.
@@ -58,6 +60,10 @@ class Options:
     clip_norm: float | None = None
     batch_norm: str = "frozen"
     augment: str | None = None
+    views: int = 4
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    label_smoothing: float = 0.0
     patience: int = 8
     seed: int = 0
     class_weights: Mapping[int, float] | None = None
@@ -72,6 +78,11 @@ class Options:
     def step_size(self) -> int:
         """Examples per step of the optimizer."""
         return self.batch_size * self.accumulate
+
+    @property
+    def soft_targets(self) -> bool:
+        """Whether targets are probabilities."""
+        return bool(self.mixup or self.cutmix or self.label_smoothing)
 
     @property
     def augmented(self) -> bool:

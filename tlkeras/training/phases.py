@@ -23,8 +23,6 @@ from tlkeras.training.results import Interrupted, PhaseResult, Trained, history_
 
 __all__ = ["Examples", "Interrupted", "Options", "PhaseResult", "Trained", "run"]
 
-MAX_VIEWS = 4  # augmented copies of each example whose features are cached
-
 
 def run(
     task: TaskModel,
@@ -127,7 +125,11 @@ def _run_phase(
     before = freezing.frozen_digests(task.model)
     started = time.monotonic()
     split = feature_cache.split(task.model)
-    views = 1 if not options.augmented or split.prefix is None else min(MAX_VIEWS, MAX_VIEWS if phase.solver == "exact" else phase.epochs)
+    views = (
+        1
+        if not options.augmented or split.prefix is None
+        else min(options.views, options.views if phase.solver == "exact" else phase.epochs)
+    )
     names = tuple(dict.fromkeys([*scored, "val", "train"]))
     arrays = features.compute(split, parts, names, views, options)
     features_done = time.monotonic()
