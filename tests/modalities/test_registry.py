@@ -126,7 +126,7 @@ def test_functions_that_a_row_names_can_be_loaded(name, attribute):
 
 @pytest.mark.parametrize("name", MODALITIES.names())
 def test_a_key_of_another_modality_is_refused(name):
-    values = {"augment": "flip", "image_size": 64, "channels": 1, "max_length": 9}
+    values = {"augment": "flip", "cutmix": 1.0, "image_size": 64, "channels": 1, "max_length": 9}
     row = MODALITIES.get(name)
     for key in set(values) - set(row.config_keys):
         with pytest.raises(ConfigError, match=f"{key} is .*; .* accepts {row.plural}"):

@@ -187,10 +187,20 @@ def _train(
     if distribution.strategy is not None:
         reporter.say(distribution.describe())
     reporter.say(precision.describe(precision.record(task.model, tf32=_tf32(config, distribution))))
+    if config.train.label_smoothing:
+        reporter.warn(
+            f"label_smoothing is {config.train.label_smoothing:g}: scores become less certain than they are right, which harms calibration"
+        )
     options = training.Options(
         batch_size=config.train.batch_size,
+        accumulate=config.train.accumulate,
+        clip_norm=config.train.clip_norm,
         batch_norm=config.train.batch_norm or "frozen",
         augment=config.train.augment,
+        views=config.train.views,
+        mixup=config.train.mixup,
+        cutmix=config.train.cutmix,
+        label_smoothing=config.train.label_smoothing,
         patience=config.train.patience,
         seed=config.seed,
         tf32=_tf32(config, distribution),

@@ -33,6 +33,7 @@ EXPONENTS = {"none": 0.0, "linear": 1.0, "sqrt": 0.5}
 DEFAULT = "auto"  # recipe where nothing says how to train
 # An exact head needs features that are fixed: a channel adapter, which trains with the head elsewhere, waits.
 HEAD_ALONE: tuple[Rule, ...] = ((f"section:{HEAD}", True), ("*", False))
+MIXTURES = ("mixup", "cutmix", "label_smoothing")  # keys that need targets which are probabilities, and training by steps
 SPLIT = 0.15  # fraction held out for each of validation and test where the source has no split of its own
 
 
@@ -142,6 +143,11 @@ def _check_task(config: RunConfig, task: Task) -> None:
     if config.train.loss is not None and config.train.loss not in task.losses:
         offered = f"expected {', '.join(task.losses)}" if task.losses else f"the task {task.name!r} has one loss; leave it out"
         raise ConfigError(f"loss is {config.train.loss!r}; {offered}")
+    for name in MIXTURES:
+        if getattr(config.train, name) and not task.soft_loss:
+            raise ConfigError(
+                f"{name} is {getattr(config.train, name):g}, and needs one set of classes or labels; the task {task.name!r} has none; leave it out"
+            )
     if config.train.target_weights is not None and not task.check:
         raise ConfigError(f"target_weights weighs several targets, and the task {task.name!r} has one; leave it out")
     if config.train.compare_single and not task.check:
@@ -280,8 +286,14 @@ def phases(plan: Plan, section_names: Sequence[str], **of_data: Any) -> list[tup
     if not plan.recipe.decides:
         unfreeze = config.train.unfreeze or last.unfreeze
         last = dataclasses.replace(last, epochs=config.train.epochs or last.epochs, unfreeze=unfreeze)
+    mixture = next((name for name in MIXTURES if getattr(config.train, name)), None)
+    if mixture and all(phase.solver == "exact" for phase in (*earlier, last)):
+        raise ConfigError(
+            f"{mixture} is {getattr(config.train, mixture):g}, and recipe {plan.recipe.name!r} solves the head exactly here, without steps; "
+            "leave it out, or use --recipe feature-extraction or lp-ft"
+        )
     last = dataclasses.replace(last, learning_rate=_peak(config, row, last))
-    factor = (config.train.batch_size / BATCH) ** EXPONENTS[config.train.scale_learning_rate]
+    factor = (config.train.batch_size * config.train.accumulate / BATCH) ** EXPONENTS[config.train.scale_learning_rate]
     planned = [dataclasses.replace(phase, learning_rate=phase.learning_rate * factor) for phase in (*earlier, last)]
     rules = [HEAD_ALONE if phase.solver == "exact" else parse(phase.unfreeze, section_names) for phase in planned]
     if config.train.freeze_rules:

@@ -38,9 +38,13 @@ class Options:
     """Options for all phases of a run.
 
     Args:
-        batch_size: examples per step, of all replicas together.
+        batch_size: examples that are computed at a time, by all replicas together.
+        accumulate: how many such batches make a step; their gradients are added up.
+        clip_norm: largest norm of the gradient of a step; None for no limit.
         batch_norm: `frozen` or `train`, see `freezing.apply`.
         augment: name of the augmentation of training images.
+        views: augmented views of each example whose features are cached, at most.
+        mixup, cutmix, label_smoothing: see `tlkeras.data.mixing`; 0 for none. Exact heads do without.
         patience: passes over the training examples without a better one before a phase ends that keeps its best epoch.
         seed: of the order of the examples and of augmentation; each phase derives its own.
         class_weights: class id -> weight of its examples.
@@ -54,8 +58,14 @@ class Options:
     """
 
     batch_size: int = 32
+    accumulate: int = 1
+    clip_norm: float | None = None
     batch_norm: str = "frozen"
     augment: str = "none"
+    views: int = 4
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    label_smoothing: float = 0.0
     patience: int = 8
     seed: int = 0
     class_weights: Mapping[int, float] | None = None
@@ -66,6 +76,16 @@ class Options:
     distribution: Distribution = ONE_DEVICE
     progress: Callable[[str, int, int, str], None] = lambda name, done, total, text: None
     say: Callable[[str], None] = lambda text: None
+
+    @property
+    def step_size(self) -> int:
+        """Examples per step of the optimizer."""
+        return self.batch_size * self.accumulate
+
+    @property
+    def soft_targets(self) -> bool:
+        """Whether targets are probabilities."""
+        return bool(self.mixup or self.cutmix or self.label_smoothing)
 
     @property
     def augmented(self) -> bool:
