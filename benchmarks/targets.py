@@ -16,6 +16,7 @@ import argparse
 import json
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -81,16 +82,12 @@ def rotated(folder, out):
 # === The same features for simpler methods ===
 
 
-def frozen(settings):
-    """Returns the features (n, width) of the pretrained backbone, the targets, the splits and the target."""
-    import keras
-
+def prepared(settings):
+    """Returns the task model that tlkeras would train with these settings, and its examples in the form that the model accepts."""
     from tlkeras.jobs import plan as planning
     from tlkeras.jobs import preflight, run_folder
     from tlkeras.jobs.examples import build, prepare
-    from tlkeras.models import FEATURES
     from tlkeras.progress import SILENT, Clock
-    from tlkeras.tasks.registry import TARGET
 
     config, _ = preflight.settings(None, None, settings)
     plan = planning.resolve(config)
@@ -100,8 +97,24 @@ def frozen(settings):
     with tempfile.TemporaryDirectory() as folder:
         run = run_folder.create(str(Path(folder) / "run"), backbone="features", data=None)
         data = prepare(plan.config, dataset, task, run, Clock(SILENT), SILENT)
-        network = keras.Model(task.model.input, task.model.get_layer(FEATURES).output)
-        features = network.predict(np.asarray(data.store.inputs), batch_size=64, verbose=0)
+        return task, replace(data, store=replace(data.store, inputs=np.array(data.store.inputs)))
+
+
+def features_model(task):
+    """Returns the network of a task model up to the features below its head."""
+    import keras
+
+    from tlkeras.models import FEATURES
+
+    return keras.Model(task.model.input, task.model.get_layer(FEATURES).output)
+
+
+def frozen(settings):
+    """Returns the features (n, width) of the pretrained backbone, the targets, the splits, the target and the task."""
+    from tlkeras.tasks.registry import TARGET
+
+    task, data = prepared(settings)
+    features = features_model(task).predict(data.store.inputs, batch_size=64, verbose=0)
     return features, data.targets[TARGET], data.splits, data.target, task.task
 
 
@@ -172,8 +185,6 @@ def beside(name, settings, simpler):
 
 def several(source, seeds):
     """Returns for each way (alone, together, weighed by uncertainty) and target the test accuracies over the seeds."""
-    from dataclasses import replace
-
     import tlkeras
 
     settings, dataset = source

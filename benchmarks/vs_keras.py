@@ -67,7 +67,7 @@ def with_tlkeras(data: Path, epochs: int) -> dict[str, float]:
 
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        told = {"data": str(data), "out": f"{folder}/run", "export": "none", "image_size": SIZE, "batch_size": BATCH}
+        told = {"data": str(data), "out": f"{folder}/run", "export": "none", "image_size": SIZE, "batch_size": BATCH, "cache": False}
         told |= {"epochs": epochs, "learning_rate": RATE, "patience": epochs}
         metrics = finetune.finetune(RunConfig.from_dict(told)).metrics
     return {"seconds": time.perf_counter() - started, "accuracy": metrics["val"]["accuracy"]}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from tlkeras.errors import ConfigError, ExportError
+from tlkeras.export.processes import Process
 from tlkeras.export.spec import Judge
 from tlkeras.startup import child_environment
 
@@ -89,46 +88,27 @@ class Workload:
     judge: Judge | None = None
 
 
-class _Process:
-    """A worker with one artifact."""
+class _Worker:
+    """A process with one artifact."""
 
     def __init__(self, candidate: Candidate, threads: int, errors: Path):
         isolated = [] if ":" in candidate.reader else ["-I"]
-        self._errors = errors.open("w")
-        self.process = subprocess.Popen(
-            [sys.executable, *isolated, str(WORKER)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            text=True,
-            # TensorFlow reads the numbers of threads when it starts; the other runtimes receive them when they open the file.
-            env={
-                **child_environment(),
-                "TF_CPP_MIN_LOG_LEVEL": "2",
-                "TF_NUM_INTRAOP_THREADS": str(threads),
-                "TF_NUM_INTEROP_THREADS": str(threads),
-            },
-        )
+        # TensorFlow reads the numbers of threads when it starts; the other runtimes receive them when they open the file.
+        limits = {"TF_NUM_INTRAOP_THREADS": str(threads), "TF_NUM_INTEROP_THREADS": str(threads)}
+        environment = {**child_environment(), "TF_CPP_MIN_LOG_LEVEL": "2", **limits}
+        self._process = Process([sys.executable, *isolated, str(WORKER)], environment, errors)
         self.candidate, self.threads, self.error = candidate, threads, ""
 
     def do(self, **command: Any) -> dict[str, Any]:
         """Sends a command; after the first error the worker receives no further commands."""
-        if self.error or self.process.stdin is None or self.process.stdout is None:
+        if self.error:
             return {}
-        try:
-            self.process.stdin.write(json.dumps(command) + "\n")
-            self.process.stdin.flush()
-            line = self.process.stdout.readline()
-        except BrokenPipeError:
-            line = ""
-        answer = json.loads(line) if line else {"error": f"its process exited with code {self.process.wait()}"}
+        answer = self._process.ask(command)
         self.error = answer.get("error", "")
         return answer
 
     def close(self) -> None:
-        self.process.kill()
-        self.process.communicate()
-        self._errors.close()
+        self._process.close()
 
 
 def benchmark(
@@ -157,7 +137,7 @@ def benchmark(
 
 
 def _round(candidates: Sequence[Candidate], workload: Workload, threads: int, folder: Path, progress: Any) -> list[Row]:
-    workers = [_Process(candidate, threads, folder / f"{i}.err") for i, candidate in enumerate(candidates)]
+    workers = [_Worker(candidate, threads, folder / f"{i}.err") for i, candidate in enumerate(candidates)]
     tell = progress or (lambda *_: None)
     try:
         samples, score = _stored(workload, folder)
@@ -190,7 +170,7 @@ def _stored(workload: Workload, folder: Path) -> tuple[Path, str]:
     return folder / "samples.npz", str(folder / "score.npy")
 
 
-def _turns(workers: Sequence[_Process], batch: int, rounds: int, tell: Any) -> list[list[float]]:
+def _turns(workers: Sequence[_Worker], batch: int, rounds: int, tell: Any) -> list[list[float]]:
     """Lets every worker run once, then again: what else happens on this computer hits all of them."""
     took: list[list[float]] = [[] for _ in workers]
     for turn in range(rounds + 1):
@@ -201,7 +181,7 @@ def _turns(workers: Sequence[_Process], batch: int, rounds: int, tell: Any) -> l
     return took
 
 
-def _compared(row: Row, worker: _Process, workload: Workload, score: str, folder: Path) -> Row:
+def _compared(row: Row, worker: _Worker, workload: Workload, score: str, folder: Path) -> Row:
     out = folder / "answers.npy"
     worker.do(do="answer", inputs="", output=workload.output, out=str(out))
     if worker.error:
@@ -231,7 +211,7 @@ def _agreement(workload: Workload, got: np.ndarray, expected: np.ndarray) -> flo
     return judged.agreement if judged else None
 
 
-def _timed(row: Row, worker: _Process, single: list[float], several: list[float]) -> Row:
+def _timed(row: Row, worker: _Worker, single: list[float], several: list[float]) -> Row:
     peak = worker.do(do="peak").get("peak_bytes")
     if worker.error:
         return replace(row, status=f"failed: {worker.error}")

@@ -22,6 +22,7 @@ from tlkeras.startup import tensor_float32
 RANDOM = re.compile(r"Random(?!Dataset)|Multinomial|TruncatedNormal|StatelessDropout|RngReadAndSkip")
 TEXTS = re.compile(r"\w*LookupTable\w*|String(Split|Lower|Upper|Strip|Join|ToHash|ToNumber|Format|Length)\w*|(Static)?Regex\w+|Unicode\w+")
 AUTOMATIC = re.compile(r"(keras_tensor|input_layer)(_\d+)?")  # Keras counts these up: another name in every process
+CONTROL = {"Enter", "Merge"}  # of loops and branches in a frozen graph
 SCORES, FEATURES = "scores", "features"
 
 
@@ -125,11 +126,33 @@ class Graph:
         check_not_random(function.graph.as_graph_def())
         return function
 
+    @cached_property
+    def constant(self) -> tf.types.experimental.ConcreteFunction:
+        """`predict_tensor` with the weights as constants where that keeps it as it is; itself where it has loops or branches.
+
+        Without variables a converter has half the work.
+        """
+        proto = self.frozen.graph.as_graph_def()
+        if proto.library.function or any(node.op in CONTROL for node in proto.node):
+            return self.predict_tensor
+        return self.named(self.frozen)
+
+    def named(self, function: Any) -> tf.types.experimental.ConcreteFunction:
+        """Returns a function of tensors by position, whose outputs are a list in the order of `frozen`, as one by name."""
+        names = sorted(self.output_names)
+
+        def named(*tensors: tf.Tensor) -> dict[str, tf.Tensor]:
+            return dict(zip(names, function(*tensors), strict=True))
+
+        signature = [tf.TensorSpec(t.shape, t.dtype, name=t.name) for t in self.inputs]
+        return tf.function(named, input_signature=signature, autograph=False).get_concrete_function()
+
     @contextmanager
-    def plain_saved_model(self, function: Any = None) -> Iterator[Path]:
+    def plain_saved_model(self, function: tf.types.experimental.ConcreteFunction) -> Iterator[Path]:
         """Yields a SavedModel with the one signature `serving_default` of tensors, for converters."""
+        module = self.module if any(tensor.dtype == tf.resource for tensor in function.captured_inputs) else tf.Module()
         with tempfile.TemporaryDirectory() as folder:
-            tf.saved_model.save(self.module, folder, signatures={"serving_default": function or self.predict_tensor})
+            tf.saved_model.save(module, folder, signatures={"serving_default": function})
             yield Path(folder)
 
 

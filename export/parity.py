@@ -1,31 +1,24 @@
-"""Reload an artifact in its own runtime, in a fresh process, and compare it with the Keras model."""
+"""Compare what artifacts answer in their own runtimes with what the Keras model answers."""
 
 from __future__ import annotations
 
 import dataclasses
 import importlib.util
-import json
-import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tlkeras.errors import ExportError, ExportMismatch
+from tlkeras.errors import ExportMismatch
 from tlkeras.export.formats import RUNTIMES, Format
 from tlkeras.export.graph import FEATURES, SCORES, Graph
 from tlkeras.export.runner import readable
-from tlkeras.export.spec import Interface, Judged, as_array
-from tlkeras.startup import tensor_float32, verification_environment
+from tlkeras.export.spec import Interface, Judged
+from tlkeras.startup import tensor_float32
 
 BATCHES = (1, 2, 3)
-RUNNER = Path(__file__).with_name("runner.py")
-ENCODED = ("saved_model", "c_api")  # readers of formats that decode images, or tokenise texts, themselves
-TIMEOUT = 600  # seconds for one artifact
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +57,8 @@ class Verdict:
         max_abs_diff: largest difference from the Keras model's outputs.
         relative_diff: the same, in parts of its largest output.
         agreement, accuracy, drop, sentence: what the judge of the model says of its scores on the held-out split.
-        latency_ms: median of single examples, in milliseconds.
+        latency_ms: median of single examples, in milliseconds; None where it was not measured.
+        seconds: what took how long: `load` and the first outputs, `score` of the held-out split.
         answers: its outputs for the samples, by name.
     """
 
@@ -74,8 +68,9 @@ class Verdict:
     agreement: float | None
     accuracy: float | None
     drop: float | None
-    latency_ms: float
+    latency_ms: float | None = None
     sentence: str = ""
+    seconds: Mapping[str, float] = field(default_factory=dict, repr=False)
     answers: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
 
 
@@ -99,15 +94,22 @@ def also(row: Format) -> list[Format]:
     return [dataclasses.replace(row, reader=one, also=()) for one in there]
 
 
-def check(row: Format, path: Path, samples: Samples, expected: Reference, interface: Interface) -> Verdict:
-    """Runs an artifact in a fresh process and compares.
+def compare(
+    row: Format, answers: Mapping[str, np.ndarray], record: Mapping[str, Any], samples: Samples, expected: Reference, interface: Interface
+) -> Verdict:
+    """Compares what an artifact answered with what the model answers.
+
+    Args:
+        row: its format.
+        answers, record: what `runner.py` wrote.
+        samples: what it was asked.
+        expected: the outputs of the model.
+        interface: of the model.
 
     Raises:
-        ExportError: when its runtime cannot load or run it.
         ExportMismatch: when its outputs differ from the model's; the message states by how much.
     """
-    answers, record = run(row, path, samples, interface)
-    batches = _batches(samples)
+    batches = batch_sizes(samples)
     largest = 0.0
     judged = _judged(answers.get("score"), expected.score, samples.score_targets, interface)
     if row.quantised and judged is not None:  # judged by what its scores mean, not by how much they differ
@@ -136,12 +138,12 @@ def check(row: Format, path: Path, samples: Samples, expected: Reference, interf
         accuracy=judged.accuracy if judged else None,
         drop=judged.drop if judged else None,
         sentence=judged.sentence if judged else "",
-        latency_ms=record["latency_ms"],
+        seconds={name: record[f"{name}_s"] for name in ("load", "score") if f"{name}_s" in record},
         answers={name: answers[f"batch{batches[-1]}/{name}"] for name in interface.output_names},
     )
 
 
-def _batches(samples: Samples) -> tuple[int, ...]:
+def batch_sizes(samples: Samples) -> tuple[int, ...]:
     """The batch sizes to try: 1, 2, 3, and all samples at once."""
     count = len(next(iter(samples.inputs.values())))
     return (*BATCHES, count) if count > BATCHES[-1] else BATCHES
@@ -203,61 +205,3 @@ def _judged(got: np.ndarray | None, expected: np.ndarray | None, targets: Any, i
     if got is None:
         return interface.judge(expected[:0], expected[:0], None)
     return interface.judge(got, expected, targets)
-
-
-# === The process ===
-
-
-def run(row: Format, path: Path, samples: Samples, interface: Interface) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Runs `runner.py` on an artifact; returns its answers and its record.
-
-    Raises:
-        ExportError: with the last line of what the process said.
-    """
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        job = folder / "job.json"
-        job.write_text(json.dumps(_job(row, path, samples, interface, folder)))
-        environment = {**verification_environment(), "TF_CPP_MIN_LOG_LEVEL": "2"}
-        try:
-            done = subprocess.run(
-                [sys.executable, "-I", str(RUNNER), str(job)], capture_output=True, text=True, timeout=TIMEOUT, env=environment, check=False
-            )
-        except subprocess.TimeoutExpired as error:
-            raise ExportError(f"{row.name}: {row.runtime} did not answer within {TIMEOUT} s") from error
-        if done.returncode:
-            raise ExportError(f"{row.name}: {row.runtime} cannot run the file: {_last_line(done)}")
-        with np.load(folder / "answers.npz") as answers:
-            return dict(answers), json.loads((folder / "record.json").read_text())
-
-
-def _job(row: Format, path: Path, samples: Samples, interface: Interface, folder: Path) -> dict[str, Any]:
-    arrays = {one.name: as_array(samples.inputs[one.name], one.dtype) for one in interface.inputs}
-    np.savez(folder / "samples.npz", **arrays)  # type: ignore[arg-type]
-    encoded = []
-    for index, content in enumerate(samples.encoded if row.reader in ENCODED else ()):
-        encoded.append(folder / f"{index}.encoded")
-        encoded[-1].write_bytes(content)
-    score = None
-    if samples.score_inputs is not None and len(samples.score_inputs):
-        score = folder / "score.npy"
-        np.save(score, samples.score_inputs)
-    return {
-        "reader": row.reader,
-        "path": str(path),
-        "samples": str(folder / "samples.npz"),
-        "batches": _batches(samples),
-        "encoded": [str(one) for one in encoded],
-        "short": int(samples.lengths[0]) if len(samples.lengths) else None,
-        "score": str(score) if score else None,
-        "output": interface.output_names[0],
-        "dtype": interface.inputs[0].dtype,
-        "latency": True,
-        "answers": str(folder / "answers.npz"),
-        "record": str(folder / "record.json"),
-    }
-
-
-def _last_line(done: subprocess.CompletedProcess[str]) -> str:
-    lines = [line for line in done.stderr.splitlines() if line.strip()]
-    return lines[-1][:400] if lines else f"it exited with code {done.returncode} without a message"

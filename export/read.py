@@ -31,14 +31,14 @@ class Predictor:
     dtype: str
     call: Callable[[runner.Feeds], runner.Feeds]
 
-    def scores(self, inputs: np.ndarray, *, batch_size: int = 32, progress: Callable[[int, int], None] | None = None) -> np.ndarray:
+    def scores(self, inputs: np.ndarray, *, progress: Callable[[int, int], None] | None = None) -> np.ndarray:
         """Returns the scores of images (n, size, size, 3), RGB 0-255, or of token ids (n, tokens, …), as float32 (n, classes)."""
-        parts = []
-        for start in range(0, len(inputs), batch_size):
-            batch = np.asarray(inputs[start : start + batch_size], self.dtype)
-            parts.append(np.array(self.call({self.input_name: batch})[SCORES]))
+        parts, done = [], 0
+        for part in runner.scored(self.call, self.input_name, inputs, SCORES, self.dtype):
+            parts.append(part)
+            done += len(part)
             if progress:
-                progress(min(start + batch_size, len(inputs)), len(inputs))
+                progress(done, len(inputs))
         return np.concatenate(parts)
 
 
@@ -94,8 +94,15 @@ Input = tuple[str, Shape, str]  # name, shape and dtype; float32 where 8 bits ar
 
 
 def _saved_model_input(path: Path) -> Input:
-    (name, spec), *_ = runner.load_saved_model(str(path)).signatures["predict_tensor"].structured_input_signature[1].items()
-    return name, tuple(spec.shape), spec.dtype.name
+    """Reads the signature from the file: to load the graph takes a second, and the runtime will do so."""
+    import tensorflow as tf
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+    signatures = SavedModel.FromString((path / "saved_model.pb").read_bytes()).meta_graphs[0].signature_def
+    if "predict_tensor" not in signatures:
+        raise KeyError("predict_tensor")
+    (name, tensor), *_ = signatures["predict_tensor"].inputs.items()
+    return name, tuple(tf.TensorShape(tensor.tensor_shape)), tf.as_dtype(tensor.dtype).name
 
 
 def _tflite_input(path: Path) -> Input:

@@ -17,7 +17,7 @@ NO_INT64 = ("Abs", "Sign")
 
 
 def for_tflite(graph: Graph, *, integers: bool = False, until: str | None = None) -> Any:
-    """Returns the function to convert: None for the traced one, or one that computes the same in other operations.
+    """Returns the function to convert: the traced one, or one that computes the same in other operations.
 
     int64 `Abs` and `Sign` go through float32, exact up to 2**24, far above any position in a text. `Roll`, by which Swin shifts its
     windows, becomes slices that are put together the other way round. A slice that only adds axes becomes `ExpandDims`, where TFLite
@@ -27,7 +27,7 @@ def for_tflite(graph: Graph, *, integers: bool = False, until: str | None = None
     With the name of a tensor as `until`, that one is its output.
     """
     repaired = _repaired(graph, integers, until)
-    return repaired if graph.spec.vocabulary is None else _as_bert(graph, repaired or graph.predict_tensor)
+    return repaired if graph.spec.vocabulary is None else _as_bert(graph, repaired)
 
 
 BERT = ("ids", "mask", "segment_ids")
@@ -43,9 +43,7 @@ def _as_bert(graph: Graph, function: Any) -> Any:
     (token_ids,) = graph.inputs
 
     def bert(ids: tf.Tensor, mask: tf.Tensor, segment_ids: tf.Tensor) -> dict[str, tf.Tensor]:
-        out = function(ids * mask)
-        values = out if isinstance(out, dict) else dict(zip(sorted(graph.output_names), out, strict=True))
-        return {name: tf.identity(value, name=name) for name, value in values.items()}
+        return {name: tf.identity(value, name=name) for name, value in function(ids * mask).items()}
 
     signature = [tf.TensorSpec(token_ids.shape, token_ids.dtype, name=name) for name in BERT]
     return tf.function(bert, input_signature=signature, autograph=False).get_concrete_function()
@@ -59,7 +57,7 @@ def _repaired(graph: Graph, integers: bool, until: str | None) -> Any:
     rolled = [node for node in proto.node if node.op == "Roll"]
     added = _added_axes(proto)
     if not wide and not negated and not rolled and not added and until is None:
-        return None
+        return graph.constant
     constants = {node.name: tf.make_ndarray(node.attr["value"].tensor) for node in proto.node if node.op == "Const"}
     for node in rolled:
         _as_slices(proto, node, frozen.graph.get_tensor_by_name(f"{node.name}:0").shape, constants)
@@ -73,13 +71,7 @@ def _repaired(graph: Graph, integers: bool, until: str | None) -> Any:
     inputs = [wrapped.graph.get_tensor_by_name(tensor.name) for tensor in frozen.inputs]
     outputs = [wrapped.graph.get_tensor_by_name(until or tensor.name) for tensor in frozen.outputs]
     pruned = wrapped.prune(inputs, outputs)
-    names = sorted(graph.output_names)
-
-    def repaired(*tensors: tf.Tensor) -> dict[str, tf.Tensor]:
-        return dict(zip(names, pruned(*tensors), strict=True))
-
-    signature = [tf.TensorSpec(t.shape, t.dtype, name=t.name) for t in graph.inputs]
-    return tf.function(repaired, input_signature=signature, autograph=False).get_concrete_function()
+    return graph.named(pruned)
 
 
 def _negated(proto: tf.compat.v1.GraphDef) -> list[Any]:

@@ -54,7 +54,7 @@ TINY: Mapping[str, dict[str, Any]] = {
 # all rows in the float formats, among them MobileNetV5, whose whole network takes more memory to convert than many machines have.
 PICTURES = ("deit_tiny", "dinov2_small", "dinov3_small", "mit_b0", "mobilenet_v3_small_050")
 
-ORIGINS = {"applications": "keras.applications", "efficientnet_lite": "keras-cv"}  # module of the builder -> whose architecture it is
+ORIGINS = {"applications": "keras.applications"}  # module of the builder -> whose architecture it is
 
 
 def families() -> dict[str, str]:

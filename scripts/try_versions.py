@@ -34,7 +34,6 @@ SHOWN = (
     "keras",
     "keras-nightly",
     "keras-hub",
-    "keras-cv",
     "tensorflow-text",
     "tf2onnx",
     "onnx",
@@ -42,7 +41,7 @@ SHOWN = (
     "numpy",
 )
 
-# Patches of other libraries; every builder of KerasCV and keras.applications; files of weights; each converter; a whole run.
+# Patches of other libraries; every builder of keras.applications and of our own; files of weights; each converter; a whole run.
 SELECTION = (
     "tests/test_patches.py",
     "tests/weights",

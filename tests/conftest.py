@@ -1,7 +1,10 @@
 """Let a bare checkout import tlkeras.export and tlkeras.zoo, as an installed copy does; find the shared data."""
 
+import functools
+import gc
 import importlib.abc
 import importlib.util
+import os
 import socket
 import sys
 from pathlib import Path
@@ -22,33 +25,54 @@ class _Checkout(importlib.abc.MetaPathFinder):
 
 sys.meta_path.insert(0, _Checkout())
 
-from tlkeras.startup import load_tensorflow  # noqa: E402
 
-load_tensorflow()
+os.environ["TLKERAS_CACHE_SIZE"] = "0"  # tests of what is kept between runs set it
 
-from tlkeras import progress as reporting  # noqa: E402
 
-reporting.automatic = lambda: reporting.SILENT  # Python calls report progress by default; tests that look at it pass a reporter
+def pytest_configure(config):
+    """Starts TensorFlow where tests run: the process that only hands them out to others needs none."""
+    workers = config.getoption("numprocesses", None)
+    if workers and not hasattr(config, "workerinput"):
+        return
+    from tlkeras import progress
+    from tlkeras.startup import load_tensorflow
 
-import tensorflow as tf  # noqa: E402
+    load_tensorflow()
+    progress.automatic = lambda: progress.SILENT  # Python calls report progress by default; tests that look at it pass a reporter
 
-# Three parts of the CPU act as devices in the tests of placements; other tests use the first one.
-tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 3)
+    import tensorflow as tf
+
+    # Three parts of the CPU act as devices in the tests of placements; other tests use the first one.
+    tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 3)
+
+
+def pytest_collection_finish(session):
+    """What is imported stays, and graphs are many objects: looking for garbage as often as Python does takes a twentieth of the time."""
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 ROW_BY_ROW = ("tests/backbones/test_families.py",)  # their networks are built anew for each row: rows are shared out among processes
+# Modules that look at the same run: in one process it is trained and exported once.
+TOGETHER = [
+    ("tests/jobs/test_finetune.py", "tests/jobs/test_predict.py"),
+    ("tests/modalities/test_registry.py", "tests/modalities/texts/test_elmo.py", "tests/zoo/test_sequences.py"),
+    ("tests/tasks/test_everywhere.py", "tests/tasks/test_several.py"),
+    ("tests/zoo/test_benchmark.py", "tests/zoo/test_publishing.py"),
+]
+GROUPS = {module: modules[0] for modules in TOGETHER for module in modules}
 
 
 def pytest_xdist_make_scheduler(config, log):
-    """As `--dist=loadscope`, which keeps the tests of a module in one process, but for modules that share nothing among rows."""
+    """As `--dist=loadscope`, which keeps the tests of a module in one process, but for modules that share a run, or nothing among rows."""
     from xdist.scheduler import LoadScopeScheduling
 
-    class ByModuleOrRow(LoadScopeScheduling):
+    class ByGroupOrRow(LoadScopeScheduling):
         def _split_scope(self, nodeid):
             module, _, rest = nodeid.partition("::")
-            return f"{module}[{rest.partition('[')[2]}" if module in ROW_BY_ROW else super()._split_scope(nodeid)
+            return f"{module}[{rest.partition('[')[2]}" if module in ROW_BY_ROW else GROUPS.get(module, module)
 
-    return ByModuleOrRow(config, log) if config.getoption("dist") == "loadscope" else None
+    return ByGroupOrRow(config, log) if config.getoption("dist") == "loadscope" else None
 
 
 @pytest.fixture(scope="session")
@@ -58,6 +82,32 @@ def shared_data():
     if not folder.is_dir():
         pytest.skip(f"no real data: the folder {Path('..') / 'shared' / 'data'} is not beside this checkout")
     return folder
+
+
+@pytest.fixture(scope="session")
+def run_of(tmp_path_factory):
+    """Returns a function: modality -> a run of a small network, exported to the three formats of the default, trained once."""
+    from tests.modalities.test_registry import trained
+
+    @functools.cache
+    def run(modality):
+        return trained(modality, tmp_path_factory.mktemp(modality))
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def entry_of(run_of, tmp_path_factory):
+    """Returns a function: modality -> the entry that its run was published as, under the name of the modality."""
+    from tlkeras.jobs.publish import publish
+    from tlkeras.zoo.store import Zoo
+
+    @functools.cache
+    def entry(modality):
+        zoo = Zoo(tmp_path_factory.mktemp("zoo"))
+        return publish(run_of(modality).run.root, modality, zoo, data_licence="CC0", data_source="made up", reporter=None)
+
+    return entry
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ def sequences(count: int = 36) -> Dataset:
 @pytest.mark.parametrize(
     ("backbone", "size", "recipe", "formats"),
     [
-        ("cnn", 16, "feature-extraction", "tflite"),
+        pytest.param("cnn", 16, "feature-extraction", "tflite", marks=pytest.mark.slow),
         pytest.param("resnet50", 32, "feature-extraction", "tflite", marks=pytest.mark.slow),
         pytest.param("resnet50", 32, "full", ALL, marks=pytest.mark.slow),
         pytest.param("vgg16", 32, "feature-extraction", ALL, marks=pytest.mark.slow),

@@ -154,3 +154,21 @@ def test_a_table_of_results_has_a_column_for_each_figure_and_the_lines_below_it(
 )
 def test_figures_in_tables_of_results_are_readable_whatever_their_size(value, text):
     assert score_text(value) == text
+
+
+# === Seconds ===
+
+
+def test_the_profile_shows_parts_below_their_step_and_only_steps_are_reported():
+    screen, out = piped()
+    clock = reporting.Clock(screen)
+    with clock.step("export"):
+        clock.add("export/onnx/convert", 1.0)
+        clock.add("export/onnx/convert", 0.5)
+    with clock.step("report"), clock.part("report/pages"):
+        pass
+    clock.seconds["total"] = 3.0
+    table = reporting.profile(clock.seconds)
+    assert list(table) == ["export", "export/onnx/convert", "report", "report/pages", "total"]
+    assert table["export/onnx/convert"] == {"seconds": 1.5, "share": 0.5}
+    assert out.getvalue().splitlines() == ["export: 0.0 s", "report: 0.0 s"]

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import shutil
+import sys
 import tempfile
 import zipfile
 import zlib
@@ -33,6 +34,15 @@ def aside(path: str | Path) -> Iterator[Path]:
         temporary = Path(folder) / path.name
         yield temporary
         put(temporary, path)
+
+
+@contextmanager
+def folder_aside(parent: Path) -> Iterator[Path]:
+    """Yields a new folder in `parent` under a temporary name, which the body fills and passes to `put`, or which is deleted."""
+    with tempfile.TemporaryDirectory(dir=parent, prefix=".") as folder:
+        temporary = Path(folder) / "new"
+        temporary.mkdir()
+        yield temporary
 
 
 def put(temporary: Path, path: Path) -> None:
@@ -72,6 +82,17 @@ def write_rows(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
     writer.writeheader()
     writer.writerows(rows)
     write(path, text.getvalue())
+
+
+def cache_dir() -> Path:
+    """Returns the folder of what can be had again, such as converted weights: `TLKERAS_CACHE`, else the user's cache folder."""
+    if chosen := os.environ.get("TLKERAS_CACHE"):
+        return Path(chosen)
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "tlkeras" / "cache"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "tlkeras"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tlkeras"
 
 
 # === Read ===

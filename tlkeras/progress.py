@@ -70,7 +70,10 @@ SILENT = Reporter()
 
 @dataclass
 class Clock:
-    """Seconds per step of a job, each reported when it ends."""
+    """Seconds per step of a job, each reported when it ends, and of the parts of steps, which are not reported.
+
+    The name of a part begins with that of its step: `export/onnx/convert`. Parts that overlap in time add up to more than their step.
+    """
 
     reporter: Reporter
     seconds: dict[str, float] = field(default_factory=dict)
@@ -78,10 +81,31 @@ class Clock:
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
         """Adds the time of the body to that of a step."""
+        with self.part(name):
+            yield
+        self.reporter.finished(name, self.seconds[name])
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Adds the time of the body to that of a part of a step."""
         started = time.monotonic()
         yield
-        self.seconds[name] = round(self.seconds.get(name, 0.0) + time.monotonic() - started, 3)
-        self.reporter.finished(name, self.seconds[name])
+        self.add(name, time.monotonic() - started)
+
+    def add(self, name: str, seconds: float) -> None:
+        """Adds seconds to those of a part of a step."""
+        self.seconds[name] = round(self.seconds.get(name, 0.0) + seconds, 3)
+
+
+def profile(timing: Mapping[str, float]) -> dict[str, Cells]:
+    """Returns the table of what took how long: step or part -> its seconds and their share of the whole job, parts below their step.
+
+    Args:
+        timing: seconds by name, as `metrics.json` holds them.
+    """
+    steps = [name for name in timing if "/" not in name]
+    names = [name for step in steps for name in (step, *(part for part in timing if part.startswith(f"{step}/")))]
+    return {name: {"seconds": timing[name], "share": timing[name] / timing["total"]} for name in names}
 
 
 def resolve(reporter: Reporter | str | None) -> Reporter:

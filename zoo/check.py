@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 from tlkeras.errors import ConfigError, ExportError
 from tlkeras.export import parity, verification
-from tlkeras.export.formats import FORMATS, SERVING
+from tlkeras.export.formats import FORMATS, SERVING, Format
 from tlkeras.export.manifest import interface_of
 from tlkeras.export.parity import Reference
 from tlkeras.export.safety import check_saved_model
 from tlkeras.export.spec import Interface
+from tlkeras.export.verifier import Running, Verifier
 from tlkeras.registry import load_function
 from tlkeras.tasks.registry import target_of, task_of
 from tlkeras.zoo.store import Entry, verify_files
@@ -46,33 +47,47 @@ def verify(entry: Entry, progress: Callable[[int, int, str], None] | None = None
     checks = [Check(what="files", problem="; ".join(wrong) or None, detail=f"{len(entry.files)} files, {entry.bytes:,} bytes")]
     if wrong:
         return checks
-    for index, name in enumerate(entry.manifest["artifacts"]):
-        if progress:
-            progress(index, len(entry.manifest["artifacts"]), name)
-        checks += _artifact(entry, name)
-    return checks
-
-
-def _artifact(entry: Entry, name: str) -> list[Check]:
-    row, path = FORMATS.get(name), entry.artifact(name)
-    if not entry.manifest["artifacts"][name].get("verified"):
-        return [Check(what=name, detail="not run when it was published (it needs TensorFlow's own kernels)")]
+    artifacts = entry.manifest["artifacts"]
     try:
-        if row.reader == SERVING.reader:
-            check_saved_model(path)
         interface = _interface(entry)
         evidence = verification.read(entry.path, interface)
     except (ConfigError, ExportError) as error:
-        return [Check(what=name, problem=str(error))]
-    expected = Reference(outputs={**evidence.expected.outputs, **evidence.answers.get(name, {})}, score=None)
-    checks = []
-    for variant in [replace(row, tolerance=min(row.tolerance, QUANTISED)), *parity.also(row)]:
-        try:
-            verdict = parity.check(variant, path, evidence.samples, expected, interface)
-            checks.append(Check(what=name, detail=f"{verdict.runtime}: differs by {verdict.max_abs_diff:.1e}"))
-        except ExportError as error:
-            checks.append(Check(what=name, problem=str(error)))
+        return [*checks, *(Check(what=name, problem=str(error)) for name in artifacts)]
+    variants = {name: _variants(FORMATS.get(name)) for name, record in artifacts.items() if record.get("verified")}
+    with Verifier(evidence.samples, interface, [row.reader for rows in variants.values() for row in rows]) as verifier:
+        running = {name: _started(entry, name, rows, verifier) for name, rows in variants.items()}
+        for index, name in enumerate(artifacts):
+            if progress:
+                progress(index, len(artifacts), name)
+            expected = Reference(outputs={**evidence.expected.outputs, **evidence.answers.get(name, {})}, score=None)
+            unverified = Check(what=name, detail="not run when it was published (it needs TensorFlow's own kernels)")
+            results = running.get(name, [unverified])
+            checks += [result if isinstance(result, Check) else _checked(name, verifier, result, expected) for result in results]
     return checks
+
+
+def _variants(row: Format) -> list[Format]:
+    """Returns the format once for each runtime in which its artifact must still give the same."""
+    return [replace(row, tolerance=min(row.tolerance, QUANTISED)), *parity.also(row)]
+
+
+def _started(entry: Entry, name: str, variants: Sequence[Format], verifier: Verifier) -> list[Running | Check]:
+    """Starts an artifact in its runtimes, unless reading it could do harm."""
+    path = entry.artifact(name)
+    try:
+        if variants[0].reader == SERVING.reader:
+            check_saved_model(path)
+    except ExportError as error:
+        return [Check(what=name, problem=str(error))]
+    return [verifier.start(variant, path, score=False) for variant in variants]
+
+
+def _checked(name: str, verifier: Verifier, running: Running, expected: Reference) -> Check:
+    try:
+        verdict = verifier.verdict(running, expected)
+        return Check(what=name, detail=f"{verdict.runtime}: differs by {verdict.max_abs_diff:.1e}")
+    except ExportError as error:
+        return Check(what=name, problem=str(error))
 
 
 def _interface(entry: Entry) -> Interface:

@@ -12,6 +12,7 @@ import pytest
 from tests.conftest import refuse_sockets
 from tlkeras.backbones import contracts
 from tlkeras.backbones import load as loading
+from tlkeras.backbones.builders import efficientnet_lite
 from tlkeras.backbones.registry import BACKBONES
 from tlkeras.backbones.row import Backbone
 from tlkeras.backbones.sections import section_of
@@ -241,13 +242,10 @@ def test_a_hub_that_cannot_be_reached_is_one_line_with_the_other_ways(monkeypatc
 
 
 @pytest.mark.parametrize("name", QUICK)
-def test_two_builds_have_equal_layer_names_whatever_was_built_before(name):
-    options = few_layers(BACKBONES.get(name))
-    first = load(name, image_size=32, weights="none", options=options)
+def test_two_builds_have_equal_layer_names_whatever_was_built_before(loaded_elsewhere, name):
     keras.layers.Dense(2), keras.layers.Rescaling(2.0), keras.layers.ReLU()
-    assert [layer.name for layer in first.layers] == [
-        layer.name for layer in load(name, image_size=32, weights="none", options=options).layers
-    ]
+    again = load(name, image_size=32, weights="none", options=few_layers(BACKBONES.get(name)))
+    assert [layer.name for layer in again.layers] == loaded_elsewhere[name][2]
 
 
 LOADED = """
@@ -261,7 +259,7 @@ assert "tlkeras" not in sys.modules
 
 @pytest.fixture(scope="module")
 def loaded_elsewhere(tmp_path_factory):
-    """Name -> what a saved backbone answers here, and in a process without tlkeras, which loads them all."""
+    """Name -> what a saved backbone answers here, and in a process without tlkeras, which loads them all, and the names of its layers."""
     folder = tmp_path_factory.mktemp("loaded")
     x = np.random.default_rng(0).integers(0, 255, (2, 32, 32, 3)).astype("float32")
     np.save(folder / "inputs.npy", x)
@@ -269,14 +267,14 @@ def loaded_elsewhere(tmp_path_factory):
     for name in QUICK:
         model = load(name, image_size=32, weights="none", options=few_layers(BACKBONES.get(name)))
         model.save(folder / f"{name}.keras")
-        here[name] = np.asarray(model(x, training=False))
+        here[name] = np.asarray(model(x, training=False)), [layer.name for layer in model.layers]
     subprocess.run([sys.executable, "-I", "-c", LOADED, str(folder)], check=True, capture_output=True)
-    return {name: (here[name], np.load(folder / f"{name}.npy")) for name in QUICK}
+    return {name: (here[name][0], np.load(folder / f"{name}.npy"), here[name][1]) for name in QUICK}
 
 
 @pytest.mark.parametrize("name", QUICK)
 def test_a_saved_backbone_loads_equal_without_tlkeras(loaded_elsewhere, name):
-    here, elsewhere = loaded_elsewhere[name]
+    here, elsewhere, _ = loaded_elsewhere[name]
     np.testing.assert_allclose(elsewhere, here, atol=1e-5)
 
 
@@ -330,3 +328,28 @@ def test_a_contract_equals_preprocess_input_of_its_family(module):
     got = x if outputs is inputs else keras.Model(inputs, outputs).predict(x, verbose=0)
     expected = getattr(keras.applications, module).preprocess_input(x.copy())
     np.testing.assert_allclose(got, expected, atol=2e-5)
+
+
+@pytest.mark.slow
+def test_efficientnet_lite_is_layer_for_layer_the_network_of_keras_cv():
+    from keras_cv.models import EfficientNetLiteBackbone
+
+    row = BACKBONES.get("efficientnet_lite0")
+    ours = efficientnet_lite.build(row, 64)
+    theirs = EfficientNetLiteBackbone(
+        include_rescaling=False,
+        width_coefficient=row.scale[0],
+        depth_coefficient=row.scale[1],
+        stackwise_kernel_sizes=[3, 3, 5, 3, 5, 5, 3],
+        stackwise_num_repeats=[1, 2, 2, 3, 3, 4, 1],
+        stackwise_input_filters=[32, 16, 24, 40, 80, 112, 192],
+        stackwise_output_filters=[16, 24, 40, 80, 112, 192, 320],
+        stackwise_expansion_ratios=[1, 6, 6, 6, 6, 6, 6],
+        stackwise_strides=[1, 2, 2, 2, 1, 2, 1],
+        input_shape=(64, 64, 3),
+    )
+    theirs = keras.Model(theirs.input, theirs.output)
+    assert [w.path for w in ours.weights] == [w.path for w in theirs.weights]
+    theirs.set_weights(ours.get_weights())
+    x = np.random.default_rng(0).normal(size=(2, 64, 64, 3)).astype("float32")
+    np.testing.assert_allclose(ours.predict(x, verbose=0), theirs.predict(x, verbose=0), atol=1e-5)

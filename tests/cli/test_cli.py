@@ -1,11 +1,14 @@
-"""Commands as people type them, in processes of their own."""
+"""Commands as people type them: in processes of their own, and in this one where only what they say and write is looked at."""
 
 import json
 import os
+import runpy
 import signal
 import subprocess
 import sys
+import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,20 +16,39 @@ from PIL import Image
 
 from tests.conftest import ROOT
 from tlkeras.backbones.registry import BACKBONES
+from tlkeras.cli import main
 from tlkeras.cli.check_install import USUAL, _slow
 from tlkeras.config import RunConfig, keys, read_yaml
 
 TINY = ["--backbone", "cnn", "--weights", "none", "--image-size", "32", "--epochs", "1", "--limit", "60"]
 
 
-def call(*arguments, script="finetune", cwd=ROOT, timeout=300):
-    command = [sys.executable, str(ROOT / "scripts" / f"{script}.py"), *map(str, arguments)]
+def call(*arguments, cwd=ROOT, timeout=300):
+    command = [sys.executable, str(ROOT / "scripts" / "finetune.py"), *map(str, arguments)]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout, check=False)
 
 
 def tlkeras(*arguments, cwd=ROOT, timeout=300):
     command = [sys.executable, "-m", "tlkeras.cli.main", *map(str, arguments)]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout, check=False)
+
+
+@pytest.fixture
+def inside(monkeypatch, capfd):
+    """Returns a function that runs `tlkeras`, or one of the scripts, in this process, which has TensorFlow already."""
+    monkeypatch.setattr(main, "_leave", sys.exit)
+
+    def run(*arguments, script=None):
+        monkeypatch.setattr(sys, "argv", [script or "tlkeras", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            if script:
+                runpy.run_path(str(ROOT / "scripts" / f"{script}.py"), run_name="__main__")
+            else:
+                main.main()
+        out, err = capfd.readouterr()  # what TensorFlow itself prints, too
+        return SimpleNamespace(returncode=stop.value.code or 0, stdout=out, stderr=err)
+
+    return run
 
 
 def test_help_names_every_key_with_its_default():
@@ -44,29 +66,30 @@ def test_backbones_are_listed_without_tensorflow():
         assert name in done.stdout
 
 
-def test_the_first_command_ends_with_tables_and_the_next_commands(tmp_path):
+def test_the_first_command_ends_with_tables_and_the_next_commands(tmp_path, inside):
     done = call(*TINY, "--out", tmp_path / "run", "--recipe", "full")
     assert done.returncode == 0, done.stderr
     for text in ("--data FOLDER", "accuracy", "saved_model", "tflite", "onnx", "tlkeras evaluate", "tlkeras predict", "docker run"):
         assert text in done.stdout
     assert "oneDNN custom operations" not in done.stderr and "Traceback" not in done.stderr
-    scored = call(tmp_path / "run" / "exports" / "model.tflite", "--json", script="evaluate")
+    scored = inside(tmp_path / "run" / "exports" / "model.tflite", "--json", script="evaluate")
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert json.loads(scored.stdout)["accuracy"] == metrics["test"]["accuracy"], scored.stderr
     Image.fromarray(np.zeros((20, 20, 3), "uint8")).save(tmp_path / "a.png")
-    said = tlkeras("predict", tmp_path / "run", tmp_path / "a.png", tmp_path / "none.png")
+    said = inside("predict", tmp_path / "run", tmp_path / "a.png", tmp_path / "none.png")
     name, label, score = said.stdout.strip().split("\t")
     assert name.endswith("a.png") and label in "0123456789" and 0 <= float(score) <= 1
     assert said.returncode == 1 and "No such file" in said.stderr
 
 
-def test_quiet_says_only_the_result(tmp_path):
-    done = call(*TINY, "--out", tmp_path / "run", "--export", "none", "--quiet")
+def test_quiet_says_only_the_result(tmp_path, inside):
+    done = inside("finetune", *TINY, "--out", tmp_path / "run", "--export", "none", "--quiet")
     assert done.returncode == 0 and "build:" not in done.stdout and "accuracy" in done.stdout
 
 
-def test_dry_run_shows_layers_rules_and_flags_and_trains_nothing(tmp_path):
-    done = call("--backbone", "mobilenet", "--weights", "none", "--unfreeze", "last:1", "--dry-run", "--out", tmp_path / "run")
+def test_dry_run_shows_layers_rules_and_flags_and_trains_nothing(tmp_path, inside):
+    arguments = ["--backbone", "mobilenet", "--weights", "none", "--unfreeze", "last:1", "--dry-run", "--out", tmp_path / "run"]
+    done = inside("finetune", *arguments)
     assert done.returncode == 0 and not (tmp_path / "run").exists()
     line = next(line for line in done.stdout.splitlines() if line.startswith("conv_pw_13 "))
     assert "section:block13" in line and "yes" in line and "BatchNorm" in done.stdout
@@ -129,16 +152,16 @@ def test_debug_shows_the_traceback(tmp_path):
     assert "Traceback" in call("--data", tmp_path / "missing", "--debug", cwd=tmp_path).stderr
 
 
-def test_strict_stops_at_a_truncated_picture_that_is_otherwise_skipped_and_named(tmp_path):
+def test_strict_stops_at_a_truncated_picture_that_is_otherwise_skipped_and_named(tmp_path, inside):
     data = folder(tmp_path / "data", n=8)
     whole = (data / "a" / "a0.png").read_bytes()
     (data / "a" / "cut.png").write_bytes(whole[:-100])
     (data / "a" / "text.jpg").write_text("hello")
     (data / "a" / "zero.jpg").write_bytes(b"")
-    strict = call(*TINY, "--data", data, "--out", tmp_path / "s", "--strict")
+    strict = inside("finetune", *TINY, "--data", data, "--out", tmp_path / "s", "--strict")
     assert strict.returncode == 1 and "3 of 19 files cannot be used" in strict.stderr
     assert "rendezvous" not in strict.stderr
-    done = call(*TINY, "--data", data, "--out", tmp_path / "r", "--export", "none")
+    done = inside("finetune", *TINY, "--data", data, "--out", tmp_path / "r", "--export", "none")
     assert done.returncode == 0, done.stderr
     issues = json.loads((tmp_path / "r" / "data_audit.json").read_text())["issues"]
     assert {"a/cut.png", "a/text.jpg", "a/zero.jpg"} <= {issue["path"] for issue in issues}
@@ -155,7 +178,7 @@ def test_weights_that_cannot_be_downloaded_end_within_seconds(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals differ")
-def test_ctrl_c_in_mid_training_keeps_the_best_model_so_far(tmp_path):
+def test_ctrl_c_in_mid_training_keeps_the_best_model_so_far(tmp_path, inside):
     command = [
         sys.executable,
         str(ROOT / "scripts" / "finetune.py"),
@@ -172,23 +195,23 @@ def test_ctrl_c_in_mid_training_keeps_the_best_model_so_far(tmp_path):
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True) as running:
         signal.signal(signal.SIGINT, before)
+        late = threading.Timer(120, running.kill)
+        late.start()
         try:
-            deadline = time.monotonic() + 120
-            while not (tmp_path / "run" / "labels.txt").exists() and time.monotonic() < deadline:
-                time.sleep(0.2)
-            time.sleep(12)
+            assert any("epoch" in line for line in running.stdout)  # its training has begun
             running.send_signal(signal.SIGINT)
             _, stderr = running.communicate(timeout=60)
         finally:
+            late.cancel()
             running.kill()
     assert running.returncode == 130 and "stopped after" in stderr and "Traceback" not in stderr, stderr
     assert (tmp_path / "run" / "model.keras").is_file() and (tmp_path / "run" / "history.csv").is_file()
-    scored = call(tmp_path / "run", "--json", script="evaluate")
+    scored = inside("evaluate", tmp_path / "run", "--json")
     assert scored.returncode == 0 and json.loads(scored.stdout)["n"] > 0, scored.stderr
 
 
-def test_check_install_takes_a_deep_model_through_every_format_and_names_the_device_and_the_seconds():
-    done = tlkeras("check-install")
+def test_check_install_takes_a_deep_model_through_every_format_and_names_the_device_and_the_seconds(inside):
+    done = inside("check-install")
     assert done.returncode == 0 and "this machine meets the requirements of tlkeras" in done.stdout, done.stderr
     for name in ("saved_model", "tflite", "onnx", "tensorflow 2", "seconds: build ", "CPU: ", "trained on the CPU"):
         assert name in done.stdout, name

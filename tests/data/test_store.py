@@ -15,7 +15,7 @@ from tlkeras.data.audit import audit, near_pairs
 from tlkeras.data.examples import from_arrays
 from tlkeras.data.split import split
 from tlkeras.errors import DataError
-from tlkeras.modalities.images.augment import augment, augmentation, draws
+from tlkeras.modalities.images.augment import augment, augmentation, draws, width
 from tlkeras.modalities.images.augmentations import AUGMENTS
 from tlkeras.modalities.images.reading import materialise
 from tlkeras.modalities.sources import open_source
@@ -244,7 +244,7 @@ def test_each_pass_has_an_order_of_its_own_and_two_pipelines_agree():
 @pytest.mark.parametrize("name", AUGMENTS.names())
 def test_T25_augmentation_depends_on_seed_epoch_and_example_alone(name):
     x = np.random.default_rng(0).integers(0, 255, (20, 16, 16, 3)).astype("float32")
-    numbers = draws(20, seed=1, epoch=2)
+    numbers = draws(20, 1, 2, width(AUGMENTS.get(name)))
     whole = augment(tf.constant(x), tf.constant(numbers), name).numpy()
     halves = [augment(tf.constant(x[i : i + 5]), tf.constant(numbers[i : i + 5]), name).numpy() for i in range(0, 20, 5)]
     assert np.array_equal(whole, np.concatenate(halves))

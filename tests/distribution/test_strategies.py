@@ -191,7 +191,8 @@ def finetuned(out, **more):
     return finetune.finetune(RunConfig.from_dict({**values, **more}))
 
 
-@pytest.mark.parametrize("recipe", ["feature-extraction", "full"])
+# tests/modalities/texts/test_placement.py compares runs with a frozen backbone.
+@pytest.mark.parametrize("recipe", [pytest.param("feature-extraction", marks=pytest.mark.slow), "full"])
 def test_a_run_on_two_devices_ends_in_the_artifacts_of_one(recipe, tmp_path):
     one = finetuned(tmp_path / "one", recipe=recipe)
     two = finetuned(tmp_path / "two", recipe=recipe, placement="mirrored:2")

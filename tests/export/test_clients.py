@@ -32,7 +32,7 @@ def task(request):
 
 @pytest.fixture(scope="module", params=[3, 1], ids=["rgb", "grey"])
 def images_exported(request, task, tmp_path_factory):
-    return trained(task, "image", tmp_path_factory.mktemp("images") / "run", channels=request.param, export="saved_model,tflite")
+    return trained(task, "image", tmp_path_factory.mktemp("images") / "run", channels=request.param)
 
 
 @pytest.fixture(scope="module")
@@ -140,11 +140,10 @@ def test_there_is_no_program_for_classifiers_where_there_are_no_classes(images_e
     assert {path.name for path in (images_exported / "client").iterdir()} == {"predict.py", "columns.json"}
 
 
-def test_the_card_of_an_entry_names_the_program_which_runs_there(images_exported, tmp_path):
-    entry = publish.publish(
-        images_exported.parent, "entry", Zoo(tmp_path / "zoo"), data_licence="CC0", data_source="generated", reporter=None
-    )
+def test_the_card_of_an_entry_names_the_program_which_runs_there(tmp_path):
+    exports = trained("several", "image", tmp_path / "run", export="saved_model,tflite")
+    entry = publish.publish(exports.parent, "entry", Zoo(tmp_path / "zoo"), data_licence="CC0", data_source="generated", reporter=None)
     (phones,) = [line for line in (entry.path / "README.md").read_text(encoding="utf-8").splitlines() if line.startswith("On phones")]
     assert "`client/predict.py`" in phones and "`client/columns.json`" in phones and "Kotlin" not in phones
     paths = saved(np.random.default_rng(1).integers(0, 256, (2, 16, 16, 3)).astype("uint8"), tmp_path)
-    assert printed(entry.path, paths) == printed(images_exported, paths)
+    assert printed(entry.path, paths) == printed(exports, paths)

@@ -30,8 +30,9 @@ from tlkeras.modalities.images import decode
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
+    """A model with augmentation inside, its folder, and format -> artifact."""
     folder = tmp_path_factory.mktemp("exports")
-    model = conv_net()
+    model = conv_net(augmentation=True)
     artifacts = export_all(model, folder)
     return model, folder, {one.format: one for one in artifacts}
 
@@ -83,21 +84,24 @@ def test_the_manifest_reads_back(exported):
     assert content["artifacts"]["onnx"]["sha256"] == artifacts["onnx"].sha256
 
 
-def test_variables_are_stored_once(tmp_path):
+def test_variables_are_stored_once_and_a_second_export_replaces_the_first_and_leaves_no_stale_file(exported, tmp_path):
+    shutil.copytree(exported[1] / "saved_model", tmp_path / "saved_model")
+    (tmp_path / "saved_model" / "stale").write_text("x")
     inputs = keras.Input((16, 16, 3), name="image")
     x = layers.GlobalAveragePooling2D(name="features")(layers.Conv2D(512, 3)(inputs))
     model = keras.Model(inputs, layers.Dense(3, activation="softmax")(layers.Dense(2048)(x)))
     (artifact,) = export_all(model, tmp_path, formats=("saved_model",))
     assert artifact.bytes <= 1.1 * weight_bytes(model)
+    assert not (tmp_path / "saved_model" / "stale").exists()
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["labels.txt", "manifest.json", "saved_model", "verification.npz"]
 
 
-def test_T4_augmentation_inside_a_model_is_inert_in_every_format(tmp_path):
-    model = conv_net(augmentation=True)
-    export_all(model, tmp_path)  # verifies: equal to inference, and the same request twice gives the same answer
-    assert not [node.op for node in graph_ops(tmp_path / "saved_model") if "andom" in node.op]
+def test_T4_augmentation_inside_a_model_is_inert_in_every_format(exported):
+    model, folder, _ = exported  # verified: equal to inference, and the same request twice gives the same answer
+    assert not [node.op for node in graph_ops(folder / "saved_model") if "andom" in node.op]
     x = images(3, seed=2)
     for name in ("saved_model", "model.tflite", "model.onnx"):
-        np.testing.assert_allclose(open_artifact(tmp_path / name).scores(x), model.predict(x, verbose=0), atol=1e-5)
+        np.testing.assert_allclose(open_artifact(folder / name).scores(x), model.predict(x, verbose=0), atol=1e-5)
 
 
 def test_T4_a_graph_that_draws_random_numbers_is_refused(tmp_path):
@@ -120,18 +124,12 @@ def gelu_net():
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_T6_exact_gelu_and_grouped_convolutions_run_everywhere(tmp_path, name):
+def test_T6_exact_gelu_and_grouped_convolutions_run_everywhere_without_an_xla_call(tmp_path, name):
     x = np.random.default_rng(0).random((3, 16, 16, 4)).astype("float32")
     (artifact,) = export(gelu_net(), ExportSpec(), tmp_path, Samples(inputs={"image": x}), formats=(name,))
     assert artifact.verdict.relative_diff <= 1e-4
-
-
-def test_T6_no_xla_call_stays_in_a_saved_model(tmp_path):
-    x = np.random.default_rng(0).random((3, 16, 16, 4)).astype("float32")
-    export(gelu_net(), ExportSpec(), tmp_path, Samples(inputs={"image": x}), formats=("saved_model",))
-    assert not [
-        node.name for node in graph_ops(tmp_path / "saved_model") if "_XlaMustCompile" in node.attr and node.attr["_XlaMustCompile"].b
-    ]
+    if name == "saved_model":
+        assert not [node for node in graph_ops(artifact.path) if "_XlaMustCompile" in node.attr and node.attr["_XlaMustCompile"].b]
 
 
 def test_T6_an_operation_onnx_lacks_is_named_with_its_layer(tmp_path):
@@ -177,7 +175,7 @@ def test_T7_flex_is_written_only_when_asked_for_and_then_not_called_verified(tmp
     assert artifact.path.is_file() and artifact.to_dict()["verified"] is False
 
 
-# The twin is built before any format is written: one each suffices. tests/export/test_foreign.py writes a mixed model in every format.
+# The twin is built before any format is written: one each suffices. tests/jobs/test_export_model.py has all of them.
 @pytest.mark.parametrize(("policy", "format"), [("mixed_float16", "tflite"), ("mixed_bfloat16", "onnx")])
 def test_T8_mixed_precision_is_exported_as_its_float32_twin(tmp_path, policy, format):
     before = keras.config.dtype_policy()
@@ -257,14 +255,6 @@ def test_what_cannot_be_loaded_is_an_error_with_the_runtimes_own_words(tmp_path,
     with pytest.raises(ExportError, match="onnxruntime cannot run the file"):
         export_all(conv_net(), tmp_path, formats=("onnx",))
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_second_export_replaces_the_first_and_leaves_no_stale_file(exported, tmp_path):
-    shutil.copytree(exported[1] / "saved_model", tmp_path / "saved_model")
-    (tmp_path / "saved_model" / "stale").write_text("x")
-    export_all(conv_net(), tmp_path, formats=("saved_model",))
-    assert not (tmp_path / "saved_model" / "stale").exists()
-    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["labels.txt", "manifest.json", "saved_model", "verification.npz"]
 
 
 def test_the_model_is_not_changed_by_its_export(tmp_path):

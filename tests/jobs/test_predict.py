@@ -14,24 +14,17 @@ import tlkeras
 import tlkeras.zoo
 from tests.helpers import pictures
 from tlkeras.cli import main
-from tlkeras.config import RunConfig
-from tlkeras.data.examples import from_arrays
 from tlkeras.errors import ConfigError, DataError, ExportError, ZooError
 from tlkeras.export.formats import FORMATS
 from tlkeras.export.runtimes import RUNTIMES, choose
-from tlkeras.jobs import benchmark, evaluate, finetune, publish
+from tlkeras.jobs import benchmark, evaluate, publish
 from tlkeras.zoo.store import Zoo
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(run_of_photos):
     """The folder of a run on images of three colours."""
-    x, y = pictures(60, size=32)
-    values = {"backbone": "cnn", "weights": "none", "image_size": 32, "epochs": 1, "export": "saved_model,tflite,onnx"}
-    values |= {"backbone_options": ["filters1=4", "filters2=4", "dense=16"]}
-    out = tmp_path_factory.mktemp("asked") / "colours"
-    finetune.finetune(RunConfig.from_dict({**values, "out": str(out)}), dataset=from_arrays(x, np.array(["r", "g", "b"])[y]))
-    return out
+    return run_of_photos[0].run.root
 
 
 @pytest.fixture(scope="module")
@@ -179,7 +172,7 @@ def test_a_run_its_model_and_its_artifacts_are_opened_by_their_paths(run, photos
         ("exports/model.onnx", "onnxruntime"),
     ):
         opened = tlkeras.load(run / place)
-        assert opened.runtime.startswith(runtime) and opened.labels == ("b", "g", "r")
+        assert opened.runtime.startswith(runtime) and opened.labels == ("blue", "green", "red")
         assert opened.predict(photos / "a.png")[0].scores == pytest.approx(expected.scores, abs=1e-4)
 
 
@@ -330,7 +323,7 @@ def test_the_command_gives_the_best_labels_and_json(command, run, photos):
     assert name == str(photos / "a.png") and first != second and float(score) >= float(other)
     code, out, err = command(run, photos / "a.png", photos / "e.png", "--json")
     good, bad = map(json.loads, out)
-    assert code == 1 and len(err) == 1 and set(good["scores"]) == {"r", "g", "b"} and good["label"] == first
+    assert code == 1 and len(err) == 1 and set(good["scores"]) == {"red", "green", "blue"} and good["label"] == first
     assert bad["file"] == str(photos / "e.png") and "error" in bad
     assert list(json.loads(command(run, photos / "a.png", "--json", "--top-k", "1")[1][0])["scores"]) == [first]
 

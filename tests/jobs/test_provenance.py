@@ -1,5 +1,6 @@
 """A run says where its data came from, and claims no other data for them."""
 
+import dataclasses
 import shutil
 
 import numpy as np
@@ -9,6 +10,7 @@ from PIL import Image
 
 import tlkeras
 from tests.helpers import pictures
+from tests.targets import classes
 from tlkeras.cli.finetune import next_commands
 from tlkeras.config import RunConfig
 from tlkeras.errors import DataError
@@ -64,6 +66,13 @@ def test_examples_with_other_labels_are_scored_by_the_label_map_of_the_model(of_
     assert found.score.confusion[0].sum() == 0 and found.score.confusion[1].sum() == len(spam)
 
 
+def test_class_ids_are_those_of_the_model_whatever_a_dataset_says(of_arrays):
+    result, dataset = of_arrays
+    scored = tlkeras.evaluate(result.run.root, dataset, part="all").score
+    other_order = dataclasses.replace(dataset, target=classes("spam", "ham"))
+    assert scored.n == 40 and np.array_equal(tlkeras.evaluate(result.run.root, other_order, part="all").score.confusion, scored.confusion)
+
+
 def test_the_next_commands_of_a_run_from_arrays_name_no_other_data(of_arrays):
     lines = dict(next_commands(of_arrays[0]))
     assert lines["evaluate"].endswith("--data SOURCE") and "digits" not in " ".join(lines.values())
@@ -113,4 +122,5 @@ def test_the_scores_are_shown_before_the_export_names_its_files(tmp_path):
     x, y = pictures(40, classes=2)
     dataset = tlkeras.from_arrays(x, [("ham", "spam")[i] for i in y])
     tlkeras.finetune(RunConfig(**{**TINY, "export": "onnx", "out": tmp_path / "run"}), dataset=dataset, reporter=Listener())
+    assert (tmp_path / "run" / "exports" / "model.onnx").is_file()
     assert [event for event in heard if event[0] in ("scores", "export")] == [("scores", heard[0][1]), ("export", "onnx 1/1")]

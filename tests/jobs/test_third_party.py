@@ -17,6 +17,7 @@ from tlkeras.errors import ConfigError, ExportError, UnsupportedOps
 from tlkeras.export import open_artifact
 from tlkeras.export.formats import FORMATS
 from tlkeras.jobs.export_model import default_folder, export_model
+from tlkeras.jobs.foreign_model import as_classifier
 from tlkeras.progress import Reporter
 
 
@@ -50,6 +51,12 @@ def answers(model, folder, labels, **options):
     return open_artifact(folder / "model.onnx").scores(images()), said.lines
 
 
+def classified(model, labels, **options):
+    """Returns what a model answers as `answers` has it, without writing a file."""
+    said = Said()
+    return as_classifier(model, ExportModelConfig(formats=["onnx"], labels=labels, **options), said)(images()).numpy(), said.lines
+
+
 # === Scores ===
 
 
@@ -61,10 +68,10 @@ def test_one_sigmoid_output_becomes_the_scores_of_two_labels(tmp_path):
     assert any("score of 'dog', 1 - p that of 'cat'" in line for line in said)
 
 
-def test_one_logit_gets_a_sigmoid_before_it_becomes_two_scores(tmp_path):
+def test_one_logit_gets_a_sigmoid_before_it_becomes_two_scores():
     model = network(1)
     p = tf.sigmoid(model(images())).numpy()
-    np.testing.assert_allclose(answers(model, tmp_path / "out", ["cat", "dog"])[0], np.concatenate([1 - p, p], -1), atol=1e-5)
+    np.testing.assert_allclose(classified(model, ["cat", "dog"])[0], np.concatenate([1 - p, p], -1), atol=1e-5)
 
 
 def test_one_output_without_labels_is_exported_as_it_is(tmp_path):
@@ -115,17 +122,17 @@ def inside(model):
         "a function of the user's",
     ],
 )
-def test_what_the_scores_are_is_seen_in_the_last_layer_or_in_the_answers(tmp_path, build, expected):
+def test_what_the_scores_are_is_seen_in_the_last_layer_or_in_the_answers(build, expected):
     model = build()
-    scores, said = answers(model, tmp_path / "out", ["a", "b", "c"])
+    scores, said = classified(model, ["a", "b", "c"])
     raw = model(images())
     np.testing.assert_allclose(scores, raw if expected is None else tf.nn.softmax(raw), atol=1e-5)
 
 
 @pytest.mark.parametrize(("activation", "function"), [("none", tf.identity), ("sigmoid", tf.sigmoid), ("softmax", tf.nn.softmax)])
-def test_the_activation_can_be_said(tmp_path, activation, function):
+def test_the_activation_can_be_said(activation, function):
     model = network(3)
-    scores, _ = answers(model, tmp_path / "out", ["a", "b", "c"], activation=activation)
+    scores, _ = classified(model, ["a", "b", "c"], activation=activation)
     np.testing.assert_allclose(scores, function(model(images())), atol=1e-4)
 
 

@@ -9,12 +9,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
+from tlkeras.data.examples import Example
 from tlkeras.errors import DataError
-from tlkeras.modalities.images import decode
+from tlkeras.modalities.images import decode, resampling
+from tlkeras.modalities.images import orientation as exif
+from tlkeras.modalities.images.file_decoder import Decoder, load
 
 SIDE = 12
 decode_12 = tf.function(lambda data: decode.decode_and_resize(data, SIDE), input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
 orientation = tf.function(decode.orientation, input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
+
+
+def stored(data):
+    """The pixels as a file stores them."""
+    return decode._decode(tf.constant(data), exif.padded(tf.constant(data)))[0].numpy()
 
 
 def quarters(mode="RGB"):
@@ -156,7 +164,7 @@ def test_images_that_look_the_same_on_white_are_the_same(kind, options, channels
 
 def test_half_transparent_pixels_are_mixed_with_white():
     pixels = np.array([[(0, 100, 200, alpha) for alpha in (0, 1, 127, 128, 254, 255)]], "uint8")
-    got = decode._decode(tf.constant(encode(Image.fromarray(pixels), "PNG")))[0].numpy()[0]
+    got = stored(encode(Image.fromarray(pixels), "PNG"))[0]
     assert got.tolist() == [[round(c * a / 255 + 255 - a) for c in (0, 100, 200)] for a in (0, 1, 127, 128, 254, 255)]
 
 
@@ -176,7 +184,7 @@ def test_palettes_and_grey_of_few_bits_have_the_pixels_of_pillow_on_white(bits, 
         data = encode(image, "PNG", **options)
         opened = Image.open(io.BytesIO(data)).convert("RGBA")
         expected = Image.alpha_composite(Image.new("RGBA", opened.size, "white"), opened).convert("RGB")
-        assert np.array_equal(decode._decode(tf.constant(data))[0].numpy(), np.asarray(expected))
+        assert np.array_equal(stored(data), np.asarray(expected))
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -197,3 +205,59 @@ def test_the_audit_says_that_transparency_of_a_gif_is_dropped(tmp_path):
         image.save(tmp_path / label / "1.gif", **options)
     store = materialise(open_source(str(tmp_path)), size=SIDE)
     assert [(note.kind, note.path) for note in store.notes] == [("transparency-dropped", "a/1.gif")]
+
+
+# === Photos much larger than the model's input ===
+
+
+def photo(width, height):
+    """Something with large and small structures, which JPEG keeps."""
+    y, x = np.mgrid[:height, :width] / min(width, height)
+    waves = [np.sin(a * x + b * y) for a, b in ((9, 4), (5, 12), (20, -13))]
+    return Image.fromarray(np.stack([127 + 120 * wave for wave in waves], -1).astype("uint8"))
+
+
+@pytest.mark.parametrize("resize", ["stretch", "crop", "pad"])
+@pytest.mark.parametrize(("width", "height"), [(640, 480), (331, 517), (1021, 767)])
+def test_a_jpeg_that_is_decoded_smaller_gives_the_image_of_its_full_size(width, height, resize):
+    data = encode(photo(width, height), "JPEG", quality=95)
+    small = decode.decode_and_resize(tf.constant(data), 32, resize).numpy().astype(int)
+    whole = decode.resize_image(tf.constant(stored(data)), 32, resize).numpy()
+    assert np.abs(small - whole).max() <= 8 and np.abs(small - whole).mean() < 0.8
+
+
+@pytest.mark.parametrize(
+    ("side", "resize", "ratio"),
+    [(127, "stretch", 1), (128, "stretch", 2), (146, "crop", 1), (147, "crop", 2), (255, "pad", 2), (512, "pad", 8)],
+)
+def test_a_jpeg_is_decoded_smaller_where_that_leaves_twice_the_size_of_the_result(side, resize, ratio):
+    index = int(resampling.reduction(tf.constant([side, side]), (32, 32), resize))
+    assert resampling.REDUCTIONS[index] == ratio
+
+
+@pytest.mark.parametrize("resize", ["stretch", "crop", "pad"])
+@pytest.mark.parametrize("size", [(17, 40), (40, 17), (60, 60)])
+def test_an_image_is_resized_bit_for_bit_as_by_tensorflow(size, resize):
+    image = tf.constant(np.random.default_rng(0).integers(0, 256, (37, 50, 3)).astype("uint8"))
+    got = decode.resize_image(image, size, resize).numpy()
+    if resize == "crop":
+        ratio = resampling.CROP * min(37 / size[0], 50 / size[1])
+        height, width = round(ratio * size[0]), round(ratio * size[1])
+        image = image[(37 - height) // 2 :, (50 - width) // 2 :][:height, :width]
+    call = (
+        tf.image.resize_with_pad if resize == "pad" else lambda image, *size, antialias: tf.image.resize(image, size, antialias=antialias)
+    )
+    assert np.array_equal(got, np.round(call(image, *size, antialias=True).numpy()))
+
+
+def test_many_files_at_a_time_give_the_pixels_and_hashes_of_each_alone():
+    files = [encode(photo(90 + i, 70), kind) for i, kind in enumerate(("JPEG", "PNG", "WEBP", "JPEG"))]
+    files[2] = files[2][:60]
+    decoder = Decoder(24, "stretch")
+    contents = [load(Example(id=str(i), label="a"), data) for i, data in enumerate(files)]
+    index, images, hashes = decoder.decode(contents)
+    assert index.tolist() == [0, 1, 3]
+    for i, image, dhash in zip(index, images, hashes, strict=True):
+        alone = np.zeros((24, 24, 3), "uint8")
+        assert decoder.read(Example(id="a", label="a"), alone, files[i]).dhash == dhash
+        assert np.array_equal(alone, image)

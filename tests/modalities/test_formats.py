@@ -20,14 +20,19 @@ from tlkeras.data.examples import Example, from_arrays, make_dataset
 from tlkeras.data.split import split
 from tlkeras.errors import DataError, OutputError
 from tlkeras.modalities.images import decode, formats
-from tlkeras.modalities.images.reading import Decoder, difference_hash, materialise
+from tlkeras.modalities.images import orientation as exif
+from tlkeras.modalities.images.file_decoder import Decoder
+from tlkeras.modalities.images.fingerprint import brightness, difference_hashes
+from tlkeras.modalities.images.reading import materialise
 from tlkeras.modalities.sources import open_source
 
 ROOT = Path(__file__).resolve().parents[2]
 HEIGHT, WIDTH = 33, 47
 RNG = np.random.default_rng(0)
 RGBA = RNG.integers(0, 256, (HEIGHT, WIDTH, 4)).astype("uint8")
-stored_pixels = tf.function(lambda data: decode._decode(data)[0], input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
+stored_pixels = tf.function(
+    lambda data: decode._decode(data, exif.padded(data))[0], input_signature=[tf.TensorSpec((), tf.string)], autograph=False
+)
 
 
 def encoded(image, kind, **options):
@@ -236,6 +241,7 @@ def test_the_store_does_not_depend_on_the_number_of_threads(tmp_path, monkeypatc
     seen = []
     for threads in (1, 4):
         monkeypatch.setattr("tlkeras.modalities.images.reading.THREADS", threads)
+        monkeypatch.setattr("tlkeras.modalities.images.file_decoder.THREADS", threads)
         seen.append(materialise(open_source(str(tmp_path)), size=24))
     assert (
         np.array_equal(seen[0].inputs, seen[1].inputs) and seen[0].sha256 == seen[1].sha256 and np.array_equal(seen[0].dhash, seen[1].dhash)
@@ -311,6 +317,10 @@ def test_a_table_keeps_ids_that_do_not_depend_on_the_line_and_counts_lines_of_qu
 
 
 # === Audit, batches ===
+
+
+def difference_hash(image):
+    return int(difference_hashes(brightness(tf.constant(image)).numpy()))
 
 
 def test_an_even_picture_has_an_empty_hash_and_a_resized_one_the_same():

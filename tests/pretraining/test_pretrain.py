@@ -74,7 +74,8 @@ def digits():
 DATA = {"cnn": colours, "vae": digits, "rnn": waves}
 
 
-@pytest.mark.parametrize("name", DATA)
+# tests/test_compatibility.py verifies an autoencoder of an earlier version, tests/zoo/test_sequences.py an entry of sequences.
+@pytest.mark.parametrize("name", ["cnn", *(pytest.param(name, marks=pytest.mark.slow) for name in ("vae", "rnn"))])
 def test_what_was_pretrained_verifies_in_every_runtime(zoo, name):
     assert not [one.problem for one in check.verify(zoo.get(name)) if one.problem]
 
@@ -241,25 +242,12 @@ def test_an_objective_of_another_network_is_an_error(zoo):
 
 # The published network above is a GRU, verified in every runtime.
 @pytest.mark.parametrize("cell", [pytest.param("rnn", marks=pytest.mark.slow), "lstm", pytest.param("gru", marks=pytest.mark.slow)])
-def test_every_cell_is_trained_and_exported_to_every_format(cell, tmp_path):
+def test_every_cell_is_trained_and_exported_to_every_format_and_short_sequences_are_predicted_from_files(cell, tmp_path):
     values = {"backbone": "rnn", "weights": "none", "backbone_options": [f"cell={cell}", "num_layers=2", "hidden_size=8"]}
     values |= {"recipe": "full", "epochs": 15, "learning_rate": 0.01, "out": str(tmp_path / "run")}
     result = finetune.finetune(RunConfig.from_dict(values), dataset=waves())
     assert result.metrics["test"]["accuracy"] > 0.8
     assert all(one["relative_diff"] < 1e-3 for one in result.metrics["exports"].values())
-
-
-def test_a_short_sequence_is_predicted_from_a_file(tmp_path):
-    values = {
-        "backbone": "rnn",
-        "weights": "none",
-        "recipe": "full",
-        "epochs": 15,
-        "learning_rate": 0.01,
-        "out": str(tmp_path / "run"),
-        "export": "none",
-    }
-    result = finetune.finetune(RunConfig.from_dict(values), dataset=waves())
     (tmp_path / "up.csv").write_text("".join(f"{i},5\n" for i in range(5)))
     np.save(tmp_path / "down.npy", np.stack([-np.arange(9.0), np.full(9, 5.0)], axis=1))
     found = list(predict.predict(result.run.root, [tmp_path / "up.csv", tmp_path / "down.npy", tmp_path / "none.csv"]))

@@ -12,13 +12,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
+from typer.testing import CliRunner
 
 import tlkeras
 from tests.conftest import ROOT
+from tests.modalities.test_registry import ARTIFACTS
 from tests.targets import CLASS, SET, TARGETS, values
 from tests.tasks.test_everywhere import same
 from tests.tasks.test_training import config_of, dataset_of, images
 from tlkeras import models
+from tlkeras.cli.main import app
 from tlkeras.data.examples import Example
 from tlkeras.data.target import Target
 from tlkeras.errors import ConfigError
@@ -228,12 +231,16 @@ def test_the_drop_is_that_of_the_part_that_loses_most():
 # === A run ===
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """A run of three targets with weights by uncertainty, and each of them alone."""
+def trained(folder):
+    """Returns a run of three targets with weights by uncertainty, and each of them alone; its task follows from the data."""
     settings = {"target_weights": "uncertainty", "compare_single": True, "class_weights": True, "loss": "huber", "recipe": "full"}
-    config = config_of("several", tmp_path_factory.mktemp("several") / "run", export="saved_model,tflite", **settings)
+    config = config_of(None, folder / "run", export=",".join(ARTIFACTS), **settings)
     return finetune.finetune(config, dataset=dataset_of("several", 60), reporter=None)
+
+
+@pytest.fixture(scope="module")
+def run(run_of_several_targets):
+    return run_of_several_targets
 
 
 def target_in(folder):
@@ -356,11 +363,12 @@ def write_table(folder):
         csv.writer(file).writerows([("file", "about it", "height"), *rows])
 
 
-def test_the_command_line_trains_columns_of_a_table_together_and_alone(tmp_path):
+def test_the_command_line_trains_columns_of_a_table_together_and_alone(tmp_path, monkeypatch):
     write_table(tmp_path)
-    done = subprocess.run([sys.executable, "-m", "tlkeras.cli.main", *COMMAND, "--out", "run"], **started(tmp_path))
-    assert done.returncode == 0, done.stderr[-3000:]
-    told = done.stdout + done.stderr
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, [*COMMAND, "--out", "run"])
+    assert done.exit_code == 0, done.output[-3000:]
+    told = done.output
     assert "training about it alone, to compare" in told and "training height alone, to compare" in told
     assert "about it accuracy" in told and "height R²" in told and "Traceback" not in told
     assert sorted(path.name for path in (tmp_path / "run" / "single").iterdir()) == ["about-it", "height"]

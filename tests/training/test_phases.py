@@ -76,11 +76,11 @@ def fits(monkeypatch):
 def test_cached_views_train_as_the_whole_model_does_on_the_same_views(tmp_path):
     phase = dataclasses.replace(PHASE, unfreeze="last:1")
     cached = train(tmp_path, phase, augment="light", patience=99)
-    assert cached.phases[0].cached_examples and phase.epochs > training.MAX_VIEWS  # so that views are read a second time
+    assert cached.phases[0].cached_examples and phase.epochs > training.Options.views  # so that views are read a second time
 
     task, examples = tiny_task(), splits()["train"]
     freezing.apply(task.model, parse("last:1", list(BLOCKS)), sections=task.sections)
-    views = [AugmentedView(images=examples.inputs, name="light", seed=SEED, epoch=view)[0:N] for view in range(training.MAX_VIEWS)]
+    views = [AugmentedView(images=examples.inputs, name="light", seed=SEED, epoch=view)[0:N] for view in range(training.Options.views)]
     whole = keras.Model(task.model.inputs, task.model.outputs[0])
     whole.compile(optimizer(phase, math.ceil(N / BATCH) * phase.epochs, ONE_DEVICE), "sparse_categorical_crossentropy")
     losses = []

@@ -18,14 +18,15 @@ from tlkeras.distribution import gradients, strategies
 from tlkeras.distribution.strategies import ONE_DEVICE, Distribution, open_distribution
 from tlkeras.errors import ExportMismatch
 from tlkeras.evaluation.prediction import keras_scores
-from tlkeras.export import parity
+from tlkeras.export import parity, processes
 from tlkeras.export.formats import FORMATS
 from tlkeras.export.graph import Graph, precision_gap
+from tlkeras.export.onnx_graph import write
 from tlkeras.export.parity import Samples
-from tlkeras.export.saved_model import write
 from tlkeras.export.spec import ExportSpec
+from tlkeras.export.verifier import Verifier, check
 from tlkeras.modalities.images.augment import augmentation
-from tlkeras.modalities.images.reading import Decoder
+from tlkeras.modalities.images.file_decoder import Decoder
 from tlkeras.models import TaskModel
 from tlkeras.tasks.registry import TASKS
 from tlkeras.training import phases as run
@@ -201,9 +202,9 @@ def traced(monkeypatch):
 def verified(graph, samples, network, tmp_path, monkeypatch):
     expected = parity.reference(graph, samples, None)
     monkeypatch.setattr(Graph, "network", property(lambda self: network))  # the file holds the network itself
-    path = tmp_path / "saved_model"
-    write(graph, path, FORMATS.get("saved_model").options())
-    return parity.check(FORMATS.get("saved_model"), path, samples, expected, graph.interface)
+    row, path = FORMATS.get("onnx"), tmp_path / "model.onnx"
+    write(graph, path, row.options())
+    return check(row, path, samples, expected, graph.interface)
 
 
 def test_the_reference_is_computed_in_float32_where_the_device_has_tf32(traced, tmp_path, monkeypatch):
@@ -220,13 +221,15 @@ def test_the_process_that_verifies_multiplies_in_float32_and_takes_no_more_gpu_m
     spy = tmp_path / "runner.py"
     spy.write_text(
         "import json, os, sys, numpy as np\n"
-        "job = json.load(open(sys.argv[1]))\n"
+        "job = json.loads(sys.stdin.readline())\n"
         "np.savez(job['answers'])\n"
-        "json.dump({name: os.environ.get(name) for name in ('NVIDIA_TF32_OVERRIDE', 'TF_FORCE_GPU_ALLOW_GROWTH')}, open(job['record'], 'w'))\n"
+        "names = ('NVIDIA_TF32_OVERRIDE', 'TF_FORCE_GPU_ALLOW_GROWTH')\n"
+        "print(json.dumps({name: os.environ.get(name) for name in names}), flush=True)\n"
     )
-    monkeypatch.setattr(parity, "RUNNER", spy)
+    monkeypatch.setattr(processes, "RUNNER", spy)
     graph = Graph(tiny_model()[0], ExportSpec())
-    _, environment = parity.run(FORMATS.get("onnx"), tmp_path, Samples(inputs={"image": np.zeros((3, 16, 16, 3))}), graph.interface)
+    with Verifier(Samples(inputs={"image": np.zeros((3, 16, 16, 3))}), graph.interface) as verifier:
+        _, environment = verifier.outputs(verifier.start(FORMATS.get("onnx"), tmp_path))
     assert environment == {"NVIDIA_TF32_OVERRIDE": "0", "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
 
 

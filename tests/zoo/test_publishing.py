@@ -110,6 +110,7 @@ def test_verify_finds_an_artifact_that_answers_otherwise_though_its_hash_was_ren
     shutil.copy(entry.path / "model_int8.tflite", entry.path / "model.tflite")
     manifest = json.loads((entry.path / "manifest.json").read_text(encoding="utf-8"))
     manifest["files"]["model.tflite"] = manifest["files"]["model_int8.tflite"]
+    del manifest["artifacts"]["saved_model"]  # which takes longest to run, and is as it was
     (entry.path / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     wrong = [one for one in verify(copy.get("colours")) if one.problem]
     assert [one.what for one in wrong] == ["tflite"] and "differ by" in wrong[0].problem

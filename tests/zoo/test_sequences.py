@@ -10,32 +10,17 @@ import pytest
 import tlkeras
 import tlkeras.zoo
 from tlkeras.config import RunConfig
-from tlkeras.data.examples import Example, from_arrays, make_dataset
+from tlkeras.data.examples import from_arrays
 from tlkeras.errors import DataError
 from tlkeras.jobs import finetune, publish
 from tlkeras.zoo import serving
 from tlkeras.zoo.check import verify
 from tlkeras.zoo.store import Zoo
 
-TINY = {"weights": "none", "epochs": 1, "export": "saved_model,onnx"}
-
-
-def waves(n=40):
-    rng = np.random.default_rng(0)
-    steps = [np.stack([(i % 2) * np.arange(6.0), rng.normal(size=6)], axis=1).astype("float32") for i in range(n)]
-    return make_dataset("waves", [Example(id=f"{i}", label="flat up".split()[i % 2], array=array) for i, array in enumerate(steps)])
-
-
-def published(root, name, values, dataset):
-    out = root / "run"
-    finetune.finetune(RunConfig.from_dict({**TINY, **values, "out": str(out)}), dataset=dataset)
-    return out, publish.publish(out, name, Zoo(root / "zoo"))
-
 
 @pytest.fixture(scope="module")
-def sequences(tmp_path_factory):
-    values = {"backbone": "rnn", "backbone_options": ["num_layers=1", "hidden_size=4"]}
-    return published(tmp_path_factory.mktemp("waves"), "waves", values, waves())
+def sequences(run_of, entry_of):
+    return run_of("sequence").run.root, entry_of("sequence")
 
 
 @pytest.fixture(scope="module")
@@ -43,12 +28,16 @@ def bands(tmp_path_factory):
     x = np.random.default_rng(0).integers(0, 256, (24, 16, 16, 4), "uint8")
     values = {
         "backbone": "cnn",
+        "weights": "none",
+        "epochs": 1,
         "image_size": 16,
         "channels": 4,
         "export": "saved_model",
         "backbone_options": ["filters1=4", "filters2=4", "dense=8"],
     }
-    return published(tmp_path_factory.mktemp("bands"), "bands", values, from_arrays(x, ["water", "wood"] * 12))
+    root = tmp_path_factory.mktemp("bands")
+    finetune.finetune(RunConfig.from_dict({**values, "out": str(root / "run")}), dataset=from_arrays(x, ["water", "wood"] * 12))
+    return root / "run", publish.publish(root / "run", "bands", Zoo(root / "zoo"))
 
 
 def test_an_entry_of_sequences_answers_files_and_arrays_in_every_runtime(sequences, tmp_path):
@@ -59,7 +48,7 @@ def test_an_entry_of_sequences_answers_files_and_arrays_in_every_runtime(sequenc
     root = entry.path.parent.parent
     expected = tlkeras.load(run).predict(array)[0].scores
     for runtime in ("keras", "tensorflow", "onnxruntime"):
-        model = tlkeras.zoo.load("waves", runtime=runtime, root=root)
+        model = tlkeras.zoo.load(entry.name, runtime=runtime, root=root)
         answers = model.predict([array, tmp_path / "a.npy", str(tmp_path / "a.csv"), np.stack([array, array]), tmp_path])
         assert len(answers) == 7 and model.labels == ("flat", "up")
         for answer in answers:
@@ -92,10 +81,10 @@ def test_the_card_of_an_entry_of_tensors_uses_its_words(kind, request):
 def test_the_calls_on_its_card_send_what_the_model_takes(sequences, tmp_path):
     _, entry = sequences
     np.save(tmp_path / "sequence.npy", np.ones((6, 2), "float32"))
-    line = serving.curl_call("waves", encoded=None, file="sequence.npy").split("|\n")[0].replace("python", sys.executable, 1)
+    line = serving.curl_call(entry.name, encoded=None, file="sequence.npy").split("|\n")[0].replace("python", sys.executable, 1)
     sent = json.loads(subprocess.run(["bash", "-c", line], cwd=tmp_path, capture_output=True, text=True, check=True).stdout)
     assert np.shape(sent["instances"]) == (1, 6, 2)
-    program = serving.grpc_call("waves", encoded=None, file="sequence.npy", tensor=entry.manifest["inputs"][0]["name"])
+    program = serving.grpc_call(entry.name, encoded=None, file="sequence.npy", tensor=entry.manifest["inputs"][0]["name"])
     compile(program, "call.py", "exec")
     assert program in (entry.path / "README.md").read_text(encoding="utf-8")
 

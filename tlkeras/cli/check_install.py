@@ -14,7 +14,6 @@ import typer
 NEEDED = {
     "tensorflow": "tensorflow",
     "keras": "keras",
-    "keras-cv": "keras_cv",
     "keras-nlp": "keras_hub",
     "tensorflow-datasets": "tensorflow_datasets",
     "onnx": "onnx",
@@ -98,7 +97,7 @@ def _trial() -> None:
         with screen.live():
             result = finetune.finetune(RunConfig.from_dict(config), reporter=screen)
     screen.console.print(artifacts_table(result.metrics["exports"]))
-    timing = {name: seconds for name, seconds in result.metrics["timing"].items() if name != "total"}
+    timing = {name: seconds for name, seconds in result.metrics["timing"].items() if name != "total" and "/" not in name}
     typer.echo("seconds: " + ", ".join(f"{name} {seconds:.1f}" for name, seconds in timing.items()))
     numbers = result.metrics["precision"]
     typer.echo(

@@ -31,6 +31,9 @@ def command(
         False, "--dry-run", help="Show layer, rule, parameters, trainable flag and BatchNorm mode of each layer, and stop before training."
     ),
     list_backbones: bool = typer.Option(False, "--list-backbones", help="List the backbones and exit."),
+    profile: bool = typer.Option(
+        False, "--profile", help="Show at the end how long each step and its parts took; metrics.json has it as `timing`."
+    ),
     quiet: bool = typer.Option(False, "--quiet", help="Show only warnings and the result."),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
     **flags: Any,
@@ -47,7 +50,7 @@ def command(
     if not dry_run:
         preflight.check_out(settings)
     start_tensorflow()
-    _dry_run(plan, dataset) if dry_run else _finetune(plan, dataset, quiet)
+    _dry_run(plan, dataset) if dry_run else _finetune(plan, dataset, quiet=quiet, profile=profile)
 
 
 def _list_backbones() -> None:
@@ -94,7 +97,8 @@ def _dry_run(plan: Plan, dataset: Dataset) -> None:
     typer.echo(dry_run(plan, dataset))
 
 
-def _finetune(plan: Plan, dataset: Dataset, quiet: bool) -> None:
+def _finetune(plan: Plan, dataset: Dataset, *, quiet: bool, profile: bool) -> None:
+    from tlkeras import progress
     from tlkeras.cli.screen import Screen
     from tlkeras.jobs import finetune
 
@@ -105,6 +109,8 @@ def _finetune(plan: Plan, dataset: Dataset, quiet: bool) -> None:
         screen.say(f"worker {worker} is done; worker 0 wrote the run")
     else:
         show(result, screen)
+    if profile:
+        screen.result("Profile", progress.profile(result.metrics["timing"]))
 
 
 def show(result: Result, screen: Any) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import typer
 
 from tlkeras import __version__
+from tlkeras.cli import cache as cache_command
 from tlkeras.cli import config as config_command
 from tlkeras.cli import usage
 from tlkeras.cli import weights as weights_command
@@ -90,6 +91,12 @@ sources = typer.Typer(
 for name, shown in weights_command.COMMANDS.items():
     sources.command(name, cls=usage.Command)(guarded(shown))
 app.add_typer(sources, name="weights")
+rows = typer.Typer(
+    cls=usage.Group, help="List and delete decoded images and features kept between runs.", no_args_is_help=True, rich_markup_mode=None
+)
+for name, shown in cache_command.COMMANDS.items():
+    rows.command(name, cls=usage.Command)(guarded(shown))
+app.add_typer(rows, name="cache")
 
 
 @app.callback(invoke_without_command=True)

@@ -83,6 +83,7 @@ class DataConfig(Section):
     )
     limit: int | None = key(None, "Maximum number of examples to use, stratified by class.", unset="all", metavar="N", least=2)
     strict: bool = key(False, "Stop at bad files instead of skipping and counting them.")
+    cache: bool = key(True, "Keep decoded images and frozen features for later runs on the same data (`tlkeras cache`).")
     resize: str = key("stretch", "How images become square: stretch, crop (centre) or pad.", choices=("stretch", "crop", "pad"))
 
     def __post_init__(self) -> None:
@@ -154,7 +155,13 @@ class TrainConfig(Section):
     epochs: int | None = key(
         None, "Maximum number of passes over the training split (of the last phase).", unset="the recipe's", metavar="N", least=1
     )
-    batch_size: int = key(32, "Examples per step, over all devices and workers.", metavar="N", least=1)
+    batch_size: int = key(32, "Examples computed at a time, over all devices and workers.", metavar="N", least=1)
+    accumulate: int = key(
+        1, "Batches per step, whose gradients are added up: as a batch so many times as large, in the memory of one.", metavar="N", least=1
+    )
+    clip_norm: float | None = key(
+        None, "Largest norm of the gradient of a step; longer ones are scaled down to it.", unset="no limit", metavar="X", least=1e-9
+    )
     learning_rate: float | None = key(
         None, "Peak learning rate (of the last phase).", unset="the recipe's, or the backbone's own if it trains", metavar="X", least=0
     )
@@ -190,8 +197,28 @@ class TrainConfig(Section):
     )
     teacher: str | None = key(None, "Folder of a finished run whose scores the model learns (recipe distill).", unset="none", metavar="RUN")
     temperature: float | None = key(None, "How much scores are softened (recipe distill).", unset="2", metavar="X", least=0.1, most=100.0)
-    augment: str | None = key(
-        None, "Augmentation of the training images; an unknown name lists them.", unset="the recipe's", metavar="NAME"
+    augment: str = key("none", "Augmentation of the training images; an unknown name lists them.", metavar="NAME")
+    views: int = key(
+        4,
+        "Augmented views of each image whose features are computed, where layers are frozen; at most one per epoch.",
+        metavar="N",
+        least=1,
+    )
+    mixup: float = key(
+        0.0,
+        "Alpha of mixup: train on mixtures of two examples, of their features where layers are frozen; 0 for none.",
+        metavar="ALPHA",
+        least=0.0,
+    )
+    cutmix: float = key(
+        0.0, "Alpha of cutmix: train on images with a box of another one; 0 for none. Needs --unfreeze all.", metavar="ALPHA", least=0.0
+    )
+    label_smoothing: float = key(
+        0.0,
+        "Share of the uniform answer in each target of training; scores become less certain than they are right.",
+        metavar="X",
+        least=0.0,
+        most=0.9,
     )
     patience: int = key(8, "Epochs without a better validation loss before a phase stops early.", metavar="N", least=1)
     placement: str = key(

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
+from tlkeras.data.mixing import NUMBERS, Mixing
 from tlkeras.errors import DataError
 
 Arrays = np.ndarray | Sequence[np.ndarray]
@@ -71,6 +72,7 @@ def batches(
     free: Sequence[bool] = (),
     share: Share | None = None,
     views: int = 1,
+    mixing: Mixing | None = None,
 ) -> tf.data.Dataset:
     """Returns a dataset of (x, y) or (x, y, weights) batches; each pass over it is one epoch.
 
@@ -93,14 +95,12 @@ def batches(
         share: gives the parts of each batch that this process computes, as (x, y, rows): `rows` has, for each row, `weight` (0 where
             it does not count), `row` (its place in the whole batch) and `size` (rows of that batch). Pass follows pass without end.
         views: how many rows the arrays have for each example, n rows apart; pass number e reads view e modulo `views`.
+        mixing: makes probabilities of the targets, and mixes examples; None for neither.
 
     Raises:
         DataError: when arrays and labels differ in length, or a class has no weight.
     """
     arrays: tuple[Any, ...] = tuple(x) if isinstance(x, (list, tuple)) else (x,)
-    counts = {len(array) for array in arrays}
-    if counts != {views * len(y)}:
-        raise DataError(f"there are {len(y)} labels for arrays of {', '.join(map(str, counts))} examples; expected the same number")
     plan = _Batches(
         arrays=arrays,
         cuts=tuple(lengths is not None and is_free for is_free in (free or [True] * len(arrays))),
@@ -113,6 +113,7 @@ def batches(
         lengths=lengths,
         share=share,
         views=views,
+        mixing=mixing,
     )
     passes = count(first_epoch)
     data = tf.data.Dataset.from_generator(lambda: plan.of_pass(next(passes)), output_signature=plan.signature).map(plan.finish).prefetch(2)
@@ -147,25 +148,50 @@ class _Batches:
     lengths: np.ndarray | None
     share: Share | None
     views: int
+    mixing: Mixing | None
+
+    def __post_init__(self) -> None:
+        counts = {len(array) for array in self.arrays}
+        if counts != {self.views * len(self.y)}:
+            sizes = ", ".join(map(str, counts))
+            raise DataError(f"there are {len(self.y)} labels for arrays of {sizes} examples; expected the same number")
 
     def of_pass(self, epoch: int) -> Iterator[tuple[Any, ...]]:
-        """Yields inputs, numbers for the augmentation, targets, and (weight, row, size) of each row, batch by batch."""
+        """Yields inputs, numbers for the augmentation, targets, (weight, row, size) of each row, and numbers for the mixing, batch by batch.
+
+        Where examples are mixed, their partners stand behind them in the inputs and the numbers for the augmentation.
+        """
         count = len(self.y)
         order, starts = self._order(epoch)
         numbers = self.augment.draws(count, self.seed, epoch) if self.augment else np.zeros((count, 0), "float32")
         view = epoch % self.views * count  # the first row of this pass's view
+        mixes = self.mixing is not None and self.mixing.mixes
+        mixed = self.mixing.partners(count, self.seed, epoch, self.arrays[0].shape[1:]) if self.mixing and mixes else None
         for start in starts:
             index = order[start : start + self.batch_size]
             end = None if self.lengths is None else int(self.lengths[index].max())
             for rows, counted in (self.share or WHOLE).positions(len(index)):
                 part = index[rows]
+                read = part if mixed is None else np.concatenate([part, mixed[0][part]])
                 inputs = tuple(
-                    np.asarray(array[view + part])[:, :end] if cut else np.asarray(array[view + part])
+                    np.asarray(array[view + read])[:, :end] if cut else np.asarray(array[view + read])
                     for array, cut in zip(self.arrays, self.cuts, strict=True)
                 )
-                weight = counted.astype("float32") * (1.0 if self.weights is None else self.weights[part])
-                y = self.y[part].astype(target_dtype(self.y))
-                yield inputs, numbers[part], y, (weight, rows.astype("int32"), np.full(len(part), len(index), "int32"))
+                y, weight, mixture = self._targets(part, mixed)
+                weight = counted.astype("float32") * weight
+                yield inputs, numbers[read], y, (weight, rows.astype("int32"), np.full(len(part), len(index), "int32")), mixture
+
+    def _targets(self, part: np.ndarray, mixed: tuple[np.ndarray, ...] | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Returns targets and weights of some examples, and the numbers by which they are mixed."""
+        ones = np.ones(len(self.y), "float32") if self.weights is None else self.weights
+        if self.mixing is None:
+            return self.y[part].astype(target_dtype(self.y)), ones[part], np.zeros((len(part), 0), "float32")
+        y = self.mixing.targets(self.y[part])
+        if mixed is None:
+            return y, ones[part], np.zeros((len(part), 0), "float32")
+        partners, shares, numbers = (values[part] for values in mixed)
+        y += (self.mixing.targets(self.y[partners]) - y) * shares[:, None]
+        return y, ones[part] + (ones[partners] - ones[part]) * shares, numbers
 
     def _order(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """Returns the order of the examples in a pass, and where in it each batch begins."""
@@ -185,14 +211,22 @@ class _Batches:
                 for array, cut in zip(self.arrays, self.cuts, strict=True)
             ),
             tf.TensorSpec((None, self.augment.width if self.augment else 0), tf.float32),
-            tf.TensorSpec((None, *self.y.shape[1:]), tf.as_dtype(target_dtype(self.y))),
+            tf.TensorSpec((None, *self.y.shape[1:]), tf.as_dtype(target_dtype(self.y)))
+            if self.mixing is None
+            else tf.TensorSpec((None, self.mixing.width), tf.float32),
             tuple(tf.TensorSpec((None,), dtype) for dtype in (tf.float32, tf.int32, tf.int32)),
+            tf.TensorSpec((None, NUMBERS if self.mixing and self.mixing.mixes else 0), tf.float32),
         )
 
-    def finish(self, inputs: tuple[tf.Tensor, ...], numbers: tf.Tensor, y: tf.Tensor, rows: tuple[tf.Tensor, ...]) -> tuple[Any, ...]:
-        """Augments the inputs, and returns what the model is fitted with."""
+    def finish(
+        self, inputs: tuple[tf.Tensor, ...], numbers: tf.Tensor, y: tf.Tensor, rows: tuple[tf.Tensor, ...], mixture: tf.Tensor
+    ) -> tuple[Any, ...]:
+        """Augments and mixes the inputs, and returns what the model is fitted with."""
         if self.augment:
             inputs = (self.augment(inputs[0], numbers),)
+        if self.mixing and self.mixing.mixes:
+            count = tf.shape(y)[0]
+            inputs = tuple(self.mixing(values[:count], values[count:], mixture) for values in inputs)
         x = inputs[0] if len(inputs) == 1 else inputs
         if self.share is not None:
             return x, y, dict(zip(("weight", "row", "size"), rows, strict=True))

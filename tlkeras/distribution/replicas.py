@@ -21,10 +21,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tlkeras.distribution.accumulation import rows_of, summed
 from tlkeras.distribution.gradients import dense, overflowing_together
 from tlkeras.distribution.multiworker import DistributedModel
 from tlkeras.distribution.strategies import Distribution
-from tlkeras.errors import TrainingError
+from tlkeras.errors import ConfigError, TrainingError
 
 
 class _Part(threading.local):
@@ -65,6 +66,7 @@ class ReplicaModel(DistributedModel):
         part: shared with its `BatchDropout` layers.
         each_loss: (targets, scores) -> loss of each row.
         target: shape and type of the targets of a batch.
+        accumulate: in how many steps a replica computes its part of a batch.
     """
 
     def __init__(
@@ -75,9 +77,11 @@ class ReplicaModel(DistributedModel):
         part: _Part,
         each_loss: Callable[[Any, Any], Any],
         target: keras.KerasTensor,
+        accumulate: int = 1,
         **kwargs: Any,
     ):
         super().__init__(inputs, outputs, **kwargs)
+        self._accumulate = accumulate
         self._part, self._each_loss, self._target = part, each_loss, target
         self._mean_loss = keras.metrics.Mean(name="loss")
 
@@ -94,26 +98,46 @@ class ReplicaModel(DistributedModel):
         finally:
             self._part.row = self._part.size = None
 
-    def _loss_of_part(self, y: Any, scores: Any, share: Mapping[str, Any]) -> Any:
-        """Returns this part's share of the batch's loss, and counts it: the shares of all replicas add up to the mean."""
+    def _loss_of_part(self, y: Any, scores: Any, share: Mapping[str, Any], fraction: Any = 1.0) -> Any:
+        """Returns this part's share of the batch's loss, and counts it: the shares of all replicas add up to the mean.
+
+        `fraction` is that of the replica's rows which are computed in this step.
+        """
         each = tf.cast(self._each_loss(y, scores), tf.float32) * share["weight"]
         others = tf.add_n(self.losses) if self.losses else 0.0  # regularisers: each replica has them whole
         counts = tf.cast(share["weight"] > 0, tf.float32)
         self._mean_loss.update_state(each + others, counts)
-        return tf.reduce_sum(each) / tf.cast(share["size"][0], tf.float32) + others / self.distribute_strategy.num_replicas_in_sync
+        return (
+            tf.reduce_sum(each) / tf.cast(share["size"][0], tf.float32) + others * fraction / self.distribute_strategy.num_replicas_in_sync
+        )
 
     def train_step(self, data: Any) -> dict[str, Any]:
         x, y, share = data
-        with tf.GradientTape() as tape:
-            scores = self._scores(x, share, training=True)
-            loss = self.optimizer.scale_loss(self._loss_of_part(y, scores, share))
-        pairs = zip(tape.gradient(loss, self.trainable_weights), self.trainable_weights, strict=True)
-        gradients = [None if gradient is None else dense(gradient, variable) for gradient, variable in pairs]
+        if self._accumulate == 1:
+            gradients = self._gradients(x, y, share)
+        else:
+            count = tf.shape(y)[0]
+
+            def gradients_of(rows: slice) -> list[tf.Tensor | None]:
+                fraction = tf.cast(rows.stop - rows.start, tf.float32) / tf.cast(count, tf.float32)
+                return self._gradients(rows_of(x, rows), y[rows], rows_of(share, rows), fraction)
+
+            gradients = summed(self.trainable_weights, count, self._accumulate, gradients_of)
         if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
             gradients = overflowing_together(gradients)
         # The optimiser adds the gradients of all replicas.
         self.optimizer.apply_gradients(zip(gradients, self.trainable_weights, strict=True))
-        return self.compute_metrics(x, y, scores, sample_weight=share["weight"])
+        result: dict[str, Any] = self.get_metrics_result()
+        return result
+
+    def _gradients(self, x: Any, y: Any, share: Mapping[str, Any], fraction: Any = 1.0) -> list[tf.Tensor | None]:
+        """Returns the gradients of some rows' share of the batch's loss, and counts these rows in the metrics."""
+        with tf.GradientTape() as tape:
+            scores = self._scores(x, share, training=True)
+            loss = self.optimizer.scale_loss(self._loss_of_part(y, scores, share, fraction))
+        self.compute_metrics(x, y, scores, sample_weight=share["weight"])
+        pairs = zip(tape.gradient(loss, self.trainable_weights), self.trainable_weights, strict=True)
+        return [None if gradient is None else dense(gradient, variable) for gradient, variable in pairs]
 
     def test_step(self, data: Any) -> dict[str, Any]:
         x, y, share = data
@@ -143,7 +167,7 @@ class Twin:
 CLASS_IDS = keras.KerasTensor((None,), "int32")
 
 
-def twin(plain: keras.Model, distribution: Distribution, loss: Any, target: keras.KerasTensor = CLASS_IDS) -> Twin:
+def twin(plain: keras.Model, distribution: Distribution, loss: Any, target: keras.KerasTensor = CLASS_IDS, accumulate: int = 1) -> Twin:
     """Copies a functional model into the scope of a distribution strategy, with its weights, flags and random states.
 
     Args:
@@ -151,8 +175,10 @@ def twin(plain: keras.Model, distribution: Distribution, loss: Any, target: kera
         distribution: one with a strategy.
         loss: Keras loss, or its name, that gives one number for each row.
         target: shape and type of the targets of a batch.
+        accumulate: in how many steps a replica computes its part of a batch.
 
     Raises:
+        ConfigError: for steps between which replicas would have to exchange the statistics of BatchNorm.
         TrainingError: when the copy does not have the variables of the model.
     """
     part = _Part()
@@ -163,11 +189,19 @@ def twin(plain: keras.Model, distribution: Distribution, loss: Any, target: kera
             return BatchDropout(part=part, **config)
         if isinstance(layer, keras.layers.BatchNormalization):
             config["synchronized"] = layer.trainable and distribution.replicas > 1
+            if config["synchronized"] and accumulate > 1:
+                raise ConfigError(
+                    f"accumulate is {accumulate}, and BatchNorm trains on {distribution.replicas} replicas, which exchange its statistics once "
+                    "in a step; leave accumulate out, or use --batch-norm frozen"
+                )
         return type(layer).from_config(config)
 
     with distribution.scope():
         inner = keras.models.clone_model(plain, clone_function=copied, recursive=True)
-        model = ReplicaModel(inner.input, inner.output, part=part, each_loss=keras.losses.get(loss), target=target, name=plain.name)
+        each_loss = keras.losses.get(loss)
+        model = ReplicaModel(
+            inner.input, inner.output, part=part, each_loss=each_loss, target=target, accumulate=accumulate, name=plain.name
+        )
         for layer, copy in zip(plain._flatten_layers(), inner._flatten_layers(), strict=True):
             if getattr(layer, "lora_enabled", False) and not copy.lora_enabled:  # configs of layers of layers do not tell
                 copy.enable_lora(layer.lora_rank, layer.lora_alpha)

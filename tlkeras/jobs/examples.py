@@ -14,10 +14,12 @@ from tlkeras import files, models
 from tlkeras.config import RunConfig
 from tlkeras.data.audit import Audit, audit
 from tlkeras.data.examples import Dataset
+from tlkeras.data.row_cache import RowCache
 from tlkeras.data.split import Splits, split
 from tlkeras.data.store import Store, rows
 from tlkeras.data.target import Target
 from tlkeras.jobs import plan as planning
+from tlkeras.jobs import teacher
 from tlkeras.jobs.plan import Plan
 from tlkeras.jobs.run_folder import Run
 from tlkeras.modalities.inputs import Inputs
@@ -54,12 +56,16 @@ class Data:
         return training.Examples(inputs=rows(self.store.inputs, index), y=y, lengths=lengths)
 
 
-def prepare(config: RunConfig, dataset: Dataset, task: TaskModel, run: Run, clock: Clock, reporter: Reporter) -> Data:
+def prepare(
+    config: RunConfig, dataset: Dataset, task: TaskModel, run: Run, clock: Clock, reporter: Reporter, cache: RowCache | None = None
+) -> Data:
     """Turns every example into an input of the model, once; splits, audits, and stores the audit."""
     of_task = load_function(MODALITIES.get(task.backbone.modality).of_task)
     inputs, notes = of_task(task.model, task.tokens, config, dataset)
     with clock.step("decode"):
-        store = inputs.materialise(dataset, cache_dir=run.work, strict=config.data.strict, progress=partial(reporter.progress, "decode"))
+        store = inputs.materialise(
+            dataset, cache_dir=run.work, strict=config.data.strict, progress=partial(reporter.progress, "decode"), cache=cache
+        )
         splits = split(
             store.sha256,
             store.strata,
@@ -74,7 +80,11 @@ def prepare(config: RunConfig, dataset: Dataset, task: TaskModel, run: Run, cloc
         reporter.warn(line)
     targets = task.task.targets_of(store.examples, store.target)
     target = task.task.learnt(store.target, take(targets, splits.train), planning.task_options(config))
-    return Data(inputs=inputs, store=store, target=target, targets=targets, splits=splits, audit=audited)
+    taught = None
+    if config.train.teacher is not None:
+        with clock.step("teacher"):
+            taught = teacher.scores(config.train.teacher, dataset, store, splits, reporter)
+    return Data(inputs=inputs, store=store, target=target, targets=targets, splits=splits, audit=audited, teacher=taught)
 
 
 def build(plan: Plan, target: Target | int, dataset: Dataset | None = None) -> TaskModel:

@@ -34,7 +34,7 @@ from tlkeras.jobs.opening import open_target
 from tlkeras.jobs.preflight import Chosen
 from tlkeras.jobs.run_folder import Run
 from tlkeras.modalities.inputs import Inputs
-from tlkeras.progress import AUTO, SILENT, Reporter, resolve
+from tlkeras.progress import AUTO, SILENT, Clock, Reporter, resolve
 from tlkeras.registry import load_function
 from tlkeras.tasks.registry import task_named
 
@@ -79,6 +79,7 @@ def export_task(
     *,
     keep: bool = False,
     reporter: Reporter = SILENT,
+    clock: Clock | None = None,
 ) -> list[Artifact]:
     """Writes and verifies the artifacts of a task model; each is scored on the held-out split in its own runtime.
 
@@ -90,6 +91,7 @@ def export_task(
         out: folder of the artifacts.
         keep: whether artifacts of other formats in `out` stay in the manifest.
         reporter: receives progress.
+        clock: receives the seconds of each format, as parts of the step `export`.
 
     Returns:
         The artifacts that were written.
@@ -127,6 +129,7 @@ def export_task(
         score=score,
         keep=keep,
         progress=reporter.pieces("export"),
+        timed=None if clock is None else lambda name, seconds: clock.add(f"export/{name}", seconds),
     )
 
 

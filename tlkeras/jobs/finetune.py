@@ -20,6 +20,7 @@ from tlkeras import files
 from tlkeras.backbones.row import Backbone
 from tlkeras.config import RunConfig
 from tlkeras.data.examples import Dataset
+from tlkeras.data.row_cache import RowCache, open_cache
 from tlkeras.data.sources.registry import DEFAULT
 from tlkeras.data.split import SPLITS
 from tlkeras.distribution.strategies import Distribution, open_distribution
@@ -111,7 +112,8 @@ def _finetune(plan: Plan, distribution: Distribution, run: Run, dataset: Dataset
             freezing.apply(task.model, rules, sections=task.sections)
     for note in task.notes:
         reporter.warn(note)
-    data = _data(plan.config, dataset, task, run, clock, reporter)
+    cache = open_cache(plan.config.data.cache and distribution.workers == 1, reporter.warn)
+    data = prepare(plan.config, dataset, task, run, clock, reporter, cache)
     task = replace(task, target=data.target)
     task.task.prepared(task.model, data.target)
     plan = planning.with_data(plan, dataset, out=str(run.root), **data.inputs.settings())
@@ -125,7 +127,7 @@ def _finetune(plan: Plan, distribution: Distribution, run: Run, dataset: Dataset
     distribution.agree("data", lambda: export_run.fingerprint(data.store, data.splits))
     distribution.agree("weights", lambda: freezing.digest(task.model))
     with clock.step("train"):
-        trained = _train(plan, distribution, task, data, run, reporter)
+        trained = _train(plan, distribution, task, data, run, reporter, cache)
     task = trained.task
     files.write_rows(run.history, trained.history)
     _save(task, run)
@@ -140,7 +142,7 @@ def _finetune(plan: Plan, distribution: Distribution, run: Run, dataset: Dataset
         headlines = [score.headline(name) for name, score in figures.items()]
         reporter.result("Result", {name: score.cells() for name, score in figures.items()}, [*filter(None, headlines)])
     with clock.step("export"):
-        artifacts = _export(config, replace(task, target=target), data, scored, run, reporter) if distribution.chief else []
+        artifacts = _export(config, replace(task, target=target), data, scored, run, reporter, clock) if distribution.chief else []
         gap = precision_gap(task.model, np.asarray(data.store.inputs[: export_run.PARITY_SAMPLES], task.model.inputs[0].dtype))
     clock.seconds["total"] = round(time.monotonic() - started, 3)
     summary = outcome.summary(config, distribution, data, scored, trained, artifacts, gap, clock) | {"precision": numbers}
@@ -173,36 +175,40 @@ def _tidied(run: Run, *, keep: bool) -> Iterator[None]:
                     folder.rmdir()
 
 
-def _data(config: RunConfig, dataset: Dataset, task: TaskModel, run: Run, clock: Clock, reporter: Reporter) -> Data:
-    """Returns the examples as the model accepts them, with the scores of a teacher where there is one."""
-    data = prepare(config, dataset, task, run, clock, reporter)
-    if config.train.teacher is None:
-        return data
-    with clock.step("teacher"):
-        return replace(data, teacher=teacher.scores(config.train.teacher, dataset, data, reporter))
-
-
 def seed_everything(seed: int) -> None:
     """Makes what follows repeatable on a CPU: seeds Python, NumPy, Keras, and asks TensorFlow for deterministic kernels."""
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
 
 
-def _train(plan: Plan, distribution: Distribution, task: TaskModel, data: Data, run: Run, reporter: Reporter) -> training.Trained:
+def _train(
+    plan: Plan, distribution: Distribution, task: TaskModel, data: Data, run: Run, reporter: Reporter, cache: RowCache | None
+) -> training.Trained:
     config = plan.config
     if distribution.strategy is not None:
         reporter.say(distribution.describe())
     reporter.say(precision.describe(precision.record(task.model, tf32=_tf32(config, distribution))))
+    if config.train.label_smoothing:
+        reporter.warn(
+            f"label_smoothing is {config.train.label_smoothing:g}: scores become less certain than they are right, which harms calibration"
+        )
     options = training.Options(
         batch_size=config.train.batch_size,
+        accumulate=config.train.accumulate,
+        clip_norm=config.train.clip_norm,
         batch_norm=config.train.batch_norm or "frozen",
         augment=config.train.augment,
+        views=config.train.views,
+        mixup=config.train.mixup,
+        cutmix=config.train.cutmix,
+        label_smoothing=config.train.label_smoothing,
         patience=config.train.patience,
         seed=config.seed,
         tf32=_tf32(config, distribution),
         class_weights=_class_weights(config, task, data),
         checkpoints=run.checkpoints,
         work=run.work,
+        cache=cache,
         distribution=distribution,
         progress=reporter.progress,
         say=reporter.say,
@@ -275,9 +281,9 @@ def _class_weights(config: RunConfig, task: TaskModel, data: Data) -> dict[int, 
 
 
 def _export(
-    config: RunConfig, task: TaskModel, data: Data, scored: dict[str, outcome.Scored], run: Run, reporter: Reporter
+    config: RunConfig, task: TaskModel, data: Data, scored: dict[str, outcome.Scored], run: Run, reporter: Reporter, clock: Clock
 ) -> list[Artifact]:
     """Writes and verifies the artifacts; see `export_run.export_task`."""
     scores = {name: part.scores for name, part in scored.items()}
     examples = export_run.Examples(store=data.store, splits=data.splits, target=task.target, scores=scores)
-    return export_run.export_task(task.model, data.inputs, examples, config, run.exports, reporter=reporter)
+    return export_run.export_task(task.model, data.inputs, examples, config, run.exports, reporter=reporter, clock=clock)

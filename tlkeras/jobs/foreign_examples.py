@@ -19,8 +19,8 @@ from tlkeras.export.spec import as_array
 from tlkeras.files import read_npz
 from tlkeras.jobs.foreign_inputs import SAMPLES, channels_of, random_inputs, size_of
 from tlkeras.modalities.images import decode
+from tlkeras.modalities.images.file_decoder import DECODE_NOISE, Decoder
 from tlkeras.modalities.images.files import ENDINGS
-from tlkeras.modalities.images.reading import DECODE_NOISE, Decoder
 from tlkeras.progress import Reporter
 from tlkeras.startup import filtered_stderr
 from tlkeras.tasks.registry import TARGET

@@ -33,6 +33,7 @@ EXPONENTS = {"none": 0.0, "linear": 1.0, "sqrt": 0.5}
 DEFAULT = "auto"  # recipe where nothing says how to train
 # An exact head needs features that are fixed: a channel adapter, which trains with the head elsewhere, waits.
 HEAD_ALONE: tuple[Rule, ...] = ((f"section:{HEAD}", True), ("*", False))
+MIXTURES = ("mixup", "cutmix", "label_smoothing")  # keys that need targets which are probabilities, and training by steps
 SPLIT = 0.15  # fraction held out for each of validation and test where the source has no split of its own
 
 
@@ -82,13 +83,12 @@ def resolve(config: RunConfig) -> Plan:
         ConfigError: for values that contradict each other.
     """
     row = find_backbone(config.model.backbone)
-    if config.model.task is not None:
-        _check_task(config, TASKS.get(config.model.task))
     _check_modality(config, row)
     adapter = adapters.chosen(config.model.channels, config.model.channel_adapter)
     recipe, last = _recipe(config, row, adapter)
-    if config.train.augment is not None:
-        AUGMENTS.get(config.train.augment)
+    if config.model.task is not None:
+        _check_task(config, TASKS.get(config.model.task), recipe)
+    AUGMENTS.get(config.train.augment)
     placements.parse(config.train.placement)
     unfreeze = None if config.train.freeze_rules else (config.train.unfreeze or last.unfreeze)
     if unfreeze is not None and row.sections:
@@ -136,13 +136,22 @@ def resolve_pretraining(config: PretrainConfig) -> PretrainPlan:
     return PretrainPlan(config=config, backbone=row, objective=objective_of(row, config.objective))
 
 
-def _check_task(config: RunConfig, task: Task) -> None:
-    """Rejects options that mean nothing to a task."""
+def _check_task(config: RunConfig, task: Task, recipe: Recipe) -> None:
+    """Rejects options that mean nothing to a task or to a recipe that trains it by a loss of its own."""
     if config.train.class_weights and not task.class_weights:
         raise ConfigError(f"class_weights weighs classes, and the task {task.name!r} has none; leave it out")
     if config.train.loss is not None and config.train.loss not in task.losses:
         offered = f"expected {', '.join(task.losses)}" if task.losses else f"the task {task.name!r} has one loss; leave it out"
         raise ConfigError(f"loss is {config.train.loss!r}; {offered}")
+    for name in MIXTURES:
+        if getattr(config.train, name) and recipe.targets:
+            raise ConfigError(
+                f"{name} is {getattr(config.train, name):g}, and recipe {recipe.name!r} has targets of its own; leave one of them out"
+            )
+        if getattr(config.train, name) and not task.soft_loss:
+            raise ConfigError(
+                f"{name} is {getattr(config.train, name):g}, and needs one set of classes or labels; the task {task.name!r} has none; leave it out"
+            )
     if config.train.target_weights is not None and not task.check:
         raise ConfigError(f"target_weights weighs several targets, and the task {task.name!r} has one; leave it out")
     if config.train.compare_single and not task.check:
@@ -166,7 +175,7 @@ def for_examples(plan: Plan, dataset: Dataset) -> Plan:
     if task.target != dataset.target.kind:
         fitting = task_for(dataset.target.kind).name
         raise ConfigError(f"task is {task.name!r}, and {dataset.name} has {dataset.target.described} to predict; expected --task {fitting}")
-    _check_task(plan.config, task)
+    _check_task(plan.config, task, plan.recipe)
     if plan.recipe.targets and task.target not in plan.recipe.targets:
         fitting = " or ".join(task_for(kind).name for kind in plan.recipe.targets)
         raise ConfigError(
@@ -256,12 +265,10 @@ def _with_settings(recipe: Recipe, train: TrainConfig) -> Recipe:
 
 
 def _facts(config: RunConfig, row: Backbone, adapter: Adapter | None, **of_data: Any) -> Facts:
-    modality = MODALITIES.get(row.modality)
     return Facts(
         fixed_features=config.model.weights != "none" and not (adapter and adapter.trains),
         minutes=config.train.max_minutes,
-        full_tuning=modality.full_tuning or {},
-        augments="augment" in modality.config_keys,
+        full_tuning=MODALITIES.get(row.modality).full_tuning or {},
         **of_data,
     )
 
@@ -287,8 +294,14 @@ def phases(plan: Plan, section_names: Sequence[str], **of_data: Any) -> list[tup
     if not plan.recipe.decides:
         unfreeze = config.train.unfreeze or last.unfreeze
         last = dataclasses.replace(last, epochs=config.train.epochs or last.epochs, unfreeze=unfreeze)
+    mixture = next((name for name in MIXTURES if getattr(config.train, name)), None)
+    if mixture and all(phase.solver == "exact" for phase in (*earlier, last)):
+        raise ConfigError(
+            f"{mixture} is {getattr(config.train, mixture):g}, and recipe {plan.recipe.name!r} solves the head exactly here, without steps; "
+            "leave it out, or use --recipe feature-extraction or lp-ft"
+        )
     last = dataclasses.replace(last, learning_rate=_peak(config, row, last))
-    factor = (config.train.batch_size / BATCH) ** EXPONENTS[config.train.scale_learning_rate]
+    factor = (config.train.batch_size * config.train.accumulate / BATCH) ** EXPONENTS[config.train.scale_learning_rate]
     planned = [dataclasses.replace(phase, learning_rate=phase.learning_rate * factor) for phase in (*earlier, last)]
     rules = [HEAD_ALONE if phase.solver == "exact" else parse(phase.unfreeze, section_names) for phase in planned]
     if config.train.freeze_rules:

@@ -27,7 +27,6 @@ RECORDED = (
     "tensorflow",
     "keras",
     "numpy",
-    "keras-cv",
     "keras-hub",
     "onnx",
     "tf2onnx",

@@ -8,10 +8,11 @@ import numpy as np
 
 from tlkeras.config import RunConfig
 from tlkeras.data.examples import Dataset
+from tlkeras.data.split import Splits
+from tlkeras.data.store import Store
 from tlkeras.data.target import Target
 from tlkeras.errors import ConfigError, DataError
 from tlkeras.jobs import run_folder
-from tlkeras.jobs.examples import Data
 from tlkeras.jobs.run_folder import Run
 from tlkeras.progress import Reporter
 
@@ -40,7 +41,7 @@ def _run(teacher: str, target: Target) -> Run:
     return run
 
 
-def scores(teacher: str, dataset: Dataset, data: Data, reporter: Reporter) -> np.ndarray:
+def scores(teacher: str, dataset: Dataset, store: Store, splits: Splits, reporter: Reporter) -> np.ndarray:
     """Returns the teacher's scores of the examples of a run, float32 (n, labels) in the order of the run's label map.
 
     Those that are held out for the test are 0: nothing is learned from them.
@@ -48,7 +49,7 @@ def scores(teacher: str, dataset: Dataset, data: Data, reporter: Reporter) -> np
     Args:
         teacher: folder of a run.
         dataset: the examples, which the teacher reads in its own way.
-        data: the same as the run reads them.
+        store, splits: the same as the run reads and splits them.
         reporter: receives progress.
 
     Raises:
@@ -57,14 +58,12 @@ def scores(teacher: str, dataset: Dataset, data: Data, reporter: Reporter) -> np
     """
     from tlkeras.jobs.opening import load
 
-    model = load(_run(teacher, data.target).root, runtime="keras")
-    store = model.inputs.materialise(dataset, progress=partial(reporter.progress, "decode for the teacher"))
-    if store.sha256 != data.store.sha256:
-        raise DataError(
-            f"the teacher {teacher!r} reads {len(store)} of the examples, the run {len(data.store)}; leave out what only one can read"
-        )
-    index = np.concatenate([data.splits.train, data.splits.val])
-    order = [model.labels.index(label) for label in data.target.labels]
-    values = np.zeros((len(store), len(order)), "float32")
-    values[index] = model.scores(store.inputs[index], progress=partial(reporter.progress, "score by the teacher"))[:, order]
+    model = load(_run(teacher, store.target).root, runtime="keras")
+    own = model.inputs.materialise(dataset, progress=partial(reporter.progress, "decode for the teacher"))
+    if own.sha256 != store.sha256:
+        raise DataError(f"the teacher {teacher!r} reads {len(own)} of the examples, the run {len(store)}; leave out what only one can read")
+    index = np.concatenate([splits.train, splits.val])
+    order = [model.labels.index(label) for label in store.target.labels]
+    values = np.zeros((len(own), len(order)), "float32")
+    values[index] = model.scores(own.inputs[index], progress=partial(reporter.progress, "score by the teacher"))[:, order]
     return values

@@ -11,6 +11,7 @@ import numpy as np
 from tlkeras.config import RunConfig
 from tlkeras.data.examples import Dataset, Example
 from tlkeras.data.file_kinds import FileKind
+from tlkeras.data.row_cache import RowCache
 from tlkeras.data.store import Progress, Store
 from tlkeras.errors import DataError
 from tlkeras.files import read_npy
@@ -33,6 +34,7 @@ class Inputs(Protocol):
         cache_dir: Path | None = None,
         strict: bool = False,
         progress: Progress | None = None,
+        cache: RowCache | None = None,
     ) -> Store:
         """Turns every example of a source into an input of the model.
 
@@ -41,6 +43,7 @@ class Inputs(Protocol):
             cache_dir: where inputs go that are too large for memory.
             strict: whether an example that cannot be read is an error.
             progress: called with (done, all).
+            cache: where inputs that took time to make are kept between runs.
         """
 
     @property

@@ -59,6 +59,7 @@ class Task:
         help: one line of help text.
         target: the kind of target that it predicts: a name in `tlkeras.data.target.KINDS`.
         loss: Keras loss that trains the head: a name that Keras knows, or a function, named or itself: target -> loss.
+        soft_loss: the same for targets that are probabilities, (n, width); empty where targets cannot be mixed or smoothed.
         metrics: Keras metrics shown while it trains, by the names that Keras knows.
         monitor: figure of the history that early stopping watches; smaller is better. `val_` is put before it where examples are held out.
         figure: what tables call the figure of an artifact on held-out examples (`Judgement.accuracy`).
@@ -101,6 +102,7 @@ class Task:
     help: str
     target: str = "class"
     loss: str | Callable[[Target], Any]
+    soft_loss: str = ""
     metrics: tuple[str, ...]
     monitor: str
     figure: str
@@ -128,11 +130,12 @@ class Task:
     attribute: str = "label"
     label_output: str = ""
 
-    def keras_loss(self, target: Target) -> Any:
-        """Returns the loss as Keras accepts it."""
-        if callable(self.loss):
-            return self.loss(target)
-        return load_function(self.loss)(target) if ":" in self.loss else self.loss
+    def keras_loss(self, target: Target, *, soft: bool = False) -> Any:
+        """Returns the loss as Keras accepts it; `soft` for targets that are probabilities."""
+        loss = self.soft_loss if soft else self.loss
+        if callable(loss):
+            return loss(target)
+        return load_function(loss)(target) if ":" in loss else loss
 
     def targets_of(self, examples: Iterable[Labelled], target: Target) -> Targets:
         """Returns the targets of examples, from their values."""
@@ -180,6 +183,7 @@ TASKS: Registry[Task] = Registry(
             help="One label per example.",
             target="class",
             loss="sparse_categorical_crossentropy",
+            soft_loss="categorical_crossentropy",
             metrics=("accuracy",),
             monitor="loss",
             figure="accuracy",
@@ -203,6 +207,7 @@ TASKS: Registry[Task] = Registry(
             help="Any number of labels per example.",
             target="labels",
             loss="tlkeras.tasks.multilabel:loss",
+            soft_loss="tlkeras.tasks.multilabel:loss",
             metrics=("binary_accuracy",),
             monitor="loss",
             figure="micro-F1",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -115,23 +116,23 @@ def compute(
     (entry,) = prefix.inputs
     own = distribution.rows(len(images))
     count = own.stop - own.start
-    longest: int = images.shape[1] if lengths is not None else 0  # type: ignore[attr-defined]
-    shapes = [tuple(longest if side is None else side for side in tensor.shape[1:]) for tensor in prefix.outputs]
-    dtypes = [tensor.dtype for tensor in prefix.outputs]
-    stores = _allocate(shapes, dtypes, count, folder)
+    stores = allocate(prefix, images, lengths, folder, count=count)
     order = None if lengths is None else np.argsort(lengths[own], kind="stable")
 
     def run(start: int, device: str | None) -> int:
         if order is None:
             rows: slice | np.ndarray = slice(start, min(start + batch_size, count))
             batch = np.asarray(images[slice(own.start + start, own.start + rows.stop)], dtype=entry.dtype)  # type: ignore[union-attr]
+            batch = _filled(batch, batch_size)
         else:
             rows = order[start : start + batch_size]
             index = own.start + rows
             batch = np.asarray(images[index], dtype=entry.dtype)[:, : int(lengths[index].max())]  # type: ignore[index]
+        size = min(batch_size, count - start)
         with tf.device(device):
             values = forward(batch)
         for store, tensor, value in zip(stores, prefix.outputs, values, strict=True):
+            value = value[:size]
             if None in tensor.shape[1:2]:
                 store[rows, : value.shape[1]] = value
             else:
@@ -143,8 +144,13 @@ def compute(
             progress(round(done * len(images) / max(count, 1)), len(images))
     if distribution.workers == 1:
         return stores
-    whole = _allocate(shapes, dtypes, len(images), folder)
+    whole = allocate(prefix, images, lengths, folder)
     return [distribution.together(store, len(images), into) for store, into in zip(stores, whole, strict=True)]
+
+
+def _filled(batch: np.ndarray, size: int) -> np.ndarray:
+    """Repeats the last example up to the size of a batch: kernels may round otherwise in smaller ones, by the number of examples."""
+    return batch if len(batch) == size else np.concatenate([batch, np.repeat(batch[-1:], size - len(batch), axis=0)])
 
 
 def _on_devices(run: Callable[[int, str | None], int], starts: Sequence[int], devices: Sequence[str | None]) -> Iterator[int]:
@@ -173,12 +179,24 @@ def _stored(value: tf.Tensor) -> tf.Tensor:
     return tf.cast(value, tf.float32) if value.dtype.is_floating else value
 
 
-def _allocate(shapes: list[tuple[int, ...]], dtypes: list[str], count: int, folder: Path | None) -> list[np.ndarray]:
-    kinds = ["float32" if "float" in dtype else dtype for dtype in dtypes]
-    if sum(4 * count * int(np.prod(shape)) for shape in shapes) <= MEMORY_LIMIT:
-        return [np.zeros((count, *shape), dtype=kind) for shape, kind in zip(shapes, kinds, strict=True)]
+def allocate(
+    prefix: keras.Model, images: Sliceable, lengths: np.ndarray | None, folder: Path | None, *, count: int | None = None
+) -> list[np.ndarray]:
+    """Returns one array of zeros for each cut tensor, in memory or, where they are large, in memory-mapped files.
+
+    Args:
+        prefix: whose outputs are the cut tensors.
+        images, lengths, folder: as in `compute`.
+        count: examples; those of `images` when None.
+    """
+    longest: int = images.shape[1] if lengths is not None else 0  # type: ignore[attr-defined]
+    count = len(images) if count is None else count
+    shapes = [(count, *(longest if side is None else side for side in tensor.shape[1:])) for tensor in prefix.outputs]
+    kinds = ["float32" if "float" in tensor.dtype else tensor.dtype for tensor in prefix.outputs]
+    if sum(4 * math.prod(shape) for shape in shapes) <= MEMORY_LIMIT:
+        return [np.zeros(shape, dtype=kind) for shape, kind in zip(shapes, kinds, strict=True)]
     features = Path(tempfile.mkdtemp(prefix="features-", dir=folder))
     return [
-        np.lib.format.open_memmap(features / f"{index}.npy", mode="w+", dtype=kind, shape=(count, *shape))
+        np.lib.format.open_memmap(features / f"{index}.npy", mode="w+", dtype=kind, shape=shape)
         for index, (shape, kind) in enumerate(zip(shapes, kinds, strict=True))
     ]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
@@ -11,6 +13,7 @@ import numpy as np
 from tlkeras.modalities.images import augment
 from tlkeras.training import feature_cache
 from tlkeras.training.feature_cache import Sliceable
+from tlkeras.training.feature_rows import FeatureRows
 from tlkeras.training.options import Examples, Options
 
 SCORED = 64  # examples that are scored in a step
@@ -35,9 +38,9 @@ class Arrays:
 
 @dataclass(frozen=True, kw_only=True)
 class Views:
-    """Several views of the same examples, one view after the other, made when they are read."""
+    """Several views of the same images, one view after the other, made when they are read."""
 
-    views: Sequence[Sliceable]
+    views: Sequence[augment.AugmentedView]
 
     def __len__(self) -> int:
         return sum(len(view) for view in self.views)
@@ -67,7 +70,8 @@ def compute(
     if split.prefix is None:
         return {name: uncached(split.suffix, parts[name]) for name in names}
     model = split.prefix
-    forward = feature_cache.constant_function(model)
+    forward = functools.cache(lambda: feature_cache.constant_function(model))
+    rows = None if options.cache is None else FeatureRows(prefix=model, cache=options.cache, forward=forward)
     inputs = {name: _views(parts[name], views, options) if name == "train" else parts[name].inputs for name in names}
     total = sum(len(images) for images in inputs.values())
     computed = 0
@@ -77,15 +81,11 @@ def compute(
 
     arrays = {}
     for name, images in inputs.items():
-        features = feature_cache.compute(
-            model,
-            images,
-            forward,
-            folder=options.work,
-            progress=progress,
-            lengths=parts[name].lengths,
-            distribution=options.distribution,
-        )
+        settings: dict[str, Any] = {"folder": options.work, "progress": progress, "distribution": options.distribution}
+        if rows is None:
+            features = feature_cache.compute(model, images, forward(), lengths=parts[name].lengths, **settings)
+        else:
+            features = rows.compute(images, lengths=parts[name].lengths, **settings)
         computed += len(images)
         lengths = _lengths(split.suffix, parts[name])
         arrays[name] = Arrays(inputs=features, y=parts[name].y, lengths=lengths, views=views if name == "train" else 1)
@@ -101,10 +101,7 @@ def _views(train: Examples, views: int, options: Options) -> Sliceable:
     if not options.augmented:
         return train.inputs
     return Views(
-        views=[
-            augment.AugmentedView(images=train.inputs, name=options.augment or "none", seed=options.seed, epoch=epoch)
-            for epoch in range(views)
-        ]
+        views=[augment.AugmentedView(images=train.inputs, name=options.augment, seed=options.seed, epoch=epoch) for epoch in range(views)]
     )
 
 

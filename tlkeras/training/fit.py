@@ -13,8 +13,10 @@ import numpy as np
 import tensorflow as tf
 
 from tlkeras.data import pipeline
+from tlkeras.data.mixing import Mixing
 from tlkeras.distribution import replicas
-from tlkeras.errors import OutOfMemory
+from tlkeras.distribution.accumulation import AccumulatingModel
+from tlkeras.errors import ConfigError, OutOfMemory
 from tlkeras.modalities.images.augment import augmentation
 from tlkeras.models import TaskModel
 from tlkeras.startup import tensor_float32
@@ -61,7 +63,8 @@ def fit(
         TrainingDiverged, OutOfMemory: see `errors`.
         Interrupted: at Ctrl-C, with the weights of the best epoch, or of the last step where the phase keeps the last ones.
     """
-    steps = math.ceil(len(train.y) / options.batch_size)
+    steps = math.ceil(len(train.y) / options.step_size)
+    mixing = _mixing(task, suffix, train, options) if options.soft_targets else None
     fitted = _compiled(task, phase, suffix, train.y, steps, options)
     held_out = len(val.y) > 0
     best = _keep_best(task, phase, fitted, held_out, options) if phase.keep == "best" else None
@@ -75,9 +78,10 @@ def fit(
     ]
     free = [has_free_axis(tensor) for tensor in suffix.inputs]
     weights = dict(options.class_weights) if options.class_weights else None
-    changes = augmentation(options.augment or "none")
-    data = _batches(train, free, options, batch_size=options.batch_size, shuffle=True, augment=changes, class_weights=weights)
-    checks = _batches(val, free, options, batch_size=CHECKED, shuffle=False) if held_out else None
+    changes = augmentation(options.augment)
+    data = _batches(train, free, options, batch_size=options.step_size, shuffle=True, augment=changes, class_weights=weights, mixing=mixing)
+    unmixed = mixing and Mixing(width=mixing.width)
+    checks = _batches(val, free, options, batch_size=CHECKED, shuffle=False, mixing=unmixed) if held_out else None
     counted = {"steps_per_epoch": steps, "validation_steps": math.ceil(len(val.y) / CHECKED) or None} if fitted.counts_steps else {}
     with _memory_advice(options.batch_size), tensor_float32(options.tf32):
         try:
@@ -116,15 +120,45 @@ def _compiled(task: TaskModel, phase: Phase, suffix: keras.Model, y: np.ndarray,
     """Compiles another model of the same layers, so that what is saved needs no optimizer and no class of tlkeras to be read."""
     distribution = options.distribution
     target = keras.KerasTensor((None, *y.shape[1:]), pipeline.target_dtype(y))
-    twin = None if distribution.strategy is None else replicas.twin(suffix, distribution, task.task.keras_loss(task.target), target)
-    model = keras.Model(suffix.inputs, suffix.outputs[0], name=suffix.name) if twin is None else twin.model
+    loss = task.task.keras_loss(task.target, soft=options.soft_targets)
+    if options.soft_targets:
+        target = keras.KerasTensor((None, suffix.output_shape[-1]), "float32")
+    twin, parts = None, options.accumulate
+    if distribution.strategy is not None:
+        twin = replicas.twin(suffix, distribution, loss, target, parts)
+        model = twin.model
+    elif parts > 1:
+        model = AccumulatingModel(suffix.inputs, suffix.outputs[0], parts=parts, name=suffix.name)
+    else:
+        model = keras.Model(suffix.inputs, suffix.outputs[0], name=suffix.name)
+    pull = pull_of(task, phase, suffix)
     with distribution.scope():
         model.compile(
-            optimizer=precision.scaled(optimizer(phase, steps * phase.epochs, distribution, pull_of(task, phase, suffix)), model),
-            loss=task.task.keras_loss(task.target) if twin is None else None,
+            optimizer=precision.scaled(optimizer(phase, steps * phase.epochs, distribution, pull, clip_norm=options.clip_norm), model),
+            loss=loss if twin is None else None,
             weighted_metrics=list(task.task.metrics),
         )
     return _Fitted(model=model, copy_back=(lambda: None) if twin is None else twin.copy_back, counts_steps=twin is not None)
+
+
+def _mixing(task: TaskModel, suffix: keras.Model, train: Arrays, options: Options) -> Mixing:
+    """Returns how targets are smoothed and examples mixed.
+
+    Raises:
+        ConfigError: where what trains does not receive what can be mixed.
+    """
+    if options.cutmix and suffix is not task.model:
+        raise ConfigError(
+            f"cutmix is {options.cutmix:g}, and replaces parts of images, but layers are frozen here and their features computed once; "
+            "use --unfreeze all, or --mixup, which mixes features too"
+        )
+    numbers = all(array.dtype.kind == "f" or array.dtype == np.uint8 for array in train.inputs)
+    if options.mixup and (not numbers or train.lengths is not None):
+        raise ConfigError(
+            f"mixup is {options.mixup:g}, and mixes images or features of one size; what trains here receives tokens, or inputs of several "
+            "lengths; leave it out, or use --recipe feature-extraction"
+        )
+    return Mixing(width=suffix.output_shape[-1], mixup=options.mixup, cutmix=options.cutmix, smoothing=options.label_smoothing)
 
 
 def _keep_best(task: TaskModel, phase: Phase, fitted: _Fitted, held_out: bool, options: Options) -> KeepBest:

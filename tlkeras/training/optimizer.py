@@ -36,7 +36,9 @@ class Pull:
         return self.start is None and (self.factors is None or set(self.factors) <= {1.0})
 
 
-def optimizer(phase: Phase, steps: int, distribution: Distribution, pull: Pull = Pull()) -> keras.optimizers.Optimizer:
+def optimizer(
+    phase: Phase, steps: int, distribution: Distribution, pull: Pull = Pull(), *, clip_norm: float | None = None
+) -> keras.optimizers.Optimizer:
     """Returns AdamW with linear warm-up and cosine decay; biases and norms do not decay.
 
     Loshchilov & Hutter 2019, Decoupled Weight Decay Regularization, https://arxiv.org/abs/1711.05101.
@@ -46,6 +48,7 @@ def optimizer(phase: Phase, steps: int, distribution: Distribution, pull: Pull =
         steps: of the whole phase.
         distribution: several replicas add up gradients variable by variable, and so use Keras' own update.
         pull: rates and starts of the variables.
+        clip_norm: largest norm of the gradient of all variables together; longer ones are scaled down. None for no limit.
     """
     warmup = int(phase.warmup * steps)
     schedule: Any = phase.learning_rate
@@ -56,19 +59,20 @@ def optimizer(phase: Phase, steps: int, distribution: Distribution, pull: Pull =
             warmup_target=phase.learning_rate if warmup else None,
             warmup_steps=warmup,
         )
-    average = {"use_ema": True, "ema_momentum": phase.ema} if phase.ema else {}
+    settings: dict[str, Any] = {"weight_decay": phase.weight_decay, "global_clipnorm": clip_norm}
+    settings |= {"use_ema": True, "ema_momentum": phase.ema} if phase.ema else {}
     if distribution.strategy is None:
-        adam: keras.optimizers.Optimizer = FlatAdamW(schedule, weight_decay=phase.weight_decay, pull=pull, **average)
-    elif pull.usual:
-        adam = keras.optimizers.AdamW(schedule, weight_decay=phase.weight_decay, **average)
+        adam: keras.optimizers.Optimizer = FlatAdamW(schedule, pull=pull, **settings)
+    elif pull.usual and clip_norm is None:
+        adam = keras.optimizers.AdamW(schedule, **settings)
     else:
-        adam = PulledAdamW(schedule, weight_decay=phase.weight_decay, pull=pull, **average)
+        adam = PulledAdamW(schedule, pull=pull, **settings)
     adam.exclude_from_weight_decay(var_names=list(NOT_DECAYED))
     return adam
 
 
 class PulledAdamW(keras.optimizers.AdamW):
-    """`keras.optimizers.AdamW` with a rate and a start for each variable.
+    """`keras.optimizers.AdamW` with a rate and a start for each variable, which clips the sum of the gradients of all replicas.
 
     Args:
         learning_rate: peak or schedule.
@@ -82,6 +86,14 @@ class PulledAdamW(keras.optimizers.AdamW):
 
     def _apply_weight_decay(self, variables: Sequence[keras.Variable]) -> None:
         """Does nothing: the decay is part of the update."""
+
+    def _clip_gradients(self, grads: Sequence[Any]) -> Sequence[Any]:
+        return grads  # of one replica; the norm is that of their sum
+
+    def _all_reduce_sum_gradients(self, grads_and_vars: Sequence[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
+        pairs = super()._all_reduce_sum_gradients(grads_and_vars)
+        clipped = super()._clip_gradients([gradient for gradient, _ in pairs])
+        return [(gradient, variable) for gradient, (_, variable) in zip(clipped, pairs, strict=True)]
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         index = self._get_variable_index(variable)
@@ -140,13 +152,19 @@ class FlatAdamW(keras.optimizers.AdamW):
     def _apply_weight_decay(self, variables: Sequence[keras.Variable]) -> None:
         """Does nothing: the decay is part of the update."""
 
+    def _clip_gradients(self, grads: Sequence[Any]) -> Sequence[Any]:
+        return grads  # as vectors, in the update: the norm of an embedding's parts is not that of their sum
+
     def _backend_update_step(self, grads: Sequence[Any], trainable_variables: Sequence[keras.Variable], learning_rate: Any) -> None:
         gradients = {id(variable): gradient for variable, gradient in zip(trainable_variables, grads, strict=True)}
         rate = tf.cast(learning_rate, tf.float32)
         step = tf.cast(self.iterations + 1, tf.float32)
         alpha = rate * tf.sqrt(1 - tf.pow(self.beta_2, step)) / (1 - tf.pow(self.beta_1, step))
-        for (bucket, momentum, velocity), factor, start in zip(self._buckets, self._rates, self._starts, strict=True):
-            gradient = _flat([_as_float32(gradients.get(id(variable)), variable) for variable in bucket])
+        vectors = [_flat([_as_float32(gradients.get(id(variable)), variable) for variable in bucket]) for bucket, _, _ in self._buckets]
+        if self.global_clipnorm:
+            vectors, _ = tf.clip_by_global_norm(vectors, self.global_clipnorm)
+        parts = zip(self._buckets, vectors, self._rates, self._starts, strict=True)
+        for (bucket, momentum, velocity), gradient, factor, start in parts:
             m, v = momentum.value, velocity.value
             m.assign_add((gradient - m) * (1 - self.beta_1))
             v.assign_add((tf.square(gradient) - v) * (1 - self.beta_2))

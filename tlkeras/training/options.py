@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tlkeras.data.row_cache import RowCache
 from tlkeras.distribution.strategies import ONE_DEVICE, Distribution
 from tlkeras.modalities.images.augmentations import AUGMENTS
 from tlkeras.training.recipes.registry import Phase
@@ -37,39 +38,60 @@ class Options:
     """Options for all phases of a run.
 
     Args:
-        batch_size: examples per step, of all replicas together.
+        batch_size: examples that are computed at a time, by all replicas together.
+        accumulate: how many such batches make a step; their gradients are added up.
+        clip_norm: largest norm of the gradient of a step; None for no limit.
         batch_norm: `frozen` or `train`, see `freezing.apply`.
-        augment: name of the augmentation of training images; that of each phase when None.
+        augment: name of the augmentation of training images.
+        views: augmented views of each example whose features are cached, at most.
+        mixup, cutmix, label_smoothing: see `tlkeras.data.mixing`; 0 for none. Exact heads do without.
         patience: passes over the training examples without a better one before a phase ends that keeps its best epoch.
         seed: of the order of the examples and of augmentation; each phase derives its own.
         class_weights: class id -> weight of its examples.
         tf32: whether the steps of training may multiply in TF32; features and scores never do.
         checkpoints: folder of the checkpoints, one file for each phase.
         work: where features larger than memory allows are mapped.
+        cache: where features are kept between runs; nothing is kept when None.
         distribution: where the work runs.
         progress: called with (name, done, total, text).
         say: called with a line about what was decided.
     """
 
     batch_size: int = 32
+    accumulate: int = 1
+    clip_norm: float | None = None
     batch_norm: str = "frozen"
-    augment: str | None = None
+    augment: str = "none"
+    views: int = 4
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    label_smoothing: float = 0.0
     patience: int = 8
     seed: int = 0
     class_weights: Mapping[int, float] | None = None
     tf32: bool = False
     checkpoints: Path
     work: Path | None = None
+    cache: RowCache | None = None
     distribution: Distribution = ONE_DEVICE
     progress: Callable[[str, int, int, str], None] = lambda name, done, total, text: None
     say: Callable[[str], None] = lambda text: None
 
     @property
+    def step_size(self) -> int:
+        """Examples per step of the optimizer."""
+        return self.batch_size * self.accumulate
+
+    @property
+    def soft_targets(self) -> bool:
+        """Whether targets are probabilities."""
+        return bool(self.mixup or self.cutmix or self.label_smoothing)
+
+    @property
     def augmented(self) -> bool:
         """Whether the augmentation changes images."""
-        return AUGMENTS.get(self.augment or "none").changes
+        return AUGMENTS.get(self.augment).changes
 
     def of_phase(self, phase: Phase) -> Options:
         """Returns the options of a phase, which may choose what the run leaves open."""
-        batch_norm = phase.batch_norm or self.batch_norm
-        return dataclasses.replace(self, augment=self.augment or phase.augment or "none", batch_norm=batch_norm)
+        return dataclasses.replace(self, batch_norm=phase.batch_norm or self.batch_norm)

@@ -23,8 +23,6 @@ from tlkeras.training.results import Interrupted, PhaseResult, Trained, history_
 
 __all__ = ["Examples", "Interrupted", "Options", "PhaseResult", "Trained", "run"]
 
-MAX_VIEWS = 4  # augmented copies of each example whose features are cached
-
 
 def run(
     task: TaskModel,
@@ -129,7 +127,9 @@ def _run_phase(
     started = time.monotonic()
     trained = contrastive.of_features(task) if phase.solver == "pairs" else task
     split = feature_cache.split(trained.model)
-    views = 1 if not options.augmented or split.prefix is None else min(MAX_VIEWS, MAX_VIEWS if phase.solver == "exact" else phase.epochs)
+    views = min(options.views, options.views if phase.solver == "exact" else phase.epochs)
+    if not options.augmented or split.prefix is None:
+        views = 1
     names = tuple(dict.fromkeys([*scored, "val", "train"]))
     arrays = features.compute(split, parts, names, views, options)
     features_done = time.monotonic()

@@ -5,23 +5,12 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import shutil
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tlkeras.files import cache_dir
 from tlkeras.weights.sources import HubPreset, KerasDownload, Row, Wheel, WheelFolder
-
-
-def cache_dir() -> Path:
-    """Returns the folder where converted weights are kept: `TLKERAS_CACHE`, else the user's cache folder."""
-    if chosen := os.environ.get("TLKERAS_CACHE"):
-        return Path(chosen)
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "tlkeras" / "cache"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "tlkeras"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tlkeras"
 
 
 def stem(row: Row, source: Wheel) -> str:

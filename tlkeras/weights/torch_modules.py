@@ -15,7 +15,7 @@ Places = dict[str, str]
 MOBILENET_V2 = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
 
 
-# === EfficientNet-Lite, with the names of KerasCV: block3b_expand_conv, …_expand_bn, …_dwconv, …_bn, …_project_conv, …_project_bn ===
+# === EfficientNet-Lite, with the names that KerasCV gave its layers: block3b_expand_conv, …_expand_bn, …_dwconv, …_bn, …_project_conv, …_project_bn ===
 
 _LUKEMELAS = {
     "expand_conv": "_expand_conv",

@@ -129,6 +129,13 @@ VOCABULARIES = {
     "Gemma": lambda: sentence_piece(GEMMA),
     "XLMRoberta": lambda: sentence_piece(XLM),
 }
+# The other families with the same kinds of tokenisers (word pieces, byte pairs, SentencePiece) are slow.
+QUICK = ("Bert", "GPT2", "Albert")
+
+
+def families(apps=VOCABULARIES):
+    """Returns families as parameters: one of each kind of tokeniser by default, all of them among the slow tests."""
+    return [app if app in QUICK else pytest.param(app, marks=pytest.mark.slow) for app in apps]
 
 
 def preset(app, folder):

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from tests.modalities.texts.conftest import VOCABULARIES
+from tests.modalities.texts.conftest import families
 from tests.modalities.texts.test_tokens import ROWS
 from tlkeras import models
 from tlkeras.distribution import replicas
@@ -15,7 +15,7 @@ from tlkeras.weights.keras_file import read_keras
 IDS = np.array([[2, 9, 10, 11, 12, 3]], "int32")
 
 
-@pytest.fixture(scope="module", params=VOCABULARIES)
+@pytest.fixture(scope="module", params=families())
 def task(request, presets):
     keras.backend.clear_session()
     return models.build(ROWS[request.param], 3, weights=presets(request.param))

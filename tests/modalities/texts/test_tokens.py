@@ -6,7 +6,7 @@ import tensorflow as tf
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.modalities.texts.conftest import STRANGE, VOCABULARIES, sentences
+from tests.modalities.texts.conftest import STRANGE, VOCABULARIES, families, sentences
 from tlkeras.backbones.load import load
 from tlkeras.backbones.registry import BACKBONES
 from tlkeras.errors import DataError
@@ -28,7 +28,7 @@ def tokens_of(presets):
     return get
 
 
-@pytest.mark.parametrize("app", VOCABULARIES)
+@pytest.mark.parametrize("app", families())
 def test_T21_strange_texts_are_cut_and_filled(tokens_of, app):
     tokens = tokens_of(app).limited(12)
     ids = tokens(STRANGE)
@@ -41,7 +41,7 @@ def test_T21_strange_texts_are_cut_and_filled(tokens_of, app):
         assert (last == tokens.end).all()
 
 
-@pytest.mark.parametrize("app", VOCABULARIES)
+@pytest.mark.parametrize("app", families())
 def test_a_text_has_the_same_ids_alone_and_among_others(tokens_of, app):
     tokens = tokens_of(app)
     texts = [text for text, _ in sentences(20)]
@@ -52,14 +52,14 @@ def test_a_text_has_the_same_ids_alone_and_among_others(tokens_of, app):
         assert (together[index, len(alone) :] == tokens.pad).all()
 
 
-@pytest.mark.parametrize("app", VOCABULARIES)
+@pytest.mark.parametrize("app", families())
 def test_what_was_saved_gives_the_same_ids(tokens_of, app, tmp_path):
     tokens = tokens_of(app).limited(16)
     tokens.save(tmp_path)
     np.testing.assert_array_equal(load_tokens(tmp_path)(STRANGE), tokens(STRANGE))
 
 
-@pytest.mark.parametrize("app", FAST)
+@pytest.mark.parametrize("app", families(FAST))
 def test_tokenizer_json_gives_the_same_ids_without_tensorflow(tokens_of, app, tmp_path):
     from tokenizers import Tokenizer
 

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
 
+from tlkeras.data import row_cache
 from tlkeras.modalities.images.augmentations import AUGMENTS, Augment
+from tlkeras.modalities.images.operations import erased, operate, transformed
 
-DRAWS = 8  # random numbers for each image and epoch
+DRAWS = 8  # random numbers for each image and epoch that every augmentation has
 
 
-def draws(count: int, seed: int, epoch: int) -> np.ndarray:
-    """Returns float32 (count, 8), uniform in [-1, 1): row i belongs to example i, whatever batch it comes in."""
-    return np.random.default_rng((seed, epoch)).uniform(-1, 1, (count, DRAWS)).astype("float32")
+def width(row: Augment) -> int:
+    """Returns how many random numbers an image needs in an epoch: further ones for random operations and erasing."""
+    return DRAWS + 2 * row.operations + (5 if row.erase else 0)
+
+
+def draws(count: int, seed: int, epoch: int, width: int = DRAWS) -> np.ndarray:
+    """Returns float32 (count, width), uniform in [-1, 1): row i belongs to example i, whatever batch it comes in."""
+    return np.random.default_rng((seed, epoch)).uniform(-1, 1, (count, width)).astype("float32")
 
 
 def augment(images: tf.Tensor, numbers: tf.Tensor, name: str) -> tf.Tensor:
@@ -23,7 +33,7 @@ def augment(images: tf.Tensor, numbers: tf.Tensor, name: str) -> tf.Tensor:
 
     Args:
         images: float32 (n, size, size, 3), 0 to 255.
-        numbers: float32 (n, 8), in [-1, 1).
+        numbers: float32 (n, `width`), in [-1, 1).
         name: name in `AUGMENTS`.
 
     Returns:
@@ -34,7 +44,10 @@ def augment(images: tf.Tensor, numbers: tf.Tensor, name: str) -> tf.Tensor:
         images = _warp(images, numbers, row)
     if row.brightness or row.contrast or row.saturation:
         images = _colour(images, numbers, row)
-    return images
+    for index in range(row.operations):
+        choice, strength = numbers[:, DRAWS + 2 * index], numbers[:, DRAWS + 2 * index + 1]
+        images = operate(images, choice, tf.sign(strength) * row.strength if row.strength else strength)
+    return erased(images, numbers[:, -5:], row.erase) if row.erase else images
 
 
 def _warp(images: tf.Tensor, numbers: tf.Tensor, row: Augment) -> tf.Tensor:
@@ -44,19 +57,8 @@ def _warp(images: tf.Tensor, numbers: tf.Tensor, row: Augment) -> tf.Tensor:
     scale = 1.0 + numbers[:, 1] * row.zoom
     mirror = tf.where(numbers[:, 2] < 0, -1.0, 1.0) if row.flip else tf.ones_like(angle)
     cos, sin = tf.cos(angle) * scale, tf.sin(angle) * scale
-    a0, a1, b0, b1 = cos * mirror, -sin, sin * mirror, cos
-    centre = (side - 1) / 2
-    a2 = centre * (1 - a0 - a1) + numbers[:, 3] * row.shift * side
-    b2 = centre * (1 - b0 - b1) + numbers[:, 4] * row.shift * side
-    zero = tf.zeros_like(a0)
-    return tf.raw_ops.ImageProjectiveTransformV3(
-        images=images,
-        transforms=tf.stack([a0, a1, a2, b0, b1, b2, zero, zero], axis=1),
-        output_shape=tf.shape(images)[1:3],
-        fill_value=0.0,
-        interpolation="BILINEAR",
-        fill_mode="REFLECT",
-    )
+    shift = row.shift * side
+    return transformed(images, cos * mirror, -sin, sin * mirror, cos, numbers[:, 3] * shift, numbers[:, 4] * shift)
 
 
 def _colour(images: tf.Tensor, numbers: tf.Tensor, row: Augment) -> tf.Tensor:
@@ -80,10 +82,13 @@ class ImageAugmentation:
     """
 
     name: str
-    width: int = DRAWS
+
+    @property
+    def width(self) -> int:
+        return width(AUGMENTS.get(self.name))
 
     def draws(self, count: int, seed: int, epoch: int) -> np.ndarray:
-        return draws(count, seed, epoch)
+        return draws(count, seed, epoch, self.width)
 
     def __call__(self, images: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:
         return augment(tf.cast(images, tf.float32), numbers, self.name)
@@ -107,5 +112,17 @@ class AugmentedView:
         return len(self.images)
 
     def __getitem__(self, index: slice) -> np.ndarray:
-        numbers = draws(len(self.images), self.seed, self.epoch)[index]
+        numbers = draws(len(self.images), self.seed, self.epoch, width(AUGMENTS.get(self.name)))[index]
         return augment(tf.cast(self.images[index], tf.float32), tf.constant(numbers), self.name).numpy()
+
+    def keys(self, digests: Sequence[str]) -> list[str]:
+        """Returns what identifies each image of this view.
+
+        Args:
+            digests: sha256 of each image.
+        """
+        code = f"{AUGMENTS.get(self.name)} {row_cache.source_digest(sys.modules[__name__])}"
+        numbers = draws(len(self.images), self.seed, self.epoch)
+        return [
+            hashlib.sha256(f"{digest} {code} ".encode() + row.tobytes()).hexdigest() for digest, row in zip(digests, numbers, strict=True)
+        ]

@@ -9,14 +9,20 @@ its pixels are those of Pillow (TensorFlow's default differs by up to 6 of 255).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 import tensorflow as tf
 
 from tlkeras.modalities.images import orientation as exif
+from tlkeras.modalities.images import resampling
 from tlkeras.modalities.images.formats import NATIVE, decodable, has_gif_transparency, read_image_bytes, sniff
+from tlkeras.modalities.images.resampling import Size, resize_image, rounded, sides, size_from_text, size_text
 
 __all__ = [
     "NATIVE",
+    "Size",
     "as_channels",
     "decodable",
     "decode_and_resize",
@@ -33,26 +39,6 @@ __all__ = [
 ]
 
 LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in JPEG and in Pillow's `convert("L")`
-CROP = 224 / 256  # side of the centre crop relative to the short side; the evaluation of ImageNet networks since AlexNet
-
-
-Size = int | tuple[int, int]  # side of a square, or (height, width)
-
-
-def sides(size: Size) -> tuple[int, int]:
-    """Returns (height, width)."""
-    return (size, size) if isinstance(size, int) else size
-
-
-def size_text(size: Size) -> str:
-    """Returns a size as metadata have it: `224`, or `40x60` for height and width."""
-    return str(size) if isinstance(size, int) else "x".join(map(str, size))
-
-
-def size_from_text(text: str) -> Size:
-    """Returns the size of `size_text`."""
-    height, _, width = text.partition("x")
-    return (int(height), int(width)) if width else int(height)
 
 
 # === Decode ===
@@ -60,6 +46,9 @@ def size_from_text(text: str) -> Size:
 
 def decode_and_resize(data: tf.Tensor, size: Size, resize: str = "stretch", channels: int = 3) -> tf.Tensor:
     """Decodes one image.
+
+    A JPEG that is at least four times as large as the result is decoded at a half, a quarter or an eighth of its size, as long as
+    that is still twice as large as the result: its decoder does this in less time, and the resize that follows hides the difference.
 
     Args:
         data: scalar string: JPEG, PNG, GIF (first frame), WebP (not animated), BMP (no palette, or one of 8 bits).
@@ -70,51 +59,90 @@ def decode_and_resize(data: tf.Tensor, size: Size, resize: str = "stretch", chan
     Returns:
         uint8 (size, size, channels), or (height, width, channels), upright.
     """
-    image, start, raw = _decode(data)
-    turned = exif.orientation(raw, start)
+    raw = exif.padded(data)
+    turned = _orientation(data, raw)
+
+    def reduction(whole: tf.Tensor) -> tf.Tensor:
+        index = resampling.reduction(whole, sides(size), resize)
+        return index if isinstance(size, int) else tf.where(turned > 1, 0, index)
+
+    image, whole, ratio = _decode(data, raw, reduction)
     if isinstance(size, int):
         # Turned when small: the result is square, so that turning and resizing can be swapped.
-        resized = exif.upright(_square(image, size, resize), turned)
+        resized = exif.upright(resampling.resample(image, (size, size), resize, whole, ratio), turned)
     else:
-        resized = tf.ensure_shape(_resized(exif.upright(image, turned), size, resize), (*size, 3))
-    return _rounded(_luminance(resized) if channels == 1 else resized)
+        image = exif.upright(image, turned)
+        resized = resampling.resample(image, size, resize, tf.where(turned > 1, tf.shape(image)[:2], whole), ratio)
+    return rounded(tf.ensure_shape(_luminance(resized) if channels == 1 else resized, (*sides(size), 1 if channels == 1 else 3)))
 
 
 def orientation(data: tf.Tensor) -> tf.Tensor:
     """Returns the Exif orientation, int32 1 to 8, of an encoded JPEG, PNG or WebP (scalar string); 1 where there is none."""
-    raw = exif.padded(data)
+    return _orientation(data, exif.padded(data))
+
+
+def _orientation(data: tf.Tensor, raw: tf.Tensor) -> tf.Tensor:
     nothing = tf.constant(-1)
-    branches = [lambda: nothing, lambda: exif.in_jpeg(raw), lambda: exif.in_png(raw), lambda: exif.in_webp(raw), lambda: nothing]
-    return exif.orientation(raw, tf.switch_case(_kind(raw), branches))
+    # To look for a word in all of a file takes less time than to walk along its segments, and most files have none of these.
+    jpeg = lambda: tf.cond(_contains(data, b"Exif\x00\x00"), lambda: exif.in_jpeg(raw), lambda: nothing)  # noqa: E731
+    png = lambda: tf.cond(_contains(data, b"eXIf"), lambda: exif.in_png(raw), lambda: nothing)  # noqa: E731
+    start = tf.switch_case(_kind(raw), [lambda: nothing, jpeg, png, lambda: exif.in_webp(raw), lambda: nothing])
+    return exif.orientation(raw, start)
 
 
-def _decode(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Returns uint8 (height, width, 3) as it is stored, where its Exif block begins (or -1), and the padded bytes."""
-    raw = exif.padded(data)
+def _contains(data: tf.Tensor, text: bytes) -> tf.Tensor:
+    """Whether bytes (scalar string) contain others."""
+    return tf.raw_ops.StringSplitV2(input=data[tf.newaxis], sep=tf.constant(text), maxsplit=1).shape[1] > 1
 
-    def other() -> tuple[tf.Tensor, tf.Tensor]:
-        return tf.io.decode_image(data, channels=3, expand_animations=False), tf.constant(-1)
 
-    def jpeg() -> tuple[tf.Tensor, tf.Tensor]:
-        return tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE"), exif.in_jpeg(raw)
+def _decode(
+    data: tf.Tensor, raw: tf.Tensor, reduction: Callable[[tf.Tensor], tf.Tensor] = lambda whole: tf.constant(0)
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Decodes an image as it is stored.
 
-    def png() -> tuple[tf.Tensor, tf.Tensor]:
+    Args:
+        data: scalar string.
+        raw: of `exif.padded`.
+        reduction: height and width of a JPEG, int32 (2,) -> index in `REDUCTIONS`.
+
+    Returns:
+        uint8 (height, width, 3); the height and width of the image, int32 (2,), which is larger by a factor where it was decoded
+        smaller; that factor, int32.
+    """
+
+    def other() -> tf.Tensor:
+        return tf.io.decode_image(data, channels=3, expand_animations=False)
+
+    def jpeg() -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        whole = tf.image.extract_jpeg_shape(data)[:2]
+        index = reduction(whole)
+        return (
+            tf.switch_case(index, [partial(_decode_jpeg, data, ratio) for ratio in resampling.REDUCTIONS]),
+            whole,
+            tf.gather(resampling.REDUCTIONS, index),
+        )
+
+    def png() -> tf.Tensor:
         # Asked for 4 channels without need, TensorFlow 2.21 gives images of 1, 2 and 4 bits a wrong alpha.
-        opaque = lambda: tf.io.decode_image(data, channels=3, expand_animations=False)  # noqa: E731
-        return tf.cond(_png_has_alpha(raw), lambda: _on_white(tf.io.decode_png(data, channels=4)), opaque), exif.in_png(raw)
+        return tf.cond(_png_has_alpha(data, raw), lambda: _on_white(tf.io.decode_png(data, channels=4)), other)
 
-    def webp() -> tuple[tf.Tensor, tf.Tensor]:
+    def webp() -> tf.Tensor:
         # A still with alpha refuses to be asked for 3 channels; an animation must be asked for 3 and so be refused,
         # because decoding it corrupts the heap of TensorFlow 2.21 (`read_image_bytes` takes its first frame itself).
         animated = tf.logical_and(_begins(raw, b"VP8X", 12), tf.not_equal(tf.bitwise.bitwise_and(raw[20], 2), 0))
-        refused = lambda: tf.io.decode_image(data, channels=3, expand_animations=False)  # noqa: E731
-        return tf.cond(animated, refused, lambda: _on_white(tf.io.decode_image(data, expand_animations=False))), exif.in_webp(raw)
+        return tf.cond(animated, other, lambda: _on_white(tf.io.decode_image(data, expand_animations=False)))
 
-    def palette_bmp() -> tuple[tf.Tensor, tf.Tensor]:
-        return _palette_bmp(data, raw), tf.constant(-1)
+    def in_full(decode: Callable[[], tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        image = decode()
+        return image, tf.shape(image)[:2], tf.constant(1)
 
-    image, start = tf.switch_case(_kind(raw), [other, jpeg, png, webp, palette_bmp])
-    return tf.ensure_shape(image, (None, None, 3)), start, raw
+    full = [partial(in_full, decode) for decode in (other, png, webp, lambda: _palette_bmp(data, raw))]
+    image, whole, ratio = tf.switch_case(_kind(raw), [full[0], jpeg, *full[1:]])
+    return tf.ensure_shape(image, (None, None, 3)), whole, ratio
+
+
+def _decode_jpeg(data: tf.Tensor, ratio: int) -> tf.Tensor:
+    return tf.io.decode_jpeg(data, channels=3, ratio=ratio, dct_method="INTEGER_ACCURATE")
 
 
 def _kind(raw: tf.Tensor) -> tf.Tensor:
@@ -130,10 +158,11 @@ def _begins(raw: tf.Tensor, text: bytes, at: int) -> tf.Tensor:
     return tf.reduce_all(tf.equal(raw[at : at + len(text)], tf.constant(list(text), tf.uint8)))
 
 
-def _png_has_alpha(raw: tf.Tensor) -> tf.Tensor:
+def _png_has_alpha(data: tf.Tensor, raw: tf.Tensor) -> tf.Tensor:
     """Whether a PNG has an alpha channel (bit 2 of the colour type, byte 25), or a chunk that makes colours transparent."""
     channel = tf.not_equal(tf.bitwise.bitwise_and(raw[25], 4), 0)
-    return tf.logical_or(channel, tf.greater_equal(exif.chunk_in_png(raw, b"tRNS", until=b"IDAT"), 0))
+    chunk = lambda: exif.chunk_in_png(raw, b"tRNS", until=b"IDAT") >= 0  # noqa: E731
+    return tf.logical_or(channel, tf.cond(_contains(data, b"tRNS"), chunk, lambda: tf.constant(False)))
 
 
 def _on_white(image: tf.Tensor) -> tf.Tensor:
@@ -159,45 +188,9 @@ def _palette_bmp(data: tf.Tensor, raw: tf.Tensor) -> tf.Tensor:
     return tf.gather(tf.reverse(table[:, :3], [1]), tf.cast(index, tf.int32))
 
 
-# === Resize ===
-
-
-def resize_image(image: tf.Tensor, size: Size, resize: str = "stretch") -> tf.Tensor:
-    """Resizes uint8 (height, width, channels) to the sides of `size`: bilinear, with antialiasing."""
-    resized = _square(image, size, resize) if isinstance(size, int) else _resized(image, size, resize)
-    return _rounded(tf.ensure_shape(resized, (*sides(size), image.shape[-1])))
-
-
 def _luminance(image: tf.Tensor) -> tf.Tensor:
     """Returns float32 (size, size, 1) of float32 RGB; equal channels stay what they are."""
     return tf.reduce_sum(image * tf.constant(LUMINANCE), axis=-1, keepdims=True)
-
-
-def _rounded(image: tf.Tensor) -> tf.Tensor:
-    return tf.saturate_cast(tf.round(image), tf.uint8)
-
-
-def _square(image: tf.Tensor, size: int, resize: str) -> tf.Tensor:
-    """Returns float32 (size, size, channels)."""
-    shape = tf.shape(image)
-    if resize == "crop":
-        side = tf.maximum(1, tf.cast(tf.round(CROP * tf.cast(tf.minimum(shape[0], shape[1]), tf.float32)), tf.int32))
-        image = tf.slice(image, tf.stack([(shape[0] - side) // 2, (shape[1] - side) // 2, 0]), tf.stack([side, side, shape[2]]))
-    if resize == "pad":
-        return tf.image.resize_with_pad(image, size, size, antialias=True)
-    return tf.image.resize(image, (size, size), antialias=True)
-
-
-def _resized(image: tf.Tensor, size: tuple[int, int], resize: str) -> tf.Tensor:
-    """Returns float32 (height, width, channels); a crop has the sides' ratio."""
-    if resize == "pad":
-        return tf.image.resize_with_pad(image, *size, antialias=True)
-    if resize == "crop":
-        shape = tf.shape(image)
-        ratio = CROP * tf.reduce_min(tf.cast(shape[:2], tf.float32) / tf.constant(size, tf.float32))
-        crop = tf.maximum(1, tf.cast(tf.round(ratio * tf.constant(size, tf.float32)), tf.int32))
-        image = tf.slice(image, tf.concat([(shape[:2] - crop) // 2, [0]], 0), tf.concat([crop, shape[2:]], 0))
-    return tf.image.resize(image, size, antialias=True)
 
 
 # === Arrays ===

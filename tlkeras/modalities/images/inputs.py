@@ -14,12 +14,14 @@ from PIL import Image
 from tlkeras.config import RunConfig
 from tlkeras.data.examples import Dataset, Example, Issue
 from tlkeras.data.file_kinds import FileKind
+from tlkeras.data.row_cache import RowCache
 from tlkeras.data.store import Progress, Store
 from tlkeras.errors import DataError
 from tlkeras.modalities.images import decode
+from tlkeras.modalities.images.file_decoder import DECODE_NOISE, Decoder
 from tlkeras.modalities.images.files import ARRAYS, FILES
 from tlkeras.modalities.images.formats import encoded_image
-from tlkeras.modalities.images.reading import DECODE_NOISE, Decoder, materialise
+from tlkeras.modalities.images.reading import materialise
 from tlkeras.modalities.inputs import check_modality, load_array
 from tlkeras.startup import filtered_stderr
 
@@ -43,6 +45,7 @@ class Images:
         cache_dir: Path | None = None,
         strict: bool = False,
         progress: Progress | None = None,
+        cache: RowCache | None = None,
     ) -> Store:
         check_modality(dataset, self.modality)
         self._check_channels(dataset)
@@ -54,6 +57,7 @@ class Images:
             cache_dir=cache_dir,
             strict=strict,
             progress=progress,
+            cache=cache,
         )
 
     @cached_property

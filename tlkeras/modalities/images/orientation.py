@@ -79,6 +79,10 @@ def upright(image: tf.Tensor, turned: tf.Tensor) -> tf.Tensor:
         image: (height, width, 3).
         turned: int32 scalar, 1 to 8.
     """
+    return tf.cond(turned > 1, lambda: _turned_back(image, turned), lambda: image)
+
+
+def _turned_back(image: tf.Tensor, turned: tf.Tensor) -> tf.Tensor:
     image = tf.cond(turned > 4, lambda: tf.transpose(image, (1, 0, 2)), lambda: image)
     sideways = tf.reduce_any(tf.equal(turned, [2, 3, 6, 7]))
     upside_down = tf.reduce_any(tf.equal(turned, [3, 4, 7, 8]))

@@ -2,53 +2,32 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
-import os
-import re
 import shutil
-import stat
 import tempfile
+import time
 import weakref
 from collections import Counter
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from tlkeras.data.examples import Dataset, Example, Issue, losses, tallied
+from tlkeras.data.row_cache import RowCache
 from tlkeras.data.store import Progress, Store
 from tlkeras.errors import DataError, OutputError
 from tlkeras.modalities.images import decode
-from tlkeras.startup import KNOWN_NOISE, filtered_stderr
+from tlkeras.modalities.images.decoded_rows import DecodedRows, Known, decoded_rows
+from tlkeras.modalities.images.file_decoder import DECODE_NOISE, THREADS, Content, Decoder, Reading, load, notes
+from tlkeras.startup import filtered_stderr
 
 MEMORY_LIMIT = 2 * 1024**3  # bytes of decoded images kept in memory
-THREADS = max(2, min(8, os.cpu_count() or 2))  # reading and decoding overlap; TensorFlow releases Python's lock
-CPU = "/cpu:0"
-LARGEST_FILE = 1024**3  # bytes of one image file
-EVEN = 0.01  # of 765, between two cells that are equally bright
-SMALL = 32  # pixels, below which an image has no perceptual hash
-# What TensorFlow prints of an image that it cannot decode; the exception says the same, and becomes an issue.
-# What TensorFlow logs of a damaged file, which is reported by its name anyway.
-DECODE_NOISE = re.compile(
-    r"Local rendezvous is aborting with status|^\s*\[\[\{\{(?:function_)?node|\b(?:png_io|jpeg_mem|jpeg_handle|gif_io)\.cc:|"
-    + KNOWN_NOISE.pattern
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reading:
-    """What reading one example gave."""
-
-    sha256: str = ""
-    dhash: int = 0
-    bad: Issue | None = None
-    notes: tuple[Issue, ...] = ()
+GROUP, GROUP_BYTES = 64, 64 * 1024**2  # examples that are decoded at a time, and bytes of their files
+Loaded = Content | Known | Issue | None  # None: an array
 
 
 def materialise(
@@ -61,6 +40,7 @@ def materialise(
     memory_limit: int = MEMORY_LIMIT,
     strict: bool = False,
     progress: Progress | None = None,
+    cache: RowCache | None = None,
 ) -> Store:
     """Reads and decodes every example once.
 
@@ -72,6 +52,7 @@ def materialise(
         cache_dir: where the memory map goes when the images exceed `memory_limit` bytes.
         strict: whether a file that cannot be read is an error.
         progress: called with (done, all).
+        cache: where decoded images are kept between runs.
 
     Raises:
         DataError: with `strict`, for bad files; or when a class has no image left.
@@ -79,13 +60,15 @@ def materialise(
     """
     count = len(dataset.examples)
     images = _allocate((count, *decode.sides(size), channels), cache_dir, memory_limit)
-    decoder = Decoder(size, resize, channels)
-    results = []
+    group_decoder = GroupDecoder(decoder=Decoder(size, resize, channels), rows=decoded_rows(cache, size, resize, channels))
+    results: list[Reading] = []
     with filtered_stderr(DECODE_NOISE), ThreadPoolExecutor(THREADS) as pool:
-        for index, reading in enumerate(pool.map(lambda i: decoder.read(dataset.examples[i], images[i]), range(count))):
-            results.append(reading)
-            if progress and (index % 16 == 15 or index == count - 1):
-                progress(index + 1, count)
+        for rows, loaded in _ahead(pool, dataset.examples, group_decoder.load):
+            results += group_decoder.decode(dataset.examples, rows, loaded, images, pool)
+            if progress:
+                progress(len(results), count)
+    if group_decoder.rows is not None:
+        group_decoder.rows.keep(images)
     listed = [note for note in dataset.notes if note.action == "skipped"]  # rows of a table that could not be used
     skipped = (*listed, *(reading.bad for reading in results if reading.bad))
     count += len(listed)
@@ -95,6 +78,97 @@ def materialise(
         )
         raise DataError(f"{len(skipped)} of {count} files cannot be used: {shown}; fix or remove them, or leave out --strict to skip them")
     return _store(dataset, images, results, skipped)
+
+
+def _ahead(pool: Executor, examples: Sequence[Example], read: Callable[[Example], Loaded]) -> Iterator[tuple[range, list[Loaded]]]:
+    """Yields examples by the group with what `read` gives for them; the next group is read while one is worked on."""
+    waiting = None
+    for rows in [*_groups(examples), None]:
+        following = None if rows is None else (rows, [pool.submit(read, examples[index]) for index in rows])
+        if waiting is not None:
+            yield waiting[0], [future.result() for future in waiting[1]]
+        waiting = following
+
+
+def _groups(examples: Sequence[Example]) -> Iterator[range]:
+    """Yields the examples in groups of at most `GROUP`, of not much more than `GROUP_BYTES` in files."""
+    start, size = 0, 0
+    for index, example in enumerate(examples):
+        size += _size(example)
+        if index + 1 - start == GROUP or size > GROUP_BYTES or index + 1 == len(examples):
+            yield range(start, index + 1)
+            start, size = index + 1, 0
+
+
+def _size(example: Example) -> int:
+    try:
+        return 0 if example.path is None else example.path.stat().st_size
+    except (OSError, ValueError):  # it is reported when it is read
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupDecoder:
+    """Decodes examples by the group.
+
+    Args:
+        decoder: of the size that is asked for.
+        rows: images kept from other runs.
+    """
+
+    decoder: Decoder
+    rows: DecodedRows | None = None
+
+    def load(self, example: Example) -> Loaded:
+        """Reads a file that is not known; runs in several threads."""
+        if example.array is not None:
+            return None
+        known = self.rows.known(example) if self.rows is not None and example.content is None else None
+        return known or load(example)
+
+    def decode(
+        self, examples: Sequence[Example], rows: range, loaded: Sequence[Loaded], images: np.ndarray, pool: Executor
+    ) -> list[Reading]:
+        """Fills the rows of a group, and returns what reading them gave."""
+        arrays = [row for row in rows if examples[row].array is not None]
+        readings = dict(zip(arrays, pool.map(lambda row: self.decoder.read(examples[row], images[row]), arrays), strict=True))
+        files: dict[int, Any] = {row: content for row, content in zip(rows, loaded, strict=True) if content is not None}
+        if self.rows is not None:
+            cached = pool.map(lambda row: self._cached(examples[row], files[row], images[row]), files)
+            files |= dict(zip(files, cached, strict=True))
+        readings |= {row: content for row, content in files.items() if isinstance(content, Reading)}
+        readings |= {row: Reading(bad=content) for row, content in files.items() if isinstance(content, Issue)}
+        contents = {row: content for row, content in files.items() if isinstance(content, Content)}
+        started = time.perf_counter()
+        for row, reading in self._decode_files(examples, contents, images).items():
+            readings[row] = reading
+            if self.rows is not None and reading.bad is None:
+                self.rows.note(examples[row], contents[row], reading, row)
+        if self.rows is not None:
+            self.rows.seconds += time.perf_counter() - started
+        return [readings[row] for row in rows]
+
+    def _cached(self, example: Example, content: Content | Known | Issue, into: np.ndarray) -> Reading | Content | Issue:
+        """Returns the reading of an image that is kept; else the content of its file."""
+        reading = None if isinstance(content, Issue) or self.rows is None else self.rows.read(example, content, into)
+        if reading is not None:
+            return reading
+        return load(example) if isinstance(content, Known) else content
+
+    def _decode_files(self, examples: Sequence[Example], contents: Mapping[int, Content], images: np.ndarray) -> dict[int, Reading]:
+        """Returns the reading of each row."""
+        if not contents:
+            return {}
+        readings, rows = {}, list(contents)
+        index, decoded, hashes = self.decoder.decode(list(contents.values()))
+        for row, image, dhash in zip([rows[i] for i in index], decoded, hashes, strict=True):
+            images[row], content = image, contents[row]
+            own = notes(examples[row], content.kind, content.transparent)
+            readings[row] = Reading(sha256=content.sha256, dhash=int(dhash), notes=own)
+        for row in rows:  # once more, for the reason
+            if row not in readings:
+                readings[row] = self.decoder.read_content(examples[row], contents[row], images[row])
+        return readings
 
 
 def _store(dataset: Dataset, images: np.ndarray, results: Sequence[Reading], skipped: tuple[Issue, ...]) -> Store:
@@ -150,139 +224,3 @@ def _allocate(shape: tuple[int, ...], cache_dir: Path | None, memory_limit: int)
     images = np.lib.format.open_memmap(folder / "pictures.npy", mode="w+", dtype="uint8", shape=shape)
     weakref.finalize(images, shutil.rmtree, folder, ignore_errors=True)
     return images
-
-
-class Decoder:
-    """Decodes examples into rows of an array, in several threads at once, on the CPU: its operations are too small for a GPU."""
-
-    def __init__(self, size: decode.Size, resize: str, channels: int = 3):
-        self._channels = channels
-        scalar = tf.TensorSpec((), tf.string)
-        picture = tf.TensorSpec((None, None, channels), tf.uint8)
-        # Traced here and once: threads that meet a function without a trace all make one of their own.
-        self._from_bytes = _on_cpu(lambda data: decode.decode_and_resize(data, size, resize, channels), scalar)
-        self._from_array = _on_cpu(lambda image: decode.resize_image(image, size, resize), picture)
-
-    def read(self, example: Example, into: np.ndarray, content: bytes | None = None) -> Reading:
-        """Decodes one example; a file that cannot be read gives an issue, never an exception.
-
-        Args:
-            example: a file or an array.
-            into: uint8 (size, size, channels), filled with the image.
-            content: of the file, where that is here already.
-        """
-        if example.array is not None:
-            return self._read_array(example.array, into)
-        if content is not None:
-            return self._read_bytes(example, content, into)
-        if example.content is not None:
-            return self._read_bytes(example, example.content, into)
-        path = example.path or Path(example.id)
-        try:
-            status = path.stat()
-            if not stat.S_ISREG(status.st_mode):  # a pipe or a device: reading it could wait for ever
-                return Reading(bad=Issue(kind="unreadable", path=example.id, reason="not a regular file", action="skipped"))
-            if status.st_size > LARGEST_FILE:
-                reason = f"{status.st_size:,} bytes; expected at most {LARGEST_FILE:,}"
-                return Reading(bad=Issue(kind="unreadable", path=example.id, reason=reason, action="skipped"))
-            content = path.read_bytes()
-        except (OSError, ValueError) as error:  # ValueError: a name with a zero character
-            reason = getattr(error, "strerror", None) or str(error)
-            return Reading(bad=Issue(kind="unreadable", path=example.id, reason=reason, action="skipped"))
-        return self._read_bytes(example, content, into)
-
-    def _read_array(self, array: np.ndarray, into: np.ndarray) -> Reading:
-        with tf.device(CPU):
-            into[:] = self._from_array(tf.constant(decode.as_channels(array, self._channels))).numpy()
-        digest = hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
-        # A hash of 8 x 8 cells says nothing about icons: 8 x 8 digits all look alike to it.
-        return Reading(sha256=digest, dhash=difference_hash(into) if min(array.shape[:2]) >= SMALL else 0)
-
-    def _read_bytes(self, example: Example, content: bytes, into: np.ndarray) -> Reading:
-        try:
-            with tf.device(CPU):
-                into[:] = self._from_bytes(tf.constant(decode.decodable(content))).numpy()
-        except DataError as error:
-            return Reading(bad=Issue(kind=_kind(content), path=example.id, reason=str(error), action="skipped"))
-        except tf.errors.OpError as error:
-            reason = f"the {(decode.sniff(content) or '').upper()} image cannot be decoded: {_short(error)}"
-            return Reading(bad=Issue(kind="truncated", path=example.id, reason=reason, action="skipped"))
-        notes = (_extension_note(example, example.path, content) if example.path else None, _transparency_note(example, content))
-        return Reading(sha256=hashlib.sha256(content).hexdigest(), dhash=difference_hash(into), notes=tuple(filter(None, notes)))
-
-
-def _on_cpu(function: Callable[[tf.Tensor], tf.Tensor], signature: tf.TensorSpec) -> tf.types.experimental.ConcreteFunction:
-    """Returns a function traced once, all of whose operations are placed on the CPU."""
-
-    def placed(value: tf.Tensor) -> tf.Tensor:
-        with tf.device(CPU):  # a device around the call would not hold inside the function
-            return function(value)
-
-    return tf.function(placed, autograph=False).get_concrete_function(signature)
-
-
-def _kind(content: bytes) -> str:
-    if not content:
-        return "empty-file"
-    kind = decode.sniff(content)
-    return "not-an-image" if kind is None else "unsupported" if kind == "heic" else "truncated"
-
-
-def _short(error: tf.errors.OpError) -> str:
-    """Returns the first clause of TensorFlow's message, without the names of its graph nodes."""
-    lines = [
-        line.strip() for line in str(error.message).splitlines() if line.strip() and not line.startswith(("Detected at", "Graph execution"))
-    ]
-    text = next((line for line in lines if "[[" not in line), "the image is damaged")
-    return re.sub(r"\{\{function_node [^}]*\}\} ?", "", text).split(" [Op")[0][:160]
-
-
-ENDINGS = {
-    "jpeg": {".jpg", ".jpeg", ".jpe", ".jfif"},
-    "png": {".png"},
-    "gif": {".gif"},
-    "webp": {".webp"},
-    "bmp": {".bmp", ".dib"},
-    "tiff": {".tif", ".tiff"},
-    "avif": {".avif"},
-    "jpeg2000": {".jp2", ".j2k", ".jpx"},
-    "ppm": {".ppm", ".pgm", ".pnm"},
-    "ico": {".ico"},
-}
-
-
-def _extension_note(example: Example, path: Path, content: bytes) -> Issue | None:
-    kind = decode.sniff(content) or ""
-    if path.suffix.lower() in ENDINGS.get(kind, {path.suffix.lower()}):
-        return None
-    return Issue(kind="wrong-extension", path=example.id, reason=f"the content is {kind.upper()}", action="kept")
-
-
-def _transparency_note(example: Example, content: bytes) -> Issue | None:
-    """Says of a GIF what its decoder does: unlike PNG and WebP, it cannot be asked which pixels are transparent."""
-    if not decode.has_gif_transparency(content):
-        return None
-    return Issue(kind="transparency-dropped", path=example.id, reason="transparent parts of a GIF become black", action="kept")
-
-
-def difference_hash(image: np.ndarray) -> int:
-    """Returns the 64-bit difference hash of an image (Krawetz 2013, "Kind of Like That"): whether each of 8 x 9 cells is
-    brighter than its left neighbour.
-
-    Args:
-        image: uint8 (size, size, channels).
-    """
-    rows, columns = _cells(image.shape[0], 8), _cells(image.shape[1], 9)
-    # Rows first: adding up three channels of a whole image would take longer than decoding it.
-    bands = rows @ image.reshape(image.shape[0], -1).astype("float64")  # (8, size * channels)
-    cells = bands.reshape(8, image.shape[1], -1).sum(axis=-1) @ columns.T  # (8, 9), mean grey times channels
-    # What differs by a rounding only counts as equal, so that an even ground gives zeros and not noise.
-    return int.from_bytes(np.packbits(cells[:, 1:] > cells[:, :-1] + EVEN).tobytes(), "big")
-
-
-@lru_cache
-def _cells(size: int, count: int) -> np.ndarray:
-    """Returns float64 (count, size): the share that each pixel has in the mean of each of `count` cells of equal width."""
-    edges = np.linspace(0, size, count + 1)
-    pixels = np.arange(size)
-    return np.clip(np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels), 0, 1) * (count / size)

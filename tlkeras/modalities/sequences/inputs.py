@@ -12,6 +12,7 @@ import numpy as np
 from tlkeras.config import RunConfig
 from tlkeras.data.examples import Dataset, Example, Issue
 from tlkeras.data.file_kinds import FileKind
+from tlkeras.data.row_cache import RowCache
 from tlkeras.data.store import Progress, Store
 from tlkeras.errors import DataError
 from tlkeras.modalities.inputs import check_modality, load_array
@@ -36,6 +37,7 @@ class Sequences:
         cache_dir: Path | None = None,
         strict: bool = False,
         progress: Progress | None = None,
+        cache: RowCache | None = None,
     ) -> Store:
         check_modality(dataset, self.modality)
         return arrays.materialise(dataset, time=self.time, features=self.features)

@@ -12,6 +12,7 @@ import numpy as np
 from tlkeras.config import RunConfig
 from tlkeras.data.examples import Dataset, Example, Issue
 from tlkeras.data.file_kinds import FileKind
+from tlkeras.data.row_cache import RowCache
 from tlkeras.data.store import Progress, Store
 from tlkeras.errors import DataError
 from tlkeras.modalities.inputs import check_modality
@@ -41,6 +42,7 @@ class Texts:
         cache_dir: Path | None = None,
         strict: bool = False,
         progress: Progress | None = None,
+        cache: RowCache | None = None,
     ) -> Store:
         check_modality(dataset, self.modality)
         bad = [note for note in dataset.notes if note.action == "skipped"]

@@ -10,4 +10,4 @@ from tlkeras.training.recipes.registry import Facts, Phase
 
 def phases(sections: Sequence[str], facts: Facts) -> tuple[Phase, ...]:
     """Returns the head and a phase for the biases; offsets of BatchNorm count, with its statistics."""
-    return after_head(facts, only=("bias", "beta"), batch_norm="train", learning_rate=1e-3, layer_decay=1.0)
+    return after_head(facts, only=("bias", "beta"), batch_norm="train", learning_rate=1e-3)

@@ -9,5 +9,5 @@ from tlkeras.training.recipes.registry import Facts, Phase
 
 
 def phases(sections: Sequence[str], facts: Facts) -> tuple[Phase, ...]:
-    """Returns the head and a phase for all layers; the teacher's scores are of examples as they are, so that none is changed."""
-    return after_head(facts, augment="none")
+    """Returns the head and a phase for all layers."""
+    return after_head(facts)

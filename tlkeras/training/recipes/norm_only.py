@@ -10,4 +10,4 @@ from tlkeras.training.recipes.registry import Facts, Phase
 
 def phases(sections: Sequence[str], facts: Facts) -> tuple[Phase, ...]:
     """Returns the head and a phase for scales, offsets and statistics of the normalisations."""
-    return after_head(facts, only=("gamma", "beta", "scale"), batch_norm="train", learning_rate=1e-3, layer_decay=1.0)
+    return after_head(facts, only=("gamma", "beta", "scale"), batch_norm="train", learning_rate=1e-3)

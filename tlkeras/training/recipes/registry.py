@@ -32,7 +32,6 @@ class Phase:
         ema: momentum of an exponential moving average of the weights over the steps, which the phase ends with; 0 for none.
         interpolate: shares of the way from the weights before the phase to those after it, 0 to 1; the best on validation is kept.
         repeats: how often the phase runs, each time from the same weights in another order; a greedy soup of the results is kept.
-        augment: augmentation of training images, where neither the user nor the modality says otherwise; None for none.
         minutes: how long the phase may take; epochs and unfrozen sections are reduced to fit, or the phase is left out. None for no limit.
         why: what was decided about this phase, and the reason; said when it starts.
     """
@@ -53,7 +52,6 @@ class Phase:
     ema: float = 0.0
     interpolate: tuple[float, ...] = ()
     repeats: int = 1
-    augment: str | None = None
     minutes: float | None = None
     why: str = ""
 
@@ -82,7 +80,6 @@ class Facts:
         minutes: how long the user lets fine-tuning take; None where nothing is said.
         accelerator: whether the work runs on a GPU or a TPU; None where that is not known yet.
         full_tuning: fields of `Phase` that are usual where a whole network of this modality is trained, where they differ.
-        augments: whether inputs of this modality can be augmented.
     """
 
     examples: int | None = None
@@ -92,7 +89,6 @@ class Facts:
     minutes: float | None = None
     accelerator: bool | None = None
     full_tuning: Mapping[str, Any] = field(default_factory=dict)
-    augments: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,7 +191,7 @@ RECIPES: Registry[Recipe] = Registry(
             name="lp-ft",
             phases="tlkeras.training.recipes.lp_ft:phases",
             timed=True,
-            why="The exact head first, then all layers, the lower the slower: fine-tuning starts from a head that does not distort the features.",
+            why="The exact head first, then all layers: fine-tuning starts from a head that does not distort the features.",
             source="Kumar et al. 2022, https://arxiv.org/abs/2202.10054",
         ),
         Recipe(
