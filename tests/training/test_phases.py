@@ -15,11 +15,11 @@ from tlkeras.distribution.strategies import ONE_DEVICE
 from tlkeras.modalities.images.augment import AugmentedView
 from tlkeras.models import TaskModel
 from tlkeras.tasks.registry import TASKS
-from tlkeras.training import checkpoint, freezing
+from tlkeras.training import checkpoint, feature_cache, freezing
 from tlkeras.training import phases as training
 from tlkeras.training.freeze_rules import parse
 from tlkeras.training.optimizer import optimizer
-from tlkeras.training.recipes.registry import Phase, Recipe
+from tlkeras.training.recipes.registry import RECIPES, Facts, Phase, Recipe
 
 N, BATCH, SEED = 21, 8, 3
 PHASE = Phase(name="s", unfreeze="none", epochs=6, learning_rate=1e-2, weight_decay=1e-2, warmup=0.1)
@@ -92,6 +92,36 @@ def test_cached_views_train_as_the_whole_model_does_on_the_same_views(tmp_path):
             total += len(rows) * float(whole.train_on_batch(views[epoch % len(views)][rows], examples.y[rows]))
         losses.append(total / N)
     np.testing.assert_allclose([row["loss"] for row in cached.phases[0].history], losses, rtol=1e-3)
+
+
+BY_STEPS = [row.name for row in RECIPES if any(phase.solver != "exact" for phase in row.phases_for(BLOCKS, Facts(examples=N)))]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", BY_STEPS)
+def test_every_recipe_trains_upon_cached_features_as_it_trains_the_whole_model(name, tmp_path, monkeypatch):
+    recipe = RECIPES.get(name)
+    recipe = recipe if "teacher" not in recipe.settings else dataclasses.replace(recipe, transform=None, finish=None)  # its loss is another
+    phases = [
+        dataclasses.replace(phase, epochs=min(phase.epochs, 3), unfreeze="last:1" if phase.unfreeze == "all" else phase.unfreeze)
+        for phase in recipe.phases_for(BLOCKS, Facts(examples=N))
+    ]
+    split, runs = feature_cache.split, []
+    for whole in (False, True):
+        solvers = iter([phase.solver for phase in phases])  # an exact head has no steps to compare
+
+        def cut(model, whole=whole, solvers=solvers):
+            exact = next(solvers) == "exact"
+            return feature_cache.Split(prefix=None, suffix=model) if whole and not exact else split(model)
+
+        monkeypatch.setattr(feature_cache, "split", cut)
+        keras.utils.set_random_seed(7)
+        runs.append(train(tmp_path, *phases, recipe=recipe, patience=99))
+    cached, uncached = runs
+    assert all(phase.cached_examples for phase in cached.phases)
+    assert not any(phase.cached_examples for phase, planned in zip(uncached.phases, phases, strict=True) if planned.solver != "exact")
+    losses = [[[row[key] for key in ("loss", "val_loss")] for row in run.history] for run in runs]
+    np.testing.assert_allclose(*losses, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(("unfreeze", "augment"), [("none", "none"), ("none", "light"), ("last:1", "light"), ("all", "light")])
