@@ -195,6 +195,8 @@ class TrainConfig(Section):
         unset="all dense and convolutional ones",
         metavar="PATTERNS",
     )
+    teacher: str | None = key(None, "Folder of a finished run whose scores the model learns (recipe distill).", unset="none", metavar="RUN")
+    temperature: float | None = key(None, "How much scores are softened (recipe distill).", unset="2", metavar="X", least=0.1, most=100.0)
     augment: str = key("none", "Augmentation of the training images; an unknown name lists them.", metavar="NAME")
     views: int = key(
         4,

@@ -249,7 +249,8 @@ def by_length(order: np.ndarray, lengths: np.ndarray, batch_size: int) -> np.nda
 
 
 def _example_weights(class_weights: Mapping[int, float], y: np.ndarray) -> np.ndarray:
-    """Returns float32 (n,): the weight of each example."""
+    """Returns float32 (n,): the weight of each example; of several columns of targets, the first is the class."""
+    y = y if y.ndim == 1 else y[:, 0].astype(int)
     missing = sorted(set(np.unique(y).tolist()) - set(class_weights))
     if missing:
         raise DataError(

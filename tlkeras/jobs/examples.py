@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import keras
+import numpy as np
 
 from tlkeras import files, models
 from tlkeras.config import RunConfig
@@ -18,6 +19,7 @@ from tlkeras.data.split import Splits, split
 from tlkeras.data.store import Store, rows
 from tlkeras.data.target import Target
 from tlkeras.jobs import plan as planning
+from tlkeras.jobs import teacher
 from tlkeras.jobs.plan import Plan
 from tlkeras.jobs.run_folder import Run
 from tlkeras.modalities.inputs import Inputs
@@ -27,13 +29,16 @@ from tlkeras.models import TaskModel
 from tlkeras.progress import Clock, Reporter
 from tlkeras.registry import load_function
 from tlkeras.tasks.registry import TARGET, Targets, take, task_named
+from tlkeras.training import distillation, precision
 from tlkeras.training import phases as training
-from tlkeras.training import precision
 
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """Examples in the form that the model accepts, with their targets and splits, and what the task has learnt about the target."""
+    """Examples in the form that the model accepts, with their targets and splits, and what the task has learnt about the target.
+
+    In a distillation, `teacher` are the teacher's scores, float32 (n, labels).
+    """
 
     inputs: Inputs
     store: Store
@@ -41,11 +46,14 @@ class Data:
     targets: Targets
     splits: Splits
     audit: Audit
+    teacher: np.ndarray | None = None
 
     def part(self, name: str) -> training.Examples:
         index = getattr(self.splits, name)
         lengths = None if self.store.lengths is None else self.store.lengths[index]
-        return training.Examples(inputs=rows(self.store.inputs, index), y=self.targets[TARGET][index], lengths=lengths)
+        y = self.targets[TARGET][index]
+        y = y if self.teacher is None else distillation.with_scores(y, self.teacher[index])
+        return training.Examples(inputs=rows(self.store.inputs, index), y=y, lengths=lengths)
 
 
 def prepare(
@@ -72,7 +80,11 @@ def prepare(
         reporter.warn(line)
     targets = task.task.targets_of(store.examples, store.target)
     target = task.task.learnt(store.target, take(targets, splits.train), planning.task_options(config))
-    return Data(inputs=inputs, store=store, target=target, targets=targets, splits=splits, audit=audited)
+    taught = None
+    if config.train.teacher is not None:
+        with clock.step("teacher"):
+            taught = teacher.scores(config.train.teacher, dataset, store, splits, reporter)
+    return Data(inputs=inputs, store=store, target=target, targets=targets, splits=splits, audit=audited, teacher=taught)
 
 
 def build(plan: Plan, target: Target | int, dataset: Dataset | None = None) -> TaskModel:

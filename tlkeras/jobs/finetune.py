@@ -27,7 +27,7 @@ from tlkeras.distribution.strategies import Distribution, open_distribution
 from tlkeras.evaluation import report
 from tlkeras.export.artifact import Artifact
 from tlkeras.export.graph import precision_gap
-from tlkeras.jobs import export_run, outcome, preflight, run_folder, single
+from tlkeras.jobs import export_run, outcome, preflight, run_folder, single, teacher
 from tlkeras.jobs import plan as planning
 from tlkeras.jobs.examples import Data, build, prepare
 from tlkeras.jobs.plan import Plan
@@ -82,6 +82,7 @@ def finetune_plan(plan: Plan, dataset: Dataset, *, reporter: Reporter, distribut
     if plan.asked.data.source is None and dataset.source == DEFAULT:
         reporter.say(f"{preflight.USES_DIGITS}; for your own images, name a folder with one folder per class (--data FOLDER)")
     plan = planning.for_examples(plan, dataset)
+    teacher.check(plan.config, dataset.target)
     distribution = distribution or open_distribution(plan.config.train.placement)
     run = _run(plan.config, distribution, dataset)
     with _tidied(run, keep=distribution.chief), distribution.watched(), reporter.live():

@@ -83,11 +83,11 @@ def resolve(config: RunConfig) -> Plan:
         ConfigError: for values that contradict each other.
     """
     row = find_backbone(config.model.backbone)
-    if config.model.task is not None:
-        _check_task(config, TASKS.get(config.model.task))
     _check_modality(config, row)
     adapter = adapters.chosen(config.model.channels, config.model.channel_adapter)
     recipe, last = _recipe(config, row, adapter)
+    if config.model.task is not None:
+        _check_task(config, TASKS.get(config.model.task), recipe)
     AUGMENTS.get(config.train.augment)
     placements.parse(config.train.placement)
     unfreeze = None if config.train.freeze_rules else (config.train.unfreeze or last.unfreeze)
@@ -136,14 +136,18 @@ def resolve_pretraining(config: PretrainConfig) -> PretrainPlan:
     return PretrainPlan(config=config, backbone=row, objective=objective_of(row, config.objective))
 
 
-def _check_task(config: RunConfig, task: Task) -> None:
-    """Rejects options that mean nothing to a task."""
+def _check_task(config: RunConfig, task: Task, recipe: Recipe) -> None:
+    """Rejects options that mean nothing to a task or to a recipe that trains it by a loss of its own."""
     if config.train.class_weights and not task.class_weights:
         raise ConfigError(f"class_weights weighs classes, and the task {task.name!r} has none; leave it out")
     if config.train.loss is not None and config.train.loss not in task.losses:
         offered = f"expected {', '.join(task.losses)}" if task.losses else f"the task {task.name!r} has one loss; leave it out"
         raise ConfigError(f"loss is {config.train.loss!r}; {offered}")
     for name in MIXTURES:
+        if getattr(config.train, name) and recipe.targets:
+            raise ConfigError(
+                f"{name} is {getattr(config.train, name):g}, and recipe {recipe.name!r} has targets of its own; leave one of them out"
+            )
         if getattr(config.train, name) and not task.soft_loss:
             raise ConfigError(
                 f"{name} is {getattr(config.train, name):g}, and needs one set of classes or labels; the task {task.name!r} has none; leave it out"
@@ -171,7 +175,7 @@ def for_examples(plan: Plan, dataset: Dataset) -> Plan:
     if task.target != dataset.target.kind:
         fitting = task_for(dataset.target.kind).name
         raise ConfigError(f"task is {task.name!r}, and {dataset.name} has {dataset.target.described} to predict; expected --task {fitting}")
-    _check_task(plan.config, task)
+    _check_task(plan.config, task, plan.recipe)
     if plan.recipe.targets and task.target not in plan.recipe.targets:
         fitting = " or ".join(task_for(kind).name for kind in plan.recipe.targets)
         raise ConfigError(
@@ -253,7 +257,11 @@ def _with_settings(recipe: Recipe, train: TrainConfig) -> Recipe:
         for key in set(other.settings) - set(recipe.settings):
             if getattr(train, key):
                 raise ConfigError(f"{key} is set, and recipe {recipe.name!r} has no use for it; leave it out, or use --recipe {other.name}")
-    return recipe.with_settings({key: getattr(train, key) or default for key, default in recipe.settings.items()})
+    values = {key: getattr(train, key) or default for key, default in recipe.settings.items()}
+    for key, value in values.items():
+        if value is None:
+            raise ConfigError(f"recipe {recipe.name!r} needs {key}, which is not set; add --{key.replace('_', '-')}, see `tlkeras recipes`")
+    return recipe.with_settings(values)
 
 
 def _facts(config: RunConfig, row: Backbone, adapter: Adapter | None, **of_data: Any) -> Facts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -58,7 +58,7 @@ class Task:
         name: name that users pass.
         help: one line of help text.
         target: the kind of target that it predicts: a name in `tlkeras.data.target.KINDS`.
-        loss: Keras loss that trains the head: a name that Keras knows, or a function: target -> loss.
+        loss: Keras loss that trains the head: a name that Keras knows, or a function, named or itself: target -> loss.
         soft_loss: the same for targets that are probabilities, (n, width); empty where targets cannot be mixed or smoothed.
         metrics: Keras metrics shown while it trains, by the names that Keras knows.
         monitor: figure of the history that early stopping watches; smaller is better. `val_` is put before it where examples are held out.
@@ -101,7 +101,7 @@ class Task:
     name: str
     help: str
     target: str = "class"
-    loss: str
+    loss: str | Callable[[Target], Any]
     soft_loss: str = ""
     metrics: tuple[str, ...]
     monitor: str
@@ -132,8 +132,10 @@ class Task:
 
     def keras_loss(self, target: Target, *, soft: bool = False) -> Any:
         """Returns the loss as Keras accepts it; `soft` for targets that are probabilities."""
-        name = self.soft_loss if soft else self.loss
-        return load_function(name)(target) if ":" in name else name
+        loss = self.soft_loss if soft else self.loss
+        if callable(loss):
+            return loss(target)
+        return load_function(loss)(target) if ":" in loss else loss
 
     def targets_of(self, examples: Iterable[Labelled], target: Target) -> Targets:
         """Returns the targets of examples, from their values."""

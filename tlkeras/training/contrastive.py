@@ -17,8 +17,6 @@ from keras import ops
 from tlkeras.data.target import Target
 from tlkeras.models import FEATURES, TaskModel
 
-LOSS = "tlkeras.training.contrastive:loss"
-
 
 def of_features(task: TaskModel) -> TaskModel:
     """Returns the task model up to its features, with the loss of pairs; it shares its layers with the whole.
@@ -27,7 +25,7 @@ def of_features(task: TaskModel) -> TaskModel:
         task: whose targets are class ids, int (n,).
     """
     model = keras.Model(task.model.inputs, task.model.get_layer(FEATURES).output, name="features")
-    return dataclasses.replace(task, model=model, task=dataclasses.replace(task.task, loss=LOSS, metrics=(), monitor="loss"))
+    return dataclasses.replace(task, model=model, task=dataclasses.replace(task.task, loss=loss, metrics=(), monitor="loss"))
 
 
 def loss(target: Target) -> Callable[[Any, Any], Any]:

@@ -230,7 +230,11 @@ def _step(model: keras.Model, each_loss: Callable[[Any, Any], Any], variables: S
 
 def _example_weights(y: np.ndarray, options: Options) -> np.ndarray:
     weights = options.class_weights
-    return np.ones(len(y), "float32") if not weights else np.array([weights.get(int(index), 1.0) for index in y], "float32")
+    return (
+        np.ones(len(y), "float32")
+        if not weights
+        else np.array([weights.get(int(index), 1.0) for index in (y if y.ndim == 1 else y[:, 0])], "float32")
+    )
 
 
 def linear_layers(head: keras.Model) -> list[keras.layers.Dense]:

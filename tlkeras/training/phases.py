@@ -125,7 +125,7 @@ def _run_phase(
     flags = freezing.apply(task.model, rules, sections=task.sections, batch_norm=options.batch_norm, only=phase.only)
     before = freezing.frozen_digests(task.model)
     started = time.monotonic()
-    trained = contrastive.of_features(task) if phase.solver == "contrastive" else task
+    trained = contrastive.of_features(task) if phase.solver == "pairs" else task
     split = feature_cache.split(trained.model)
     views = min(options.views, options.views if phase.solver == "exact" else phase.epochs)
     if not options.augmented or split.prefix is None:

@@ -20,6 +20,6 @@ def phases(sections: Sequence[str], facts: Facts) -> tuple[Phase, ...]:
     """
     fewest, most = PASSES
     passes = most if not facts.examples else min(most, max(fewest, round(SEEN / facts.examples)))
-    usual = {**facts.full_tuning, "epochs": passes, "keep": "last", "solver": "contrastive"}
+    usual = {**facts.full_tuning, "epochs": passes, "keep": "last", "solver": "pairs"}
     pairs = dataclasses.replace(PHASE, name="pairs", why="features of a class are made alike, those of different classes unlike", **usual)
     return (pairs, *few_shot.phases(sections, facts))

@@ -23,7 +23,7 @@ class Phase:
         weight_decay: decoupled (AdamW), not on biases and norms.
         keep: weights of the `best` epoch by validation loss, or of the `last` one; then the phase does not stop early.
         solver: `adamw`; `exact`: the head is the minimum of the regularised loss on the features (`tlkeras.training.exact`), in one epoch;
-            or `contrastive`: the backbone trains on pairs of examples, without the head (`tlkeras.training.contrastive`).
+            or `pairs`: the backbone trains on pairs of examples, without the head (`tlkeras.training.contrastive`).
         strengths: of `exact`, strengths of the L2 penalty; the best of several by cross-validation.
         layer_decay: factor of the learning rate from each section to the one below, 0 to 1; 1 for the same rate everywhere.
         only: names of the variables of the backbone that train, such as `bias`; all of its unfrozen layers when empty.
@@ -43,7 +43,7 @@ class Phase:
     warmup: float = 0.0
     weight_decay: float = 0.0
     keep: Literal["best", "last"] = "best"
-    solver: Literal["adamw", "exact", "contrastive"] = "adamw"
+    solver: Literal["adamw", "exact", "pairs"] = "adamw"
     strengths: tuple[float, ...] = ()
     layer_decay: float = 1.0
     only: tuple[str, ...] = ()
@@ -60,7 +60,7 @@ class Phase:
         """What the phase does, in a few words."""
         if self.solver == "exact":
             return "solved exactly"
-        parts = ["pairs of examples"] * (self.solver == "contrastive")
+        parts = ["pairs of examples"] * (self.solver == "pairs")
         parts += [f"unfreeze {self.unfreeze}", f"{self.epochs} epochs", f"{self.learning_rate:g}"]
         parts += [f"times {self.layer_decay:.2g} per section"] * (self.layer_decay != 1) + [f"only {', '.join(self.only)}"] * bool(
             self.only
@@ -107,7 +107,7 @@ class Recipe:
         finish: (task model, examples by split) -> the task model to keep, after the last phase.
         finish_interrupted: whether `finish` is called where training is interrupted, too.
         targets: kinds of targets that it trains; all when empty.
-        settings: settings that other recipes have no use for, with their defaults; `transform` receives them by name.
+        settings: settings that other recipes have no use for, with their defaults, None for what must be set; `transform` receives them.
         why, source: one line, and the paper.
         figure: what it reached in `benchmarks/recipes.py`; empty where it was not measured.
     """
@@ -257,6 +257,17 @@ RECIPES: Registry[Recipe] = Registry(
             why="The exact head, then a narrow change of each dense layer and convolution, merged in the end: little memory, for large backbones.",
             source="Hu et al. 2021, LoRA, https://arxiv.org/abs/2106.09685; Schulman et al. 2025, LoRA Without Regret (its rate), "
             "https://thinkingmachines.ai/blog/lora/",
+        ),
+        Recipe(
+            name="distill",
+            phases="tlkeras.training.recipes.distill:phases",
+            transform="tlkeras.training.distillation:enable",
+            finish="tlkeras.training.distillation:disable",
+            finish_interrupted=True,
+            targets=("class", "labels"),
+            settings={"teacher": None, "temperature": 2.0},
+            why="As lp-ft, and what it learns is half the labels, half the scores of a larger model that was trained before (--teacher RUN).",
+            source="Hinton et al. 2015, Distilling the Knowledge in a Neural Network, https://arxiv.org/abs/1503.02531",
         ),
         Recipe(
             name="contrastive",
