@@ -30,6 +30,9 @@ def command(
     dry_run: bool = typer.Option(
         False, "--dry-run", help="Show layer, rule, parameters, trainable flag and BatchNorm mode of each layer, and stop before training."
     ),
+    find_lr: bool = typer.Option(
+        False, "--find-lr", help="Test the learning rates of the last phase in 100 steps, draw the losses, suggest one, and stop."
+    ),
     list_backbones: bool = typer.Option(False, "--list-backbones", help="List the backbones and exit."),
     quiet: bool = typer.Option(False, "--quiet", help="Show only warnings and the result."),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
@@ -47,7 +50,12 @@ def command(
     if not dry_run:
         preflight.check_out(settings)
     start_tensorflow()
-    _dry_run(plan, dataset) if dry_run else _finetune(plan, dataset, quiet)
+    if dry_run:
+        _dry_run(plan, dataset)
+    elif find_lr:
+        _find_lr(plan, dataset, quiet)
+    else:
+        _finetune(plan, dataset, quiet)
 
 
 def _list_backbones() -> None:
@@ -92,6 +100,20 @@ def _dry_run(plan: Plan, dataset: Dataset) -> None:
     from tlkeras.jobs.dry_run import dry_run
 
     typer.echo(dry_run(plan, dataset))
+
+
+def _find_lr(plan: Plan, dataset: Dataset, quiet: bool) -> None:
+    from tlkeras.cli.screen import Screen
+    from tlkeras.jobs.find_lr import find_learning_rate
+
+    screen = Screen(quiet)
+    result = find_learning_rate(plan, dataset, reporter=screen)
+    advice = (
+        "the loss did not fall at any learning rate: look at the data, or train more layers"
+        if result.suggestion is None
+        else f"a tenth of the learning rate where the loss is lowest: --learning-rate {result.suggestion:.1e}"
+    )
+    screen.console.print(f"{advice}\nplot: {result.plot}   table: {result.table}", markup=False)
 
 
 def _finetune(plan: Plan, dataset: Dataset, quiet: bool) -> None:
