@@ -196,7 +196,7 @@ def _train(
     if distribution.strategy is not None:
         reporter.say(distribution.describe())
     reporter.say(precision.describe(precision.record(task.model, tf32=_tf32(config, distribution))))
-    options = options_of(config, distribution, task, data, run, reporter)
+    options = replace(options_of(config, distribution, task, data, run, reporter), cache=cache)
     phases = planning.phases(plan, task.section_names, **facts(task.task, data))
     try:
         return training.run(task, phases, {name: data.part(name) for name in SPLITS}, options, recipe=plan.recipe)
@@ -237,7 +237,6 @@ def options_of(
         class_weights=_class_weights(config, task, data),
         checkpoints=run.checkpoints,
         work=run.work,
-        cache=cache,
         distribution=distribution,
         progress=reporter.progress,
         say=reporter.say,
