@@ -1,6 +1,7 @@
 """The learning-rate range test: rising rates, a suggestion, and weights as they were."""
 
 import csv
+import dataclasses
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from tlkeras.progress import SILENT
 from tlkeras.training import phases as training
 from tlkeras.training.freeze_rules import parse
 from tlkeras.training.range_test import HIGHEST, LOWEST, RangeTest, range_test
-from tlkeras.training.recipes.registry import Phase
+from tlkeras.training.recipes.registry import Phase, Recipe
 
 
 def test_the_test_of_a_head_suggests_a_rate_and_leaves_the_weights(tmp_path):
@@ -40,6 +41,18 @@ def test_a_head_that_is_solved_exactly_has_no_learning_rate(tmp_path):
     head = Phase(name="head", unfreeze="none", epochs=1, learning_rate=1.0, solver="exact")
     with pytest.raises(ConfigError, match="'head', is solved exactly and has no learning rate"):
         range_test(tiny_task(), [(head, ())], splits(), training.Options(checkpoints=tmp_path))
+
+
+def test_earlier_phases_run_before_the_test_on_the_model_that_the_recipe_makes(tmp_path):
+    calls = []
+    recipe = Recipe(
+        name="r", phases=lambda sections, facts: (), transform=lambda task: calls.append("transform") or task, why="", source=""
+    )
+    head = dataclasses.replace(PHASE, name="head", epochs=1)
+    phases = [(head, parse("none", list(BLOCKS))), (PHASE, parse("none", list(BLOCKS)))]
+    result = range_test(tiny_task(), phases, splits(), training.Options(batch_size=21, checkpoints=tmp_path), recipe=recipe)
+    alone = range_test(tiny_task(), phases[1:], splits(), training.Options(batch_size=21, checkpoints=tmp_path))
+    assert calls == ["transform"] and result.losses[0] != pytest.approx(alone.losses[0], rel=1e-3)
 
 
 def test_the_job_writes_a_table_and_a_plot_and_no_run(tmp_path):

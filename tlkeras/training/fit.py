@@ -169,6 +169,11 @@ def _mixing(task: TaskModel, suffix: keras.Model, train: Arrays, options: Option
     Raises:
         ConfigError: where what trains does not receive what can be mixed.
     """
+    if not task.task.soft_loss:
+        raise ConfigError(
+            "mixup, cutmix or label_smoothing is set, and this training has a loss for whose targets they mean nothing, such as a teacher's "
+            "scores; leave it out"
+        )
     if options.cutmix and suffix is not task.model:
         raise ConfigError(
             f"cutmix is {options.cutmix:g}, and replaces parts of images, but layers are frozen here and their features computed once; "

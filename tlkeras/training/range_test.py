@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -92,8 +93,8 @@ def range_test(
             f"the last phase, {phase.name!r}, is solved exactly and has no learning rate; use --recipe feature-extraction, lp-ft or full"
         )
     if earlier:
-        task = training.run(task, earlier, parts, options).task
-    if recipe and recipe.transform:
+        task = training.run(task, earlier, parts, options, recipe=dataclasses.replace(recipe, finish=None) if recipe else None).task
+    elif recipe and recipe.transform:
         task = function(recipe.transform)(task)
     if task.task.transform:
         task = function(task.task.transform)(task)
