@@ -210,14 +210,9 @@ def _points(axis: Any, methods: list[Group]) -> None:
     axis.set_xscale("log")
     for role, members in (("recipe", (DEFAULT, "recipe")), ("other", ("other",))):
         front = _front([method for method in methods if _role(method) in members])
-        end = max(method["seconds"] for method in methods)
-        axis.step(
-            [x for x, _ in front] + [end],
-            [y for _, y in front] + [front[-1][1]] if front else [end],
-            where="post",
-            color=COLOURS[role],
-            alpha=0.35,
-        )
+        if front:
+            steps = [*front, (max(method["seconds"] for method in methods), front[-1][1])]
+            axis.step([x for x, _ in steps], [y for _, y in steps], where="post", color=COLOURS[role], alpha=0.35)
     for method in methods:
         role = _role(method)
         axis.errorbar(

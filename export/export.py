@@ -81,21 +81,11 @@ def export(
         expected = parity.reference(graph, samples, None if isinstance(model, Graph) or is_mixed(model) else score)
         exporter = _Exporter(graph, out, verifier, expected, budget, timed or (lambda name, seconds: None))
         try:
-            for index, row in enumerate(rows):
-                if progress:
-                    progress(index, len(rows), row.name)
-                exporter.begin(row)
-            exporter.finish()
+            exporter.run(rows, progress or (lambda done, total, name: None))
         finally:
-            exporter.stop()
             done = [exporter.done[row.name] for row in rows if row.name in exporter.done]
             if done:  # those that were written stay, with their records, when another one fails
                 _describe(out, graph, samples, expected, done, earlier_records)
-    for row in rows:
-        if row.name in exporter.errors:
-            raise exporter.errors[row.name]
-    if progress:
-        progress(len(rows), len(rows), "")
     return done
 
 
@@ -156,9 +146,23 @@ class _Exporter:
         self._graph, self._out, self._verifier, self._expected, self._budget, self._timed = graph, out, verifier, expected, budget, timed
         self._pending: list[_Attempt] = []
         self.done: dict[str, Artifact] = {}
-        self.errors: dict[str, ExportError] = {}
+        self._errors: dict[str, ExportError] = {}
 
-    def begin(self, row: Format) -> None:
+    def run(self, rows: Sequence[Format], progress: Callable[[int, int, str], None]) -> None:
+        """Writes and verifies an artifact of each format; raises the error of the first that failed."""
+        try:
+            for index, row in enumerate(rows):
+                progress(index, len(rows), row.name)
+                self._begin(row)
+            self._finish()
+        finally:
+            self._stop()
+        for row in rows:
+            if row.name in self._errors:
+                raise self._errors[row.name]
+        progress(len(rows), len(rows), "")
+
+    def _begin(self, row: Format) -> None:
         """Writes an artifact and starts to verify it; of a format with several attempts, waits for the first that passes."""
         try:
             if row.attempts:
@@ -167,20 +171,20 @@ class _Exporter:
                 ((name, options),) = self._budget.attempts(row, self._graph)
                 self._pending.append(self._written(row, name, options))
         except ExportError as error:
-            self.errors[row.name] = error
+            self._errors[row.name] = error
 
-    def finish(self) -> None:
+    def _finish(self) -> None:
         """Waits for the verdicts, and puts the artifacts that pass into place."""
         while self._pending:
             attempt = self._pending[0]
             try:
                 self.done[attempt.row.name] = self._settled(attempt)
             except ExportError as error:
-                self.errors[attempt.row.name] = error
+                self._errors[attempt.row.name] = error
             self._pending.pop(0).folder.cleanup()
 
-    def stop(self) -> None:
-        """Puts what is verified by now into place, without a measured latency, and removes the rest: nothing is left after `finish`."""
+    def _stop(self) -> None:
+        """Puts what is verified by now into place, without a measured latency, and removes the rest: nothing is left after `_finish`."""
         for attempt in self._pending:
             if all(run.record.done() for run in attempt.running):
                 with suppress(ExportError):  # what stopped the export is reported

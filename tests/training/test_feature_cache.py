@@ -71,8 +71,8 @@ def test_large_features_are_memory_mapped(tmp_path, monkeypatch):
     np.testing.assert_allclose(parts.suffix.predict(np.asarray(cached), verbose=0), model.predict(x, verbose=0), atol=1e-6)
 
 
-def test_rows_of_a_memory_map_are_read_on_demand_and_equal_their_copy(tmp_path):
-    from tlkeras.data import pipeline
+def test_rows_of_a_memory_map_and_of_many_inputs_are_read_on_demand_and_equal_their_copy(tmp_path, monkeypatch):
+    from tlkeras.data import pipeline, store
     from tlkeras.data.store import Rows, rows
 
     x, y = pictures(9)
@@ -80,6 +80,9 @@ def test_rows_of_a_memory_map_are_read_on_demand_and_equal_their_copy(tmp_path):
     mapped[:] = x
     index = np.array([7, 2, 5, 0])
     view = rows(mapped, index)
+    assert isinstance(rows(x, index), np.ndarray)
+    monkeypatch.setattr(store, "COPIED", 0)
+    assert isinstance(rows(x, index), Rows)
     assert isinstance(view, Rows) and np.array_equal(view[1:3], x[[2, 5]]) and np.array_equal(np.asarray(view[np.array([3, 0])]), x[[0, 7]])
     _, parts = split("none")
     assert np.array_equal(feature_cache.compute(parts.prefix, view)[0], feature_cache.compute(parts.prefix, x[index])[0])

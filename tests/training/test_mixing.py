@@ -13,6 +13,7 @@ from tlkeras.errors import ConfigError
 from tlkeras.jobs import plan
 from tlkeras.tasks.registry import TASKS
 from tlkeras.training import phases as training
+from tlkeras.training.distillation import enable
 from tlkeras.training.features import Arrays
 from tlkeras.training.fit import fit
 from tlkeras.training.freeze_rules import parse
@@ -103,6 +104,13 @@ def test_a_task_without_classes_or_labels_refuses_mixtures(name):
 def test_a_recipe_without_steps_refuses_mixtures():
     with pytest.raises(ConfigError, match="mixup is 0.2, and recipe 'linear-probe' solves the head exactly"):
         plan.phases(plan.resolve(RunConfig(recipe="linear-probe", mixup=0.2)), ["block1"])
+
+
+def test_targets_with_the_scores_of_a_teacher_are_not_smoothed(tmp_path):
+    task = enable(tiny_task(), teacher="", temperature=2.0)
+    taught = Arrays(inputs=[X[:4]], y=np.zeros((4, 4), "float32"))
+    with pytest.raises(ConfigError, match="such as a teacher's scores"):
+        fit(task, PHASE, task.model, taught, taught, training.Options(label_smoothing=0.1, checkpoints=tmp_path))
 
 
 def test_tokens_are_not_mixed(tmp_path):

@@ -30,6 +30,9 @@ def command(
     dry_run: bool = typer.Option(
         False, "--dry-run", help="Show layer, rule, parameters, trainable flag and BatchNorm mode of each layer, and stop before training."
     ),
+    find_lr: bool = typer.Option(
+        False, "--find-lr", help="Test the learning rates of the last phase in 100 steps, draw the losses, suggest one, and stop."
+    ),
     list_backbones: bool = typer.Option(False, "--list-backbones", help="List the backbones and exit."),
     profile: bool = typer.Option(
         False, "--profile", help="Show at the end how long each step and its parts took; metrics.json has it as `timing`."
@@ -50,7 +53,12 @@ def command(
     if not dry_run:
         preflight.check_out(settings)
     start_tensorflow()
-    _dry_run(plan, dataset) if dry_run else _finetune(plan, dataset, quiet=quiet, profile=profile)
+    if dry_run:
+        _dry_run(plan, dataset)
+    elif find_lr:
+        _find_lr(plan, dataset, quiet)
+    else:
+        _finetune(plan, dataset, quiet=quiet, profile=profile)
 
 
 def _list_backbones() -> None:
@@ -95,6 +103,20 @@ def _dry_run(plan: Plan, dataset: Dataset) -> None:
     from tlkeras.jobs.dry_run import dry_run
 
     typer.echo(dry_run(plan, dataset))
+
+
+def _find_lr(plan: Plan, dataset: Dataset, quiet: bool) -> None:
+    from tlkeras.cli.screen import Screen
+    from tlkeras.jobs.find_lr import find_learning_rate
+
+    screen = Screen(quiet)
+    result = find_learning_rate(plan, dataset, reporter=screen)
+    advice = (
+        "the loss did not fall at any learning rate: look at the data, or train more layers"
+        if result.suggestion is None
+        else f"a tenth of the learning rate where the loss is lowest: --learning-rate {result.suggestion:.1e}"
+    )
+    screen.console.print(f"{advice}\nplot: {result.plot}   table: {result.table}", markup=False)
 
 
 def _finetune(plan: Plan, dataset: Dataset, *, quiet: bool, profile: bool) -> None:

@@ -13,6 +13,7 @@ from tlkeras.data.examples import Example, Issue
 from tlkeras.data.target import Target
 
 Progress = Callable[[int, int], None]
+COPIED = 256 * 1024**2  # bytes of inputs up to which the parts of a split are copies
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,5 +91,6 @@ class Rows:
 
 
 def rows(inputs: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """Returns the inputs at `index`: a copy from memory, a view that reads on demand from a memory map."""
-    return Rows(inputs, index) if isinstance(inputs, np.memmap) else inputs[index]  # type: ignore[return-value]
+    """Returns the inputs at `index`: a copy of few; of many, or from a memory map, a view that reads on demand."""
+    few = not isinstance(inputs, np.memmap) and inputs.nbytes <= COPIED
+    return inputs[index] if few else Rows(inputs, index)  # type: ignore[return-value]

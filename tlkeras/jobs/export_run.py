@@ -118,7 +118,6 @@ def export_task(
         io=config.export.tflite_io,
         opset=config.export.opset,
     )
-    score = examples.scores[examples.held_out] if examples.scores else None
     return export(
         model,
         spec,
@@ -126,7 +125,7 @@ def export_task(
         samples,
         formats=config.export.formats,
         budget=budget,
-        score=score,
+        score=examples.scores[examples.held_out] if examples.scores else None,
         keep=keep,
         progress=reporter.pieces("export"),
         timed=None if clock is None else lambda name, seconds: clock.add(f"export/{name}", seconds),

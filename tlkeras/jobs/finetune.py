@@ -84,14 +84,14 @@ def finetune_plan(plan: Plan, dataset: Dataset, *, reporter: Reporter, distribut
     plan = planning.for_examples(plan, dataset)
     teacher.check(plan.config, dataset.target)
     distribution = distribution or open_distribution(plan.config.train.placement)
-    run = _run(plan.config, distribution, dataset)
-    with _tidied(run, keep=distribution.chief), distribution.watched(), reporter.live():
+    run = run_of(plan.config, distribution, dataset)
+    with tidied(run, keep=distribution.chief), distribution.watched(), reporter.live():
         result = _finetune(plan, distribution, run, dataset, reporter)
         distribution.wait()
         return result
 
 
-def _run(config: RunConfig, distribution: Distribution, dataset: Dataset) -> Run:
+def run_of(config: RunConfig, distribution: Distribution, dataset: Dataset) -> Run:
     """Makes the run folder; workers other than the chief write into one that is thrown away, and export nothing."""
     if distribution.chief:
         return run_folder.create(config.out, backbone=config.model.backbone, data=dataset.source or dataset.name)
@@ -101,22 +101,8 @@ def _run(config: RunConfig, distribution: Distribution, dataset: Dataset) -> Run
 def _finetune(plan: Plan, distribution: Distribution, run: Run, dataset: Dataset, reporter: Reporter) -> Result:
     clock = Clock(reporter)
     started = time.monotonic()
-    seed_everything(plan.config.seed)
-    dataset = preflight.limited(plan.config, dataset)
-    task_name = plan.config.model.task
-    inferred = "" if plan.asked.model.task or task_name == DEFAULT_TASK else f"; task: {task_name}"
-    reporter.say(f"{len(dataset.examples):,} examples of {dataset.target.described} from {dataset.name}{inferred}")
-    with clock.step("build"):
-        task = build(plan, dataset.target, dataset)
-        for _, rules in planning.phases(plan, task.section_names):  # rules that do not fit are found before the images are read
-            freezing.apply(task.model, rules, sections=task.sections)
-    for note in task.notes:
-        reporter.warn(note)
     cache = open_cache(plan.config.data.cache and distribution.workers == 1, reporter.warn)
-    data = prepare(plan.config, dataset, task, run, clock, reporter, cache)
-    task = replace(task, target=data.target)
-    task.task.prepared(task.model, data.target)
-    plan = planning.with_data(plan, dataset, out=str(run.root), **data.inputs.settings())
+    plan, dataset, task, data = prepared(plan, run, dataset, clock, reporter, cache)
     config = plan.config
     data.inputs.save(run.root)
     files.write(run.config, configs.to_yaml(config.to_dict()))
@@ -160,8 +146,30 @@ def _finetune(plan: Plan, distribution: Distribution, run: Run, dataset: Dataset
     return Result(run=run, metrics=summary, config=config, backbone=plan.backbone)
 
 
+def prepared(
+    plan: Plan, run: Run, dataset: Dataset, clock: Clock, reporter: Reporter, cache: RowCache | None = None
+) -> tuple[Plan, Dataset, TaskModel, Data]:
+    """Returns the plan with what depends on the data, the examples that are used, the task model, and the examples as its inputs."""
+    seed_everything(plan.config.seed)
+    dataset = preflight.limited(plan.config, dataset)
+    task_name = plan.config.model.task
+    inferred = "" if plan.asked.model.task or task_name == DEFAULT_TASK else f"; task: {task_name}"
+    reporter.say(f"{len(dataset.examples):,} examples of {dataset.target.described} from {dataset.name}{inferred}")
+    with clock.step("build"):
+        task = build(plan, dataset.target, dataset)
+        for _, rules in planning.phases(plan, task.section_names):  # rules that do not fit are found before the images are read
+            freezing.apply(task.model, rules, sections=task.sections)
+    for note in task.notes:
+        reporter.warn(note)
+    data = prepare(plan.config, dataset, task, run, clock, reporter, cache)
+    task = replace(task, target=data.target)
+    task.task.prepared(task.model, data.target)
+    plan = planning.with_data(plan, dataset, out=str(run.root), **data.inputs.settings())
+    return plan, dataset, task, data
+
+
 @contextmanager
-def _tidied(run: Run, *, keep: bool) -> Iterator[None]:
+def tidied(run: Run, *, keep: bool) -> Iterator[None]:
     """Removes working files at the end, and the folders of a run that failed before it had anything to keep, or that is not kept."""
     try:
         yield
@@ -188,32 +196,8 @@ def _train(
     if distribution.strategy is not None:
         reporter.say(distribution.describe())
     reporter.say(precision.describe(precision.record(task.model, tf32=_tf32(config, distribution))))
-    if config.train.label_smoothing:
-        reporter.warn(
-            f"label_smoothing is {config.train.label_smoothing:g}: scores become less certain than they are right, which harms calibration"
-        )
-    options = training.Options(
-        batch_size=config.train.batch_size,
-        accumulate=config.train.accumulate,
-        clip_norm=config.train.clip_norm,
-        batch_norm=config.train.batch_norm or "frozen",
-        augment=config.train.augment,
-        views=config.train.views,
-        mixup=config.train.mixup,
-        cutmix=config.train.cutmix,
-        label_smoothing=config.train.label_smoothing,
-        patience=config.train.patience,
-        seed=config.seed,
-        tf32=_tf32(config, distribution),
-        class_weights=_class_weights(config, task, data),
-        checkpoints=run.checkpoints,
-        work=run.work,
-        cache=cache,
-        distribution=distribution,
-        progress=reporter.progress,
-        say=reporter.say,
-    )
-    phases = planning.phases(plan, task.section_names, **_facts(task.task, data))
+    options = replace(options_of(config, distribution, task, data, run, reporter), cache=cache)
+    phases = planning.phases(plan, task.section_names, **facts(task.task, data))
     try:
         return training.run(task, phases, {name: data.part(name) for name in SPLITS}, options, recipe=plan.recipe)
     except training.Interrupted as stopped:
@@ -229,7 +213,37 @@ def _train(
         ) from stopped
 
 
-def _facts(task: Task, data: Data) -> dict[str, Any]:
+def options_of(
+    config: RunConfig, distribution: Distribution, task: TaskModel, data: Data, run: Run, reporter: Reporter
+) -> training.Options:
+    """Returns the options of training that a config says."""
+    if config.train.label_smoothing:
+        reporter.warn(
+            f"label_smoothing is {config.train.label_smoothing:g}: scores become less certain than they are right, which harms calibration"
+        )
+    return training.Options(
+        batch_size=config.train.batch_size,
+        accumulate=config.train.accumulate,
+        clip_norm=config.train.clip_norm,
+        batch_norm=config.train.batch_norm or "frozen",
+        augment=config.train.augment,
+        views=config.train.views,
+        mixup=config.train.mixup,
+        cutmix=config.train.cutmix,
+        label_smoothing=config.train.label_smoothing,
+        patience=config.train.patience,
+        seed=config.seed,
+        tf32=_tf32(config, distribution),
+        class_weights=_class_weights(config, task, data),
+        checkpoints=run.checkpoints,
+        work=run.work,
+        distribution=distribution,
+        progress=reporter.progress,
+        say=reporter.say,
+    )
+
+
+def facts(task: Task, data: Data) -> dict[str, Any]:
     """Returns what recipes may ask about the data and the machine."""
     train, labels = data.splits.train, len(data.store.labels)
     fewest = len(train)

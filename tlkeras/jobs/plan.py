@@ -281,6 +281,12 @@ def _peak(config: RunConfig, row: Backbone, phase: Phase) -> float:
     return row.learning_rate if row.learning_rate and all_of_it else phase.learning_rate
 
 
+def rate_factor(config: RunConfig) -> float:
+    """Returns by what the learning rates of a config are multiplied, for the examples of a step."""
+    factor: float = (config.train.batch_size * config.train.accumulate / BATCH) ** EXPONENTS[config.train.scale_learning_rate]
+    return factor
+
+
 def phases(plan: Plan, section_names: Sequence[str], **of_data: Any) -> list[tuple[Phase, tuple[Rule, ...]]]:
     """Returns the recipe's phases with their freeze rules; the config's values hold for the last one.
 
@@ -301,7 +307,7 @@ def phases(plan: Plan, section_names: Sequence[str], **of_data: Any) -> list[tup
             "leave it out, or use --recipe feature-extraction or lp-ft"
         )
     last = dataclasses.replace(last, learning_rate=_peak(config, row, last))
-    factor = (config.train.batch_size * config.train.accumulate / BATCH) ** EXPONENTS[config.train.scale_learning_rate]
+    factor = rate_factor(config)
     planned = [dataclasses.replace(phase, learning_rate=phase.learning_rate * factor) for phase in (*earlier, last)]
     rules = [HEAD_ALONE if phase.solver == "exact" else parse(phase.unfreeze, section_names) for phase in planned]
     if config.train.freeze_rules:

@@ -40,7 +40,8 @@ def enable(task: TaskModel, *, teacher: str, temperature: float) -> TaskModel:
         teacher: not used; its scores are in the targets.
         temperature: that the scores of both are softened by.
     """
-    row = dataclasses.replace(task.task, loss=partial(loss, task=task.task, temperature=temperature), metrics=(), monitor="loss")
+    own = partial(loss, task=task.task, temperature=temperature)
+    row = dataclasses.replace(task.task, loss=own, soft_loss="", metrics=(), monitor="loss")
     return dataclasses.replace(task, task=row)
 
 

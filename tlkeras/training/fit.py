@@ -35,7 +35,7 @@ CHECKED = 128  # examples of a step of validation
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Fitted:
+class Fitted:
     """A compiled model, and what puts its weights into the model that it was made of."""
 
     model: keras.Model
@@ -64,8 +64,7 @@ def fit(
         Interrupted: at Ctrl-C, with the weights of the best epoch, or of the last step where the phase keeps the last ones.
     """
     steps = math.ceil(len(train.y) / options.step_size)
-    mixing = _mixing(task, suffix, train, options) if options.soft_targets else None
-    fitted = _compiled(task, phase, suffix, train.y, steps, options)
+    fitted = compiled(task, phase, suffix, train.y, steps, options)
     held_out = len(val.y) > 0
     best = _keep_best(task, phase, fitted, held_out, options) if phase.keep == "best" else None
     history = History()
@@ -76,10 +75,8 @@ def fit(
         Progress(lambda done, total, text: options.progress(phase.name, done, total, text), steps=steps),
         *([Deadline(phase.minutes * 60)] if phase.minutes else []),
     ]
+    data, mixing = training_batches(task, suffix, train, options)
     free = [has_free_axis(tensor) for tensor in suffix.inputs]
-    weights = dict(options.class_weights) if options.class_weights else None
-    changes = augmentation(options.augment)
-    data = _batches(train, free, options, batch_size=options.step_size, shuffle=True, augment=changes, class_weights=weights, mixing=mixing)
     unmixed = mixing and Mixing(width=mixing.width)
     checks = _batches(val, free, options, batch_size=CHECKED, shuffle=False, mixing=unmixed) if held_out else None
     counted = {"steps_per_epoch": steps, "validation_steps": math.ceil(len(val.y) / CHECKED) or None} if fitted.counts_steps else {}
@@ -91,6 +88,20 @@ def fit(
             raise Interrupted(history.rows, keep=phase.keep, task=task) from error
     _put_back(best, fitted)
     return history.rows, best.best_epoch if best else len(history.rows)
+
+
+def training_batches(task: TaskModel, suffix: keras.Model, train: Arrays, options: Options) -> tuple[Any, Mixing | None]:
+    """Returns the batches that the suffix is fitted on, and how their examples are mixed.
+
+    Raises:
+        ConfigError: where what trains does not receive what can be mixed.
+    """
+    mixing = _mixing(task, suffix, train, options) if options.soft_targets else None
+    free = [has_free_axis(tensor) for tensor in suffix.inputs]
+    weights = dict(options.class_weights) if options.class_weights else None
+    changes = augmentation(options.augment)
+    data = _batches(train, free, options, batch_size=options.step_size, shuffle=True, augment=changes, class_weights=weights, mixing=mixing)
+    return data, mixing
 
 
 def evaluated(task: TaskModel, head: keras.Model, train: Arrays, val: Arrays, options: Options) -> dict[str, float]:
@@ -116,8 +127,17 @@ def evaluated(task: TaskModel, head: keras.Model, train: Arrays, val: Arrays, op
     return row
 
 
-def _compiled(task: TaskModel, phase: Phase, suffix: keras.Model, y: np.ndarray, steps: int, options: Options) -> _Fitted:
-    """Compiles another model of the same layers, so that what is saved needs no optimizer and no class of tlkeras to be read."""
+def compiled(
+    task: TaskModel, phase: Phase, suffix: keras.Model, y: np.ndarray, steps: int, options: Options, schedule: Any = None
+) -> Fitted:
+    """Compiles another model of the same layers, so that what is saved needs no optimizer and no class of tlkeras to be read.
+
+    Args:
+        task, phase, suffix, options: as for `fit`.
+        y: targets of the training examples.
+        steps: of the whole phase.
+        schedule: of the learning rate, where it is not that of the phase.
+    """
     distribution = options.distribution
     target = keras.KerasTensor((None, *y.shape[1:]), pipeline.target_dtype(y))
     loss = task.task.keras_loss(task.target, soft=options.soft_targets)
@@ -134,11 +154,13 @@ def _compiled(task: TaskModel, phase: Phase, suffix: keras.Model, y: np.ndarray,
     pull = pull_of(task, phase, suffix)
     with distribution.scope():
         model.compile(
-            optimizer=precision.scaled(optimizer(phase, steps * phase.epochs, distribution, pull, clip_norm=options.clip_norm), model),
+            optimizer=precision.scaled(
+                optimizer(phase, steps * phase.epochs, distribution, pull, clip_norm=options.clip_norm, schedule=schedule), model
+            ),
             loss=loss if twin is None else None,
             weighted_metrics=list(task.task.metrics),
         )
-    return _Fitted(model=model, copy_back=(lambda: None) if twin is None else twin.copy_back, counts_steps=twin is not None)
+    return Fitted(model=model, copy_back=(lambda: None) if twin is None else twin.copy_back, counts_steps=twin is not None)
 
 
 def _mixing(task: TaskModel, suffix: keras.Model, train: Arrays, options: Options) -> Mixing:
@@ -147,6 +169,11 @@ def _mixing(task: TaskModel, suffix: keras.Model, train: Arrays, options: Option
     Raises:
         ConfigError: where what trains does not receive what can be mixed.
     """
+    if not task.task.soft_loss:
+        raise ConfigError(
+            "mixup, cutmix or label_smoothing is set, and this training has a loss for whose targets they mean nothing, such as a teacher's "
+            "scores; leave it out"
+        )
     if options.cutmix and suffix is not task.model:
         raise ConfigError(
             f"cutmix is {options.cutmix:g}, and replaces parts of images, but layers are frozen here and their features computed once; "
@@ -161,7 +188,7 @@ def _mixing(task: TaskModel, suffix: keras.Model, train: Arrays, options: Option
     return Mixing(width=suffix.output_shape[-1], mixup=options.mixup, cutmix=options.cutmix, smoothing=options.label_smoothing)
 
 
-def _keep_best(task: TaskModel, phase: Phase, fitted: _Fitted, held_out: bool, options: Options) -> KeepBest:
+def _keep_best(task: TaskModel, phase: Phase, fitted: Fitted, held_out: bool, options: Options) -> KeepBest:
     return KeepBest(
         task.model if options.distribution.chief else None,
         monitor=f"val_{task.task.monitor}" if held_out else task.task.monitor,
@@ -171,7 +198,7 @@ def _keep_best(task: TaskModel, phase: Phase, fitted: _Fitted, held_out: bool, o
     )
 
 
-def _put_back(best: KeepBest | None, fitted: _Fitted) -> None:
+def _put_back(best: KeepBest | None, fitted: Fitted) -> None:
     if best is not None:
         best.restore()
     fitted.copy_back()

@@ -37,7 +37,7 @@ class Pull:
 
 
 def optimizer(
-    phase: Phase, steps: int, distribution: Distribution, pull: Pull = Pull(), *, clip_norm: float | None = None
+    phase: Phase, steps: int, distribution: Distribution, pull: Pull = Pull(), *, clip_norm: float | None = None, schedule: Any = None
 ) -> keras.optimizers.Optimizer:
     """Returns AdamW with linear warm-up and cosine decay; biases and norms do not decay.
 
@@ -49,16 +49,10 @@ def optimizer(
         distribution: several replicas add up gradients variable by variable, and so use Keras' own update.
         pull: rates and starts of the variables.
         clip_norm: largest norm of the gradient of all variables together; longer ones are scaled down. None for no limit.
+        schedule: of the learning rate, in place of the one above.
     """
-    warmup = int(phase.warmup * steps)
-    schedule: Any = phase.learning_rate
-    if phase.learning_rate > 0:  # CosineDecay divides by the peak
-        schedule = keras.optimizers.schedules.CosineDecay(
-            0.0 if warmup else phase.learning_rate,
-            max(1, steps - warmup),
-            warmup_target=phase.learning_rate if warmup else None,
-            warmup_steps=warmup,
-        )
+    if schedule is None:
+        schedule = _warmup_and_cosine(phase, steps)
     settings: dict[str, Any] = {"weight_decay": phase.weight_decay, "global_clipnorm": clip_norm}
     settings |= {"use_ema": True, "ema_momentum": phase.ema} if phase.ema else {}
     if distribution.strategy is None:
@@ -69,6 +63,18 @@ def optimizer(
         adam = PulledAdamW(schedule, pull=pull, **settings)
     adam.exclude_from_weight_decay(var_names=list(NOT_DECAYED))
     return adam
+
+
+def _warmup_and_cosine(phase: Phase, steps: int) -> Any:
+    if phase.learning_rate == 0:  # CosineDecay divides by the peak
+        return 0.0
+    warmup = int(phase.warmup * steps)
+    return keras.optimizers.schedules.CosineDecay(
+        0.0 if warmup else phase.learning_rate,
+        max(1, steps - warmup),
+        warmup_target=phase.learning_rate if warmup else None,
+        warmup_steps=warmup,
+    )
 
 
 class PulledAdamW(keras.optimizers.AdamW):

@@ -165,6 +165,8 @@ RECIPES: Registry[Recipe] = Registry(
             "is better on validation.",
             source="Kumar et al. 2022, Fine-Tuning can Distort Pretrained Features and Underperform Out-of-Distribution, "
             "https://arxiv.org/abs/2202.10054",
+            figure="clothes 0.887, ants and bees 0.937, rt-polarity 0.828, GoEmotions macro-F1 0.644, EmoBank r 0.561, while "
+            "fine-tuning had falling rates",
         ),
         Recipe(
             name="linear-probe",
@@ -172,6 +174,7 @@ RECIPES: Registry[Recipe] = Registry(
             decides=True,
             why="The backbone stays frozen and the head is the exact minimum of the regularised loss on its features: seconds, nothing to tune.",
             source="Kornblith et al. 2019, Do Better ImageNet Models Transfer Better?, https://arxiv.org/abs/1805.08974",
+            figure="clothes 0.856, ants and bees 0.943, GoEmotions macro-F1 0.513, EmoBank r 0.464",
         ),
         Recipe(
             name="few-shot",
@@ -193,48 +196,56 @@ RECIPES: Registry[Recipe] = Registry(
             timed=True,
             why="The exact head first, then all layers: fine-tuning starts from a head that does not distort the features.",
             source="Kumar et al. 2022, https://arxiv.org/abs/2202.10054",
+            figure="clothes 0.887, while its rates fell from section to section",
         ),
         Recipe(
             name="full",
             phases="tlkeras.training.recipes.full:phases",
             why="Everything trains: best with much data, or data far from the photos of ImageNet.",
             source="Kornblith et al. 2019, Do Better ImageNet Models Transfer Better?, https://arxiv.org/abs/1805.08974",
+            figure="clothes 0.905, ants and bees 0.915, rt-polarity 0.833",
         ),
         Recipe(
             name="gradual",
             phases="tlkeras.training.recipes.gradual:phases",
             why="The exact head, then the last sections, then more of them, then all: what lies low is changed last and least.",
             source="Howard & Ruder 2018, Universal Language Model Fine-tuning, https://arxiv.org/abs/1801.06146",
+            figure="clothes 0.887 (one seed)",
         ),
         Recipe(
             name="discriminative",
             phases="tlkeras.training.recipes.discriminative:phases",
             why="Everything trains from the start, each section at a fraction of the rate of the one above.",
             source="Howard & Ruder 2018, https://arxiv.org/abs/1801.06146",
+            figure="clothes 0.891",
         ),
         Recipe(
             name="l2-sp",
             phases="tlkeras.training.recipes.l2_sp:phases",
             why="Everything trains, and weight decay pulls the backbone back to its pretrained weights: for few data.",
             source="Li et al. 2018, Explicit Inductive Bias for Transfer Learning, https://arxiv.org/abs/1802.01483",
+            figure="clothes 0.899",
         ),
         Recipe(
             name="wise-ft",
             phases="tlkeras.training.recipes.wise_ft:phases",
             why="As lp-ft, then the mixture of the weights before and after fine-tuning that is best on validation.",
             source="Wortsman et al. 2022, Robust fine-tuning of zero-shot models, https://arxiv.org/abs/2109.01903",
+            figure="clothes 0.883",
         ),
         Recipe(
             name="soup",
             phases="tlkeras.training.recipes.soup:phases",
             why="As lp-ft three times in different orders, and the mean of those weights that do not make validation worse: three times the time.",
             source="Wortsman et al. 2022, Model soups, https://arxiv.org/abs/2203.05482",
+            figure="clothes 0.887 (one seed)",
         ),
         Recipe(
             name="ema",
             phases="tlkeras.training.recipes.ema:phases",
             why="As lp-ft, and the result is a moving average of the weights over the steps: less chance in where training ends.",
             source="Polyak & Juditsky 1992, doi:10.1137/0330046; Morales-Brotons et al. 2024, https://arxiv.org/abs/2411.18704",
+            figure="clothes 0.888",
         ),
         Recipe(
             name="lora",
@@ -271,12 +282,14 @@ RECIPES: Registry[Recipe] = Registry(
             phases="tlkeras.training.recipes.bitfit:phases",
             why="The exact head, then only the biases: a small change of the network, which needs little memory.",
             source="Ben Zaken et al. 2022, BitFit, https://arxiv.org/abs/2106.10199",
+            figure="clothes 0.734 (one seed)",
         ),
         Recipe(
             name="norm-only",
             phases="tlkeras.training.recipes.norm_only:phases",
             why="The exact head, then only scales and offsets of the normalisations, with their statistics.",
             source="Frankle et al. 2021, Training BatchNorm and Only BatchNorm, https://arxiv.org/abs/2003.00152",
+            figure="clothes 0.790 (one seed)",
         ),
     ],
 )
