@@ -35,7 +35,7 @@ HEADS = {  # task -> (activation, loss)
     "multilabel": ("sigmoid", "binary_crossentropy"),
     "regression": (None, "mse"),
 }
-STRENGTHS = np.logspace(-5, 1, 7)  # C of logistic regression
+STRENGTHS = np.logspace(-4, 0, 9)  # C of logistic regression: half decades, as full ones missed the best on clothing
 PENALTIES = np.logspace(-1, 4, 6)  # alpha of ridge regression
 
 
@@ -141,6 +141,7 @@ def _texts(job: Job) -> tuple[Any, dict[str, Any]]:
 
 def with_sklearn(job: Job) -> dict[str, Any]:
     """Fits a regularised linear model to the features of the frozen backbone."""
+    import sklearn.linear_model  # noqa: F401  loads the libraries whose threads are limited below
     from threadpoolctl import threadpool_limits
 
     from tlkeras.tasks.registry import TARGET
