@@ -77,7 +77,7 @@ def _started(entry: Entry, name: str, variants: Sequence[Format], verifier: Veri
     try:
         if variants[0].reader == SERVING.reader:
             check_saved_model(path)
-    except ExportError as error:
+    except (ConfigError, ExportError) as error:
         return [Check(what=name, problem=str(error))]
     return [verifier.start(variant, path, score=False) for variant in variants]
 

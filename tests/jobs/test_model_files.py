@@ -16,6 +16,7 @@ from tensorflow.python.trackable.resource import CapturableResource
 
 from tlkeras.errors import ConfigError, ExportError, reason
 from tlkeras.export import open_artifact, safety
+from tlkeras.export.formats import FORMATS
 from tlkeras.jobs.model_files import read
 from tlkeras.zoo import check as zoo_check
 
@@ -326,7 +327,8 @@ def test_a_saved_model_that_writes_files_is_refused_before_it_is_loaded(writing)
 def test_an_entry_of_the_zoo_that_writes_files_is_not_run(writing):
     model, target = writing
     entry = SimpleNamespace(artifact=lambda name: model, manifest={"artifacts": {"saved_model": {"verified": True}}})
-    (check,) = zoo_check._artifact(entry, "saved_model")
+    row = FORMATS.get("saved_model")
+    (check,) = zoo_check._started(entry, row.name, zoo_check._variants(row), verifier=None)
     assert "WriteFile" in check.problem and not target.exists()
 
 

@@ -59,6 +59,7 @@ def decode_and_resize(data: tf.Tensor, size: Size, resize: str = "stretch", chan
     Returns:
         uint8 (size, size, channels), or (height, width, channels), upright.
     """
+    data = tf.convert_to_tensor(data)
     raw = exif.padded(data)
     turned = _orientation(data, raw)
 
