@@ -13,6 +13,7 @@ from tlkeras import models
 from tlkeras.config import RunConfig
 from tlkeras.data.examples import Dataset, Example
 from tlkeras.distribution.strategies import ONE_DEVICE, open_distribution
+from tlkeras.errors import ConfigError
 from tlkeras.jobs import finetune
 from tlkeras.registry import load_function
 from tlkeras.tasks.registry import DEFAULT, TARGET, TASKS, Options, take
@@ -155,7 +156,12 @@ def test_scores_of_mixed_precision_are_float32_and_artifacts_are_verified(case, 
 @pytest.mark.parametrize("recipe", RECIPE_PARAMS)
 @pytest.mark.parametrize("case", PARAMS)
 def test_every_recipe_trains_every_task_on_a_network_with_sections_and_the_limit_leaves_it_something_to_learn(case, recipe, tmp_path):
-    by_steps = not RECIPES.get(recipe).decides
+    row = RECIPES.get(recipe)
+    by_steps, kind = not row.decides, TASKS.get(CASES[case][0]).target
+    if None in row.settings.values() or (row.targets and kind not in row.targets):  # says what it needs, before anything is trained
+        with pytest.raises(ConfigError, match=f"recipe '{recipe}' (needs|trains)"):
+            finetuned(case, tmp_path / "run", limit=24, recipe=recipe)
+        return
     result = finetuned(case, tmp_path / "run", limit=24, recipe=recipe, **({"learning_rate": 0.01} if by_steps else {"epochs": None}))
     assert sum(result.metrics["data"][split] for split in ("train", "val", "test")) == 24
     assert TARGETS[TASKS.get(CASES[case][0]).target].labels == tlkeras.load(result.run.root).target.labels
