@@ -7,11 +7,12 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ class Process:
     """
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], errors: Path):
+        self.command = tuple(command)
         self._errors, self._read = errors, 0  # characters of it that belong to earlier questions
         with errors.open("w") as stderr:
             self._process = subprocess.Popen(
@@ -107,6 +109,61 @@ class Process:
                 pipe.close()
 
 
+class Kept:
+    """Processes of runtimes that wait for the next export; see `kept`.
+
+    Args:
+        folder: for what they write to standard error.
+        exports: after so many a process is not used again: runtimes do not give back all memory.
+    """
+
+    def __init__(self, folder: Path, exports: int):
+        self.folder, self._exports = folder, exports
+        self._waiting: dict[tuple[str, ...], list[Process]] = {}
+        self._used: dict[Process, int] = {}
+
+    def take(self, command: Sequence[str]) -> Process | None:
+        """Returns a process that a command started, if one waits."""
+        waiting = self._waiting.get(tuple(command))
+        return waiting.pop() if waiting else None
+
+    def give(self, process: Process) -> None:
+        """Takes back a process that has answered everything."""
+        self._used[process] = self._used.get(process, 0) + 1
+        if self._used[process] >= self._exports or "error" in process.ask({"do": "forget"}, TIMEOUT):
+            del self._used[process]
+            process.close()
+        else:
+            self._waiting.setdefault(process.command, []).append(process)
+
+    def close(self) -> None:
+        """Ends the processes that wait."""
+        for processes in self._waiting.values():
+            for process in processes:
+                process.close()
+        self._waiting.clear()
+
+
+_kept: Kept | None = None
+
+
+@contextmanager
+def kept(exports: int = 20) -> Iterator[None]:
+    """While it is open, runtimes that have answered one export answer the next: for many small exports, as in a sweep.
+
+    To start TensorFlow, LiteRT and ONNX Runtime takes 6 seconds of processor time; by default each export starts them anew.
+    """
+    global _kept
+    before = _kept
+    with tempfile.TemporaryDirectory() as folder:
+        mine = _kept = Kept(Path(folder), exports)
+        try:
+            yield
+        finally:
+            _kept = before
+            mine.close()
+
+
 class Processes:
     """One process of `runner.py` for each runtime, which does all jobs of that runtime; after an error the next job has a new one.
 
@@ -116,9 +173,12 @@ class Processes:
     """
 
     def __init__(self, readers: Iterable[str], folder: Path):
-        self._folder, self._environment = folder, {**verification_environment(), "TF_CPP_MIN_LOG_LEVEL": "2"}
+        self._kept = _kept
+        self._folder = folder if self._kept is None else Path(tempfile.mkdtemp(dir=self._kept.folder))
+        self._environment = {**verification_environment(), "TF_CPP_MIN_LOG_LEVEL": "2"}
         self._running: dict[str, Process] = {}
         self._queues: dict[str, ThreadPoolExecutor] = {}
+        self._busy: set[str] = set()  # runtimes that have a job now, or were stopped in one
         self._slots, self._lock, self._closed, self._count = threading.Semaphore(PARALLEL), threading.Lock(), False, 0
         for reader in dict.fromkeys(readers):
             self._process(reader)
@@ -131,10 +191,13 @@ class Processes:
 
     def _done(self, reader: str, job: Mapping[str, Any]) -> dict[str, Any]:
         with self._slots:
-            answer = self._process(reader).ask(job, TIMEOUT)
+            process = self._process(reader)
+            self._busy.add(reader)
+            answer = process.ask(job, TIMEOUT)
         if "error" in answer:
             with self._lock:
                 self._running.pop(reader).close()
+        self._busy.discard(reader)
         return answer
 
     def _process(self, reader: str) -> Process:
@@ -144,16 +207,21 @@ class Processes:
             if reader not in self._running:
                 self._count += 1
                 command = [sys.executable, "-I", str(RUNNER), reader]
-                self._running[reader] = Process(command, self._environment, self._folder / f"{reader}-{self._count}.err")
+                waiting = self._kept.take(command) if self._kept is not None else None
+                self._running[reader] = waiting or Process(command, self._environment, self._folder / f"{reader}-{self._count}.err")
             return self._running[reader]
 
     def close(self) -> None:
         """Ends all processes; jobs that still run fail, and those that wait are dropped."""
         with self._lock:
             self._closed = True
-            for process in self._running.values():
-                process.kill()
+            for reader, process in self._running.items():
+                if self._kept is None or reader in self._busy:
+                    process.kill()
         for queue in self._queues.values():
             queue.shutdown(cancel_futures=True)
-        for process in self._running.values():
-            process.close()
+        for reader, process in self._running.items():
+            if self._kept is None or reader in self._busy:
+                process.close()
+            else:
+                self._kept.give(process)

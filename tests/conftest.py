@@ -75,6 +75,23 @@ def pytest_xdist_make_scheduler(config, log):
     return ByGroupOrRow(config, log) if config.getoption("dist") == "loadscope" else None
 
 
+@pytest.fixture(scope="session", autouse=True)
+def kept_runtimes():
+    """Exports of all tests share processes, but for those of `fresh_runtimes`: to start TensorFlow is most of a small export."""
+    from tlkeras.export.processes import kept
+
+    with kept():
+        yield
+
+
+@pytest.fixture
+def fresh_runtimes(monkeypatch):
+    """Each export starts its runtimes anew, as for users."""
+    from tlkeras.export import processes
+
+    monkeypatch.setattr(processes, "_kept", None)
+
+
 @pytest.fixture(scope="session")
 def shared_data():
     """The folder of real data beside the checkout; tests that need it are skipped where it is absent."""

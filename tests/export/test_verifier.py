@@ -13,6 +13,7 @@ from tlkeras.errors import ExportError
 from tlkeras.export import parity, processes
 from tlkeras.files import read_npz
 
+pytestmark = pytest.mark.usefixtures("fresh_runtimes")
 OWN = ("latency_ms", "sha256", "bytes")  # of each conversion: names in a graph are numbered onwards within a process
 
 
