@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tlkeras import __version__, files
 from tlkeras.errors import ExportError
+from tlkeras.export.artifact import measure
 from tlkeras.export.spec import Interface, Tensor
 
 if TYPE_CHECKING:  # both load TensorFlow
@@ -49,7 +50,7 @@ def interface_of(content: Mapping[str, Any]) -> Interface:
         inputs = tuple(Tensor(name=one["name"], shape=tuple(one["shape"]), dtype=one["dtype"]) for one in content["inputs"])
         labels = content["labels"]
         return Interface(inputs=inputs, output_names=tuple(content["outputs"]), labels=None if labels is None else tuple(labels))
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise ExportError(f"the manifest does not describe the model's inputs and outputs ({error!r}); export again") from None
 
 
@@ -80,8 +81,40 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ExportError(f"no {NAME} in {str(folder)!r}; it stores the labels and the resize mode of an artifact") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ExportError(f"cannot read {str(path)!r}: {error}") from error
     if not isinstance(content, dict) or not {"labels", "metadata", "artifacts"} <= set(content):
         raise ExportError(f"{str(path)!r} is not a manifest: labels, metadata or artifacts are missing")
+    labels, metadata, artifacts = content["labels"], content["metadata"], content["artifacts"]
+    if labels is not None and not (isinstance(labels, list) and all(isinstance(label, str) for label in labels)):
+        raise ExportError(f"{str(path)!r} has labels that are not a list of texts; export again")
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise ExportError(f"{str(path)!r} has metadata that are not texts by name; export again")
+    if not isinstance(artifacts, dict):
+        raise ExportError(f"{str(path)!r} lists its artifacts in a {type(artifacts).__name__}; expected records by format; export again")
+    for name, record in artifacts.items():
+        where = record.get("path") if isinstance(record, dict) else None
+        if not isinstance(where, str) or where in ("", "..") or any(sign in where for sign in ("/", "\\", "\0")):
+            raise ExportError(
+                f"{str(path)!r} says of {name!r} that it is at {where!r}; expected the name of a file beside it; export again"
+            )
     return content
+
+
+def check_unchanged(folder: str | Path, path: str | Path) -> None:
+    """Compares an artifact with the hash that was recorded when it was verified; one that is not recorded passes.
+
+    Args:
+        folder: of the manifest.
+        path: of the artifact.
+
+    Raises:
+        ExportError: when it is another file than the one that was verified.
+    """
+    for name, record in read_manifest(folder)["artifacts"].items():
+        if (Path(folder) / record["path"]).resolve() == Path(path).resolve() and record.get("sha256"):
+            size, sha256 = measure(Path(path))
+            if sha256 != record["sha256"]:
+                raise ExportError(
+                    f"{str(path)!r} has changed since it was verified as {name} ({size:,} bytes, was {record.get('bytes', 0):,}); export again"
+                )

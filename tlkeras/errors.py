@@ -25,6 +25,7 @@ list the differences.
 from __future__ import annotations
 
 import difflib
+import errno
 import re
 from collections.abc import Iterable
 
@@ -138,3 +139,30 @@ def reason(error: BaseException) -> str:
     if len(text) <= REASON:
         return text
     return f"{text[: REASON // 3]} … {text[-2 * REASON // 3 :]}"
+
+
+# What a file system refuses -> what to do. Libraries that write files report some of them as texts in errors of their own.
+SYSTEM = {
+    errno.ENOSPC: ("No space left on device", "free some space, or choose another folder with --out"),
+    errno.EDQUOT: ("Disk quota exceeded", "free some space, or choose another folder with --out"),
+    errno.EFBIG: ("File too large", "raise the limit on the size of files (ulimit -f)"),
+    errno.EROFS: ("Read-only file system", "choose another folder with --out"),
+    errno.EACCES: ("Permission denied", "choose a folder that you may write to, with --out"),
+    errno.EPERM: ("Operation not permitted", "choose a folder that you may write to, with --out"),
+    errno.EMFILE: ("Too many open files", "raise the limit on open files (ulimit -n)"),
+    errno.EIO: ("Input/output error", "check the disk"),
+}
+NO_TEMPORARY = "No usable temporary directory"
+
+
+def system_problem(error: BaseException) -> str | None:
+    """Returns a line about an error that the file system is the reason of, and no bug; None for others."""
+    text = str(error)
+    if isinstance(error, FileNotFoundError) and NO_TEMPORARY in text:
+        return f"{reason(error)}; set TMPDIR to a folder that you may write to"
+    number = error.errno if isinstance(error, OSError) else None
+    for known, (said, advice) in SYSTEM.items():
+        if number == known or said in text:
+            name = getattr(error, "filename", None)
+            return f"{said}{f': {str(name)!r}' if name else ''}; {advice}; what is finished stays as it is"
+    return None

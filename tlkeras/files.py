@@ -84,6 +84,31 @@ def write_rows(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
     write(path, text.getvalue())
 
 
+@contextmanager
+def locked(folder: str | Path) -> Iterator[None]:
+    """Waits until no other process holds a folder, and holds it; a process that ends gives it back."""
+    if os.name == "nt":
+        import msvcrt
+
+        with (Path(folder) / ".lock").open("a+b") as file:
+            while True:
+                try:
+                    msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)  # it gives up after ten seconds
+                    break
+                except OSError:
+                    continue
+            yield
+        return
+    import fcntl
+
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
 def cache_dir() -> Path:
     """Returns the folder of what can be had again, such as converted weights: `TLKERAS_CACHE`, else the user's cache folder."""
     if chosen := os.environ.get("TLKERAS_CACHE"):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from tlkeras.errors import ConfigError, ExportError
+from tlkeras.errors import ConfigError, ExportError, MissingPackage, ZooError
 from tlkeras.export import parity, verification
 from tlkeras.export.formats import FORMATS, SERVING, Format
 from tlkeras.export.manifest import interface_of
@@ -16,6 +16,7 @@ from tlkeras.export.spec import Interface
 from tlkeras.export.verifier import Running, Verifier
 from tlkeras.registry import load_function
 from tlkeras.tasks.registry import target_of, task_of
+from tlkeras.zoo.signing import check_signature
 from tlkeras.zoo.store import Entry, verify_files
 
 # Other processors multiply 8-bit numbers in another order: a step of the quantisation in the scores.
@@ -31,7 +32,7 @@ class Check:
     detail: str = ""
 
 
-def verify(entry: Entry, progress: Callable[[int, int, str], None] | None = None) -> list[Check]:
+def verify(entry: Entry, progress: Callable[[int, int, str], None] | None = None, *, public_key: str | None = None) -> list[Check]:
     """Hashes every file, then runs every artifact in its own runtimes and compares it with its answers at publication.
 
     An artifact whose files have changed is not run.
@@ -39,13 +40,16 @@ def verify(entry: Entry, progress: Callable[[int, int, str], None] | None = None
     Args:
         entry: to verify.
         progress: called with (done, all, what is being done).
+        public_key: of its publisher, for the signature; see `signing.check_signature`. Without one a signature is not looked at.
 
     Returns:
-        One check for the files, and one for each artifact and runtime.
+        One check for the files, one for the signature where a key is given, and one for each artifact and runtime.
     """
     wrong = verify_files(entry)
     checks = [Check(what="files", problem="; ".join(wrong) or None, detail=f"{len(entry.files)} files, {entry.bytes:,} bytes")]
-    if wrong:
+    if public_key is not None:
+        checks.append(_signature(entry, public_key))
+    if any(check.problem for check in checks):
         return checks
     artifacts = entry.manifest["artifacts"]
     try:
@@ -64,6 +68,13 @@ def verify(entry: Entry, progress: Callable[[int, int, str], None] | None = None
             results = running.get(name, [unverified])
             checks += [result if isinstance(result, Check) else _checked(name, verifier, result, expected) for result in results]
     return checks
+
+
+def _signature(entry: Entry, public_key: str) -> Check:
+    try:
+        return Check(what="signature", detail=check_signature(entry, public_key))
+    except (MissingPackage, ZooError) as error:
+        return Check(what="signature", problem=str(error))
 
 
 def _variants(row: Format) -> list[Format]:

@@ -2,29 +2,68 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tlkeras.errors import ZooError
+from tlkeras.export import clients, verification
+from tlkeras.export.artifact import measure
+from tlkeras.export.export import ASSETS
 from tlkeras.export.formats import SERVING
-from tlkeras.zoo.store import MANIFEST
+from tlkeras.export.manifest import LABELS
+from tlkeras.zoo.store import HERE
 
-HERE = "."  # the path of the SavedModel in the manifest of an entry
 
+def copy_artifacts(exports: Path, folder: Path, exported: Mapping[str, Any]) -> None:
+    """Copies the artifacts of a run, with what its export wrote beside them; the manifest of an entry is another one.
 
-def copy_artifacts(exports: Path, folder: Path) -> None:
-    """Copies what was exported, with what stands beside it; the manifest of an entry is another one.
+    What else lies in the folder of the artifacts is not published: nobody verified it.
 
     Args:
         exports: folder of the artifacts.
         folder: of the version.
+        exported: content of their manifest.
+
+    Raises:
+        ZooError: when an artifact is not the one that was verified, or there is a link or a special file.
     """
-    for path in exports.iterdir():
-        if path.is_dir():
-            shutil.copytree(path, folder if path.name == SERVING.path else folder / path.name, dirs_exist_ok=True)
-        elif path.name != MANIFEST and not path.name.startswith("."):
-            shutil.copy2(path, folder / path.name)
+    for name, artifact in exported["artifacts"].items():
+        source, copied = exports / artifact["path"], folder / artifact["path"]
+        copy(source, copied)
+        if artifact.get("sha256") and measure(copied)[1] != artifact["sha256"]:
+            raise ZooError(f"{str(source)!r} has changed since it was verified as {name}; `tlkeras export` writes it again")
+        if artifact["path"] == SERVING.path:
+            for path in copied.iterdir():
+                path.rename(folder / path.name)
+            copied.rmdir()
+    for name in (LABELS, verification.NAME, clients.FOLDER, ASSETS):
+        if os.path.lexists(exports / name):
+            copy(exports / name, folder / name)
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copies a file or a folder of regular files.
+
+    Raises:
+        ZooError: for a link or a special file, whose content would be that of something outside.
+    """
+    if not source.is_dir() or source.is_symlink():
+        copy_file(source, target)
+        return
+    target.mkdir(exist_ok=True)
+    for path in sorted(source.iterdir()):
+        copy(path, target / path.name)
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copies a regular file; see `copy`."""
+    if not stat.S_ISREG(source.lstat().st_mode):
+        raise ZooError(f"{str(source)!r} is a link or not a regular file; a run is published with regular files only")
+    shutil.copy2(source, target, follow_symlinks=False)
 
 
 def record(artifact: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,9 +19,10 @@ from tlkeras.export.runtimes import KERAS, choose, plain
 from tlkeras.modalities import inputs
 from tlkeras.tasks.registry import target_of, task_of
 from tlkeras.weights.keras_file import read_keras
-from tlkeras.zoo.store import Entry, Zoo, default_root, verify_files
+from tlkeras.zoo.store import HERE, Entry, Zoo, default_root, measured, verify_files
 
 DEFAULT = "tensorflow"  # what serves an entry
+SAVED_MODEL = ("saved_model.pb", "variables", "assets", "fingerprint.pb")  # files and folders of one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +83,8 @@ def _artifact(entry: Entry, runtime: str) -> tuple[Scorer, str]:
         name, reader = choose(runtime, entry.manifest["artifacts"], of=str(entry), keras=_has_keras(entry))
     except ExportError as error:
         raise ZooError(str(error)) from None
-    predictor = open_artifact(entry.artifact(name), reader)
+    with _copied(entry, entry.manifest["artifacts"][name]["path"]) as path:
+        predictor = open_artifact(path, reader)
     return predictor.scores, predictor.runtime
 
 
@@ -89,4 +95,28 @@ def _has_keras(entry: Entry) -> bool:
 def _keras(entry: Entry) -> tuple[Scorer, str]:
     if not _has_keras(entry):
         raise ZooError(f"{entry} has no model.keras; use another runtime")
-    return partial(keras_scores, read_keras(entry.path / "model.keras")), f"keras {keras.__version__}"
+    with _copied(entry, "model.keras") as path:
+        return partial(keras_scores, read_keras(path)), f"keras {keras.__version__}"
+
+
+@contextmanager
+def _copied(entry: Entry, path: str) -> Iterator[Path]:
+    """Yields a copy of an artifact in a folder of this user alone, whose hashes are compared: what is checked is what is opened.
+
+    Args:
+        entry: it belongs to.
+        path: of it, as the manifest says; `"."` for the SavedModel.
+
+    Raises:
+        ZooError: when the copy is not what was published.
+    """
+    names = [name for name in entry.files if name.partition("/")[0] in SAVED_MODEL] if path == HERE else [path]
+    # A runtime may hold the file open for as long as the model lives: where the system then keeps it, it stays.
+    with tempfile.TemporaryDirectory(prefix="tlkeras-", ignore_cleanup_errors=True) as folder:
+        for name in names:
+            copy = Path(folder) / name
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(entry.path / name, copy)
+            if measured(copy)["sha256"] != entry.files[name]["sha256"]:
+                raise ZooError(f"{entry} has changed since it was published: {name}; download it again, or publish it again")
+        yield Path(folder) if path == HERE else Path(folder) / path

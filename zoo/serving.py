@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,18 +68,27 @@ def read_warmup(folder: Path) -> list[tuple[str, dict[str, np.ndarray]]]:
 # === The server's configuration ===
 
 
-def models_config(zoo: Zoo) -> str:
+def models_config(zoo: Zoo, warn: Callable[[str], None] = lambda text: None) -> str:
     """Returns the `ModelServerConfig` of a zoo: one model per name.
 
-    A name with a promoted version serves that and the newest, labelled `stable` and `canary`; any other serves its newest.
+    A name with a promoted version serves that and the newest, labelled `stable` and `canary`; any other serves its newest. One whose
+    promoted version cannot be read is left out: which version may be served is not known.
+
+    Args:
+        zoo: its entries.
+        warn: receives what is left out.
     """
     from google.protobuf import text_format
     from tensorflow_serving.config import model_server_config_pb2
 
     config = model_server_config_pb2.ModelServerConfig()
     for name in zoo.names():
+        try:
+            newest, stable = zoo.versions(name)[-1], zoo.stable(name)
+        except ZooError as error:
+            warn(f"{name} is left out of {CONFIG}: {error}; `tlkeras zoo promote {name}` writes it again")
+            continue
         model_config = config.model_config_list.config.add(name=name, base_path=f"{MODELS}/{name}", model_platform="tensorflow")
-        newest, stable = zoo.versions(name)[-1], zoo.stable(name)
         if stable is None:
             model_config.model_version_policy.latest.num_versions = 1
             continue

@@ -23,6 +23,8 @@ from tlkeras.errors import ZooError, near
 from tlkeras.zoo.names import NAME, check_name, check_version, split_name
 
 MANIFEST = "manifest.json"
+SIGNATURE = "manifest.json.minisig"  # see `signing`
+HERE = "."  # the path of the SavedModel: the folder of the version itself
 LABELS = "labels.json"  # beside the versions; TensorFlow Serving looks at integers only
 LARGEST_MANIFEST = 16_000_000  # bytes
 ASIDE, REMOVED = ".publishing-", ".removed-"
@@ -108,9 +110,25 @@ class Zoo:
         version = _read_json(path).get("stable")
         return None if version is None else check_version(version)
 
-    def list(self) -> list[Entry]:
-        """Returns all entries, by name and version."""
-        return [self.get(name, version) for name in self.names() for version in self.versions(name)]
+    def list(self, damaged: Callable[[str, ZooError], None] | None = None) -> list[Entry]:
+        """Returns all entries, by name and version.
+
+        Args:
+            damaged: called with `NAME/VERSION` and the error of each that cannot be read, which is left out.
+
+        Raises:
+            ZooError: for the first that cannot be read, where `damaged` is None.
+        """
+        entries = []
+        for model in self.names():
+            for version in self.versions(model):
+                try:
+                    entries.append(self.get(model, version))
+                except ZooError as error:
+                    if damaged is None:
+                        raise
+                    damaged(f"{model}/{version}", error)
+        return entries
 
     def get(self, name: str, version: int | str | None = None) -> Entry:
         """Returns an entry.
@@ -139,12 +157,13 @@ class Zoo:
 
     # === Write ===
 
-    def publish(self, name: str, build: Callable[[Path], Mapping[str, Any]]) -> Entry:
+    def publish(self, name: str, build: Callable[[Path], Mapping[str, Any]], sign: Callable[[bytes, str], bytes] | None = None) -> Entry:
         """Adds the next version of a name.
 
         Args:
             name: name of the model.
             build: fills the folder that it receives, and returns the manifest without `entry` and `files`.
+            sign: (content of the manifest, `NAME/VERSION`) -> its signature, which stands beside it; None for none.
 
         Raises:
             ZooError: when the name is invalid, or the folder contains a link. After a failure, no version is left.
@@ -157,21 +176,24 @@ class Zoo:
         aside = Path(tempfile.mkdtemp(dir=self.root, prefix=ASIDE))
         try:
             content = dict(build(aside))
-            content["files"] = {path: _measured(aside / path) for path in files_of(aside)}
+            content["files"] = {path: measured(aside / path) for path in files_of(aside)}
             aside.chmod(0o755)  # mkdtemp makes folders that only the publisher may read; TensorFlow Serving is another user
-            return self._place(name, home, aside, content)
+            return self._place(name, home, aside, content, sign)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
             if home.is_dir() and not any(home.iterdir()):
                 home.rmdir()
 
-    def _place(self, name: str, home: Path, aside: Path, content: dict[str, Any]) -> Entry:
+    def _place(self, name: str, home: Path, aside: Path, content: dict[str, Any], sign: Callable[[bytes, str], bytes] | None) -> Entry:
         """Claims the next free version: a second publisher that was faster makes the rename fail, and the next is tried."""
         while True:
             home.mkdir(exist_ok=True)  # a publisher that failed may just have taken the empty folder away
             version = max(self.versions(name), default=0) + 1
             content["entry"] = {"name": name, "version": version, "published": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+            content["entry"]["sha256"] = digest(content)
             files.write_json(aside / MANIFEST, content)
+            if sign:
+                files.write(aside / SIGNATURE, sign((aside / MANIFEST).read_bytes(), f"{name}/{version}"))
             _flush(aside)
             final = home / str(version)
             try:
@@ -221,7 +243,7 @@ class Zoo:
 
 
 def files_of(folder: Path) -> list[str]:
-    """Returns the relative paths of all files of a folder but its manifest, sorted.
+    """Returns the relative paths of all files of a folder but its manifest and the signature of that, sorted.
 
     Raises:
         ZooError: for a link or a special file, because an entry must be self-contained.
@@ -232,7 +254,7 @@ def files_of(folder: Path) -> list[str]:
         relative = path.relative_to(folder).as_posix()
         if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
             raise ZooError(f"{relative!r} in {str(folder)!r} is a link or not a regular file; an entry may contain regular files only")
-        if stat.S_ISREG(mode) and relative != MANIFEST:
+        if stat.S_ISREG(mode) and relative not in (MANIFEST, SIGNATURE):
             names.append(relative)
     return names
 
@@ -247,9 +269,9 @@ def verify_files(entry: Entry) -> list[str]:
     problems = [f"{path}: missing" for path in sorted(listed - present)]
     problems += [f"{path}: not in the manifest" for path in sorted(present - listed)]
     for path in sorted(listed & present):
-        measured, expected = _measured(entry.path / path), entry.files[path]
-        if measured != {"bytes": expected["bytes"], "sha256": expected["sha256"]}:
-            problems.append(f"{path}: changed since it was published ({measured['bytes']:,} bytes, was {expected['bytes']:,})")
+        found, expected = measured(entry.path / path), entry.files[path]
+        if found != {"bytes": expected["bytes"], "sha256": expected["sha256"]}:
+            problems.append(f"{path}: changed since it was published ({found['bytes']:,} bytes, was {expected['bytes']:,})")
     return problems
 
 
@@ -257,9 +279,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """Reads and checks the manifest of a version folder, which is untrusted data.
 
     Raises:
-        ZooError: when it is missing, too large, not JSON, or names files outside the folder.
+        ZooError: when it is missing, too large, not JSON, names files outside the folder, or has changed since it was published.
     """
     content = _read_json(folder / MANIFEST)
+    _check_values(folder / MANIFEST, content)
     files = content.get("files")
     if not isinstance(files, dict) or not isinstance(content.get("entry"), dict) or not isinstance(content.get("artifacts"), dict):
         raise ZooError(f"{str(folder / MANIFEST)!r} is not the manifest of an entry: entry, artifacts or files are missing")
@@ -275,8 +298,46 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return content
 
 
+# What else is read of a manifest: key -> types.
+VALUES: Mapping[str, tuple[type, ...]] = {
+    "labels": (list, type(None)),
+    "metadata": (dict,),
+    "inputs": (list,),
+    "outputs": (list,),
+    "config": (dict,),
+    "data": (dict,),
+    "licences": (dict,),
+    "metrics": (dict,),
+}
+
+
+def _check_values(path: Path, content: Mapping[str, Any]) -> None:
+    """Checks what readers of a manifest rely on: entries of before there was a hash have the types alone."""
+    for key, types in VALUES.items():
+        if key in content and not isinstance(content[key], types):
+            raise ZooError(f"{str(path)!r} has {key} of type {type(content[key]).__name__}; it was changed since it was published")
+    for key in ("labels", "metadata"):
+        values = content.get(key) or ()
+        if not all(isinstance(value, str) for value in (values.values() if isinstance(values, dict) else values)):
+            raise ZooError(f"{str(path)!r} has {key} that are not texts; it was changed since it was published")
+    entry = content.get("entry")
+    recorded = entry.get("sha256") if isinstance(entry, dict) else None
+    if recorded is not None and recorded != digest(content):
+        raise ZooError(
+            f"{str(path)!r} has changed since it was published: its content is not that of its hash; restore it, or publish again"
+        )
+
+
+def digest(content: Mapping[str, Any]) -> str:
+    """Returns the sha256 of a manifest without the hash itself, whatever the order of its keys."""
+    entry = {key: value for key, value in content["entry"].items() if key != "sha256"}
+    return hashlib.sha256(
+        json.dumps({**content, "entry": entry}, sort_keys=True, ensure_ascii=False).encode("utf-8", "replace")
+    ).hexdigest()
+
+
 def _is_inside(path: str, files: Mapping[str, Any]) -> bool:
-    return path in files or (path == "." and "saved_model.pb" in files)
+    return path in files or (path == HERE and "saved_model.pb" in files)
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -293,7 +354,8 @@ def _read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _measured(path: Path) -> dict[str, Any]:
+def measured(path: Path) -> dict[str, Any]:
+    """Returns size and sha256 of a file, as the manifest records them."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         return {"bytes": file.tell(), "sha256": digest}

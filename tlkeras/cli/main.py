@@ -26,7 +26,7 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:
-        from tlkeras.errors import TlkerasError
+        from tlkeras.errors import TlkerasError, system_problem
 
         try:
             command(*args, **kwargs)
@@ -41,6 +41,10 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
         except (usage.UsageError, typer.Exit, typer.Abort, BrokenPipeError):
             raise
         except Exception as error:
+            problem = system_problem(error)
+            if problem and not kwargs.get("debug"):
+                typer.echo(f"error: {problem}", err=True)
+                _leave(1)
             typer.echo(_bug(error), err=True)
             raise
 

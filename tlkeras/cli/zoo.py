@@ -34,6 +34,7 @@ def publish(
     data_licence: str | None = typer.Option(None, "--data-licence", help="Licence of the examples, for the card.", show_default=False),
     data_source: str | None = typer.Option(None, "--data-source", help="Where the examples come from, for the card.", show_default=False),
     promote: bool = typer.Option(False, "--promote", help="Make it the stable version."),
+    sign: str | None = typer.Option(None, "--sign", help="Sign it with a secret key of minisign.", metavar="KEY", show_default=False),
     root: str | None = _root(),
     debug: bool = _debug(),
 ) -> None:
@@ -44,11 +45,12 @@ def publish(
 
     check_name(name)
     to_publish(run)  # what cannot be published is reported before TensorFlow loads
+    signed = _signer(sign)
     start_tensorflow()
     from tlkeras.jobs import publish as publishing
 
     zoo = _zoo(root)
-    entry = publishing.publish(run, name, zoo, data_licence=data_licence, data_source=data_source)
+    entry = publishing.publish(run, name, zoo, data_licence=data_licence, data_source=data_source, sign=signed)
     if promote:
         entry = zoo.promote(name, entry.version)
         publishing.renew(zoo)
@@ -58,11 +60,23 @@ def publish(
     typer.echo(f"  serve    docker compose -f {zoo.root / 'compose.yaml'} up")
 
 
+def _signer(key: str | None) -> Callable[[bytes, str], bytes] | None:
+    if key is None:
+        return None
+    import sys
+
+    from tlkeras.zoo.signing import signer
+
+    ask = (lambda: typer.prompt("Password of the key", hide_input=True)) if sys.stdin.isatty() else None
+    return signer(key, ask)
+
+
 def show_list(root: str | None = _root(), debug: bool = _debug()) -> None:
     """List the entries."""
     zoo = _zoo(root)
-    entries = zoo.list()
-    if not entries:
+    damaged: list[str] = []
+    entries = zoo.list(lambda name, error: damaged.append(f"{name:<28} damaged: {error}"))
+    if not entries and not damaged:
         typer.echo(f"the zoo {str(zoo.root)!r} is empty; `tlkeras zoo publish RUN --name NAME` adds an entry", err=True)
     for entry in entries:
         line = (
@@ -70,6 +84,10 @@ def show_list(root: str | None = _root(), debug: bool = _debug()) -> None:
             f"{_figure(entry.manifest)}   {', '.join(entry.manifest['artifacts'])}"
         )
         typer.echo(line)
+    for line in damaged:
+        typer.echo(line, err=True)
+    if damaged:
+        raise typer.Exit(1)
 
 
 def _figure(manifest: Mapping[str, Any]) -> str:
@@ -98,6 +116,9 @@ def show(
 
 def verify(
     name: str | None = typer.Argument(None, help=f"{ENTRY} [default: all entries]", metavar="ENTRY", show_default=False),
+    public_key: str | None = typer.Option(
+        None, "--public-key", help="Check that it was signed with the key of its publisher: a file of minisign, or its line.", metavar="KEY"
+    ),
     root: str | None = _root(),
     debug: bool = _debug(),
 ) -> None:
@@ -108,10 +129,14 @@ def verify(
     from tlkeras.zoo.check import verify as verified
 
     zoo = _zoo(root)
-    failed = 0
-    for entry in [zoo.get(name)] if name else zoo.list():
+    damaged: list[str] = []
+    entries = [zoo.get(name)] if name else zoo.list(lambda entry, error: damaged.append(f"{entry}\n  FAILED  manifest        {error}"))
+    failed = len(damaged)
+    for line in damaged:
+        typer.echo(line)
+    for entry in entries:
         typer.echo(str(entry))
-        for check in verified(entry):
+        for check in verified(entry, public_key=public_key):
             failed += check.problem is not None
             typer.echo(f"  {'FAILED' if check.problem else 'ok':<7} {check.what:<15} {check.problem or check.detail}")
     if failed:

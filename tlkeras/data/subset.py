@@ -10,10 +10,14 @@ import numpy as np
 
 from tlkeras.data.examples import Dataset, Example
 from tlkeras.data.stratify import assign
+from tlkeras.errors import ConfigError
 
 
 def subset(dataset: Dataset, limit: int, seed: int) -> Dataset:
     """Returns at most `limit` examples, from each class and split in proportion, at least one of each; numbers by chance alone.
+
+    Raises:
+        ConfigError: for a limit below the number of classes.
 
     Sets of labels are chosen so that each label has its share, see `stratify.assign`.
     The choice depends on the seed and the ids alone; the order is kept.
@@ -29,8 +33,16 @@ def subset(dataset: Dataset, limit: int, seed: int) -> Dataset:
         groups: dict[tuple[int, str | None], list[int]] = defaultdict(list)
         for index in ranked:
             groups[int(strata[index]), examples[index].split].append(index)
+        if len(groups) > limit:
+            raise ConfigError(
+                f"limit is {limit}, and {dataset.name} has {len(groups):,} classes (or classes in splits), of each of which one example at "
+                f"least is used; pass --limit {len(groups)} or more"
+            )
         share = limit / len(examples)
-        chosen = {index for members in groups.values() for index in members[: max(1, int(share * len(members)))]}
+        counts = {group: max(1, int(share * len(members))) for group, members in groups.items()}
+        for _ in range(sum(counts.values()) - limit):  # what the smallest groups have more than their share, the largest give
+            counts[max(counts, key=lambda group: counts[group])] -= 1
+        chosen = {index for group, members in groups.items() for index in members[: counts[group]]}
     return dataclasses.replace(dataset, examples=tuple(example for index, example in enumerate(examples) if index in chosen))
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from tlkeras import files, models
 from tlkeras.config import RunConfig
 from tlkeras.data import split as splitting
-from tlkeras.data.examples import Dataset
+from tlkeras.data.examples import Dataset, Example
 from tlkeras.data.split import SPLITS, Splits
 from tlkeras.data.store import Store
 from tlkeras.data.target import Target
@@ -107,7 +107,7 @@ def export_task(
     targets = task_named(config.model.task).targets_of([store.examples[index] for index in held_out], target)
     samples = Samples(
         inputs={tensor.name: np.asarray(store.inputs[sample_index], tensor.dtype)},
-        encoded=[] if spec.decode is None and spec.tokenise is None else [inputs.encoded(store.examples[index]) for index in sample_index],
+        encoded=_encoded(inputs, store, sample_index, spec, reporter),
         lengths=[] if store.lengths is None else store.lengths[sample_index].tolist(),
         score_inputs=None if examples.synthetic else store.inputs[held_out],
         score_targets=None if examples.synthetic else targets,
@@ -130,6 +130,33 @@ def export_task(
         progress=reporter.pieces("export"),
         timed=None if clock is None else lambda name, seconds: clock.add(f"export/{name}", seconds),
     )
+
+
+def _encoded(inputs: Inputs, store: Store, index: np.ndarray, spec: ExportSpec, reporter: Reporter) -> list[bytes]:
+    """Returns examples as clients send them; of a file that is gone, or another one by now, the decoded image takes the place."""
+    if spec.decode is None and spec.tokenise is None:
+        return []
+    encoded, changed = [], []
+    for row in index:
+        example = store.examples[row]
+        if spec.decode is not None and example.path is not None and not _is_as_read(Path(example.path), store.sha256[row]):
+            changed.append(example.id)
+            example = Example(id=example.id, label=example.label, array=np.asarray(store.inputs[row], "uint8"))
+        encoded.append(inputs.encoded(example))
+    if changed:
+        reporter.warn(
+            f"{len(changed)} of {len(index)} files to verify on were deleted or changed since they were read, {changed[0]!r} among them; "
+            "verified on the decoded images instead"
+        )
+    return encoded
+
+
+def _is_as_read(path: Path, sha256: str) -> bool:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+    except OSError:
+        return False
 
 
 def export_spec(inputs: Inputs, target: Target, config: RunConfig) -> ExportSpec:
@@ -261,7 +288,7 @@ def _changed(run: Run, store: Store, splits: Splits) -> bool:
     """Whether the examples differ from those that a finished run recorded."""
     if not run.metrics.is_file():
         return False
-    recorded = json.loads(run.metrics.read_text(encoding="utf-8")).get("data", {}).get("fingerprint")
+    recorded = run_folder.read_json(run.metrics).get("data", {}).get("fingerprint")
     return recorded is not None and recorded != fingerprint(store, splits)
 
 
@@ -293,6 +320,6 @@ def _record(run: Run, artifacts: Sequence[Artifact]) -> None:
     """Puts the new artifacts beside the others of a finished run in `metrics.json`."""
     if not run.metrics.is_file():
         return
-    metrics = json.loads(run.metrics.read_text(encoding="utf-8"))
+    metrics = run_folder.read_json(run.metrics)
     metrics["exports"] = {**metrics.get("exports", {}), **{one.format: one.to_dict() for one in artifacts}}
     files.write_json(run.metrics, metrics)

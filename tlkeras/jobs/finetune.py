@@ -25,7 +25,7 @@ from tlkeras.data.sources.registry import DEFAULT
 from tlkeras.data.split import SPLITS
 from tlkeras.distribution.strategies import Distribution, open_distribution
 from tlkeras.evaluation import report
-from tlkeras.export.artifact import Artifact
+from tlkeras.export.artifact import Artifact, measure
 from tlkeras.export.graph import precision_gap
 from tlkeras.jobs import export_run, outcome, preflight, run_folder, single, teacher
 from tlkeras.jobs import plan as planning
@@ -133,6 +133,8 @@ def _finetune(plan: Plan, distribution: Distribution, run: Run, dataset: Dataset
     clock.seconds["total"] = round(time.monotonic() - started, 3)
     summary = outcome.summary(config, distribution, data, scored, trained, artifacts, gap, clock) | {"precision": numbers}
     summary["data"] |= outcome.provenance(dataset)
+    size, sha256 = measure(run.model)
+    summary["model"] = {"bytes": size, "sha256": sha256}
     pages = partial(report.write, run.report, summary, config.to_dict(), figures, target, data.audit.to_dict(), trained.history)
     pages([])
     files.write_json(run.metrics, summary)

@@ -72,9 +72,10 @@ def _format(folder: Path, run: Run | None, runtime: str | None) -> Model:
 
 
 def _artifact(path: Path, folder: Path, run: Run | None, reader: str) -> Model:
-    predictor = open_artifact(path, reader)
     manifest = manifests.read_manifest(folder)
+    manifests.check_unchanged(folder, path)
     task = task_of(manifest["metadata"])
+    predictor = open_artifact(path, reader)
     return Model(
         scores=predictor.scores,
         runtime=predictor.runtime,
@@ -98,13 +99,18 @@ def _keras(path: Path, run: Run | None) -> Model:
         )
     if run is None or not path.is_file():
         raise DataError(f"{str(path)!r} is not the model of a run: config.yaml, labels.txt or the model itself is missing")
-    config, model = run_folder.read_config(run), read_keras(path)
+    config, target, model = run_folder.read_config(run), run_folder.read_target(run), read_keras(path)
+    task, width = task_named(config.model.task), model.outputs[0].shape[-1]
+    if task.labelled_outputs and width != len(target.labels):
+        raise DataError(
+            f"{str(path)!r} answers {width} scores, and {run.labels.name} has {len(target.labels)} labels: one of them is not of this run"
+        )
     return Model(
         scores=partial(keras_scores, model),
         runtime=f"keras {keras.__version__}",
         inputs=inputs.of_model(model, config, run.root),
-        target=run_folder.read_target(run),
-        task=task_named(config.model.task),
+        target=target,
+        task=task,
         folder=run.root,
         model=model,
     )

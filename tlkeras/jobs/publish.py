@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import csv
-import json
-import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,9 @@ from typing import Any
 from tlkeras import files
 from tlkeras.backbones.row import Backbone
 from tlkeras.data.sources.registry import PASSED, is_passed, kind_of
+from tlkeras.errors import DataError, ZooError, reason
 from tlkeras.export import clients, verification
+from tlkeras.export.artifact import measure
 from tlkeras.export.manifest import interface_of
 from tlkeras.export.parity import Samples
 from tlkeras.jobs import finetune, run_folder
@@ -40,6 +40,7 @@ def publish(
     *,
     data_licence: str | None = None,
     data_source: str | None = None,
+    sign: Callable[[bytes, str], bytes] | None = None,
     reporter: Reporter | str | None = AUTO,
 ) -> Entry:
     """Publishes a run as the next version of an entry.
@@ -50,6 +51,7 @@ def publish(
         zoo: zoo to publish to.
         data_licence: licence of the examples, for the card; that of the run's own source, if known, when None.
         data_source: origin of the examples, for the card; the run's own source when None.
+        sign: from `tlkeras.zoo.signing.signer`, to sign it; None for no signature.
         reporter: receives warnings; None for silence.
 
     Returns:
@@ -65,10 +67,18 @@ def publish(
             "this run was trained on arrays, so the source and the licence of the data are not known; "
             "pass --data-source and --data-licence (data_source= and data_licence=)"
         )
+    _check_model(run)
     content = _content(run, exported, data_licence, data_source)
-    entry = zoo.publish(name, partial(_fill, run=run, exported=exported, name=name, content=content))
+    entry = zoo.publish(name, partial(_fill, run=run, exported=exported, name=name, content=content), sign)
     renew(zoo)
     return entry
+
+
+def _check_model(run: Run) -> None:
+    """Refuses a model that is not the one whose artifacts were verified; runs of before its hash was recorded pass."""
+    recorded = run_folder.read_json(run.metrics).get("model", {}).get("sha256")
+    if recorded and measure(run.model)[1] != recorded:
+        raise ZooError(f"{str(run.model)!r} has changed since the run wrote it, and its artifacts are of the model before; fine-tune again")
 
 
 def promote(zoo: Zoo, entry: Entry) -> Entry:
@@ -81,14 +91,15 @@ def promote(zoo: Zoo, entry: Entry) -> Entry:
 def renew(zoo: Zoo) -> None:
     """Writes `models.config` and `compose.yaml` of a zoo, for TensorFlow Serving."""
     if zoo.root.is_dir():
-        files.write(zoo.root / serving.CONFIG, serving.models_config(zoo))
-        files.write(zoo.root / serving.COMPOSE, serving.compose_file())
+        with files.locked(zoo.root):  # two publishers: the second one lists what the first one published
+            files.write(zoo.root / serving.CONFIG, serving.models_config(zoo, resolve(AUTO).warn))
+            files.write(zoo.root / serving.COMPOSE, serving.compose_file())
 
 
 def _fill(folder: Path, *, run: Run, exported: Mapping[str, Any], name: str, content: dict[str, Any]) -> dict[str, Any]:
     """Copies what was exported, the SavedModel's files into the folder itself, and adds warm-up and card."""
-    contents.copy_artifacts(run.exports, folder)
-    shutil.copy2(run.model, folder / run.model.name)
+    contents.copy_artifacts(run.exports, folder, exported)
+    contents.copy_file(run.model, folder / run.model.name)
     evidence = verification.read(run.exports, interface_of(exported))
     serving.write_warmup(folder, warmup_requests(evidence.samples, encoded_input(content)))
     files.write(folder / "README.md", card(name, content))
@@ -136,11 +147,17 @@ def build(recipe: EntryRecipe, zoo: Zoo, *, reporter: Reporter | str | None = AU
 def _content(run: Run, exported: Mapping[str, Any], data_licence: str | None, data_source: str | None) -> dict[str, Any]:
     config = run_folder.read_config(run)
     task = task_named(config.model.task)
-    summary, environment = (json.loads(path.read_text(encoding="utf-8")) for path in (run.metrics, run.environment))
-    held_out = "test" if summary["test"]["n"] else "val"
-    with run.predictions.open(encoding="utf-8", newline="") as file:
-        rows = [prediction for prediction in csv.DictReader(file) if prediction["split"] == held_out]
-    results = load_function(task.publish)(summary, rows, run_folder.read_target(run))
+    summary, environment = run_folder.read_json(run.metrics), run_folder.read_json(run.environment)
+    target = run_folder.read_target(run)
+    try:
+        held_out = "test" if summary["test"]["n"] else "val"
+        with run.predictions.open(encoding="utf-8", newline="") as file:
+            rows = [prediction for prediction in csv.DictReader(file) if prediction["split"] == held_out]
+        results = load_function(task.publish)(summary, rows, target)
+    except (OSError, KeyError, TypeError, ValueError, AttributeError, csv.Error) as error:
+        raise DataError(
+            f"metrics.json and predictions.csv of {str(run.root)!r} do not belong together ({reason(error)}); they were changed after the run"
+        ) from error
     row = find_backbone(config.model.backbone)
     source, licence = _source_and_licence(config.data.source)
     return {

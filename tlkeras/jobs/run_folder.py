@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -19,7 +20,7 @@ from tlkeras import files
 from tlkeras.config import RunConfig
 from tlkeras.data.target import DEFAULT as KIND
 from tlkeras.data.target import Target
-from tlkeras.errors import DataError, OutputError
+from tlkeras.errors import DataError, OutputError, reason
 from tlkeras.startup import ONEDNN
 
 RECORDED = (
@@ -108,15 +109,24 @@ def create(out: str | None, *, backbone: str, data: str | None) -> Run:
     Raises:
         OutputError: when the folder holds something already or cannot be written.
     """
-    root = Path(out) if out else _fresh(Path("runs"), f"{backbone}-{_slug(data or 'digits')}")
-    check_free(root)
-    try:
-        for folder in (root, Run(root).work, Run(root).exports):
-            folder.mkdir(parents=True, exist_ok=True)
-        _check_writable(root)
-    except OSError as error:
-        raise _cannot_write(root, error) from error
-    return Run(root)
+    name = f"{backbone}-{_slug(data or 'digits')}"
+    while True:
+        root = Path(out) if out else _fresh(Path("runs"), name)
+        check_free(root)
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            Run(root).checkpoints.mkdir()  # of two runs that want one folder, the second fails here
+            for folder in (Run(root).work, Run(root).exports):
+                folder.mkdir()
+            _check_writable(root)
+        except FileExistsError as error:
+            if out is None:
+                continue
+            other = str(_fresh(root.parent, root.name))
+            raise OutputError(f"--out {out!r} was just taken by another run; choose another, for example {other!r}") from error
+        except OSError as error:
+            raise _cannot_write(root, error) from error
+        return Run(root)
 
 
 def check_free(root: Path) -> None:
@@ -189,9 +199,34 @@ def read_config(run: Run) -> RunConfig:
 
 def read_target(run: Run) -> Target:
     """Reads what the model of a run predicts: from `target.json`, or for runs of version 0.1 from their labels."""
-    if run.target.is_file():
-        return Target.from_dict(json.loads(run.target.read_text(encoding="utf-8")))
-    return Target(kind=KIND, labels=_read_labels(run))
+    if not run.target.is_file():
+        return Target(kind=KIND, labels=_read_labels(run))
+    try:
+        target = Target.from_dict(json.loads(run.target.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise _damaged(run.target, error) from error
+    if target.labels and run.labels.is_file() and _read_labels(run) != target.labels:
+        raise DataError(f"{str(run.labels)!r} has other labels than {run.target.name}: one of them was changed after the run; restore it")
+    return target
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Reads one of the JSON files of a run.
+
+    Raises:
+        DataError: when it is missing, damaged, or holds something else.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise _damaged(path, error) from error
+    if not isinstance(content, dict):
+        raise DataError(f"{str(path)!r} does not hold a JSON object; it was changed after the run; restore it")
+    return content
+
+
+def _damaged(path: Path, error: BaseException) -> DataError:
+    return DataError(f"cannot read {str(path)!r}: {reason(error)}; it was changed after the run, or the run did not finish; restore it")
 
 
 def _read_labels(run: Run) -> tuple[str, ...]:
@@ -200,6 +235,8 @@ def _read_labels(run: Run) -> tuple[str, ...]:
         text = run.labels.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise DataError(f"{str(run.root)!r} has no labels.txt; is it the folder of a run?") from None
+    except (OSError, ValueError) as error:
+        raise _damaged(run.labels, error) from error
     return tuple(text.split("\n")[:-1])
 
 
@@ -227,4 +264,20 @@ def environment(arguments: Iterable[str] | None = None) -> dict[str, Any]:
         "processors": os.cpu_count(),
         "onednn": os.environ.get(ONEDNN),
         "packages": versions,
+        "installed": installed(),
     }
+
+
+def installed() -> dict[str, dict[str, str | None]]:
+    """Returns all installed packages, the bill of materials of a run: name -> version, and sha256 of the record of its files.
+
+    The record (RECORD, as installers write it) has the sha256 of each file, so two installations with equal records have equal files. It is
+    None where an installer wrote none.
+    """
+    found: dict[str, dict[str, str | None]] = {}
+    for package in importlib.metadata.distributions():
+        name, record = package.metadata["Name"], package.read_text("RECORD")
+        if name:
+            sha256 = None if record is None else hashlib.sha256("\n".join(sorted(record.splitlines())).encode()).hexdigest()
+            found.setdefault(name.lower().replace("_", "-"), {"version": package.version, "record_sha256": sha256})
+    return dict(sorted(found.items()))

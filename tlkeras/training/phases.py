@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from tlkeras.errors import TrainingDiverged
 from tlkeras.models import TaskModel
 from tlkeras.startup import tensor_float32
 from tlkeras.training import averaging, budget, contrastive, exact, feature_cache, features, freezing
@@ -74,6 +75,9 @@ def run(
         if finish or "test" not in arrays:  # features of the last phase are of another model, or it was left out
             model, arrays = task.model, {name: features.uncached(task.model, parts[name]) for name in ("val", "test")}
         scores = {name: features.scores(model, arrays[name], name, options) for name in ("val", "test")}
+    for name, values in scores.items():
+        if not np.isfinite(values).all():
+            raise _diverged(f"the scores of the {name} split", phases[-1][0])
     task = _kept(task)
     width = task.model.output_shape[-1]  # what only the loss needs stands in columns behind the scores
     return Trained(task=task, phases=results, scores={name: values[:, :width] for name, values in scores.items()})
@@ -141,6 +145,7 @@ def _run_phase(
     else:
         history, best_epoch = _fitted(trained, phase, split.suffix, arrays, options, details)
     freezing.check_frozen(task.model, before)
+    _check_finite(trained.model, phase)
     result = PhaseResult(
         name=phase.name,
         history=history,
@@ -152,6 +157,20 @@ def _run_phase(
         details={"unfreeze": phase.unfreeze, "learning_rate": phase.learning_rate, **details},
     )
     return _Finished(result=result, model=split.suffix, arrays=arrays)
+
+
+def _check_finite(model: keras.Model, phase: Phase) -> None:
+    """Raises where weights are no numbers: the loss of a step is that before it, so none tells of the last step."""
+    for variable in model.trainable_variables:
+        if not np.isfinite(keras.ops.convert_to_numpy(variable)).all():
+            raise _diverged(f"the weights of {variable.path!r}", phase)
+
+
+def _diverged(what: str, phase: Phase) -> TrainingDiverged:
+    return TrainingDiverged(
+        f"after phase {phase.name!r} {what} are not finite, with learning rate {phase.learning_rate:g}; "
+        f"try --learning-rate {phase.learning_rate / 10:g}, and check data_audit.json for unusual examples"
+    )
 
 
 def _solved(

@@ -1,0 +1,174 @@
+"""What happens to a run when the world around it breaks: folders, disks, numbers, files that change."""
+
+import errno
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import tlkeras
+from tests.helpers import pictures
+from tlkeras.data.examples import Dataset, Example, from_arrays
+from tlkeras.data.subset import subset
+from tlkeras.data.target import Target
+from tlkeras.errors import ConfigError, OutputError, TrainingDiverged, system_problem
+from tlkeras.jobs import run_folder
+from tlkeras.progress import Reporter
+
+SMALL = {"backbone": "cnn", "weights": "none", "image_size": 16, "epochs": 1, "unfreeze": "all", "export": "none"}
+
+
+def test_of_two_runs_that_want_one_folder_one_gets_it(tmp_path):
+    for attempt in range(50):
+        out, results, barrier = str(tmp_path / f"run-{attempt}"), [], threading.Barrier(4)
+
+        def create(out=out, results=results, barrier=barrier):
+            barrier.wait()
+            try:
+                results.append(run_folder.create(out, backbone="cnn", data=None))
+            except OutputError as error:
+                results.append(error)
+
+        threads = [threading.Thread(target=create) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sum(isinstance(one, run_folder.Run) for one in results) == 1
+
+
+def test_runs_without_a_name_get_folders_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    results, barrier = [], threading.Barrier(6)
+
+    def create():
+        barrier.wait()
+        results.append(run_folder.create(None, backbone="cnn", data=None).root)
+
+    threads = [threading.Thread(target=create) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(results)) == 6
+
+
+def test_weights_that_are_no_numbers_after_the_last_step_are_diverged(tmp_path):
+    x, y = pictures(12, size=16)
+    with pytest.raises(TrainingDiverged, match="not finite"):
+        tlkeras.finetune(
+            dataset=from_arrays(x, np.array(["a", "b", "c"])[y]), out=str(tmp_path / "run"), **SMALL, learning_rate=1e38, batch_size=64
+        )
+    assert not (tmp_path / "run/model.keras").exists() and not (tmp_path / "run/metrics.json").exists()
+
+
+class Notes(Reporter):
+    def __init__(self):
+        self.warnings = []
+
+    def warn(self, text):
+        self.warnings.append(text)
+
+
+def photos(folder):
+    x, y = pictures(30, size=16)
+    for index, (image, label) in enumerate(zip(x, y, strict=True)):
+        path = folder / "abc"[label] / f"{index}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(path)
+
+
+@pytest.mark.parametrize("change", [lambda path: path.unlink(), lambda path: path.write_bytes(b"another file")], ids=["deleted", "changed"])
+def test_files_that_go_or_change_after_they_were_read_do_not_fail_the_export(tmp_path, monkeypatch, change):
+    from tlkeras.jobs import export_run
+
+    photos(tmp_path / "photos")
+    export_task = export_run.export_task
+
+    def when_files_are_gone(*arguments, **named):
+        for path in (tmp_path / "photos").rglob("*.png"):
+            change(path)
+        return export_task(*arguments, **named)
+
+    monkeypatch.setattr(export_run, "export_task", when_files_are_gone)
+    notes = Notes()
+    result = tlkeras.finetune(str(tmp_path / "photos"), out=str(tmp_path / "run"), **{**SMALL, "export": "saved_model"}, reporter=notes)
+    assert result.metrics["exports"]["saved_model"]["verified"]
+    assert [text for text in notes.warnings if "were deleted or changed since they were read" in text]
+
+
+def test_a_limit_below_the_number_of_classes_is_refused():
+    labels = tuple(map(str, range(50)))
+    examples = tuple(Example(id=str(i), label=labels[i % 50], text="x") for i in range(200))
+    dataset = Dataset(name="words", examples=examples, target=Target(kind="class", labels=labels))
+    with pytest.raises(ConfigError, match="limit is 20, and words has 50 classes"):
+        subset(dataset, 20, 0)
+    assert len(subset(dataset, 50, 0).examples) == 50
+
+
+def test_a_limit_is_kept_where_small_classes_have_more_than_their_share():
+    labels = tuple(map(str, range(9)))
+    examples = tuple(Example(id=str(i), label=labels[min(i, 8)], text="x") for i in range(1000))
+    dataset = Dataset(name="words", examples=examples, target=Target(kind="class", labels=labels))
+    chosen = subset(dataset, 10, 0).examples
+    assert len(chosen) == 10 and {example.label for example in chosen} == set(labels)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EFBIG, errno.EMFILE, errno.EIO])
+def test_what_the_file_system_refuses_is_one_line_and_no_bug(number):
+    line = system_problem(OSError(number, "text", "some/file"))
+    assert line and "\n" not in line and "some/file" in line
+
+
+@pytest.mark.parametrize("error", [ValueError("a bug"), FileNotFoundError(2, "No such file", "a"), KeyError("a")])
+def test_a_bug_is_no_problem_of_the_system(error):
+    assert system_problem(error) is None
+
+
+def test_errors_of_other_libraries_about_a_full_disk_are_known():
+    assert "free some space" in system_problem(RuntimeError("RESOURCE: /x/variables: No space left on device [Op:SaveV2]"))
+    assert "TMPDIR" in system_problem(FileNotFoundError(2, "No usable temporary directory found in ['/tmp']"))
+
+
+def _can_mount(folder):
+    folder.mkdir()
+    mount = shutil.which("mount")
+    return (
+        mount is not None and subprocess.run([mount, "-t", "tmpfs", "-o", "size=200k", "none", folder], capture_output=True).returncode == 0
+    )
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_one_line_and_leaves_no_file_under_its_final_name_that_is_half_written(tmp_path):
+    disk = tmp_path / "disk"
+    if not _can_mount(disk):
+        pytest.skip("a small disk cannot be mounted here: that needs root")
+    try:
+        photos(tmp_path / "photos")
+        command = [sys.executable, "-m", "tlkeras", "finetune", "--data", str(tmp_path / "photos"), "--out", str(disk / "run")]
+        command += [
+            "--backbone",
+            "cnn",
+            "--weights",
+            "none",
+            "--image-size",
+            "16",
+            "--epochs",
+            "1",
+            "--unfreeze",
+            "all",
+            "--export",
+            "none",
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        lines = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+        assert done.returncode == 1 and len(lines) == 1 and "No space left on device" in lines[0] and "Traceback" not in done.stderr
+        assert not (disk / "run/model.keras").exists() or Path(disk / "run/model.keras").stat().st_size > 0
+        assert not list(disk.rglob(".*-*"))
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
