@@ -112,15 +112,16 @@ def create(out: str | None, *, backbone: str, data: str | None) -> Run:
     name = f"{backbone}-{_slug(data or 'digits')}"
     while True:
         root = Path(out) if out else _fresh(Path("runs"), name)
-        check_free(root)
+        if out:
+            check_free(root)
         try:
-            root.mkdir(parents=True, exist_ok=True)
+            root.mkdir(parents=True, exist_ok=bool(out))
             Run(root).checkpoints.mkdir()  # of two runs that want one folder, the second fails here
             for folder in (Run(root).work, Run(root).exports):
                 folder.mkdir()
             _check_writable(root)
         except FileExistsError as error:
-            if out is None:
+            if not out:
                 continue
             other = str(_fresh(root.parent, root.name))
             raise OutputError(f"--out {out!r} was just taken by another run; choose another, for example {other!r}") from error
