@@ -87,7 +87,7 @@ def write_rows(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
 @contextmanager
 def locked(folder: str | Path) -> Iterator[None]:
     """Waits until no other process holds a folder, and holds it; a process that ends gives it back."""
-    if os.name == "nt":
+    if sys.platform == "win32":
         import msvcrt
 
         with (Path(folder) / ".lock").open("a+b") as file:

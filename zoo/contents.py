@@ -15,7 +15,7 @@ from tlkeras.export.artifact import measure
 from tlkeras.export.export import ASSETS
 from tlkeras.export.formats import SERVING
 from tlkeras.export.manifest import LABELS
-from tlkeras.zoo.store import HERE
+from tlkeras.zoo.manifest import HERE
 
 
 def copy_artifacts(exports: Path, folder: Path, exported: Mapping[str, Any]) -> None:

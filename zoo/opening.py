@@ -19,7 +19,8 @@ from tlkeras.export.runtimes import KERAS, choose, plain
 from tlkeras.modalities import inputs
 from tlkeras.tasks.registry import target_of, task_of
 from tlkeras.weights.keras_file import read_keras
-from tlkeras.zoo.store import HERE, Entry, Zoo, default_root, measured, verify_files
+from tlkeras.zoo.manifest import HERE
+from tlkeras.zoo.store import Entry, Zoo, default_root, measured, verify_files
 
 DEFAULT = "tensorflow"  # what serves an entry
 SAVED_MODEL = ("saved_model.pb", "variables", "assets", "fingerprint.pb")  # files and folders of one

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from tlkeras.errors import MissingPackage, ZooError, reason
-from tlkeras.zoo.store import MANIFEST, SIGNATURE, Entry
+from tlkeras.zoo.manifest import MANIFEST, SIGNATURE
+from tlkeras.zoo.store import Entry
 
 PASSWORD = "TLKERAS_MINISIGN_PASSWORD"  # of an encrypted key, where nobody can be asked
 LARGEST_KEY = 10_000  # bytes of a file of a key

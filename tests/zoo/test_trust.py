@@ -11,9 +11,10 @@ import pytest
 from tlkeras.errors import ExportError, MissingPackage, ZooError
 from tlkeras.export import manifest as manifests
 from tlkeras.jobs import publish
-from tlkeras.zoo import load, network, opening, serving, signing, store
+from tlkeras.zoo import load, manifest, network, opening, serving, signing, store
 from tlkeras.zoo.check import verify
-from tlkeras.zoo.store import Zoo, read_manifest
+from tlkeras.zoo.manifest import read_manifest
+from tlkeras.zoo.store import Zoo
 
 
 @pytest.fixture
@@ -176,7 +177,7 @@ def test_an_entry_whose_promoted_version_is_unknown_is_left_out_of_the_servers_c
 def test_an_entry_made_from_itself_is_refused(entry, monkeypatch):
     def change(content):
         content["config"]["backbone"] = "zoo:colours"
-        content["entry"]["sha256"] = store.digest(content)
+        content["entry"]["sha256"] = manifest.digest(content)
 
     rewritten(entry.path / "manifest.json", change)
     monkeypatch.setenv("TLKERAS_ZOO", str(entry.path.parent.parent))
@@ -263,11 +264,11 @@ def test_another_key_a_changed_manifest_and_a_copied_signature_are_found(tmp_pat
     (tmp_path / "other").write_bytes(other)
     with pytest.raises(ZooError, match="does not belong to its manifest and this key"):
         signing.check_signature(first, tmp_path / "other")
-    for name in (store.MANIFEST, store.SIGNATURE):
+    for name in (manifest.MANIFEST, manifest.SIGNATURE):
         shutil.copyfile(first.path / name, second.path / name)
     with pytest.raises(ZooError, match="was made for 'tlkeras ants/1'"):
         signing.check_signature(zoo.get("ants", 2), public)
-    rewritten(first.path / store.MANIFEST, lambda content: content.update(labels=["a"]))
+    rewritten(first.path / manifest.MANIFEST, lambda content: content.update(labels=["a"]))
     with pytest.raises(ZooError, match="does not belong to its manifest and this key"):
         signing.check_signature(first, public)
 

@@ -275,10 +275,10 @@ def installed() -> dict[str, dict[str, str | None]]:
     The record (RECORD, as installers write it) has the sha256 of each file, so two installations with equal records have equal files. It is
     None where an installer wrote none.
     """
-    found: dict[str, dict[str, str | None]] = {}
+    packages: dict[str, dict[str, str | None]] = {}
     for package in importlib.metadata.distributions():
         name, record = package.metadata["Name"], package.read_text("RECORD")
         if name:
             sha256 = None if record is None else hashlib.sha256("\n".join(sorted(record.splitlines())).encode()).hexdigest()
-            found.setdefault(name.lower().replace("_", "-"), {"version": package.version, "record_sha256": sha256})
-    return dict(sorted(found.items()))
+            packages.setdefault(name.lower().replace("_", "-"), {"version": package.version, "record_sha256": sha256})
+    return dict(sorted(packages.items()))
