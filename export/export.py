@@ -28,6 +28,7 @@ from tlkeras.export.verifier import Running, Verifier
 from tlkeras.registry import load_function
 
 Timed = Callable[[str, float], None]  # receives the name of a step, such as `onnx/convert`, and its seconds
+NOTED_EVERY = 10.0  # seconds of conversion and verification after which what is done is recorded
 ASSETS = "tokenizer"  # folder of the vocabulary, beside the artifacts
 
 
@@ -80,13 +81,18 @@ def export(
         earlier_records = manifest.kept(out, graph.interface) if keep else {}
         expected = parity.reference(graph, samples, None if isinstance(model, Graph) or is_mixed(model) else score)
         exporter = _Exporter(graph, out, verifier, expected, budget, timed or (lambda name, seconds: None))
-        try:
-            exporter.run(rows, progress or (lambda done, total, name: None))
-        finally:
+
+        def describe() -> None:
+            """Records what is done: it stays when another one fails."""
             done = [exporter.done[row.name] for row in rows if row.name in exporter.done]
-            if done:  # those that were written stay, with their records, when another one fails
+            if done:
                 _describe(out, graph, samples, expected, done, earlier_records)
-    return done
+
+        try:
+            exporter.run(rows, progress or (lambda done, total, name: None), describe)
+        finally:
+            describe()
+    return [exporter.done[row.name] for row in rows if row.name in exporter.done]
 
 
 def _readers(rows: Sequence[Format]) -> list[str]:
@@ -147,9 +153,17 @@ class _Exporter:
         self._pending: list[_Attempt] = []
         self.done: dict[str, Artifact] = {}
         self._errors: dict[str, ExportError] = {}
+        self._noted = time.monotonic()
 
-    def run(self, rows: Sequence[Format], progress: Callable[[int, int, str], None]) -> None:
-        """Writes and verifies an artifact of each format; raises the error of the first that failed."""
+    def run(self, rows: Sequence[Format], progress: Callable[[int, int, str], None], describe: Callable[[], None]) -> None:
+        """Writes and verifies an artifact of each format; raises the error of the first that failed.
+
+        Args:
+            rows: the formats.
+            progress: called with (done, all, what is being done).
+            describe: records what is done; called now and then, so that a process that is killed loses little.
+        """
+        self._describe = describe
         try:
             for index, row in enumerate(rows):
                 progress(index, len(rows), row.name)
@@ -167,6 +181,7 @@ class _Exporter:
         try:
             if row.attempts:
                 self.done[row.name] = self._search(row)
+                self._note()
             else:
                 ((name, options),) = self._budget.attempts(row, self._graph)
                 self._pending.append(self._written(row, name, options))
@@ -179,9 +194,16 @@ class _Exporter:
             attempt = self._pending[0]
             try:
                 self.done[attempt.row.name] = self._settled(attempt)
+                self._note()
             except ExportError as error:
                 self._errors[attempt.row.name] = error
             self._pending.pop(0).folder.cleanup()
+
+    def _note(self) -> None:
+        """Records what is done, if that is worth its time."""
+        if time.monotonic() - self._noted > NOTED_EVERY:
+            self._describe()
+            self._noted = time.monotonic()
 
     def _stop(self) -> None:
         """Puts what is verified by now into place, without a measured latency, and removes the rest: nothing is left after `_finish`."""

@@ -37,20 +37,23 @@ def command(
     profile: bool = typer.Option(
         False, "--profile", help="Show at the end how long each step and its parts took; metrics.json has it as `timing`."
     ),
+    resume: str | None = typer.Option(
+        None, "--resume", help="Go on with a run that was stopped or killed, with its own settings.", metavar="RUN", show_default=False
+    ),
     quiet: bool = typer.Option(False, "--quiet", help="Show only warnings and the result."),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
     **flags: Any,
 ) -> None:
     if list_backbones:
         return _list_backbones()
-    settings = RunConfig.from_dict(settings_of(config, flags))
     from tlkeras.cli.screen import start_tensorflow
     from tlkeras.jobs import preflight
     from tlkeras.jobs.plan import resolve
 
+    settings, _ = preflight.settings(settings_of(config, flags), None, {}, resume=resume)
     plan = resolve(settings)
     dataset = preflight.open_examples(plan)  # what is wrong with settings or data is reported before TensorFlow loads
-    if not dry_run:
+    if not dry_run and resume is None:
         preflight.check_out(settings)
     start_tensorflow()
     if dry_run:
@@ -58,7 +61,7 @@ def command(
     elif find_lr:
         _find_lr(plan, dataset, quiet)
     else:
-        _finetune(plan, dataset, quiet=quiet, profile=profile)
+        _finetune(plan, dataset, resume=resume is not None, quiet=quiet, profile=profile)
 
 
 def _list_backbones() -> None:
@@ -119,13 +122,13 @@ def _find_lr(plan: Plan, dataset: Dataset, quiet: bool) -> None:
     screen.console.print(f"{advice}\nplot: {result.plot}   table: {result.table}", markup=False)
 
 
-def _finetune(plan: Plan, dataset: Dataset, *, quiet: bool, profile: bool) -> None:
+def _finetune(plan: Plan, dataset: Dataset, *, resume: bool, quiet: bool, profile: bool) -> None:
     from tlkeras import progress
     from tlkeras.cli.screen import Screen
     from tlkeras.jobs import finetune
 
     screen = Screen(quiet)
-    result = finetune.finetune_plan(plan, dataset, reporter=screen)
+    result = finetune.finetune_plan(plan, dataset, resume=resume, reporter=screen)
     worker = result.metrics["placement"]["worker"]
     if worker:
         screen.say(f"worker {worker} is done; worker 0 wrote the run")

@@ -26,8 +26,10 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:
+        from tlkeras.cli import signals
         from tlkeras.errors import TlkerasError, system_problem
 
+        signals.install()
         try:
             command(*args, **kwargs)
         except TlkerasError as error:
@@ -37,7 +39,7 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
             _leave(1)
         except KeyboardInterrupt as stop:
             typer.echo(str(stop) or "stopped", err=True)
-            _leave(130)
+            _leave(signals.code())
         except (usage.UsageError, typer.Exit, typer.Abort, BrokenPipeError):
             raise
         except Exception as error:

@@ -29,6 +29,7 @@ def finetune(
     config: RunConfig | Dataset | Mapping[str, Any] | str | Path | None = None,
     *,
     dataset: Dataset | None = None,
+    resume: str | Path | None = None,
     reporter: Reporter | str | None = AUTO,
     **settings: Any,
 ) -> Result:
@@ -37,6 +38,7 @@ def finetune(
     Args:
         config: a source of data such as a folder, examples, a `RunConfig`, or a mapping of config keys.
         dataset: examples to use instead of a source, for example `from_arrays(x, y)`.
+        resume: folder of a run that was stopped or killed: it goes on with the settings it was begun with, to the same result.
         reporter: receives progress. `"auto"` draws bars on a terminal or in a notebook and prints lines elsewhere; None is silent.
         settings: config keys, for example `backbone="cnn", epochs=3`; they win over those of `config`.
 
@@ -53,14 +55,15 @@ def finetune(
         ```
     """
     reporter = resolve(reporter)
-    config, dataset = preflight.settings(config, dataset, settings)
+    config, dataset = preflight.settings(config, dataset, settings, resume=resume)
     plan = planning.resolve(config)
     dataset = preflight.open_examples(plan, dataset)
-    preflight.check_out(config)
+    if resume is None:
+        preflight.check_out(config)
     load_tensorflow()
     from tlkeras.jobs import finetune as job
 
-    return job.finetune_plan(plan, dataset, reporter=reporter)
+    return job.finetune_plan(plan, dataset, resume=resume is not None, reporter=reporter)
 
 
 def evaluate(

@@ -21,7 +21,7 @@ from tlkeras.backbones.row import Backbone
 from tlkeras.config import RunConfig
 from tlkeras.data.examples import Dataset
 from tlkeras.data.row_cache import RowCache, open_cache
-from tlkeras.data.sources.registry import DEFAULT
+from tlkeras.data.sources.registry import DEFAULT, is_passed
 from tlkeras.data.split import SPLITS
 from tlkeras.distribution.strategies import Distribution, open_distribution
 from tlkeras.evaluation import report
@@ -29,6 +29,7 @@ from tlkeras.export.artifact import Artifact, measure
 from tlkeras.export.graph import precision_gap
 from tlkeras.jobs import export_run, outcome, preflight, run_folder, single, teacher
 from tlkeras.jobs import plan as planning
+from tlkeras.jobs import resume as resuming
 from tlkeras.jobs.examples import Data, build, prepare
 from tlkeras.jobs.plan import Plan
 from tlkeras.jobs.run_folder import Run
@@ -39,6 +40,7 @@ from tlkeras.tasks.registry import DEFAULT as DEFAULT_TASK
 from tlkeras.tasks.registry import Task, take
 from tlkeras.training import freezing, precision
 from tlkeras.training import phases as training
+from tlkeras.training.states import States
 
 __all__ = ["Result", "finetune", "finetune_plan", "seed_everything"]
 
@@ -60,23 +62,27 @@ def finetune(
     config: RunConfig | Dataset | Mapping[str, Any] | str | Path | None = None,
     *,
     dataset: Dataset | None = None,
+    resume: str | Path | None = None,
     reporter: Reporter | str | None = AUTO,
     **settings: Any,
 ) -> Result:
     """Fine-tunes a backbone; arguments, result and errors are those of `tlkeras.finetune`."""
     reporter = resolve(reporter)
-    config, dataset = preflight.settings(config, dataset, settings)
+    config, dataset = preflight.settings(config, dataset, settings, resume=resume)
     plan = planning.resolve(config)
-    return finetune_plan(plan, preflight.open_examples(plan, dataset), reporter=reporter)
+    return finetune_plan(plan, preflight.open_examples(plan, dataset), resume=resume is not None, reporter=reporter)
 
 
-def finetune_plan(plan: Plan, dataset: Dataset, *, reporter: Reporter, distribution: Distribution | None = None) -> Result:
+def finetune_plan(
+    plan: Plan, dataset: Dataset, *, reporter: Reporter, resume: bool = False, distribution: Distribution | None = None
+) -> Result:
     """Fine-tunes as planned, on examples that were checked.
 
     Args:
         plan: from `plan.resolve`.
         dataset: from `preflight.open_examples`.
         reporter: receives progress.
+        resume: whether the folder of the run is there, and is gone on with.
         distribution: where a run that this one belongs to works, as workers find each other only once; the plan's own when None.
     """
     if plan.asked.data.source is None and dataset.source == DEFAULT:
@@ -84,8 +90,11 @@ def finetune_plan(plan: Plan, dataset: Dataset, *, reporter: Reporter, distribut
     plan = planning.for_examples(plan, dataset)
     teacher.check(plan.config, dataset.target)
     distribution = distribution or open_distribution(plan.config.train.placement)
-    run = run_of(plan.config, distribution, dataset)
+    run = Run(Path(plan.asked.out or "")) if resume else run_of(plan.config, distribution, dataset)
+    run_folder.claim(run)
     with tidied(run, keep=distribution.chief), distribution.watched(), reporter.live():
+        if not resume:
+            resuming.begin(run, plan.asked, passed=dataset.source is None or is_passed(dataset.source))
         result = _finetune(plan, distribution, run, dataset, reporter)
         distribution.wait()
         return result
@@ -111,6 +120,7 @@ def _finetune(plan: Plan, distribution: Distribution, run: Run, dataset: Dataset
     run_folder.write_target(run, data.target)
 
     distribution.agree("data", lambda: export_run.fingerprint(data.store, data.splits))
+    resuming.check_examples(run, export_run.fingerprint(data.store, data.splits))
     distribution.agree("weights", lambda: freezing.digest(task.model))
     with clock.step("train"):
         trained = _train(plan, distribution, task, data, run, reporter, cache)
@@ -179,6 +189,11 @@ def tidied(run: Run, *, keep: bool) -> Iterator[None]:
         if not keep:
             shutil.rmtree(run.root, ignore_errors=True)
         shutil.rmtree(run.work, ignore_errors=True)
+        run_folder.release(run)
+        if run.metrics.exists() or not run.config.exists():  # finished, or nothing to go on with
+            shutil.rmtree(run.states, ignore_errors=True)
+            run.asked.unlink(missing_ok=True)
+            run.begun.unlink(missing_ok=True)
         if not run.config.exists():
             for folder in (run.exports, run.checkpoints, run.root):
                 if folder.is_dir() and not any(folder.iterdir()):
@@ -198,7 +213,8 @@ def _train(
     if distribution.strategy is not None:
         reporter.say(distribution.describe())
     reporter.say(precision.describe(precision.record(task.model, tf32=_tf32(config, distribution))))
-    options = replace(options_of(config, distribution, task, data, run, reporter), cache=cache)
+    states = States(folder=run.states, warn=reporter.warn) if distribution.workers == 1 else None
+    options = replace(options_of(config, distribution, task, data, run, reporter), cache=cache, states=states)
     phases = planning.phases(plan, task.section_names, **facts(task.task, data))
     try:
         return training.run(task, phases, {name: data.part(name) for name in SPLITS}, options, recipe=plan.recipe)
@@ -211,7 +227,7 @@ def _train(
             keep=stopped.keep,
             task=stopped.task,
             text=f"stopped after {len(stopped.history)} epochs; the {weights} are in {run.model}, "
-            f"and `tlkeras evaluate {run.root}` scores them",
+            f"`tlkeras evaluate {run.root}` scores them, and `tlkeras finetune --resume {run.root}` goes on",
         ) from stopped
 
 
@@ -298,8 +314,18 @@ def _class_weights(config: RunConfig, task: TaskModel, data: Data) -> dict[int, 
 
 def _export(
     config: RunConfig, task: TaskModel, data: Data, scored: dict[str, outcome.Scored], run: Run, reporter: Reporter, clock: Clock
-) -> list[Artifact]:
-    """Writes and verifies the artifacts; see `export_run.export_task`."""
+) -> list[Artifact | resuming.Recorded]:
+    """Writes and verifies the artifacts that are not there yet; see `export_run.export_task`."""
+    names = config.export.formats
+    if not names:
+        return []
+    recorded = resuming.exported(run, freezing.digest(task.model))
+    missing = config.updated(export=[name for name in names if name not in recorded])
     scores = {name: part.scores for name, part in scored.items()}
     examples = export_run.Examples(store=data.store, splits=data.splits, target=task.target, scores=scores)
-    return export_run.export_task(task.model, data.inputs, examples, config, run.exports, reporter=reporter, clock=clock)
+    settings: dict[str, Any] = {"keep": bool(recorded), "reporter": reporter, "clock": clock}
+    artifacts = {
+        artifact.format: artifact
+        for artifact in export_run.export_task(task.model, data.inputs, examples, missing, run.exports, **settings)
+    }
+    return [artifacts.get(name) or recorded[name] for name in names]

@@ -16,6 +16,7 @@ from tlkeras.distribution.strategies import Distribution
 from tlkeras.export.artifact import Artifact
 from tlkeras.jobs import export_run
 from tlkeras.jobs.examples import Data
+from tlkeras.jobs.resume import Recorded
 from tlkeras.modalities.sources import modality_of
 from tlkeras.progress import Clock
 from tlkeras.registry import load_function
@@ -57,7 +58,7 @@ def summary(
     data: Data,
     scored: dict[str, Scored],
     trained: training.Trained,
-    artifacts: Sequence[Artifact],
+    artifacts: Sequence[Artifact | Recorded],
     gap: float | None,
     clock: Clock,
 ) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from tlkeras.distribution.cluster import from_environment
 from tlkeras.errors import ConfigError, DataError, TlkerasError
 from tlkeras.export.manifest import NAME, read_manifest
 from tlkeras.jobs import plan, run_folder
+from tlkeras.jobs import resume as resuming
 from tlkeras.jobs.lookup import Located, not_a_target
 from tlkeras.jobs.lookup import find as find_target
 from tlkeras.modalities.images.files import ENDINGS
@@ -39,7 +40,11 @@ NAMED = 4  # backbones that an error names
 
 
 def settings(
-    config: RunConfig | Dataset | Mapping[str, Any] | str | Path | None, dataset: Dataset | None, flat: Mapping[str, Any]
+    config: RunConfig | Dataset | Mapping[str, Any] | str | Path | None,
+    dataset: Dataset | None,
+    flat: Mapping[str, Any],
+    *,
+    resume: str | Path | None = None,
 ) -> tuple[RunConfig, Dataset | None]:
     """Returns the config and the examples that the arguments of `tlkeras.finetune` stand for.
 
@@ -47,10 +52,23 @@ def settings(
         config: a config, a mapping of flat keys, a source of data, or examples.
         dataset: examples.
         flat: further flat keys, which win.
+        resume: folder of a run to go on with, whose settings count; others must agree with them.
 
     Raises:
         ConfigError: when the arguments contradict each other or are of another type.
+        OutputError, DataError: for a run that cannot go on, see `resume.settings`.
     """
+    if resume is not None:
+        if isinstance(config, Dataset):
+            config, dataset = None, config
+        values = (
+            config.to_dict()
+            if isinstance(config, RunConfig)
+            else {"data": str(config)}
+            if isinstance(config, (str, Path))
+            else config or {}
+        )
+        return resuming.settings(resume, {**values, **flat}, passed=dataset is not None), dataset
     if isinstance(config, Dataset):
         if dataset is not None:
             raise ConfigError("finetune received two datasets; pass one: tlkeras.finetune(dataset, backbone='cnn')")

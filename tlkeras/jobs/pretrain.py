@@ -18,6 +18,7 @@ from tlkeras.backbones.pooling import FEATURES
 from tlkeras.config import PretrainConfig, RunConfig
 from tlkeras.data.examples import Dataset
 from tlkeras.data.subset import subset
+from tlkeras.export import manifest
 from tlkeras.export.export import export
 from tlkeras.export.graph import Graph
 from tlkeras.export.parity import Samples
@@ -125,7 +126,7 @@ def _fill(folder: Path, *, work: Path, name: str, trained: _Trained) -> dict[str
     metadata = {"backbone": plan.backbone.name, "objective": plan.objective.name, **network.inputs.metadata()}
     graph = Graph(network.model, ExportSpec(features_layer=FEATURES, metadata=metadata, assets=network.assets))
     artifacts = export(graph, graph.spec, work, Samples(inputs={tensor.name: trained.x[:SAMPLES]}))
-    contents.copy_artifacts(work, folder)
+    contents.copy_artifacts(work, folder, manifest.read_manifest(work))
     network.model.save(folder / "model.keras")
     content = {
         "task": plan.objective.name,

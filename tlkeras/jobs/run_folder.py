@@ -89,6 +89,20 @@ class Run:
         return self.root / "checkpoints"
 
     @property
+    def asked(self) -> Path:
+        """The settings as they were given; there until the run is finished, see `jobs.resume`."""
+        return self.checkpoints / "asked.yaml"
+
+    @property
+    def begun(self) -> Path:
+        return self.checkpoints / "begun.json"
+
+    @property
+    def states(self) -> Path:
+        """States of training; there until the run is finished."""
+        return self.checkpoints / "states"
+
+    @property
     def work(self) -> Path:
         """Memory-mapped images and features; deleted when the run ends."""
         return self.checkpoints / "work"
@@ -141,10 +155,48 @@ def check_free(root: Path) -> None:
     except OSError as error:
         raise _cannot_write(root, error) from error
     if not is_free:
+        if Run(root).asked.is_file() and not Run(root).metrics.is_file():
+            raise OutputError(
+                f"--out {str(root)!r} contains a run that did not finish; `tlkeras finetune --resume {root}` goes on with it; "
+                f"choose another folder to start anew, for example {str(_fresh(root.parent, root.name))!r}"
+            )
         what = "already contains a run" if Run(root).config.exists() else "is not an empty folder"
         raise OutputError(
             f"--out {str(root)!r} {what} and is not overwritten; choose another, for example {str(_fresh(root.parent, root.name))!r}"
         )
+
+
+_claimed: dict[Path, int] = {}  # runs that this process works on -> the handle that holds their folder
+
+
+def claim(run: Run) -> None:
+    """Holds the folder of a run for this process, until `release` or its end.
+
+    Raises:
+        OutputError: when another process works on it.
+    """
+    if sys.platform == "win32":
+        return
+    import fcntl
+
+    run.checkpoints.mkdir(parents=True, exist_ok=True)
+    handle = os.open(run.checkpoints, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise OutputError(f"another process works on the run {str(run.root)!r}; wait for it, or stop it") from None
+    except OSError:  # a file system without locks
+        os.close(handle)
+        return
+    _claimed[run.root] = handle
+
+
+def release(run: Run) -> None:
+    """Lets other processes work on a run."""
+    handle = _claimed.pop(run.root, None)
+    if handle is not None:
+        os.close(handle)
 
 
 def _cannot_write(root: Path, error: OSError) -> OutputError:

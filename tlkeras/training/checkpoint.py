@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,16 @@ class KeepBest(keras.callbacks.Callback):
                 self.save()
         elif epoch + 1 - self.best_epoch >= self.patience:
             self.model.stop_training = True
+
+    def state(self) -> dict[str, Any]:
+        """Returns what `resume` needs: the best value and epoch, and its weights where there are any."""
+        return {"best": None if math.isinf(self.best) else self.best, "epoch": self.best_epoch, "weights": self._weights}
+
+    def resume(self, state: Mapping[str, Any], weights: Sequence[np.ndarray] | None) -> None:
+        """Continues from what `state` returned."""
+        self.best = math.inf if state["best"] is None else float(state["best"])
+        self.best_epoch = int(state["epoch"])
+        self._weights = None if weights is None else list(weights)
 
     def restore(self) -> None:
         """Puts the best epoch's weights back; does nothing before there is one.

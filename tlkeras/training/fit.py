@@ -30,6 +30,7 @@ from tlkeras.training.options import Options
 from tlkeras.training.rates import pull_of
 from tlkeras.training.recipes.registry import Phase
 from tlkeras.training.results import Interrupted
+from tlkeras.training.states import SaveState, State, assign, values
 
 CHECKED = 128  # examples of a step of validation
 
@@ -68,30 +69,62 @@ def fit(
     held_out = len(val.y) > 0
     best = _keep_best(task, phase, fitted, held_out, options) if phase.keep == "best" else None
     history = History()
+    done = _resumed(fitted, history, best, options)
+    if done is not None:
+        return history.rows, done
     watch = [
         history,
         StopOnNaN(phase.learning_rate),
         *([best] if best else []),
         Progress(lambda done, total, text: options.progress(phase.name, done, total, text), steps=steps),
         *([Deadline(phase.minutes * 60)] if phase.minutes else []),
+        *([SaveState(options.state, lambda: history.rows, best, phase.epochs)] if options.state else []),
     ]
-    data, mixing = training_batches(task, suffix, train, options)
+    first = len(history.rows)
+    data, mixing = training_batches(task, suffix, train, options, first_epoch=first)
     free = [has_free_axis(tensor) for tensor in suffix.inputs]
     unmixed = mixing and Mixing(width=mixing.width)
     checks = _batches(val, free, options, batch_size=CHECKED, shuffle=False, mixing=unmixed) if held_out else None
     counted = {"steps_per_epoch": steps, "validation_steps": math.ceil(len(val.y) / CHECKED) or None} if fitted.counts_steps else {}
     with _memory_advice(options.batch_size), tensor_float32(options.tf32):
         try:
-            fitted.model.fit(data, validation_data=checks, epochs=phase.epochs, verbose=0, shuffle=False, callbacks=watch, **counted)
+            fitted.model.fit(
+                data, validation_data=checks, initial_epoch=first, epochs=phase.epochs, verbose=0, shuffle=False, callbacks=watch, **counted
+            )
         except KeyboardInterrupt as error:
             _put_back(best, fitted)
             raise Interrupted(history.rows, keep=phase.keep, task=task) from error
     _put_back(best, fitted)
-    return history.rows, best.best_epoch if best else len(history.rows)
+    best_epoch = best.best_epoch if best else len(history.rows)
+    if options.state:
+        facts = {"rows": history.rows, "best_epoch": best_epoch, "done": True}
+        options.state.states.save(options.state.key, State(arrays={"model": values(fitted.model.variables)}, facts=facts), phase.epochs)
+    return history.rows, best_epoch
 
 
-def training_batches(task: TaskModel, suffix: keras.Model, train: Arrays, options: Options) -> tuple[Any, Mixing | None]:
-    """Returns the batches that the suffix is fitted on, and how their examples are mixed.
+def _resumed(fitted: Fitted, history: History, best: KeepBest | None, options: Options) -> int | None:
+    """Continues from the newest state of this fit; returns the best epoch where it is done, else None."""
+    state = options.state.load() if options.state else None
+    if state is None:
+        return None
+    history.rows.extend(dict(row) for row in state.facts["rows"])
+    assign(fitted.model.variables, state.arrays["model"])
+    if state.facts["done"]:
+        fitted.copy_back()
+        return int(state.facts["best_epoch"])
+    optimizer = fitted.model.optimizer
+    with options.distribution.scope():
+        optimizer.build(fitted.model.trainable_variables)
+    assign(optimizer.variables, state.arrays["optimizer"])
+    if best is not None:
+        best.resume(state.facts["best"], state.arrays.get("best"))
+    return None
+
+
+def training_batches(
+    task: TaskModel, suffix: keras.Model, train: Arrays, options: Options, *, first_epoch: int = 0
+) -> tuple[Any, Mixing | None]:
+    """Returns the batches that the suffix is fitted on, from a pass on, and how their examples are mixed.
 
     Raises:
         ConfigError: where what trains does not receive what can be mixed.
@@ -100,7 +133,8 @@ def training_batches(task: TaskModel, suffix: keras.Model, train: Arrays, option
     free = [has_free_axis(tensor) for tensor in suffix.inputs]
     weights = dict(options.class_weights) if options.class_weights else None
     changes = augmentation(options.augment)
-    data = _batches(train, free, options, batch_size=options.step_size, shuffle=True, augment=changes, class_weights=weights, mixing=mixing)
+    settings = {"augment": changes, "class_weights": weights, "mixing": mixing, "first_epoch": first_epoch}
+    data = _batches(train, free, options, batch_size=options.step_size, shuffle=True, **settings)
     return data, mixing
 
 

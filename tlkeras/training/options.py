@@ -13,6 +13,7 @@ from tlkeras.data.row_cache import RowCache
 from tlkeras.distribution.strategies import ONE_DEVICE, Distribution
 from tlkeras.modalities.images.augmentations import AUGMENTS
 from tlkeras.training.recipes.registry import Phase
+from tlkeras.training.states import FitStates, States
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +52,8 @@ class Options:
         tf32: whether the steps of training may multiply in TF32; features and scores never do.
         checkpoints: folder of the checkpoints, one file for each phase.
         work: where features larger than memory allows are mapped.
+        states: where the state of training is stored, for a run that is killed; None for nowhere.
+        state: of the present phase, see `states`.
         cache: where features are kept between runs; nothing is kept when None.
         distribution: where the work runs.
         progress: called with (name, done, total, text).
@@ -72,6 +75,8 @@ class Options:
     tf32: bool = False
     checkpoints: Path
     work: Path | None = None
+    states: States | None = None
+    state: FitStates | None = None
     cache: RowCache | None = None
     distribution: Distribution = ONE_DEVICE
     progress: Callable[[str, int, int, str], None] = lambda name, done, total, text: None

@@ -17,10 +17,12 @@ from tlkeras.startup import tensor_float32
 from tlkeras.training import averaging, budget, contrastive, exact, feature_cache, features, freezing
 from tlkeras.training.features import Arrays
 from tlkeras.training.fit import evaluated, fit
+from tlkeras.training.freeze_rules import parse
 from tlkeras.training.freezing import Rule
 from tlkeras.training.options import Examples, Options
 from tlkeras.training.recipes.registry import Phase, Recipe, function
 from tlkeras.training.results import Interrupted, PhaseResult, Trained, history_of
+from tlkeras.training.states import State, assign, values
 
 __all__ = ["Examples", "Interrupted", "Options", "PhaseResult", "Trained", "run"]
 
@@ -47,7 +49,6 @@ def run(
         TrainingDiverged, OutOfMemory, FreezeError: see `errors`.
         Interrupted: at Ctrl-C, with the weights in the model that the phase keeps.
     """
-    results: list[PhaseResult] = []
     finish = recipe.finish if recipe else None
     # Features are kept and compared with what artifacts answer, scores are too: both in float32 proper.
     with options.distribution.watched(), tensor_float32(False):
@@ -55,32 +56,71 @@ def run(
             task = function(recipe.transform)(task)
         if task.task.transform:
             task = function(task.task.transform)(task)
-        last: _Finished | None = None
-        for index, (phase, rules) in enumerate(phases):
-            final = index == len(phases) - 1 and not finish
-            try:
-                planned = _within_its_time(task, phase, rules, parts["train"], options) if results else (phase, rules)
-                if planned is None:
-                    continue
-                own = dataclasses.replace(options, seed=_seed(options.seed, index))
-                last = _run_phase(task, *planned, parts, own, ("val", "test") if final else ())
-            except Interrupted as stopped:
-                rows = [{"phase": phase.name, **row} for row in stopped.history]
-                task = function(finish)(task, parts) if finish and recipe and recipe.finish_interrupted else task
-                raise Interrupted([*history_of(results), *rows], keep=stopped.keep, task=_kept(task)) from stopped
-            results.append(last.result)
-        model, arrays = (task.model, {}) if last is None else (last.model, last.arrays)
-        if finish:
-            task = function(finish)(task, parts)
-        if finish or "test" not in arrays:  # features of the last phase are of another model, or it was left out
-            model, arrays = task.model, {name: features.uncached(task.model, parts[name]) for name in ("val", "test")}
-        scores = {name: features.scores(model, arrays[name], name, options) for name in ("val", "test")}
-    for name, values in scores.items():
-        if not np.isfinite(values).all():
-            raise _diverged(f"the scores of the {name} split", phases[-1][0])
+        stored = options.states.load(TRAINED) if options.states and not finish else None
+        if stored is not None:  # a run that was killed later
+            assign(task.model.variables, stored.arrays["model"])
+            results = [PhaseResult(**result) for result in stored.facts["results"]]
+            scores = {name: stored.arrays[name][0] for name in SCORED}
+        else:
+            task, results, scores = _phases(task, phases, parts, options, recipe)
+            if options.states and not finish:
+                arrays = {"model": values(task.model.variables), **{name: [scores[name]] for name in SCORED}}
+                facts = {"results": [dataclasses.asdict(result) for result in results]}
+                options.states.save(TRAINED, State(arrays=arrays, facts=facts))
     task = _kept(task)
     width = task.model.output_shape[-1]  # what only the loss needs stands in columns behind the scores
-    return Trained(task=task, phases=results, scores={name: values[:, :width] for name, values in scores.items()})
+    return Trained(task=task, phases=results, scores={name: answers[:, :width] for name, answers in scores.items()})
+
+
+def _phases(
+    task: TaskModel,
+    phases: Sequence[tuple[Phase, Sequence[Rule]]],
+    parts: Mapping[str, Examples],
+    options: Options,
+    recipe: Recipe | None,
+) -> tuple[TaskModel, list[PhaseResult], dict[str, np.ndarray]]:
+    """Runs the phases that are not done yet, and finishes; returns the model, the results, and the scores of what is held out."""
+    results: list[PhaseResult] = []
+    finish = recipe.finish if recipe else None
+    last: _Finished | None = None
+    for index, (phase, rules) in enumerate(phases):
+        final = index == len(phases) - 1 and not finish
+        stored = options.states.load(f"phase-{index}") if options.states else None
+        if stored is not None:
+            assign(task.model.variables, stored.arrays["model"])
+            results.append(PhaseResult(**stored.facts["result"]))
+            continue
+        try:
+            planned = _planned(task, phase, rules, parts["train"], options, index) if results else (phase, rules)
+            if planned is None:
+                continue
+            if index:  # what a phase draws does not depend on whether those before it ran in this process
+                keras.utils.set_random_seed(_seed(options.seed, index))
+            state = options.states.of(f"fit-{index}") if options.states else None
+            own = dataclasses.replace(options, seed=_seed(options.seed, index), state=state)
+            last = _run_phase(task, *planned, parts, own, SCORED if final else ())
+        except Interrupted as stopped:
+            rows = [{"phase": phase.name, **row} for row in stopped.history]
+            task = function(finish)(task, parts) if finish and recipe and recipe.finish_interrupted else task
+            raise Interrupted([*history_of(results), *rows], keep=stopped.keep, task=_kept(task)) from stopped
+        results.append(last.result)
+        if options.states and not final:
+            facts = {"result": dataclasses.asdict(last.result)}
+            options.states.save(f"phase-{index}", State(arrays={"model": values(task.model.variables)}, facts=facts))
+    model, arrays = (task.model, {}) if last is None else (last.model, last.arrays)
+    if finish:
+        task = function(finish)(task, parts)
+    if finish or "test" not in arrays:  # features of the last phase are of another model, or it was left out
+        model, arrays = task.model, {name: features.uncached(task.model, parts[name]) for name in SCORED}
+    scores = {name: features.scores(model, arrays[name], name, options) for name in SCORED}
+    for name, answers in scores.items():
+        if not np.isfinite(answers).all():
+            raise _diverged(f"the scores of the {name} split", phases[-1][0])
+    return task, results, scores
+
+
+SCORED = ("val", "test")  # splits that are scored after training
+TRAINED = "trained"  # key of the state of a run that is trained: its weights, and these scores
 
 
 def _kept(task: TaskModel) -> TaskModel:
@@ -100,6 +140,26 @@ class _Finished:
     result: PhaseResult
     model: keras.Model
     arrays: dict[str, Arrays]
+
+
+def _planned(
+    task: TaskModel, phase: Phase, rules: Sequence[Rule], examples: Examples, options: Options, index: int
+) -> tuple[Phase, Sequence[Rule]] | None:
+    """As `_within_its_time`; a run that goes on keeps to what was planned, though the machine may be faster or slower now."""
+    if phase.minutes is None:
+        return phase, rules
+    stored = options.states.load(f"plan-{index}") if options.states else None
+    if stored is not None:
+        epochs, unfreeze = stored.facts["epochs"], stored.facts["unfreeze"]
+        if epochs is None:
+            return None
+        rules = rules if unfreeze == phase.unfreeze else parse(unfreeze, task.section_names)
+        return dataclasses.replace(phase, epochs=epochs, unfreeze=unfreeze), rules
+    planned = _within_its_time(task, phase, rules, examples, options)
+    if options.states:
+        facts = {"epochs": planned[0].epochs if planned else None, "unfreeze": planned[0].unfreeze if planned else None}
+        options.states.save(f"plan-{index}", State(arrays={}, facts=facts))
+    return planned
 
 
 def _within_its_time(
@@ -184,13 +244,18 @@ def _solved(
     return [{"epoch": 1, **evaluated(task, head, arrays["train"], arrays["val"], options)}]
 
 
+def _part(options: Options, repeat: int) -> Options:
+    """Returns the options of one of several fits of a phase, whose states are its own."""
+    return dataclasses.replace(options, state=options.state.part(repeat)) if options.state else options
+
+
 def _fitted(
     task: TaskModel, phase: Phase, suffix: keras.Model, arrays: Mapping[str, Arrays], options: Options, details: dict[str, Any]
 ) -> tuple[list[dict[str, float]], int]:
     """Fits the trained part by steps, as often as the phase says, and averages weights as it says."""
     train, val = arrays["train"], arrays["val"]
     start = averaging.weights_of(suffix) if phase.interpolate or phase.repeats > 1 else []
-    rows, best_epoch = fit(task, phase, suffix, train, val, options)
+    rows, best_epoch = fit(task, phase, suffix, train, val, _part(options, 0))
     held_out = len(val.y) > 0
 
     def judge() -> averaging.Merit:
@@ -200,7 +265,8 @@ def _fitted(
         ingredients = [averaging.weights_of(suffix)]
         for repeat in range(1, phase.repeats):
             averaging.put(suffix, start)
-            more, _ = fit(task, phase, suffix, train, val, dataclasses.replace(options, seed=_seed(options.seed, repeat)))
+            own = dataclasses.replace(_part(options, repeat), seed=_seed(options.seed, repeat))
+            more, _ = fit(task, phase, suffix, train, val, own)
             rows += [{**row, "epoch": row["epoch"] + len(rows)} for row in more]
             ingredients.append(averaging.weights_of(suffix))
         details["soup_of"] = averaging.greedy_soup(suffix, ingredients, judge) if held_out else [phase.repeats - 1]

@@ -1,0 +1,283 @@
+"""A run that is killed goes on to what it would have been: the same weights, history and scores, bit for bit."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tlkeras
+from tests.helpers import pictures
+from tlkeras.data.examples import from_arrays
+from tlkeras.errors import ConfigError, DataError, ExportError, OutputError
+from tlkeras.jobs import resume, run_folder
+from tlkeras.training import phases, states
+from tlkeras.training.states import State, States
+
+SMALL = {"backbone": "cnn", "weights": "none", "image_size": 16, "export": "none", "batch_size": 8, "seed": 3}
+RECIPES = {
+    "full": {"recipe": "full", "epochs": 4},
+    "lp-ft": {"recipe": "lp-ft", "epochs": 3},
+    "gradual": {"recipe": "gradual", "epochs": 2},
+    "ema": {"recipe": "ema", "epochs": 4},
+    "soup": {"recipe": "soup", "epochs": 2},
+    "wise-ft": {"recipe": "wise-ft", "epochs": 3},
+    "l2-sp": {"recipe": "l2-sp", "epochs": 3},
+    "features": {"recipe": "feature-extraction", "epochs": 5},
+    "augmented": {"recipe": "full", "epochs": 3, "augment": "light"},
+}
+
+
+class Killed(BaseException):
+    """Stands for a SIGKILL: nothing of the product catches it."""
+
+
+def dataset():
+    x, y = pictures(48, size=16)
+    return from_arrays(x, np.array(["a", "b", "c"])[y])
+
+
+def content(run):
+    """Returns everything that must be the same: weights, history, scores, facts of the target."""
+    import keras
+
+    weights = [np.asarray(value) for value in keras.saving.load_model(run.model, compile=False).get_weights()]
+    metrics = json.loads(run.metrics.read_text())
+    figures = {name: metrics[name] for name in ("val", "test", "phases")}
+    for phase in figures["phases"]:
+        phase.pop("seconds")
+    return weights, run.history.read_text(), run.predictions.read_text(), figures, run.target.read_text()
+
+
+def same(one, other):
+    for left, right in zip(one[0], other[0], strict=True):
+        np.testing.assert_array_equal(left, right)
+    assert one[1:] == other[1:]
+
+
+@pytest.fixture
+def killed_at(monkeypatch):
+    """Returns a function: which write of a state, from 1, is the last thing that a run does."""
+    monkeypatch.setattr(states, "SHARE", 1.0)  # a state at the end of every epoch
+    save = States.save
+
+    def install(number):
+        done = []
+
+        def saved(self, *arguments, **named):
+            save(self, *arguments, **named)
+            done.append(arguments[0])
+            if len(done) == number:
+                raise Killed
+
+        monkeypatch.setattr(States, "save", saved)
+
+    return install
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[] if name == "lp-ft" else pytest.mark.slow) for name in RECIPES])
+def test_a_run_that_is_killed_at_any_checkpoint_goes_on_to_the_same_result(name, tmp_path, killed_at, monkeypatch):
+    settings = {**SMALL, **RECIPES[name]}
+    whole = tlkeras.finetune(dataset=dataset(), out=str(tmp_path / "whole"), **settings, reporter=None)
+    expected = content(whole.run)
+    number, kills = 0, 0
+    while True:
+        number += 1 if kills < 2 else 2  # the first ones, and then every other
+        out = tmp_path / f"killed-{number}"
+        killed_at(number)
+        try:
+            result = tlkeras.finetune(dataset=dataset(), out=str(out), **settings, reporter=None)
+            assert kills, "no state was written"
+            break
+        except Killed:
+            kills += 1
+        killed_at(0)
+        run_folder.release(run_folder.Run(out))
+        result = tlkeras.finetune(dataset=dataset(), resume=out, reporter=None)
+        same(content(result.run), expected)
+        assert not (out / "checkpoints/states").exists() and not (out / "checkpoints/asked.yaml").exists()
+        if kills == 4:
+            break
+
+
+def test_what_is_trained_is_not_trained_again(tmp_path, killed_at, monkeypatch):
+    killed_at(2)  # the states: the first phase, and that after the first epoch of the second
+    settings = {**SMALL, "recipe": "lp-ft", "epochs": 3}
+    with pytest.raises(Killed):
+        tlkeras.finetune(dataset=dataset(), out=str(tmp_path / "run"), **settings, reporter=None)
+    killed_at(0)
+    fits, run_phase = [], phases._run_phase
+
+    def counted(task, phase, *arguments):
+        fits.append(phase.name)
+        return run_phase(task, phase, *arguments)
+
+    monkeypatch.setattr(phases, "_run_phase", counted)
+    run_folder.release(run_folder.Run(tmp_path / "run"))
+    result = tlkeras.finetune(dataset=dataset(), resume=tmp_path / "run", reporter=None)
+    assert len(fits) == 1 and len(result.metrics["phases"]) == 2
+
+
+def test_formats_that_are_exported_are_not_exported_again(tmp_path, monkeypatch):
+    from tlkeras.export import export
+
+    monkeypatch.setattr(export, "NOTED_EVERY", 0.0)
+    settled, stops = export._Exporter._settled, []
+
+    def settle(self, attempt, *arguments, **named):
+        if attempt.row.name == "onnx" and not stops:
+            stops.append(1)
+            raise KeyboardInterrupt
+        if attempt.row.name == "onnx" and len(stops) == 1:
+            stops.append(2)
+            raise ExportError("stopped")
+        return settled(self, attempt, *arguments, **named)
+
+    monkeypatch.setattr(export._Exporter, "_settled", settle)
+    settings = {**SMALL, "recipe": "full", "epochs": 1, "export": "tflite,onnx"}
+    with pytest.raises(KeyboardInterrupt):
+        tlkeras.finetune(dataset=dataset(), out=str(tmp_path / "run"), **settings, reporter=None)
+    before = (tmp_path / "run/exports/model.tflite").stat().st_mtime_ns
+    result = tlkeras.finetune(dataset=dataset(), resume=tmp_path / "run", reporter=None)
+    assert list(result.metrics["exports"]) == ["tflite", "onnx"]
+    assert (tmp_path / "run/exports/model.tflite").stat().st_mtime_ns == before
+    assert set(json.loads((tmp_path / "run/exports/manifest.json").read_text())["artifacts"]) == {"tflite", "onnx"}
+
+
+# === What cannot go on ===
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory):
+    """A run that was killed after its first epoch."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(states, "SHARE", 1.0)
+        save = States.save
+
+        def saved(self, *arguments, **named):
+            save(self, *arguments, **named)
+            raise Killed
+
+        patch.setattr(States, "save", saved)
+        out = tmp_path_factory.mktemp("stopped") / "run"
+        with pytest.raises(Killed):
+            tlkeras.finetune(dataset=dataset(), out=str(out), **SMALL, recipe="full", epochs=4, reporter=None)
+    run_folder.release(run_folder.Run(out))
+    return out
+
+
+@pytest.fixture
+def copy(stopped, tmp_path):
+    return Path(shutil.copytree(stopped, tmp_path / "run"))
+
+
+def test_other_settings_are_refused_with_their_keys(copy):
+    with pytest.raises(ConfigError, match="begun with other settings: epochs: 9 instead of 4"):
+        tlkeras.finetune(dataset=dataset(), resume=copy, epochs=9)
+
+
+def test_other_examples_are_refused(copy):
+    x, y = pictures(48, size=16)
+    with pytest.raises(DataError, match="the examples have changed"):
+        tlkeras.finetune(dataset=from_arrays(255 - x, np.array(["a", "b", "c"])[y]), resume=copy, reporter=None)
+    assert resume.unfinished(copy)
+
+
+def test_examples_from_python_must_be_passed_again(copy):
+    with pytest.raises(DataError, match="was begun with examples passed from Python"):
+        tlkeras.finetune(resume=copy)
+
+
+def test_a_new_run_in_the_folder_of_an_unfinished_one_says_how_to_go_on(copy):
+    with pytest.raises(OutputError, match="did not finish; `tlkeras finetune --resume"):
+        tlkeras.finetune(dataset=dataset(), out=str(copy), **SMALL)
+
+
+@pytest.mark.parametrize("what", ["missing", "empty"])
+def test_what_is_no_run_is_refused(tmp_path, what):
+    if what == "empty":
+        (tmp_path / "run").mkdir()
+    with pytest.raises(OutputError, match="that was stopped"):
+        tlkeras.finetune(dataset=dataset(), resume=tmp_path / "run")
+
+
+def test_a_run_that_another_process_works_on_is_refused(copy):
+    code = f"import time; from tlkeras.jobs import run_folder; run_folder.claim(run_folder.Run({str(copy)!r})); print('held', flush=True); time.sleep(60)"
+    code = code.replace(f"Run({str(copy)!r})", f"Run(__import__('pathlib').Path({str(copy)!r}))")
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "held\n"
+        try:
+            with pytest.raises(OutputError, match="another process works on the run"):
+                tlkeras.finetune(dataset=dataset(), resume=copy, reporter=None)
+        finally:
+            other.kill()
+
+
+# === States ===
+
+
+def test_a_damaged_state_costs_one_epoch(tmp_path):
+    notes = []
+    store = States(folder=tmp_path, warn=notes.append)
+    for number in range(1, 5):
+        store.save("fit-0", State(arrays={"model": [np.full(3, number)]}, facts={"epoch": number}), number)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["fit-0@000003.state", "fit-0@000004.state"]
+    newest = tmp_path / "fit-0@000004.state"
+    whole = newest.read_bytes()
+    for damaged in (whole[:-10], whole[:60], b"", whole[:-5] + b"\0" + whole[-4:], b"PK" + whole[2:]):
+        newest.write_bytes(damaged)
+        notes.clear()
+        assert store.load("fit-0").facts["epoch"] == 3 and "is damaged" in notes[0]
+    newest.write_bytes(whole)
+    assert store.load("fit-0").facts["epoch"] == 4 and store.load("fit-1") is None
+
+
+def test_states_take_at_most_their_share_of_the_time(tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(states.time, "monotonic", lambda: now[0])
+    store = States(folder=tmp_path, _written=0.0)
+    save = store.save
+
+    def slow(*arguments):
+        now[0] += 1
+        save(*arguments)
+
+    monkeypatch.setattr(store, "save", slow)
+    state = State(arrays={}, facts={})
+    for epoch in range(1000):
+        now[0] += 0.5
+        store.save_epoch("fit-0", lambda: state, epoch)
+    writes = now[0] - 500
+    assert 1 <= writes <= 0.031 * now[0] + 1
+
+
+# === Signals ===
+
+
+def command(out):
+    settings = ["--backbone", "cnn", "--weights", "none", "--image-size", "16", "--epochs", "400", "--unfreeze", "all", "--export", "none"]
+    return [sys.executable, "-m", "tlkeras", "finetune", "--out", str(out), *settings]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_sigterm_ends_a_command_within_five_seconds_and_says_how_to_go_on(tmp_path):
+    environment = {**os.environ, "TLKERAS_CACHE": str(tmp_path / "cache")}
+    with subprocess.Popen(
+        command(tmp_path / "run"), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment
+    ) as process:
+        deadline = time.monotonic() + 120
+        while not list((tmp_path / "run/checkpoints").glob("states/fit-*.state")) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        started = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=30)
+        assert process.returncode == 143 and time.monotonic() - started < 5
+    assert f"tlkeras finetune --resume {tmp_path / 'run'}" in errors and "Traceback" not in errors
+    assert resume.unfinished(tmp_path / "run")

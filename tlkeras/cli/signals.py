@@ -1,0 +1,46 @@
+"""How a command ends when it is asked to: what is done is stored first, and a second request ends it at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from types import FrameType
+
+GRACE = 4.0  # seconds from SIGTERM to the end: Kubernetes and SLURM kill soon after, and checkpoints are on disk already
+INTERRUPTED, TERMINATED = 130, 143  # exit codes, as shells know them
+
+_received: list[int] = []
+
+
+def install() -> None:
+    """Handles Ctrl-C and SIGTERM; does nothing outside the main thread, and where somebody else handles or ignores them."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _stop)
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _stop)
+
+
+def code() -> int:
+    """Returns the exit code of a command that was stopped."""
+    return TERMINATED if signal.SIGTERM in _received else INTERRUPTED
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    _received.append(number)
+    if len(_received) > 1:  # every file is written aside and renamed: to end now harms none
+        _end()
+    if number == signal.SIGTERM:
+        timer = threading.Timer(GRACE, _end)
+        timer.daemon = True
+        timer.start()
+        raise KeyboardInterrupt("stopped by SIGTERM")
+    raise KeyboardInterrupt
+
+
+def _end() -> None:
+    sys.stderr.flush()
+    os._exit(code())
