@@ -122,7 +122,7 @@ def _all_absent(sources: list[Any], json_out: bool) -> bool:
     """Whether no source names a file; says so of each."""
     import json
 
-    from tlkeras.data.sources.folder import absent
+    from tlkeras.data.sources.listing import absent
 
     errors = {source: None if source == "-" else absent(source) for source in sources}
     if not all(errors.values()):
