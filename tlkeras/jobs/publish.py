@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
 import tempfile
@@ -138,8 +137,7 @@ def _content(run: Run, exported: Mapping[str, Any], data_licence: str | None, da
     task = task_named(config.model.task)
     summary, environment = (json.loads(path.read_text(encoding="utf-8")) for path in (run.metrics, run.environment))
     held_out = "test" if summary["test"]["n"] else "val"
-    with run.predictions.open(encoding="utf-8", newline="") as file:
-        rows = [prediction for prediction in csv.DictReader(file) if prediction["split"] == held_out]
+    rows = [prediction for prediction in files.read_rows(run.predictions) if prediction["split"] == held_out]
     results = load_function(task.publish)(summary, rows, run_folder.read_target(run))
     row = find_backbone(config.model.backbone)
     source, licence = _source_and_licence(config.data.source)

@@ -78,14 +78,30 @@ class _Variables(saving_lib.H5IOStore):  # type: ignore[misc]
         return entry
 
 
-def weights_h5(row: Row, model: keras.Model, path: Path) -> tuple[str, ...]:
-    """Reads files of `save_weights` in Keras 3, whose paths come from the classes of layers, counted."""
+def _variables(network: keras.Model) -> dict[str, tuple[str, Any]]:
+    """Returns path in a file -> (layer, variable) of what a network would write."""
     store = _Variables()
-    saving_lib._save_state(model, weights_store=store, assets_store=None, inner_path="", visited_saveables=set())
+    saving_lib._save_state(network, weights_store=store, assets_store=None, inner_path="", visited_saveables=set())
     variables = {
         f"{key}/vars/{index}": (name, variable) for key, (name, layer) in store.entries.items() for index, variable in layer.items()
     }
-    variables = {key: pair for key, pair in variables.items() if _of_layer(key)}
+    return {key: pair for key, pair in variables.items() if _of_layer(key)}
+
+
+def keys_of(network: keras.Model) -> list[str]:
+    """Returns the paths under which Keras 3 writes the variables of a network."""
+    return list(_variables(network))
+
+
+def keys_in(path: Path) -> list[str]:
+    """Returns the paths of the variables in a `.weights.h5`."""
+    with h5py.File(path, "r") as file:
+        return [key for key, _ in _datasets(file) if _of_layer(key)]
+
+
+def weights_h5(row: Row, model: keras.Model, path: Path) -> tuple[str, ...]:
+    """Reads files of `save_weights` in Keras 3, whose paths come from the classes of layers, counted."""
+    variables = _variables(model)
     expected = {
         key: Entry(name=f"{name}/{getattr(variable, 'name', key)}", shape=tuple(variable.shape))
         for key, (name, variable) in variables.items()

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, NamedTuple
 import ml_dtypes
 import numpy as np
 
-from tlkeras.errors import WeightsMismatch, reason
+from tlkeras.errors import WeightsMismatch, printable, reason
 from tlkeras.weights.pickle_machine import LARGEST, Call, Name, Reference, load
 
 MAGIC = 0x1950A86A20F9469CFC6C
@@ -77,14 +77,10 @@ def _resolved(value: Name | Call | Reference) -> Any:
         if value in ADMITTED:
             return value
         raise WeightsMismatch(
-            f"the checkpoint refers to {_shown(f'{value.module}.{value.name}')}, which is not a tensor; refused, because unpickling it could "
+            f"the checkpoint refers to {printable(f'{value.module}.{value.name}')[:120]}, which is not a tensor; refused, because unpickling it could "
             "run code: save its state_dict() alone, or as safetensors"
         )
     return _storage(value.pid) if isinstance(value, Reference) else _called(value)
-
-
-def _shown(name: str) -> str:
-    return "".join(char if char.isprintable() else "?" for char in name)[:120]
 
 
 def _called(call: Call) -> Any:
