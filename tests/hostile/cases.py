@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tlkeras.errors import TlkerasError
+from tlkeras.errors import TlkerasError, WeightsMismatch, is_obeyed
 
 REJECTED, READ, EITHER = "rejected", "read", "either"
 SECONDS = 4.0  # of processor time of this process; a second is the aim, and other tests share the machine
@@ -56,7 +56,12 @@ def outcome(case: Case, sandbox: Path) -> str:
             result = READ
         except TlkerasError as error:
             text = str(error)
-            assert text.strip() and len(text.splitlines()) == 1 and text.isprintable(), f"not one line: {text!r}"
+            first, *others = text.splitlines()
+            # What differs between weights and network stands on further lines: tlkeras/errors.py.
+            assert first.strip() and (not others or isinstance(error, WeightsMismatch) and all(line.startswith("  ") for line in others)), (
+                text
+            )
+            assert not any(map(is_obeyed, "".join([first, *others]))), f"it has characters that a terminal obeys: {text!r}"
             assert len(text) < 2000, f"{len(text)} characters: {text[:200]}"
             result = REJECTED
     outside = {path for path in _files(sandbox) - before if not path.is_relative_to(target)}

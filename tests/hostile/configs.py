@@ -20,7 +20,6 @@ FILES = {
     "ten billion aliases in a value": BILLION.replace("\nj:", "\nexport:"),
     "a list that contains itself": "data: &a [*a]\n",
     "an anchor": "data: &a x\nout: *a\n",
-    "a merge": "<<: {seed: 1}\n",
     "a merge of lists": "<<: [1, 2]\n",
     "a key twice": "epochs: 1\nepochs: 2\n",
     "5,000 brackets": "data: " + "[" * 5000,
@@ -63,6 +62,7 @@ FILES = {
 FINE = {
     "nothing": "",
     "comments": "# nothing\n",
+    "a merge": "<<: {seed: 1}\n",
     "JSON": '{"seed": 1}',
     "a mark of UTF-8": "\ufeffseed: 1\n",
     "names in every script": "data: 猫/قطة\n",

@@ -228,7 +228,7 @@ def check_value(item: dataclasses.Field[Any], value: Any) -> None:
     if least is not None and not (value >= least and (most is None or value <= most)):
         raise ConfigError(f"{item.name} is {shown(value)}; expected {least} or more" + ("" if most is None else f" and at most {most}"))
     if choices and value not in choices:
-        raise ConfigError(f"{item.name} is {value!r}; expected {', '.join(choices)}")
+        raise ConfigError(f"{item.name} is {shown(value)}; expected {', '.join(choices)}")
 
 
 # === From values to types ===

@@ -25,20 +25,21 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     """
     import yaml
 
+    name = shown(str(path), 200)
     try:
         values = yaml.load(read_regular(path, LARGEST).decode("utf-8"), Loader=_loader())
     except FileNotFoundError:
-        raise ConfigError(f"no config file {str(path)!r}; `tlkeras config init` writes one") from None
+        raise ConfigError(f"no config file {name}; `tlkeras config init` writes one") from None
     except yaml.YAMLError as error:
-        raise ConfigError(f"{str(path)!r} is not YAML: {reason(error)}") from error
+        raise ConfigError(f"{name} is not YAML: {reason(error)}") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the config file {str(path)!r}: {getattr(error, 'strerror', None) or error}") from error
+        raise ConfigError(f"cannot read the config file {name}: {getattr(error, 'strerror', None) or error}") from error
     except (ValueError, TypeError, AttributeError, KeyError, IndexError, RecursionError) as error:  # dates and numbers that are none
-        raise ConfigError(f"{str(path)!r} has a value that YAML cannot hold: {reason(error)}") from error
+        raise ConfigError(f"{name} has a value that YAML cannot hold: {reason(error)}") from error
     if values is None:
         return {}
     if not isinstance(values, dict):
-        raise ConfigError(f"{str(path)!r} contains a {type(values).__name__}; expected `key: value` lines")
+        raise ConfigError(f"{name} contains a {type(values).__name__}; expected `key: value` lines")
     return values
 
 

@@ -17,6 +17,8 @@ from tlkeras.weights.formats import group_of, in_order, note
 from tlkeras.weights.matching import Entry, Group
 from tlkeras.weights.sources import Row
 
+DEEPEST = 64  # groups inside each other; networks have ten
+
 # === Layers in order: legacy .h5 ===
 
 
@@ -120,11 +122,15 @@ def _of_layer(key: str) -> bool:
     return key.startswith("layers/") and "seed_generator" not in key
 
 
-def _datasets(group: h5py.Group, key: str = "") -> Iterator[tuple[str, h5py.Dataset]]:
+def _datasets(group: h5py.Group, key: str = "", seen: frozenset[int] = frozenset()) -> Iterator[tuple[str, h5py.Dataset]]:
+    """Yields the arrays below a group by their paths; a group that contains itself, under whatever name, is refused."""
+    address = h5py.h5o.get_info(group.id).addr
+    if address in seen or len(seen) > DEEPEST:
+        raise ValueError(f"the group {key!r} contains itself, or lies more than {DEEPEST} groups deep")
     for name in group:
         inner = f"{key}/{name}" if key else name
         if group.get(name, getclass=True, getlink=True) is h5py.HardLink and group.get(name, getclass=True) is h5py.Group:
-            yield from _datasets(saving_lib.safe_get_h5_group(group, name), inner)
+            yield from _datasets(saving_lib.safe_get_h5_group(group, name), inner, seen | {address})
         else:
             yield inner, saving_lib.safe_get_h5_dataset(group, name)
 

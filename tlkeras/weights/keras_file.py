@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,12 @@ from typing import Any
 import keras
 from keras.src.saving import serialization_lib
 
-from tlkeras.errors import ConfigError
+from tlkeras.errors import ConfigError, shown
 from tlkeras.files import MOST_JSON, check_archive, parse_json
 from tlkeras.weights import layers  # noqa: F401 - registers the layers that only tlkeras has
 
 CONFIG = "config.json"
+LARGEST_SIZE = 2**31 - 1  # of one side of an array of weights
 
 
 def check_safe_mode(what: str) -> None:
@@ -63,7 +65,20 @@ def config_in(archive: zipfile.ZipFile) -> Any:
     check_archive(archive)
     if archive.getinfo(CONFIG).file_size > MOST_JSON:
         raise ValueError(f"its {CONFIG} has {archive.getinfo(CONFIG).file_size:,} bytes; expected at most {MOST_JSON:,}")
-    return parse_json(archive.read(CONFIG))
+    config = parse_json(archive.read(CONFIG))
+    _check_sizes(config)
+    return config
+
+
+def _check_sizes(config: Any) -> None:
+    """Rejects sizes of layers that no computer holds: TensorFlow tries for ten seconds to find the memory."""
+    parts = [("", config)]
+    while parts:
+        name, part = parts.pop()
+        if isinstance(part, dict | list):
+            parts += part.items() if isinstance(part, dict) else ((name, entry) for entry in part)
+        elif isinstance(part, int) and abs(part) > LARGEST_SIZE and not re.search("seed|salt", str(name)):
+            raise ValueError(f"its {CONFIG} has {name}={shown(part)}; expected at most {LARGEST_SIZE:,}")
 
 
 def _uses_keras_hub(path: Path) -> bool:

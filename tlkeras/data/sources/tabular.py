@@ -11,7 +11,7 @@ from typing import Any
 from tlkeras.data.cells import clean
 from tlkeras.data.examples import Issue
 from tlkeras.data.sources.encoding import UNDECODABLE, decode_text, detect_encoding
-from tlkeras.errors import DataError
+from tlkeras.errors import DataError, printable
 from tlkeras.errors import reason as reason_of
 from tlkeras.files import parse_json, read_regular
 
@@ -20,8 +20,8 @@ SAMPLE = 50  # rows that decide what a column contains
 
 
 def column_name(text: str) -> str:
-    """Returns the name of a column on one line, without bytes that are not of the encoding."""
-    return " ".join(clean(text).split())
+    """Returns the name of a column on one line, without bytes that are not of the encoding and what cannot be printed."""
+    return printable(" ".join(clean(text).split()))
 
 
 class Table(ABC):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -80,16 +81,20 @@ def png(data: bytes, reader: str) -> bytes:
     Raises:
         DataError: when it cannot be decoded, also because its decoder crashed, took too long or too much memory.
     """
-    try:
-        worker = _idle.get_nowait()
-    except queue.Empty:
-        worker = _Worker()
-    try:
-        verdict, content = worker.ask(data, reader)
-    except (EOFError, OSError) as error:
-        code = worker.close()
-        how = f"did not end within {SECONDS:g} s" if code == -9 else f"crashed (exit code {code})"
-        raise DataError(f"its decoder {how}") from error
+    while True:
+        try:
+            worker, is_new = _idle.get_nowait(), False
+        except queue.Empty:
+            worker, is_new = _Worker(), True
+        try:
+            verdict, content = worker.ask(data, reader)
+            break
+        except (EOFError, OSError) as error:
+            code = worker.close()
+            if is_new:
+                how = f"did not end within {SECONDS:g} s" if code == -signal.SIGKILL else f"crashed (exit code {code})"
+                raise DataError(f"its decoder {how}") from error
+            # It may have been ended while it waited, for example by a system that needed its memory: once more in a new process.
     try:
         _idle.put_nowait(worker)
     except queue.Full:

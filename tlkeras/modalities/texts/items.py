@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tlkeras.data.sources.columns import TEXTS, Columns
+from tlkeras.data.sources.columns import TEXTS, Columns, listed
 from tlkeras.data.sources.folder import listed_files
 from tlkeras.data.sources.listing import readable
 from tlkeras.data.sources.registry import TABLES
@@ -85,7 +85,7 @@ def _column(path: Path) -> list[str]:
     table = read_table(path, str(path), Columns())
     usual = [name for name in table.names if name.lower().strip() in TEXTS] or (list(table.names) if len(table.names) == 1 else [])
     if not usual:
-        raise DataError(f"{path} has the columns {', '.join(map(str, table.names))}; expected one named text")
+        raise DataError(f"{path} has the columns {listed(table.names)}; expected one named text")
     return [str(text) for (text,) in table.rows(usual[:1]) if text not in (None, "")]
 
 
