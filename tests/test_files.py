@@ -1,6 +1,8 @@
 """Files and folders appear whole under their names, or not at all."""
 
+import csv
 import json
+import os
 
 import numpy as np
 import pytest
@@ -61,3 +63,33 @@ def test_rows_have_the_columns_of_all_rows(tmp_path):
     assert (tmp_path / "history.csv").read_bytes() == b'epoch,loss\r\n1,\r\n2,"a,b"\r\n'
     files.write_json(tmp_path / "a.json", {"é": 1})
     assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == {"é": 1}
+
+
+# === Tables that spreadsheets open ===
+
+
+def test_cells_that_are_formulas_are_texts_in_a_spreadsheet_and_come_back(tmp_path):
+    cells = ["=cmd|'/C calc'!A0", "+1+1", "@SUM(1)", "-2+3", "'=x", "''=x", "'quoted'", "\tx", "-0.5", "plain", "", "a,b", "=a\nb"]
+    files.write_rows(tmp_path / "x.csv", [{"=label": cell, "n": 1} for cell in cells])
+    with (tmp_path / "x.csv").open(encoding="utf-8", newline="") as file:
+        head, *rows = csv.reader(file)
+    assert head == ["'=label", "n"]
+    assert all(row[0][:1] not in ("=", "+", "@", "\t") for row in rows)
+    assert [row[0] for row in rows if row[0].startswith("-")] == ["-0.5"]  # a number stays one
+    assert [row["=label"] for row in files.read_rows(tmp_path / "x.csv")] == cells
+
+
+# === Regular files ===
+
+
+def test_a_pipe_is_not_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="not a regular file"):
+        files.read_regular(tmp_path / "pipe", 10)
+
+
+def test_a_file_that_is_too_large_is_not_read(tmp_path):
+    (tmp_path / "x").write_bytes(b"12345")
+    assert files.read_regular(tmp_path / "x", 5) == b"12345"
+    with pytest.raises(OSError, match="5 bytes; expected at most 4"):
+        files.read_regular(tmp_path / "x", 4)

@@ -27,6 +27,7 @@ from __future__ import annotations
 import difflib
 import errno
 import re
+import unicodedata
 from collections.abc import Iterable
 
 
@@ -166,3 +167,40 @@ def system_problem(error: BaseException) -> str | None:
             name = getattr(error, "filename", None)
             return f"{said}{f': {str(name)!r}' if name else ''}; {advice}; what is finished stays as it is"
     return None
+
+
+# === Texts of unknown origin ===
+
+# What starts, ends or turns around a direction of writing: it can make a name read as another one (Unicode 16, 23.2; CVE-2021-42574).
+BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+OBEYED = frozenset({"Cc", "Cs", "Zl", "Zp"})  # Unicode categories: controls, halves of characters, separators of lines and paragraphs
+
+
+def is_obeyed(char: str) -> bool:
+    """Whether terminals and editors obey a character instead of showing it; joiners (ZWJ, ZWNJ) and hard spaces are part of words."""
+    return unicodedata.category(char) in OBEYED or char in BIDI or ord(char) & 0xFFFE == 0xFFFE
+
+
+def printable(text: str, keep: str = "") -> str:
+    """Returns a text on one line: characters that a terminal obeys, such as ESC and line breaks, are spelled out.
+
+    Args:
+        text: for example the name of a file.
+        keep: characters that stay all the same.
+
+    Example:
+        >>> printable("a\\x1b[31mb"), printable("سلام\\u200cها")
+        ('a\\\\x1b[31mb', 'سلام\u200cها')
+    """
+    if text.isprintable():
+        return text
+    return "".join(char.encode("unicode_escape").decode() if char not in keep and is_obeyed(char) else char for char in text)
+
+
+def shown(value: object, most: int = 80) -> str:
+    """Returns the representation of a value for a message, at most so many characters."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a number of more than 4,300 digits
+        return f"a very large {type(value).__name__}"
+    return text if len(text) <= most else text[: most - 1] + "…"

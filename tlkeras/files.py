@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
+import math
 import os
+import re
 import shutil
+import stat
+import struct
 import sys
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -75,12 +80,17 @@ def write_json(path: str | Path, value: Mapping[str, Any]) -> None:
     write(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+# A spreadsheet runs a cell that begins with one of these as a formula (OWASP, "CSV Injection"); a leading ' makes it a text.
+FORMULA = re.compile(r"'*[=+\-@\t\r]")
+
+
 def write_rows(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Writes rows as CSV; the columns are those of all rows, in order of appearance."""
+    """Writes rows as CSV; the columns are those of all rows, in order of appearance. Texts that are formulas get a `'` in front."""
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)))
-    writer.writeheader()
-    writer.writerows(rows)
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    writer = csv.writer(text)
+    writer.writerow([_inert(name) for name in names])
+    writer.writerows([_inert(row.get(name, "")) for name in names] for row in rows)
     write(path, text.getvalue())
 
 
@@ -109,6 +119,30 @@ def locked(folder: str | Path) -> Iterator[None]:
         os.close(handle)
 
 
+def _inert(cell: Any) -> Any:
+    """Returns a cell that spreadsheets show: numbers, also as texts, are as they are."""
+    return f"'{cell}" if isinstance(cell, str) and FORMULA.match(cell) and not _is_number(cell) else cell
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return not text[0].isspace()
+
+
+def read_rows(path: str | Path) -> list[dict[str, str]]:
+    """Reads rows that `write_rows` wrote, as texts; a `'` in front of a formula is gone."""
+    with Path(path).open(encoding="utf-8", newline="") as file:
+        names, *rows = [[_as_written(cell) for cell in row] for row in csv.reader(file)] or [[]]
+    return [dict(zip(names, row, strict=False)) for row in rows]
+
+
+def _as_written(cell: str) -> str:
+    return cell[1:] if cell[:1] == "'" and FORMULA.match(cell) else cell
+
+
 def cache_dir() -> Path:
     """Returns the folder of what can be had again, such as converted weights: `TLKERAS_CACHE`, else the user's cache folder."""
     if chosen := os.environ.get("TLKERAS_CACHE"):
@@ -122,6 +156,72 @@ def cache_dir() -> Path:
 
 # === Read ===
 
+MOST_JSON = 64 * 1024**2  # bytes of a JSON file; the configs of the largest models have 2 million
+
+
+def open_regular(path: str | Path) -> BinaryIO:
+    """Opens a regular file to read it. Pipes, sockets and devices are refused: reading one can wait for ever, or never end.
+
+    Raises:
+        OSError: when it is none, or cannot be opened.
+        ValueError: for a name with a zero character.
+    """
+    if not stat.S_ISREG(os.stat(path).st_mode):  # before it is opened, which makes some devices move
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    # Once more on what was opened: a pipe may have taken the file's place, and opening one waits for its writer.
+    file = open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb")
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return file
+
+
+def read_regular(path: str | Path, most: int) -> bytes:
+    """Returns the content of a regular file of at most `most` bytes; see `open_regular`.
+
+    Raises:
+        OSError: also when the file is larger.
+    """
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        content = file.read(most + 1) if size <= most else b""
+    if size > most or len(content) > most:
+        raise OSError(errno.EFBIG, f"{max(size, len(content)):,} bytes; expected at most {most:,}", str(path))
+    return content
+
+
+def parse_json(content: bytes | str) -> Any:
+    """Returns the value of a JSON text.
+
+    Raises:
+        ValueError: also when it is nested deeper than Python can read.
+    """
+    try:
+        return json.loads(content)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def read_json(path: str | Path, most: int = MOST_JSON) -> Any:
+    """Returns the value in a JSON file; see `read_regular` and `parse_json`."""
+    return parse_json(read_regular(path, most))
+
+
+LARGE, TIMES = 256 * 1024**2, 200  # an archive that unpacks to more bytes than this, and to so many times its size, is a bomb
+
+
+def check_archive(archive: zipfile.ZipFile) -> None:
+    """Rejects a ZIP archive that unpacks to far more than it takes up.
+
+    Raises:
+        ValueError: with both sizes.
+    """
+    packed, unpacked = (sum(getattr(info, name) for info in archive.infolist()) for name in ("compress_size", "file_size"))
+    largest = max((info.file_size / max(1, info.compress_size) for info in archive.infolist() if info.file_size > LARGE), default=0)
+    held = archive.fp.seek(0, os.SEEK_END) if archive.fp is not None else packed
+    if unpacked > LARGE and (unpacked > TIMES * held or largest > TIMES):
+        raise ValueError(f"{held:,} bytes that unpack to {unpacked:,}, more than {TIMES} times as many; save it without compression")
+
 
 def read_npz(path: str | Path) -> dict[str, np.ndarray]:
     """Reads the arrays of an `.npz` file by name; objects, which are code, are refused.
@@ -130,30 +230,63 @@ def read_npz(path: str | Path) -> dict[str, np.ndarray]:
         OSError: when it cannot be opened.
         ValueError: when it is damaged, encrypted, or holds something else.
     """
-    arrays = _read(Path(path))
-    if not isinstance(arrays, dict):
-        raise ValueError("it holds one array without a name; expected those of numpy.savez")
-    return arrays
+    with open_regular(path) as file:
+        if not zipfile.is_zipfile(file):
+            alone = file.seek(0) == 0 and file.read(len(NPY)) == NPY
+            raise ValueError(
+                "it holds one array without a name; expected those of numpy.savez" if alone else "it is not a complete .npz file"
+            )
+        return _guarded(lambda: _arrays(file))
 
 
 def read_npy(source: str | Path | BinaryIO) -> np.ndarray:
     """Reads the array of an `.npy` file; see `read_npz`."""
-    array = _read(Path(source) if isinstance(source, str) else source)
-    if isinstance(array, dict):
-        raise ValueError("it holds arrays with names; expected the one of numpy.save")
-    return array
+    if not isinstance(source, str | Path):
+        return _guarded(lambda: _array(source, len(source.read()) if source.seek(0) == 0 else 0))
+    with open_regular(source) as file:
+        if file.read(4) == b"PK\x03\x04":
+            raise ValueError("it holds arrays with names; expected the one of numpy.save")
+        return _guarded(lambda: _array(file, os.fstat(file.fileno()).st_size))
 
 
-def _read(source: Path | BinaryIO) -> Any:
-    """Reads the file itself where it is a path: numpy leaves a damaged one open."""
-    import numpy as np
+NPY = b"\x93NUMPY"  # how .npy files begin
 
-    if isinstance(source, Path):
-        with source.open("rb") as file:
-            return _read(file)
+
+def _guarded(read: Callable[[], Any]) -> Any:
     try:
-        arrays = np.load(source, allow_pickle=False)
-        return arrays if isinstance(arrays, np.ndarray) else dict(arrays)
+        return read()
     # What comes of files that are cut short, damaged, encrypted or compressed in another way.
-    except (EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+    except (EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, struct.error, SyntaxError, TypeError, OverflowError) as error:
         raise ValueError(" ".join(str(error).split()) or "it is damaged") from error
+    except MemoryError:
+        raise ValueError("it does not fit into memory") from None
+
+
+def _arrays(file: BinaryIO) -> dict[str, np.ndarray]:
+    arrays = {}
+    with zipfile.ZipFile(file) as archive:
+        check_archive(archive)
+        for info in archive.infolist():
+            with archive.open(info) as member:
+                arrays[info.filename.removesuffix(".npy")] = _array(member, info.file_size)
+    return arrays
+
+
+def _array(file: Any, size: int) -> np.ndarray:
+    """Returns the array of an `.npy` file or member of so many bytes, once its header was seen to state no more than these."""
+    from numpy.lib import format as npy
+
+    file.seek(0)
+    if file.read(len(NPY)) != NPY:
+        raise ValueError("it is not a complete .npy array" if size else "it is empty")
+    file.seek(0)
+    version = npy.read_magic(file)
+    if version not in ((1, 0), (2, 0)):  # 3.0 is for names of fields in other scripts
+        raise ValueError(f"an array of .npy version {'.'.join(map(str, version))}; expected 1.0 or 2.0")
+    shape, _, dtype = (npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0)(file)
+    if dtype.hasobject:
+        raise ValueError("it holds Python objects, which are code; expected numbers or texts")
+    if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize > size - file.tell():
+        raise ValueError(f"its header states an array of {shape}, {dtype}, which is more than the file holds; it is cut short")
+    file.seek(0)
+    return npy.read_array(file, allow_pickle=False)

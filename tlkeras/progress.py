@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Column, Table
 from rich.text import Text
 
-from tlkeras.errors import ConfigError
+from tlkeras.errors import ConfigError, printable
 
 AUTO = "auto"  # bars on a terminal or in a notebook, lines elsewhere
 Scores = Mapping[str, Mapping[str, Any]]  # split -> its figures, as `metrics.json` holds them
@@ -169,10 +169,10 @@ class Screen(Reporter):
 
     def say(self, text: str) -> None:
         if not self.quiet:
-            self.console.print(escape(text))
+            self.console.print(escape(_safe(text)))
 
     def warn(self, text: str) -> None:
-        (self.errors if self._bars is None else self._bars.console).print(escape(text))
+        (self.errors if self._bars is None else self._bars.console).print(escape(_safe(text)))
 
     def progress(self, phase: str, done: int, total: int, text: str = "") -> None:
         if self._bars is None:
@@ -181,7 +181,7 @@ class Screen(Reporter):
             return
         if phase not in self._tasks:
             self._tasks[phase] = self._bars.add_task(phase, total=total, text="")
-        self._bars.update(self._tasks[phase], completed=done, total=total, text=escape(text))
+        self._bars.update(self._tasks[phase], completed=done, total=total, text=escape(_safe(text)))
 
     def piece(self, phase: str, number: int, total: int, name: str) -> None:
         if self._bars is None:
@@ -196,7 +196,12 @@ class Screen(Reporter):
     def result(self, title: str, rows: Mapping[str, Cells], lines: Sequence[str] = ()) -> None:
         self.console.print(results_table(title, rows))
         for line in lines:
-            self.console.print(line, markup=False)
+            self.console.print(_safe(line), markup=False)
+
+
+def _safe(text: str) -> str:
+    """Returns a text without what a terminal obeys: it may contain names of files and labels."""
+    return printable(text, keep="\n\t")
 
 
 @dataclass

@@ -12,7 +12,7 @@ from tlkeras.export.runtimes import KERAS, RUNTIMES
 from tlkeras.modalities.card import InputCard
 from tlkeras.modalities.registry import DEFAULT, MODALITIES
 from tlkeras.registry import load_function
-from tlkeras.tasks.markup import markdown_table
+from tlkeras.tasks.markup import code, fenced, markdown_table, plain
 from tlkeras.tasks.registry import task_of
 from tlkeras.zoo.serving import curl_call, grpc_call
 
@@ -32,7 +32,9 @@ def card(name: str, content: Mapping[str, Any]) -> str:
         "## Artifacts\n\n" + _artifacts(content),
         "## Data\n\n" + _data(content),
         "## Licences\n\n"
-        + markdown_table(("what", "licence", "source"), [(k, v["licence"], v["source"]) for k, v in content["licences"].items()]),
+        + markdown_table(
+            ("what", "licence", "source"), [(k, plain(v["licence"]), plain(v["source"])) for k, v in content["licences"].items()]
+        ),
         "## Use\n\n" + _use(name, content),
         "## Reproduce\n\n" + _reproduce(content),
     ]
@@ -41,7 +43,7 @@ def card(name: str, content: Mapping[str, Any]) -> str:
 
 def _intro(content: Mapping[str, Any]) -> str:
     config, accepts = content["config"], inputs(content).accepts
-    return f"Backbone `{config['backbone']}`, recipe `{config['recipe']}`. {accepts}"
+    return f"Backbone {code(config['backbone'])}, recipe `{config['recipe']}`. {accepts}"
 
 
 def inputs(content: Mapping[str, Any]) -> InputCard:
@@ -59,7 +61,7 @@ def _artifacts(content: Mapping[str, Any]) -> str:
     rows = []
     for name, record in content["artifacts"].items():
         figures = [_or(record.get(key), form) for key, form in FIGURES]
-        location = "this folder" if record["path"] == "." else f"`{record['path']}`"
+        location = "this folder" if record["path"] == "." else code(record["path"])
         rows.append((f"`{name}`", location, *figures, ", ".join([record.get("runtime") or "not run", *record.get("also", [])])))
     head = ("format", "where", "MB", "ms", "max difference", "agreement", task_of(content["metadata"]).figure, "drop", "run in")
     return markdown_table(head, rows) + (
@@ -87,7 +89,7 @@ def _data(content: Mapping[str, Any]) -> str:
     issues = ", ".join(f"{kind}: {n}" for kind, n in data["issues"].items()) or "none"
     return "\n".join(
         [
-            f"- source: `{data['source']}`; {data['train']} {inputs(content).noun}s to train on, {data['val']} to validate, {data['test']} to test",
+            f"- source: {code(data['source'])}; {data['train']} {inputs(content).noun}s to train on, {data['val']} to validate, {data['test']} to test",
             f"- fingerprint (sha256 over content, label and split of every example): `{data['fingerprint']}`",
             f"- audit: {data['skipped']} skipped; issues: {issues}",
             f"- `verification.npz` and the warm-up records contain {content['examples']} {inputs(content).noun}s of this data",
@@ -159,7 +161,7 @@ def _reproduce(content: Mapping[str, Any]) -> str:
     config = {key: value for key, value in content["config"].items() if key != "out" and value is not None}
     versions = ", ".join(f"{k} {v}" for k, v in content["environment"]["packages"].items() if v)
     return (
-        f"`tlkeras finetune --config recipe.yaml` with\n\n```yaml\n{yaml.safe_dump(config, sort_keys=False, allow_unicode=True).rstrip()}\n```\n\n"
+        f"`tlkeras finetune --config recipe.yaml` with\n\n{fenced(yaml.safe_dump(config, sort_keys=False, allow_unicode=True).rstrip(), 'yaml')}\n\n"
         f"Made with Python {content['environment']['python']}, {versions}."
     )
 
@@ -181,7 +183,9 @@ def pretrained_card(name: str, content: Mapping[str, Any]) -> str:
         "it was trained to predict.",
         "## Artifacts\n\n" + _artifacts(content),
         "## Licences\n\n"
-        + markdown_table(("what", "licence", "source"), [(k, v["licence"], v["source"]) for k, v in content["licences"].items()]),
+        + markdown_table(
+            ("what", "licence", "source"), [(k, plain(v["licence"]), plain(v["source"])) for k, v in content["licences"].items()]
+        ),
     ]
     return "\n\n".join(parts) + "\n"
 

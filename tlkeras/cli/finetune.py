@@ -173,7 +173,7 @@ def next_commands(result: Result) -> list[tuple[str, str]]:
         lines.append(("compare", f"tlkeras benchmark {root}"))
     if SERVING.name in exports:
         name = result.run.root.resolve().name
-        folder = shlex.quote(str((Path(result.run.exports) / SERVING.path).resolve()))
+        volume = shlex.quote(f"{(Path(result.run.exports) / SERVING.path).resolve()}:/models/{name}/1")
         lines.append(("publish", f"tlkeras zoo publish {root} --name NAME"))
-        lines.append(("serve", f"docker run -p 8501:8501 -v {folder}:/models/{name}/1 -e MODEL_NAME={name} tensorflow/serving"))
+        lines.append(("serve", f"docker run -p 8501:8501 -v {volume} -e {shlex.quote(f'MODEL_NAME={name}')} tensorflow/serving"))
     return lines

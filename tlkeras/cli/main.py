@@ -20,6 +20,8 @@ from tlkeras.cli import usage
 from tlkeras.cli import weights as weights_command
 from tlkeras.cli import zoo as zoo_command
 
+LINES = "\n"  # what stays of the characters that a terminal obeys: differences of weights stand on lines of their own
+
 
 def guarded(command: Callable[..., None]) -> Callable[..., None]:
     """Prints expected errors and Ctrl-C as one line; a bug keeps its traceback, below a line that says so."""
@@ -27,7 +29,7 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:
         from tlkeras.cli import signals
-        from tlkeras.errors import TlkerasError, system_problem
+        from tlkeras.errors import TlkerasError, printable, system_problem
 
         signals.install()
         try:
@@ -35,7 +37,7 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
         except TlkerasError as error:
             if kwargs.get("debug"):
                 raise
-            typer.echo(f"error: {error}", err=True)
+            typer.echo(f"error: {printable(str(error), keep=LINES)}", err=True)
             _leave(1)
         except KeyboardInterrupt as stop:
             typer.echo(str(stop) or "stopped", err=True)
@@ -55,8 +57,10 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
 
 def _bug(error: Exception) -> str:
     """Returns the line above the traceback of an error that nobody expected."""
+    from tlkeras.errors import printable
+
     line = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    reason = " ".join(str(error).split())[:200]
+    reason = printable(" ".join(str(error).split())[:200])
     return (
         f"error: {type(error).__name__}{': ' if reason else ''}{reason}; this is a bug in tlkeras {__version__}: "
         f"please report the command `{line}` with the traceback below"

@@ -63,12 +63,13 @@ def command(
     from tlkeras.cli.screen import start_tensorflow
 
     start_tensorflow()
+    from tlkeras.errors import printable
     from tlkeras.jobs.opening import load
 
     model = load(target, runtime=runtime, zoo=root)
     _check_reads_texts(target, bool(file), model.inputs.modality)
     listed = _with_standard_input(sources, model.inputs)
-    answers = model.predict_each(listed, top_k=top_k if json_out else top_k or 1, tell=lambda text: typer.echo(text, err=True))
+    answers = model.predict_each(listed, top_k=top_k if json_out else top_k or 1, tell=lambda text: typer.echo(printable(text), err=True))
     if not _print(answers, json_out):
         raise typer.Exit(1)
 
@@ -106,15 +107,17 @@ def _print(answers: Iterable[Prediction], json_out: bool) -> bool:
     """Prints each answer; returns whether every input could be read."""
     import json
 
+    from tlkeras.errors import printable
+
     failed = 0
     for answer in answers:
         if answer.error is not None:
             failed += 1
-            typer.echo(f"error: {answer.error}", err=True)
+            typer.echo(f"error: {printable(answer.error)}", err=True)
         if json_out:
             typer.echo(json.dumps(answer.to_dict(), ensure_ascii=False))
         elif answer.error is None:
-            typer.echo("\t".join([_one_line(answer.file), *answer.cells()]))
+            typer.echo("\t".join([_one_line(answer.file), *map(printable, answer.cells())]))
     return not failed
 
 
@@ -122,13 +125,14 @@ def _all_absent(sources: list[Any], json_out: bool) -> bool:
     """Whether no source names a file; says so of each."""
     import json
 
-    from tlkeras.data.sources.folder import absent
+    from tlkeras.data.sources.listing import absent
+    from tlkeras.errors import printable
 
     errors = {source: None if source == "-" else absent(source) for source in sources}
     if not all(errors.values()):
         return False
     for source, error in errors.items():
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"error: {printable(str(error))}", err=True)
         if json_out:
             typer.echo(json.dumps({"file": source, "error": error}, ensure_ascii=False))
     return True
@@ -147,5 +151,7 @@ def _with_standard_input(sources: list[Any], inputs: Any) -> list[Any]:
 
 
 def _one_line(text: str) -> str:
-    """Returns a text without line breaks and tabs, which separate answers and their parts."""
-    return " ".join(text.split()) if any(mark in text for mark in "\n\r\t") else text
+    """Returns a text without line breaks and tabs, which separate answers and their parts, and without what a terminal obeys."""
+    from tlkeras.errors import printable
+
+    return printable(" ".join(text.split()) if any(mark in text for mark in "\n\r\t") else text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -57,7 +58,7 @@ def publish(
     typer.echo(f"published {entry}: {len(entry.files)} files, {entry.bytes / 1e6:.1f} MB in {entry.path}")
     typer.echo(f"  card     {entry.path / 'README.md'}")
     typer.echo(f"  verify   tlkeras zoo verify {entry}" + (f" --zoo {root}" if root else ""))
-    typer.echo(f"  serve    docker compose -f {zoo.root / 'compose.yaml'} up")
+    typer.echo(f"  serve    docker compose -f {shlex.quote(str(zoo.root / 'compose.yaml'))} up")
 
 
 def _signer(key: str | None) -> Callable[[bytes, str], bytes] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -10,8 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from tlkeras.errors import ConfigError, near
+from tlkeras.errors import ConfigError, near, shown
 
+LARGEST_INT = 2**31 - 1  # of a number without another bound: what counts steps and examples has 32 bits in places
 CHARACTERS = "CHARACTERS"  # stands for values that may be blanks
 
 
@@ -219,10 +221,14 @@ def check_value(item: dataclasses.Field[Any], value: Any) -> None:
     least, most, choices = item.metadata["least"], item.metadata["most"], item.metadata["choices"]
     if value is None:
         return
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{item.name} is {value}; expected a finite number")
+    if isinstance(value, int) and most is None and abs(value) > LARGEST_INT:
+        raise ConfigError(f"{item.name} is {shown(value)}; expected at most {LARGEST_INT:,}")
     if least is not None and not (value >= least and (most is None or value <= most)):
-        raise ConfigError(f"{item.name} is {value}; expected {least} or more" + ("" if most is None else f" and at most {most}"))
+        raise ConfigError(f"{item.name} is {shown(value)}; expected {least} or more" + ("" if most is None else f" and at most {most}"))
     if choices and value not in choices:
-        raise ConfigError(f"{item.name} is {value!r}; expected {', '.join(choices)}")
+        raise ConfigError(f"{item.name} is {shown(value)}; expected {', '.join(choices)}")
 
 
 # === From values to types ===
@@ -235,7 +241,7 @@ def _by_concern(config: type, values: Mapping[str, Any]) -> dict[str, dict[str, 
     for raw, value in values.items():
         name = raw.replace("-", "_")
         if name not in table:
-            raise ConfigError(f"unknown config key {raw!r}; {near(name, table)}")
+            raise ConfigError(f"unknown config key {shown(raw)}; {near(name, table)}")
         item = table[name]
         sections.setdefault(item.concern, {})[item.field] = _typed(item, value)
     return sections
@@ -256,14 +262,14 @@ def _typed(item: Key, value: Any) -> Any:
         return _names(item, value)
     if expected is float and isinstance(value, str):
         value = _number(value)  # YAML 1.1 reads 1e-4 as a text
-    if expected is float and isinstance(value, int) and not isinstance(value, bool):
+    if expected is float and isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**1000:
         return float(value)
     if expected is str and (isinstance(value, Path) or type(value) is int and item.key.endswith("_column")):
         return str(value)  # columns may be numbers
     if expected is str and isinstance(value, str) and not (value if item.metavar == CHARACTERS else value.strip()):
         raise empty(item, value)
     if type(value) is not expected:
-        raise ConfigError(f"config key {item.key!r} is {value!r} ({type(value).__name__}); expected {expected.__name__}")
+        raise ConfigError(f"config key {item.key!r} is {shown(value)} ({type(value).__name__}); expected {expected.__name__}")
     return value
 
 
@@ -290,5 +296,5 @@ def _names(item: Key, value: Any) -> tuple[str, ...]:
     elif isinstance(value, (list, tuple)) and any(isinstance(part, str) and not part.strip() for part in value):
         raise empty(item, value)
     if not isinstance(value, (list, tuple)) or not all(isinstance(part, str) for part in value):
-        raise ConfigError(f"config key {item.key!r} is {value!r}; expected names, comma-separated or as a list")
+        raise ConfigError(f"config key {item.key!r} is {shown(value)}; expected names, comma-separated or as a list")
     return tuple(dict.fromkeys(part for part in value if part and part != "none"))

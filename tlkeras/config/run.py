@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tlkeras.config.fields import CHARACTERS, FlatConfig, Key, Section, key
-from tlkeras.errors import ConfigError
+from tlkeras.errors import ConfigError, shown
 
 FORMATS_BY_DEFAULT = ("saved_model", "tflite", "onnx")
 
@@ -19,7 +19,9 @@ def _rules(item: Key, value: Any) -> tuple[tuple[str, bool], ...]:
     rules = []
     for rule in value if isinstance(value, (list, tuple)) else [value]:
         if not (isinstance(rule, (list, tuple)) and len(rule) == 2 and isinstance(rule[0], str) and isinstance(rule[1], bool)):
-            raise ConfigError(f"freeze_rules contains {rule!r}; expected a list of [pattern, true or false], for example ['block7*', true]")
+            raise ConfigError(
+                f"freeze_rules contains {shown(rule)}; expected a list of [pattern, true or false], for example ['block7*', true]"
+            )
         rules.append((rule[0], rule[1]))
     return tuple(rules)
 
@@ -296,4 +298,4 @@ class RunConfig(FlatConfig):
     train: TrainConfig = field(default_factory=TrainConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
     out: str | None = key(None, "Folder of the run; must not contain a run.", unset="runs/BACKBONE-DATA-N", metavar="DIR")
-    seed: int = key(0, "Seed of splits, initial weights, order and augmentation.", metavar="N")
+    seed: int = key(0, "Seed of splits, initial weights, order and augmentation.", metavar="N", least=0, most=2**32 - 1)

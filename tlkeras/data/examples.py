@@ -18,7 +18,7 @@ from tlkeras.data.split_names import TRAIN
 from tlkeras.data.target import DEFAULT as KIND
 from tlkeras.data.target import KINDS, Target
 from tlkeras.data.values import Request, Values
-from tlkeras.errors import DataError, near
+from tlkeras.errors import DataError, is_obeyed, near
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +144,7 @@ def _named(example: Example, target: Target, name: str) -> Example:
         raise DataError(f"{name} has the label {example.label!r} for {example.id!r}; expected {expected}, as the model predicts")
     renamed = target.renamed(example.label, lambda label: unicodedata.normalize("NFC", label))
     for label in target.tally(renamed):
-        if not label.strip() or not label.isprintable():
+        if not label.strip() or any(map(is_obeyed, label)):
             raise DataError(
                 f"the label {label!r} of {example.id!r} is blank or has characters that cannot be printed; rename it (labels are stored one per line)"
             )

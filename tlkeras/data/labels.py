@@ -6,8 +6,10 @@ import codecs
 import re
 from pathlib import Path
 
-from tlkeras.errors import ConfigError
+from tlkeras.errors import ConfigError, shown
+from tlkeras.files import read_regular
 
+LARGEST = 16 * 1024**2  # bytes of a label file
 NUMBERED = re.compile(r"(\d+)[\s:,;.)-]+(\S.*)")  # "0 cat", "0: cat": Teachable Machine and others write the class id first
 
 
@@ -26,22 +28,25 @@ def read_labels(path: str | Path) -> tuple[tuple[str, ...], str | None]:
     Raises:
         ConfigError: when the file cannot be read, is empty, or has a label twice.
     """
+    name = shown(str(path), 200)
     try:
-        content = Path(path).expanduser().read_bytes()
+        content = read_regular(Path(path).expanduser(), LARGEST)
         wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         text = content.decode("utf-16" if wide else "utf-8-sig")
     except OSError as error:
-        raise ConfigError(f"cannot read --labels {str(path)!r}: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"--labels {str(path)!r} is not UTF-8 text ({error.reason}); save it as UTF-8, one label per line") from error
+        raise ConfigError(f"cannot read --labels {name}: {error.strerror or error}") from error
+    except (RuntimeError, ValueError) as error:  # an unknown user, a zero character; and what is not of the encoding
+        if not isinstance(error, UnicodeDecodeError):
+            raise ConfigError(f"cannot read --labels {name}: {error}") from error
+        raise ConfigError(f"--labels {name} is not UTF-8 text ({error.reason}); save it as UTF-8, one label per line") from error
     labels = tuple(line.strip() for line in re.split(r"\r\n|\r|\n", text) if line.strip())
     if not labels:
-        raise ConfigError(f"--labels {str(path)!r} is empty; expected one label per line, in class order")
+        raise ConfigError(f"--labels {name} is empty; expected one label per line, in class order")
     plain = _without_numbers(labels)
     used = plain or labels
     twice = sorted({label for label in used if used.count(label) > 1})
     if twice:
-        raise ConfigError(f"--labels {str(path)!r} has the label {twice[0]!r} twice; expected one line for each class")
+        raise ConfigError(f"--labels {name} has the label {twice[0]!r} twice; expected one line for each class")
     return used, f"--labels: the numbers before the labels are ignored: {_shown(used)}" if plain else None
 
 

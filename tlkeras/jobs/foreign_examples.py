@@ -10,6 +10,7 @@ import numpy as np
 
 from tlkeras.config import ExportModelConfig
 from tlkeras.data.examples import Example
+from tlkeras.data.sources.folder import listed_files
 from tlkeras.errors import ConfigError, DataError
 from tlkeras.export.calibration import FEWEST, Calibration
 from tlkeras.export.formats import FORMATS
@@ -20,7 +21,7 @@ from tlkeras.files import read_npz
 from tlkeras.jobs.foreign_inputs import SAMPLES, channels_of, random_inputs, size_of
 from tlkeras.modalities.images import decode
 from tlkeras.modalities.images.file_decoder import DECODE_NOISE, Decoder
-from tlkeras.modalities.images.files import ENDINGS
+from tlkeras.modalities.images.files import FILES
 from tlkeras.progress import Reporter
 from tlkeras.startup import filtered_stderr
 from tlkeras.tasks.registry import TARGET
@@ -91,9 +92,7 @@ def _images(folder: Path, graph: Graph, config: ExportModelConfig, reporter: Rep
             f"the model does not accept one RGB or grey image of fixed size but {graph.inputs[0].shape}; pass its examples as .npz"
         )
     channels = channels_of(graph.model)
-    paths = sorted(
-        path for path in folder.rglob("*") if path.is_file() and path.suffix.lower() in ENDINGS and not path.name.startswith(".")
-    )
+    paths = sorted(listed_files(folder, FILES)[0])
     order = np.random.default_rng(config.seed).permutation(len(paths))[: config.limits.calibration_examples + HELD_OUT]
     decoder, images = Decoder(size, config.resize, channels), np.zeros((len(order), *decode.sides(size), channels), "uint8")
     readable: list[Path] = []

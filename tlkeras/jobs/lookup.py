@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tlkeras.errors import DataError, ExportError, ZooError, close_names
+from tlkeras.errors import DataError, ExportError, ZooError, close_names, shown
 from tlkeras.export import manifest as manifests
 from tlkeras.export.formats import SERVING
 from tlkeras.export.runtimes import KERAS, available, choose, plain
+from tlkeras.files import open_regular
 from tlkeras.jobs import run_folder
 from tlkeras.jobs.run_folder import Run
 from tlkeras.modalities.images.formats import sniff
@@ -55,7 +57,7 @@ def find(target: str | Path, zoo: str | Path | None = None, expected: str = EXPE
     """
     if not isinstance(target, str | Path) or not str(target).strip():
         raise DataError(f"received {target!r}; expected {expected}")
-    name, path = str(target), Path(target).expanduser()
+    name, path = str(target), _path(target, expected)
     root = None if zoo is None else Path(zoo)
     if name.startswith(PREFIX):
         return Located(path=path, entry=name.removeprefix(PREFIX), root=root)
@@ -67,6 +69,23 @@ def find(target: str | Path, zoo: str | Path | None = None, expected: str = EXPE
     if _is_entry(path):
         return Located(path=path, entry=path.name, root=path.parent)
     raise DataError(not_a_target(path, expected) if path.exists() else no_target(name, names, expected))
+
+
+def _path(target: str | Path, expected: str) -> Path:
+    """Returns a path that may be looked at.
+
+    Raises:
+        DataError: when it can be none: too long, with a zero character or half a character, of an unknown user.
+    """
+    try:
+        path = Path(target).expanduser()
+        path.exists()
+        os.fsencode(path)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise DataError(
+            f"{shown(str(target))} can be no path ({getattr(error, 'strerror', None) or error}); expected {expected}"
+        ) from error
+    return path
 
 
 def find_whole(target: str | Path, zoo: str | Path | None = None) -> Located:
@@ -158,8 +177,11 @@ def _can_be_opened(path: Path) -> bool:
 
 
 def _head(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(8)
+    try:
+        with open_regular(path) as file:
+            return file.read(32)
+    except OSError as error:
+        raise ExportError(f"cannot read {str(path)!r}: {error.strerror or error}; expected {MODEL}") from error
 
 
 def _is_entry(path: Path) -> bool:
@@ -183,7 +205,7 @@ def model_kind(path: Path) -> str:
     head = _head(path)
     if head.startswith(ZIP):
         return "zip"
-    if head == HDF5:
+    if head.startswith(HDF5):
         return "hdf5"
     what = "an empty file" if not head else "a TFLite file, made from a model" if head[4:8] == TFLITE else "not a Keras model"
     raise ExportError(f"cannot read {str(path)!r}: it is {what}; expected {MODEL}")
@@ -207,8 +229,9 @@ def not_a_target(path: Path, expected: str = EXPECTED) -> str:
 def _described(path: Path) -> str:
     if path.is_dir():
         return _described_folder(path)
-    with path.open("rb") as file:
-        head = file.read(32)
+    if not path.is_file():
+        return "neither a folder nor a regular file"
+    head = _head(path)
     image = sniff(head)
     if not head:
         return "an empty file"

@@ -10,22 +10,24 @@ import shutil
 import sys
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import h5py
 import keras
-from keras.src.saving import serialization_lib
 
 from tlkeras.errors import ConfigError, ExportError, reason
 from tlkeras.export.formats import SERVING
+from tlkeras.files import parse_json
 from tlkeras.jobs.keras_configs import accepted
 from tlkeras.jobs.lookup import MODEL, model_kind
 from tlkeras.jobs.saved_model_layers import read_saved_model
-from tlkeras.weights.keras_file import read_keras
+from tlkeras.weights.keras_file import CONFIG, check_safe_mode, config_in, read_keras
 
-CONFIG, METADATA = "config.json", "metadata.json"
+METADATA = "metadata.json"
+LARGEST_METADATA = 1 << 20  # bytes; Keras writes a hundred
 
 
 def read(path: str | Path, *, trust: bool = False, modules: Sequence[str] = ()) -> keras.Model:
@@ -93,9 +95,12 @@ def _from_zip(path: Path, *, trust: bool) -> keras.Model:
             names = archive.namelist()
             if CONFIG not in names:
                 raise ExportError(f"cannot read {str(path)!r}: it is a ZIP archive without {CONFIG}, not a Keras model; expected {MODEL}")
-            config = json.loads(archive.read(CONFIG))
-            version = json.loads(archive.read(METADATA)).get("keras_version", "") if METADATA in names else ""
-    except (zipfile.BadZipFile, OSError, ValueError, AttributeError) as error:
+            config = config_in(archive)
+            small = METADATA in names and archive.getinfo(METADATA).file_size <= LARGEST_METADATA
+            version = parse_json(archive.read(METADATA)).get("keras_version", "") if small else ""
+    except (zipfile.BadZipFile, zlib.error, OSError, ValueError, AttributeError, RuntimeError, EOFError) as error:
+        if isinstance(error, ExportError):
+            raise
         raise ExportError(f"cannot read {str(path)!r}: {reason(error)}") from error
     changed = accepted(config, str(version), path)
     if not changed and path.suffix == ".keras":
@@ -128,8 +133,8 @@ def _from_hdf5(path: Path, *, trust: bool) -> keras.Model:
     """Reads a file of Keras 2, in memory, so that its config can be changed to what the installed Keras accepts."""
     from keras.src.legacy.saving import legacy_h5_format
 
-    if not trust and serialization_lib.in_safe_mode() is False:
-        raise ConfigError("Keras' unsafe deserialisation is switched on in this process; switch it off to read an HDF5 file")
+    if not trust:
+        check_safe_mode("an HDF5 file")
     with h5py.File(io.BytesIO(path.read_bytes()), "r+") as file:
         text = file.attrs.get("model_config")
         if text is None:
@@ -137,7 +142,7 @@ def _from_hdf5(path: Path, *, trust: bool) -> keras.Model:
                 f"cannot read {str(path)!r}: it contains weights without their model; load them into the model and save the whole model, "
                 "model.save('model.keras')"
             )
-        config = json.loads(text)
+        config = parse_json(text)
         version = file.attrs.get("keras_version", "2")
         if accepted(config, version.decode() if isinstance(version, bytes) else str(version), path):
             file.attrs["model_config"] = json.dumps(config)

@@ -12,6 +12,7 @@ from tlkeras.backbones.row import Backbone
 from tlkeras.config import RunConfig
 from tlkeras.data.examples import Dataset, make_dataset
 from tlkeras.data.sources.columns import Columns
+from tlkeras.data.sources.folder import listed_files
 from tlkeras.data.sources.registry import DEFAULT, PASSED, is_passed, kind_of
 from tlkeras.data.split import SPLITS
 from tlkeras.data.subset import subset
@@ -23,7 +24,7 @@ from tlkeras.jobs import plan, run_folder
 from tlkeras.jobs import resume as resuming
 from tlkeras.jobs.lookup import Located, not_a_target
 from tlkeras.jobs.lookup import find as find_target
-from tlkeras.modalities.images.files import ENDINGS
+from tlkeras.modalities.images.files import FILES
 from tlkeras.modalities.registry import MODALITIES, Modality
 from tlkeras.modalities.sources import modality_of, open_source
 from tlkeras.registry import load_function
@@ -341,7 +342,7 @@ def check_calibration(calibration: str | None) -> None:
         return
     path = Path(calibration).expanduser()
     if path.is_dir() and calibration.strip():
-        if not any(file.suffix.lower() in ENDINGS and file.is_file() for file in path.rglob("*")):
+        if not listed_files(path, FILES)[0]:
             raise DataError(f"no image in the calibration folder {calibration!r}; expected images, in class folders or not")
     elif path.suffix != ".npz" or not path.is_file():
         raise DataError(f"no calibration examples in {calibration!r}; expected a folder of images, or an .npz of arrays by input name")

@@ -151,8 +151,7 @@ def _content(run: Run, exported: Mapping[str, Any], data_licence: str | None, da
     target = run_folder.read_target(run)
     try:
         held_out = "test" if summary["test"]["n"] else "val"
-        with run.predictions.open(encoding="utf-8", newline="") as file:
-            rows = [prediction for prediction in csv.DictReader(file) if prediction["split"] == held_out]
+        rows = [prediction for prediction in files.read_rows(run.predictions) if prediction["split"] == held_out]
         results = load_function(task.publish)(summary, rows, target)
     except (OSError, KeyError, TypeError, ValueError, AttributeError, csv.Error) as error:
         raise DataError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,7 +15,7 @@ from tlkeras.data.file_kinds import FileKind
 from tlkeras.data.row_cache import RowCache
 from tlkeras.data.store import Progress, Store
 from tlkeras.errors import DataError
-from tlkeras.files import read_npy
+from tlkeras.files import read_npy, read_regular
 from tlkeras.modalities.registry import DEFAULT, MODALITIES
 from tlkeras.modalities.sources import modality_of
 from tlkeras.registry import load_function
@@ -138,6 +139,9 @@ def check_modality(dataset: Dataset, modality: str) -> None:
         )
 
 
+LARGEST_CSV = 512 * 1024**2  # bytes of a file of numbers, which is kept in memory
+
+
 def load_array(path: str | Path, name: str, expected: str) -> np.ndarray:
     """Reads an .npy file, or numbers separated by commas.
 
@@ -152,7 +156,7 @@ def load_array(path: str | Path, name: str, expected: str) -> np.ndarray:
     path = Path(path)
     try:
         if path.suffix.lower() == ".csv":
-            return np.loadtxt(path, delimiter=",", ndmin=2)
+            return np.loadtxt(io.StringIO(read_regular(path, LARGEST_CSV).decode("utf-8-sig")), delimiter=",", ndmin=2)
         return read_npy(path)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else " ".join(str(error).split())[:160]

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from tlkeras.data.sources.folder import absent, listed_files
+from tlkeras.data.sources.folder import listed_files
+from tlkeras.data.sources.listing import absent
 from tlkeras.errors import DataError
 from tlkeras.files import read_npy
 from tlkeras.modalities.images.formats import sniff

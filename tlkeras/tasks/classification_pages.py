@@ -10,7 +10,7 @@ import numpy as np
 
 from tlkeras.data.target import Target
 from tlkeras.tasks.classification import Score, interval, score
-from tlkeras.tasks.markup import escape, figure, markdown_table, table
+from tlkeras.tasks.markup import code, escape, figure, markdown_table, table
 from tlkeras.tasks.registry import TARGET
 
 MOST_CLASSES = 40  # a larger confusion matrix is unreadable; the most confused pairs are listed instead
@@ -133,7 +133,7 @@ def card(content: Mapping[str, Any], noun: str) -> list[tuple[str, str]]:
     """
     labels = content["labels"]
     more = f" and {len(labels) - NAMED} more" if len(labels) > NAMED else ""
-    named = ", ".join(f"`{label}`" for label in labels[:NAMED]) + more
+    named = ", ".join(code(label) for label in labels[:NAMED]) + more
     return [
         ("", f"{content['task']}: {len(labels)} classes ({named})."),
         ("Results", _results(content, noun)),
@@ -157,13 +157,13 @@ def _results(content: Mapping[str, Any], noun: str) -> str:
 
 def _card_classes(content: Mapping[str, Any]) -> str:
     rows = content["classes"]
-    shown = [(f"`{r['label']}`", f"{r['precision']:.3f}", f"{r['recall']:.3f}", f"{r['f1']:.3f}", r["n"]) for r in rows[:SHOWN]]
+    shown = [(code(r["label"]), f"{r['precision']:.3f}", f"{r['recall']:.3f}", f"{r['f1']:.3f}", r["n"]) for r in rows[:SHOWN]]
     more = f"\n\n… and {len(rows) - SHOWN} more in `manifest.json`." if len(rows) > SHOWN else ""
     return f"On the {content['held_out']} split.\n\n" + markdown_table(("class", "precision", "recall", "F1", "n"), shown) + more
 
 
 def _weaknesses(content: Mapping[str, Any], noun: str) -> str:
-    lines = [f"- `{r['label']}`: recall {r['recall']:.3f}, precision {r['precision']:.3f}" for r in content["weaknesses"]["worst"]]
-    lines += [f"- `{r['label']}` predicted as `{r['predicted']}`: {r['n']} of {r['of']}" for r in content["weaknesses"]["confused"]]
+    lines = [f"- {code(r['label'])}: recall {r['recall']:.3f}, precision {r['precision']:.3f}" for r in content["weaknesses"]["worst"]]
+    lines += [f"- {code(r['label'])} predicted as {code(r['predicted'])}: {r['n']} of {r['of']}" for r in content["weaknesses"]["confused"]]
     lines.append(f"- It assigns one of its classes to any {noun}, even if none applies.")
     return "\n".join(lines)

@@ -1,10 +1,13 @@
-"""Tables of reports (HTML) and of cards (Markdown)."""
+"""Tables of reports (HTML) and of cards (Markdown), and texts of unknown origin in them."""
 
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
+
+from tlkeras.errors import printable
 
 
 def escape(text: object) -> str:
@@ -23,6 +26,39 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     if not body:
         return ""
     return f'<table class=""><tr>{"".join(f"<th>{escape(cell)}</th>" for cell in head)}</tr>{body}</table>'
+
+
+def code(text: object) -> str:
+    """Returns a text as a code span of Markdown, in which nothing is obeyed, whatever the text contains (CommonMark 0.31, 6.1).
+
+    Example:
+        >>> code("cat"), code("a`<img>")
+        ('`cat`', '``a`<img>``')
+    """
+    content = printable(str(text)) or " "
+    fence = "`" * (_longest_run(content) + 1)
+    pad = " " if content.startswith("`") or content.endswith("`") else ""
+    return f"{fence}{pad}{content}{pad}{fence}"
+
+
+def fenced(text: str, language: str = "") -> str:
+    """Returns a text of several lines as a block of code."""
+    fence = "`" * max(3, _longest_run(text) + 1)
+    return f"{fence}{language}\n{text}\n{fence}"
+
+
+def plain(text: object) -> str:
+    """Returns a text as Markdown that shows it as it is.
+
+    Example:
+        >>> plain("<b>CC-BY-4.0</b>")
+        '\\\\<b\\\\>CC-BY-4.0\\\\</b\\\\>'
+    """
+    return re.sub(r"[\\`*\[\]<>]|&(?=#?\w+;)", r"\\\g<0>", printable(str(text)))
+
+
+def _longest_run(text: str) -> int:
+    return max(map(len, re.findall("`+", text)), default=0)
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tlkeras.data.target import SEPARATOR, Target
-from tlkeras.tasks.markup import escape, figure, markdown_table, table
+from tlkeras.tasks.markup import code, escape, figure, markdown_table, table
 from tlkeras.tasks.multilabel import LabelScore, Score, confused, label_scores
 from tlkeras.tasks.registry import target_of
 from tlkeras.tasks.thresholds import thresholds
@@ -129,7 +129,7 @@ def card(content: Mapping[str, Any], noun: str) -> list[tuple[str, str]]:
     """
     labels = content["labels"]
     more = f" and {len(labels) - NAMED} more" if len(labels) > NAMED else ""
-    named = ", ".join(f"`{label}`" for label in labels[:NAMED]) + more
+    named = ", ".join(code(label) for label in labels[:NAMED]) + more
     return [
         ("", f"{content['task']}: any number of {len(labels)} labels ({named})."),
         ("Results", _results(content)),
@@ -155,7 +155,7 @@ def _card_labels(content: Mapping[str, Any]) -> str:
     rows = content["label_scores"]
     shown = [
         (
-            f"`{r['label']}`",
+            code(r["label"]),
             f"{chosen[r['label']]:.3f}",
             *map(figure, (r["precision"], r["recall"], r["f1"], r["average_precision"])),
             r["n"],
@@ -172,8 +172,8 @@ def _card_labels(content: Mapping[str, Any]) -> str:
 
 
 def _weaknesses(content: Mapping[str, Any], noun: str) -> str:
-    lines = [f"- `{r['label']}`: recall {r['recall']:.3f}, precision {r['precision']:.3f}" for r in content["weaknesses"]["worst"]]
-    lines += [f"- `{r['missed']}` missed while `{r['added']}` is added: {r['n']}" for r in content["weaknesses"]["confused"]]
+    lines = [f"- {code(r['label'])}: recall {r['recall']:.3f}, precision {r['precision']:.3f}" for r in content["weaknesses"]["worst"]]
+    lines += [f"- {code(r['missed'])} missed while {code(r['added'])} is added: {r['n']}" for r in content["weaknesses"]["confused"]]
     lines.append(
         f"- It knows these labels only. What else may be in {'an' if noun[0] in 'aeiou' else 'a'} {noun} does not change its answer."
     )

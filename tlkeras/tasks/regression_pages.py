@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tlkeras.data.target import Target, number_text
-from tlkeras.tasks.markup import escape, markdown_table, table
+from tlkeras.tasks.markup import code, escape, markdown_table, table
 from tlkeras.tasks.registry import target_of
 from tlkeras.tasks.regression import COVERAGE, FEWEST, Score, column, output_names, short
 
@@ -179,7 +179,7 @@ def card(content: Mapping[str, Any], noun: str) -> list[tuple[str, str]]:
     target = target_of(content)
     labels = target.labels if target else ()
     more = f" and {len(labels) - NAMED} more" if len(labels) > NAMED else ""
-    named = ", ".join(f"`{label}`" for label in labels[:NAMED]) + more
+    named = ", ".join(code(label) for label in labels[:NAMED]) + more
     count = "1 number" if len(labels) == 1 else f"{len(labels)} numbers"
     facts = target.facts if target else {}
     return [
@@ -195,7 +195,7 @@ def _results(content: Mapping[str, Any]) -> str:
     for split, row in content["metrics"].items():
         for name, number in row["numbers"].items() if row.get("n") else ():
             figures = (number["mae"], number["mean"]["mae"], number["rmse"], number["r2"], number["pearson"])
-            rows.append((split, f"`{name}`", *map(short, figures), row["n"]))
+            rows.append((split, code(name), *map(short, figures), row["n"]))
     return markdown_table(("split", "number", "MAE", "MAE of the mean", "RMSE", "R²", "Pearson r", "n"), rows) + (
         "\n\n“MAE of the mean” is the error of always answering the mean of the training examples. Errors are in the units of the data, "
         "which the data do not state."
@@ -209,7 +209,7 @@ def _card_numbers(content: Mapping[str, Any], facts: Mapping[str, Any], noun: st
     for index, (name, number) in enumerate(held_out.items()):
         inside = "-" if number["inside"] is None else f"{number['inside']:.1%}"
         learnt = (facts[key][index] if key in facts else None for key in ("mean", "std", "low", "high"))
-        rows.append((f"`{name}`", *map(short, learnt), f"± {short(widths[index])}" if widths else "-", inside))
+        rows.append((code(name), *map(short, learnt), f"± {short(widths[index])}" if widths else "-", inside))
     head = ("number", "mean", "standard deviation", "lowest", "highest", f"{COVERAGE:.0%} interval", "inside")
     text = "Mean, standard deviation and range are those of the training examples. "
     if not widths:
@@ -222,7 +222,7 @@ def _card_numbers(content: Mapping[str, Any], facts: Mapping[str, Any], noun: st
 
 
 def _outputs(target: Target | None) -> str:
-    names = ", ".join(f"`{name}`" for name in output_names(target)[:NAMED]) if target else ""
+    names = ", ".join(code(name) for name in output_names(target)[:NAMED]) if target else ""
     return (
         "In every artifact, the output `scores` holds the numbers in this order. The SavedModel also returns each as an output of its own, where it "
         f"accepts encoded examples: {names}; not a number (NaN) where an example cannot be read."
@@ -231,12 +231,12 @@ def _outputs(target: Target | None) -> str:
 
 def _weaknesses(content: Mapping[str, Any], facts: Mapping[str, Any], labels: Sequence[str], noun: str) -> str:
     lines = [
-        f"- `{name}`: {short(error['true'])} predicted as {short(error['predicted'])}"
+        f"- {code(name)}: {short(error['true'])} predicted as {short(error['predicted'])}"
         for name in labels
         for error in content["weaknesses"]["largest"].get(name, ())
     ]
     for index, name in enumerate(labels if "low" in facts else ()):
         low, high = (short(facts[key][index]) for key in ("low", "high"))
-        lines.append(f"- `{name}` was between {low} and {high} in training. Answers outside of that range are untested.")
+        lines.append(f"- {code(name)} was between {low} and {high} in training. Answers outside of that range are untested.")
     lines.append(f"- It answers with numbers for any {noun}, even if they make no sense for it.")
     return "\n".join(lines)

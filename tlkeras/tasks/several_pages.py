@@ -8,7 +8,7 @@ from typing import Any
 
 from tlkeras.data.target import Target
 from tlkeras.registry import load_function
-from tlkeras.tasks.markup import escape, figure, table
+from tlkeras.tasks.markup import code, escape, figure, table
 from tlkeras.tasks.several import Score, parts_of
 
 
@@ -19,7 +19,7 @@ def report(figures: Score, split: str, target: Target, conditions: str) -> list[
         name = part.target.name
         (_, headline), *others = load_function(part.task.report)(figures.parts[name], split, part.target, conditions)
         headlines += f"<h3>{escape(name)}</h3>{headline}"
-        sections += [(f"{name}: {title}", body) for title, body in others]
+        sections += [(f"{code(name)}: {title}", body) for title, body in others]
     return [("", headlines), *_weights(target), *sections]
 
 
@@ -58,6 +58,6 @@ def card(content: Mapping[str, Any], noun: str) -> list[tuple[str, str]]:
             "metadata": {**content["metadata"], "task": part.task.name, "target": json.dumps(part.target.to_dict())},
         }
         (_, summary), *others = load_function(part.task.card)(own, noun)
-        summaries.append(f"`{name}` ({summary.rstrip('.')})")
-        sections += [(f"{name}: {title}", body) for title, body in others]
+        summaries.append(f"{code(name)} ({summary.rstrip('.')})")
+        sections += [(f"{code(name)}: {title}", body) for title, body in others]
     return [("", f"{content['task']}: {len(summaries)} targets at once: {'; '.join(summaries)}."), *sections]

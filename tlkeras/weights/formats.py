@@ -18,7 +18,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tlkeras.errors import TlkerasError, WeightsMismatch, WeightsUnavailable
+from tlkeras.errors import TlkerasError, WeightsMismatch, WeightsUnavailable, reason
 from tlkeras.registry import Registry, load_function
 from tlkeras.weights import layouts, matching
 from tlkeras.weights.matching import Entry, Group
@@ -144,9 +144,8 @@ def fill(row: Row, model: keras.Model, path: Path, *, accepting: Sequence[str] =
         notes: tuple[str, ...] = load_function(kind.fill)(row, model, path)
     except TlkerasError:
         raise
-    except (ValueError, OSError, KeyError, IndexError, TypeError, AttributeError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise WeightsMismatch(f"weights file {path.name!r} cannot be read as a {kind.what}: {reason}") from error
+    except Exception as error:  # whatever Keras, TensorFlow and the readers of archives raise
+        raise WeightsMismatch(f"weights file {path.name!r} cannot be read as a {kind.what}: {reason(error)}") from error
     return notes
 
 

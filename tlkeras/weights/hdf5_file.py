@@ -17,6 +17,8 @@ from tlkeras.weights.formats import group_of, in_order, note
 from tlkeras.weights.matching import Entry, Group
 from tlkeras.weights.sources import Row
 
+DEEPEST = 64  # groups inside each other; networks have ten
+
 # === Layers in order: legacy .h5 ===
 
 
@@ -78,14 +80,30 @@ class _Variables(saving_lib.H5IOStore):  # type: ignore[misc]
         return entry
 
 
-def weights_h5(row: Row, model: keras.Model, path: Path) -> tuple[str, ...]:
-    """Reads files of `save_weights` in Keras 3, whose paths come from the classes of layers, counted."""
+def _variables(network: keras.Model) -> dict[str, tuple[str, Any]]:
+    """Returns path in a file -> (layer, variable) of what a network would write."""
     store = _Variables()
-    saving_lib._save_state(model, weights_store=store, assets_store=None, inner_path="", visited_saveables=set())
+    saving_lib._save_state(network, weights_store=store, assets_store=None, inner_path="", visited_saveables=set())
     variables = {
         f"{key}/vars/{index}": (name, variable) for key, (name, layer) in store.entries.items() for index, variable in layer.items()
     }
-    variables = {key: pair for key, pair in variables.items() if _of_layer(key)}
+    return {key: pair for key, pair in variables.items() if _of_layer(key)}
+
+
+def keys_of(network: keras.Model) -> list[str]:
+    """Returns the paths under which Keras 3 writes the variables of a network."""
+    return list(_variables(network))
+
+
+def keys_in(path: Path) -> list[str]:
+    """Returns the paths of the variables in a `.weights.h5`."""
+    with h5py.File(path, "r") as file:
+        return [key for key, _ in _datasets(file) if _of_layer(key)]
+
+
+def weights_h5(row: Row, model: keras.Model, path: Path) -> tuple[str, ...]:
+    """Reads files of `save_weights` in Keras 3, whose paths come from the classes of layers, counted."""
+    variables = _variables(model)
     expected = {
         key: Entry(name=f"{name}/{getattr(variable, 'name', key)}", shape=tuple(variable.shape))
         for key, (name, variable) in variables.items()
@@ -104,11 +122,15 @@ def _of_layer(key: str) -> bool:
     return key.startswith("layers/") and "seed_generator" not in key
 
 
-def _datasets(group: h5py.Group, key: str = "") -> Iterator[tuple[str, h5py.Dataset]]:
+def _datasets(group: h5py.Group, key: str = "", seen: frozenset[int] = frozenset()) -> Iterator[tuple[str, h5py.Dataset]]:
+    """Yields the arrays below a group by their paths; a group that contains itself, under whatever name, is refused."""
+    address = h5py.h5o.get_info(group.id).addr
+    if address in seen or len(seen) > DEEPEST:
+        raise ValueError(f"the group {key!r} contains itself, or lies more than {DEEPEST} groups deep")
     for name in group:
         inner = f"{key}/{name}" if key else name
         if group.get(name, getclass=True, getlink=True) is h5py.HardLink and group.get(name, getclass=True) is h5py.Group:
-            yield from _datasets(saving_lib.safe_get_h5_group(group, name), inner)
+            yield from _datasets(saving_lib.safe_get_h5_group(group, name), inner, seen | {address})
         else:
             yield inner, saving_lib.safe_get_h5_dataset(group, name)
 

@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
+import json
+import re
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import keras
 from keras.src.saving import serialization_lib
 
-from tlkeras.errors import ConfigError
+from tlkeras.errors import ConfigError, shown
+from tlkeras.files import MOST_JSON, check_archive, parse_json
 from tlkeras.weights import layers  # noqa: F401 - registers the layers that only tlkeras has
+
+CONFIG = "config.json"
+LARGEST_SIZE = 2**31 - 1  # of one side of an array of weights
+
+
+def check_safe_mode(what: str) -> None:
+    """Refuses to read anything while Keras may run code from it: the switch of a process beats `safe_mode=True` of a call.
+
+    Args:
+        what: is to be read, for the message.
+
+    Raises:
+        ConfigError: when unsafe deserialisation is switched on in this process.
+    """
+    if serialization_lib.in_safe_mode() is False:
+        raise ConfigError(f"Keras' unsafe deserialisation is switched on in this process; switch it off to read {what}")
 
 
 def read_keras(path: Path) -> keras.Model:
@@ -17,10 +37,9 @@ def read_keras(path: Path) -> keras.Model:
 
     Raises:
         ConfigError: when unsafe deserialisation is switched on in this process.
+        ValueError: when it unpacks to far more than it takes up.
     """
-    if serialization_lib.in_safe_mode() is False:
-        # keras.config.enable_unsafe_deserialization() beats safe_mode=True, so the file could run code.
-        raise ConfigError("Keras' unsafe deserialisation is switched on in this process; switch it off to read a .keras file")
+    check_safe_mode("a .keras file")
     known = {}
     if _uses_keras_hub(path):
         import keras_hub  # noqa: F401 - registers its layers
@@ -31,11 +50,39 @@ def read_keras(path: Path) -> keras.Model:
         compat.ignore_mask_warning()
         known = compat.buildable_layers()
     with keras.saving.custom_object_scope(known):
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
+        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    check_safe_mode("a .keras file that does not switch it on")  # CVE-2025-9906, should a way be found again
+    return model
+
+
+def config_in(archive: zipfile.ZipFile) -> Any:
+    """Returns the config of the model in a `.keras` archive.
+
+    Raises:
+        ValueError: when it is too large or no JSON, or the archive unpacks to far more than it takes up.
+        KeyError: when there is none.
+    """
+    check_archive(archive)
+    if archive.getinfo(CONFIG).file_size > MOST_JSON:
+        raise ValueError(f"its {CONFIG} has {archive.getinfo(CONFIG).file_size:,} bytes; expected at most {MOST_JSON:,}")
+    config = parse_json(archive.read(CONFIG))
+    _check_sizes(config)
+    return config
+
+
+def _check_sizes(config: Any) -> None:
+    """Rejects sizes of layers that no computer holds: TensorFlow tries for ten seconds to find the memory."""
+    parts = [("", config)]
+    while parts:
+        name, part = parts.pop()
+        if isinstance(part, dict | list):
+            parts += part.items() if isinstance(part, dict) else ((name, entry) for entry in part)
+        elif isinstance(part, int) and abs(part) > LARGEST_SIZE and not re.search("seed|salt", str(name)):
+            raise ValueError(f"its {CONFIG} has {name}={shown(part)}; expected at most {LARGEST_SIZE:,}")
 
 
 def _uses_keras_hub(path: Path) -> bool:
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:
-        return "config.json" in archive.namelist() and b"keras_hub" in archive.read("config.json")
+        return CONFIG in archive.namelist() and "keras_hub" in json.dumps(config_in(archive))

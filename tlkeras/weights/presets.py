@@ -8,10 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 
-from tlkeras.errors import ConfigError, WeightsMismatch, WeightsUnavailable
-from tlkeras.weights import compat, downloads, wheels
+from tlkeras.errors import ConfigError, WeightsMismatch, WeightsUnavailable, reason
+from tlkeras.weights import compat, downloads, preset_check, wheels
+from tlkeras.weights.keras_file import check_safe_mode
 from tlkeras.weights.sources import FIRST, HubPreset, Row, WheelFolder, chosen_source, is_path
 
 
@@ -77,11 +79,20 @@ def read(row: Row, preset: str, what: str, **settings: Any) -> Any:
     """
     import keras_hub
 
+    check_safe_mode(f"the preset {preset!r}")
+    folder = Path(preset) if Path(preset).is_dir() else None
+    if folder is not None:
+        preset_check.check_files(folder)
     try:
-        return getattr(keras_hub.models, f"{row.app}{what}").from_preset(preset, **settings)
+        with preset_check.recorded() as used:
+            part = getattr(keras_hub.models, f"{row.app}{what}").from_preset(preset, **settings)
+        if folder is not None and isinstance(part, keras.Model):
+            preset_check.check_weights(folder, part, used)
+        return part
+    except WeightsMismatch:
+        raise
     except (ValueError, KeyError, TypeError, OSError, AttributeError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise WeightsMismatch(f"{preset!r} contains no {what.lower()} for {row.name} that KerasHub can read: {reason}") from error
+        raise WeightsMismatch(f"{preset!r} contains no {what.lower()} for {row.name} that KerasHub can read: {reason(error)}") from error
 
 
 @contextmanager

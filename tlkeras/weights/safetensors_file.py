@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import ml_dtypes  # noqa: F401 - teaches NumPy bfloat16, in which many checkpoints are
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from tlkeras.errors import WeightsMismatch
+from tlkeras.errors import WeightsMismatch, reason
+from tlkeras.files import open_regular, read_json
 from tlkeras.weights.torch_pickle import WRAPPERS
 
 
@@ -23,13 +25,29 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
     path = Path(path)
     arrays: dict[str, np.ndarray] = {}
     for file in _files(path):
-        try:
-            with safe_open(file, framework="numpy") as tensors:
-                for name in tensors.keys():
-                    arrays[WRAPPERS.sub("", name)] = tensors.get_tensor(name)
-        except (SafetensorError, OSError, TypeError, ValueError) as error:
-            raise WeightsMismatch(f"{file.name!r} is not a complete safetensors file ({error}); download it again") from error
+        with _opened(file) as tensors:
+            for name in tensors.keys():
+                arrays[WRAPPERS.sub("", name)] = tensors.get_tensor(name)
     return arrays
+
+
+def names(path: Path) -> list[str]:
+    """Returns the names of the arrays, as they are in the files; see `read`."""
+    keys: list[str] = []
+    for file in _files(path):
+        with _opened(file) as tensors:
+            keys += tensors.keys()
+    return keys
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[Any]:
+    try:
+        open_regular(file).close()
+        with safe_open(file, framework="numpy") as tensors:
+            yield tensors
+    except (SafetensorError, OSError, TypeError, ValueError, AttributeError, OverflowError, MemoryError) as error:
+        raise WeightsMismatch(f"{file.name!r} is not a complete safetensors file ({reason(error)}); download it again") from error
 
 
 def _files(path: Path) -> Iterator[Path]:
@@ -38,9 +56,9 @@ def _files(path: Path) -> Iterator[Path]:
         yield path
         return
     try:
-        places = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
+        places = read_json(path)["weight_map"]
         names = sorted(set(places.values()))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise WeightsMismatch(f"{path.name!r} is not an index of safetensors files: expected a `weight_map`, name -> file") from error
     for name in names:
         # A name with a folder in it could point at any file of this machine.

@@ -7,9 +7,8 @@ each storage as `NAME/data/KEY`, stored and not compressed. Source: torch/serial
 
 from __future__ import annotations
 
-import collections
+import io
 import math
-import pickle
 import re
 import struct
 import zipfile
@@ -20,7 +19,8 @@ from typing import Any, BinaryIO, NamedTuple
 import ml_dtypes
 import numpy as np
 
-from tlkeras.errors import WeightsMismatch
+from tlkeras.errors import WeightsMismatch, printable, reason
+from tlkeras.weights.pickle_machine import LARGEST, Call, Name, Reference, load
 
 MAGIC = 0x1950A86A20F9469CFC6C
 PROTOCOL = 1001
@@ -46,10 +46,9 @@ NESTED = (
     "model_ema",
 )  # where training scripts keep the tensors
 WRAPPERS = re.compile(r"^(module\.|_orig_mod\.)+")  # DataParallel and torch.compile put these before every name
-LARGEST_PICKLE = 1 << 26  # bytes; a pickle holds names and shapes, not numbers
+MOST_DIMENSIONS, LARGEST_SIZE = 64, 1 << 48  # of an array of NumPy; numbers in a tensor
 
 
-# Named tuples, and not classes with a `__dict__` or a `__setstate__`: the BUILD instruction of a pickle cannot change them.
 class _Storage(NamedTuple):
     """Where the values of a tensor are stored; known before they are read."""
 
@@ -65,49 +64,67 @@ class _Tensor(NamedTuple):
     strides: tuple[int, ...]
 
 
-class _RebuildTensor:
-    __slots__ = ()
+REBUILD_TENSOR = Name("torch._utils", "_rebuild_tensor_v2")
+REBUILD_PARAMETER = Name("torch._utils", "_rebuild_parameter")
+ORDERED, SIZE = Name("collections", "OrderedDict"), Name("torch", "Size")
+# Everything that a checkpoint may refer to.
+ADMITTED = {ORDERED, SIZE, REBUILD_TENSOR, REBUILD_PARAMETER, *(Name("torch", name) for name in STORAGES)}
 
-    def __call__(self, storage: _Storage, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *_: Any) -> _Tensor:
+
+def _resolved(value: Name | Call | Reference) -> Any:
+    """Returns what a pickle refers to: tensors, their storages, dictionaries; everything else that it could call is refused."""
+    if isinstance(value, Name):
+        if value in ADMITTED:
+            return value
+        raise WeightsMismatch(
+            f"the checkpoint refers to {printable(f'{value.module}.{value.name}')[:120]}, which is not a tensor; refused, because unpickling it could "
+            "run code: save its state_dict() alone, or as safetensors"
+        )
+    return _storage(value.pid) if isinstance(value, Reference) else _called(value)
+
+
+def _called(call: Call) -> Any:
+    function, arguments = call
+    if not isinstance(arguments, tuple):
+        raise ValueError("arguments that are no tuple")
+    if function == ORDERED:
+        return dict(_pair(item) for item in arguments[0]) if arguments else {}
+    if function == SIZE:
+        return _whole_numbers(arguments[0])
+    if function == REBUILD_TENSOR:
+        storage, offset, shape, strides, *_ = arguments
         if not isinstance(storage, _Storage):
             raise WeightsMismatch("the checkpoint builds a tensor from something that is not a storage; expected a PyTorch state dict")
-        return _Tensor(storage, offset, tuple(shape), tuple(strides))
+        return _Tensor(storage, *_whole_numbers((offset,)), _whole_numbers(shape), _whole_numbers(strides))
+    if function == REBUILD_PARAMETER and isinstance(arguments[0], _Tensor):
+        return arguments[0]
+    raise WeightsMismatch("the checkpoint calls something that builds no tensor; expected a PyTorch state dict")
 
 
-class _RebuildParameter:
-    __slots__ = ()
-
-    def __call__(self, tensor: _Tensor, *_: Any) -> _Tensor:
-        return tensor
-
-
-# Everything that a checkpoint may ask for; none of it does anything but hold what it is given, and nothing of it can be changed:
-# BUILD sets the state of whatever stands on the stack, and the data types of NumPy, shared by the whole process, would take one.
-ADMITTED: dict[tuple[str, str], Any] = {
-    ("collections", "OrderedDict"): collections.OrderedDict,
-    ("torch._utils", "_rebuild_tensor_v2"): _RebuildTensor(),
-    ("torch._utils", "_rebuild_parameter"): _RebuildParameter(),
-    ("torch", "Size"): tuple,
-    **{("torch", name): name for name in STORAGES},
-}
+def _pair(item: Any) -> tuple[str, Any]:
+    key, value = item
+    if not isinstance(key, str):
+        raise ValueError("a name that is no text")
+    return key, value
 
 
-class _Unpickler(pickle.Unpickler):
-    """Admits ordered dictionaries and tensors; everything else that a pickle could call is refused."""
+def _whole_numbers(values: Any) -> tuple[int, ...]:
+    """Returns sizes, strides or an offset, of which an array has at most 64, each of 64 bits."""
+    if not isinstance(values, list | tuple) or len(values) > MOST_DIMENSIONS:
+        raise ValueError("sizes that are no list of numbers")
+    if any(type(value) is not int or abs(value) > LARGEST_SIZE for value in values):
+        raise ValueError("a size that is no number, or too large")
+    return tuple(values)
 
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in ADMITTED:
-            return ADMITTED[module, name]
-        raise WeightsMismatch(
-            f"the checkpoint refers to {module}.{name}, which is not a tensor; refused, because unpickling it could run code: "
-            "save its state_dict() alone, or as safetensors"
-        )
 
-    def persistent_load(self, pid: Any) -> _Storage:
-        # (kind, type, key, device, size), and a sixth for views in the legacy format.
-        if not (isinstance(pid, tuple) and len(pid) in (5, 6) and pid[0] == "storage" and isinstance(pid[1], str) and pid[1] in STORAGES):
-            raise WeightsMismatch("the checkpoint refers to something that is not a tensor storage; expected a PyTorch state dict")
-        return _Storage(dtype=STORAGES[pid[1]], key=str(pid[2]), size=int(pid[4]))
+def _storage(pid: Any) -> _Storage:
+    # (kind, type, key, device, size), and a sixth for views in the legacy format.
+    expected = isinstance(pid, tuple) and len(pid) in (5, 6) and pid[0] == "storage"
+    if not (expected and isinstance(pid[1], Name) and pid[1].name in STORAGES and isinstance(pid[2], str) and type(pid[4]) is int):
+        raise WeightsMismatch("the checkpoint refers to something that is not a tensor storage; expected a PyTorch state dict")
+    if not 0 <= pid[4] <= LARGEST_SIZE:
+        raise ValueError(f"a storage of {pid[4]} numbers")
+    return _Storage(dtype=STORAGES[pid[1].name], key=pid[2], size=pid[4])
 
 
 def read(path: str | Path) -> dict[str, np.ndarray]:
@@ -123,25 +140,12 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
                     raise WeightsMismatch("a zip archive whose members overlap or are compressed; PyTorch writes no such archives")
                 return _read_zip(archive)
         with Path(path).open("rb") as file:
-            return _read_legacy(file)
-    except (
-        pickle.UnpicklingError,
-        zipfile.BadZipFile,
-        EOFError,
-        struct.error,
-        IndexError,
-        KeyError,
-        TypeError,
-        ValueError,
-        AttributeError,
-        OverflowError,
-        NotImplementedError,
-        OSError,
-    ) as error:
-        if isinstance(error, WeightsMismatch):
-            raise
+            return _read_legacy(file, Path(path).stat().st_size)
+    except WeightsMismatch:
+        raise
+    except Exception as error:  # whatever Python's readers of archives raise
         raise WeightsMismatch(
-            f"{Path(path).name!r} is not a complete PyTorch checkpoint ({type(error).__name__}: {error}); download it again"
+            f"{Path(path).name!r} is not a complete PyTorch checkpoint ({type(error).__name__}: {reason(error)}); download it again"
         ) from error
 
 
@@ -159,8 +163,8 @@ def _read_zip(archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
         raise WeightsMismatch("a TorchScript program, not a checkpoint; save the state_dict() of the module it was made from")
     if f"{root}byteorder" in members and archive.read(_stored(members[f"{root}byteorder"], 6)) != b"little":
         raise WeightsMismatch("a checkpoint written on a big-endian machine; save it again on a little-endian one")
-    with archive.open(_stored(members[f"{root}data.pkl"], LARGEST_PICKLE)) as file:
-        named = _tensors(_Unpickler(file).load())
+    with archive.open(_stored(members[f"{root}data.pkl"], LARGEST)) as file:
+        named = _tensors(load(io.BufferedReader(file), _resolved))
 
     def numbers(storage: _Storage) -> bytes:
         size = storage.size * storage.dtype.itemsize
@@ -182,34 +186,35 @@ def _stored(info: zipfile.ZipInfo, largest: int) -> zipfile.ZipInfo:
 # === Legacy ===
 
 
-def _read_legacy(file: BinaryIO) -> dict[str, np.ndarray]:
-    if _Unpickler(file).load() != MAGIC or _Unpickler(file).load() != PROTOCOL:
+def _read_legacy(file: BinaryIO, size: int) -> dict[str, np.ndarray]:
+    if load(file, _resolved) != MAGIC or load(file, _resolved) != PROTOCOL:
         raise WeightsMismatch("not a PyTorch checkpoint: its magic number is missing")
-    _Unpickler(file).load()  # sizes of C types on the machine that wrote it; the storages are little-endian
+    load(file, _resolved)  # sizes of C types on the machine that wrote it; the storages are little-endian
     # Every storage stands in the file, those of an optimizer too, and only what refers to them states their types.
     seen: dict[str, _Storage] = {}
 
-    class Remembering(_Unpickler):
-        def persistent_load(self, pid: Any) -> _Storage:
-            storage = super().persistent_load(pid)
-            return seen.setdefault(storage.key, storage)
+    def remembered(value: Name | Call | Reference) -> Any:
+        result = _resolved(value)
+        return seen.setdefault(result.key, result) if isinstance(result, _Storage) else result
 
-    named = _tensors(Remembering(file).load())
+    named = _tensors(load(file, remembered))
     keys = {tensor.storage.key for tensor in named.values()}
     storages = {}
-    for key in _Unpickler(file).load():
-        data = _read_storage(file, seen[key])
+    for key in load(file, _resolved):
+        if not isinstance(key, str):
+            raise ValueError("a key of a storage that is no text")
+        data = _read_storage(file, seen[key], size - file.tell())
         if key in keys:
             storages[key] = data
     return _views(named, lambda storage: storages[storage.key])
 
 
-def _read_storage(file: BinaryIO, storage: _Storage) -> bytes:
+def _read_storage(file: BinaryIO, storage: _Storage, left: int) -> bytes:
     (count,) = struct.unpack("<q", file.read(8))
-    data = file.read(storage.size * storage.dtype.itemsize)
-    if count != storage.size or len(data) != storage.size * storage.dtype.itemsize:
-        raise EOFError(f"a storage of {storage.size} numbers holds {len(data)} bytes")
-    return data
+    size = storage.size * storage.dtype.itemsize
+    if count != storage.size or size > left - 8:
+        raise EOFError(f"a storage of {storage.size} numbers in {left} bytes")
+    return file.read(size)
 
 
 # === Tensors ===
@@ -219,7 +224,6 @@ def _tensors(content: Any) -> dict[str, _Tensor]:
     """Returns the tensors of a state dict, or of the one inside a training checkpoint, without the names of wrappers."""
     if not isinstance(content, Mapping):
         raise WeightsMismatch(f"the checkpoint contains a {type(content).__name__}; expected a PyTorch state dict, name -> tensor")
-    content = dict(content)  # without attributes that a pickle has set on an ordered dictionary
     for key in NESTED:
         if isinstance(content.get(key), Mapping) and any(isinstance(one, _Tensor) for one in dict(content[key]).values()):
             content = dict(content[key])
@@ -227,7 +231,8 @@ def _tensors(content: Any) -> dict[str, _Tensor]:
     named = {WRAPPERS.sub("", name): one for name, one in content.items() if isinstance(name, str) and isinstance(one, _Tensor)}
     if not named:
         raise WeightsMismatch(
-            f"the checkpoint contains no named tensors; its keys are {', '.join(map(repr, list(content)[:5])) or 'none'}, expected a PyTorch state dict"
+            f"the checkpoint contains no named tensors; its keys are "
+            f"{', '.join(repr(key)[:60] for key in list(content)[:5]) or 'none'}, expected a PyTorch state dict"
         )
     return named
 

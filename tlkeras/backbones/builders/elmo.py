@@ -6,7 +6,6 @@ the files and every convention: allenai/allennlp, `modules/elmo.py`, `modules/el
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from tlkeras.backbones import alternatives
 from tlkeras.backbones.builders.hub_texts import TOKEN_IDS, TextModel
 from tlkeras.backbones.row import Backbone, Sections
 from tlkeras.errors import ConfigError, WeightsMismatch, WeightsUnavailable
+from tlkeras.files import read_json
 from tlkeras.modalities.texts import characters
 from tlkeras.modalities.texts.tokenizers import TOKENIZERS
 from tlkeras.modalities.texts.tokens import Tokens
@@ -239,7 +239,7 @@ def sizes_of(options: Mapping[str, Any]) -> Sizes:
 
 def _sizes_in(path: Path) -> Sizes:
     try:
-        options = json.loads(path.read_text(encoding="utf-8"))
+        options = read_json(path)
         cnn, lstm = options["char_cnn"], options["lstm"]
         return Sizes(
             characters=cnn["max_characters_per_token"],

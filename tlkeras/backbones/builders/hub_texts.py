@@ -14,7 +14,7 @@ from tlkeras.backbones import alternatives
 from tlkeras.backbones.row import Backbone
 from tlkeras.modalities.texts.tokenizers import TOKENIZERS
 from tlkeras.modalities.texts.tokens import Tokens
-from tlkeras.weights import presets
+from tlkeras.weights import preset_check, presets
 
 TOKEN_IDS = "token_ids"
 ENCODER = "encoder_"  # how KerasHub begins the names of an encoder's inputs, where there is a decoder too
@@ -50,8 +50,10 @@ def text(row: Backbone, choice: str) -> TextModel:
         WeightsMismatch: when the folder contains another network.
     """
     with presets.folder(row, choice, alternatives=alternatives.ways(row)) as preset, presets.without_warnings():
-        base = _encoder(presets.read(row, preset, "Backbone"))
+        network = presets.read(row, preset, "Backbone")
         tokenizer = presets.read(row, preset, "Tokenizer")
+        preset_check.check_vocabulary(preset, int(tokenizer.vocabulary_size()), network)
+        base = _encoder(network)
     tokens = _tokens(row, tokenizer, base)
     ids = keras.Input((None,), dtype="int32", name=TOKEN_IDS)
     mask = keras.ops.not_equal(ids, tokens.pad)

@@ -142,14 +142,14 @@ class Columns:
         asked = _asked(spec, names, self.text)
         text = asked or _usual(names, TEXTS)
         if text is None:
-            raise DataError(f"{spec!r} has the columns {', '.join(names)}; expected text: name it with --text-column")
+            raise DataError(f"{spec!r} has the columns {listed(names)}; expected text: name it with --text-column")
         return text
 
     def labels_in(self, spec: str, names: Sequence[str], target: Target | None) -> Mapping[str, str | None]:
         """Returns the columns of the target, with the kind of each where that is asked for."""
         labels = self._named(spec, names, target)
         if not labels:
-            raise DataError(f"{spec!r} has the columns {', '.join(names)}; expected label: name it with --label-column")
+            raise DataError(f"{spec!r} has the columns {listed(names)}; expected label: name it with --label-column")
         return labels
 
     def numbered(self, names: Sequence[str]) -> bool:
@@ -213,15 +213,14 @@ class Columns:
         raise self._missing(spec, table, "label", "--label-column")
 
     def _missing(self, spec: str, table: Table, what: str, flag: str) -> DataError:
-        names = [name for name in table.names if name]  # Excel leaves empty ones at the end
-        shown = ", ".join(names[:SHOWN]) + (f", … ({len(names)} in all)" if len(names) > SHOWN else "")
         if not table.has_header:
             return DataError(f"{spec!r} has no header and {len(table.names)} columns; expected {what}: {suggestion(table)}")
         what = "path or text" if flag.startswith("--path") else what
-        return DataError(f"{spec!r} has the columns {shown}; expected {what}: name it with {flag}")
+        return DataError(f"{spec!r} has the columns {listed(table.names)}; expected {what}: name it with {flag}")
 
 
 SHOWN = 12  # columns that an error names
+LONGEST = 60  # characters of the name of a column in a message
 
 
 def recognises(names: Sequence[str]) -> bool:
@@ -326,3 +325,9 @@ def _stray(table: Table, name: str) -> Any:
 def _is_binary(table: Table, name: str) -> bool:
     values = [value for value in table.sample(name, CELLS) if not is_missing(value)]
     return bool(values) and all(map(is_binary, values))
+
+
+def listed(names: Sequence[str]) -> str:
+    """Returns the names of columns for a message: the first of them, and the beginning of what is no name."""
+    there = [name if len(name) <= LONGEST else name[:LONGEST] + "…" for name in names if name]  # Excel leaves empty ones at the end
+    return ", ".join(there[:SHOWN]) + (f", … ({len(there)} in all)" if len(there) > SHOWN else "")

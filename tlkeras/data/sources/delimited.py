@@ -12,8 +12,9 @@ from pathlib import Path
 from tlkeras.data.examples import Issue
 from tlkeras.data.sources.columns import Columns, recognises, suggestion
 from tlkeras.data.sources.encoding import decode_text, detect_encoding
-from tlkeras.data.sources.tabular import Table
+from tlkeras.data.sources.tabular import LARGEST, Table
 from tlkeras.errors import DataError
+from tlkeras.files import read_regular
 
 TITLES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 TABS_FIRST, COMMAS_FIRST = "\t,;|", ",;\t|"
@@ -137,7 +138,7 @@ def read_delimited(file: Path, spec: str, columns: Columns) -> Delimited | None:
         DataError: when it cannot be decoded, or its first line looks like data and nothing says which column is what.
     """
     csv.field_size_limit(LONGEST_CELL)
-    content = file.read_bytes()
+    content = read_regular(file, LARGEST)
     encoding = detect_encoding(content, columns.encoding)
     notes = [Issue(kind="encoding", path=file.name, reason=encoding.note, action="reported")] if encoding.note else []
     lines = list(io.StringIO(decode_text(content, encoding), newline=""))

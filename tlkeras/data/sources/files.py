@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from tlkeras.data.examples import Issue
-from tlkeras.data.sources.folder import JUNK
+from tlkeras.data.sources.listing import JUNK, Identity, identity
 
 DEPTH = 4  # folders below the table that are searched
 
@@ -75,13 +75,13 @@ class FileIndex:
     def _by_name(self) -> dict[str, list[PurePosixPath]]:
         """Files below the table that may be examples, by their names with and without ending."""
         index: dict[str, list[PurePosixPath]] = {}
-        seen: set[str] = set()
+        seen: set[Identity] = set()
         for folder, folders, names in os.walk(self.root, followlinks=True):
             inside = Path(folder).relative_to(self.root)
-            if (real := os.path.realpath(folder)) in seen:  # a link to a folder that was searched
+            if (same := identity(Path(folder))) in seen:  # a link to a folder that was searched
                 folders[:] = []
                 continue
-            seen.add(real)
+            seen.add(same)
             hidden = {name for name in folders if name.startswith(".") or name.lower() in JUNK}
             folders[:] = sorted(set(folders) - hidden) if len(inside.parts) < DEPTH else []
             for name in sorted(names):

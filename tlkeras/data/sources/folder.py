@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import glob
-import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -12,16 +10,12 @@ from pathlib import Path
 from tlkeras.data.examples import Dataset, Example, Issue, losses, make_dataset
 from tlkeras.data.file_kinds import FileKind
 from tlkeras.data.sources.columns import Columns
+from tlkeras.data.sources.listing import DEEPEST, LABEL_MAP, RUN_FILES, Listing, identity, ignored, name_below, visible
 from tlkeras.data.split_names import TRAIN, split_of
 from tlkeras.data.target import Target
 from tlkeras.data.values import read_names
 from tlkeras.errors import DataError
 from tlkeras.registry import load_function
-
-# What operating systems and tools leave in folders.
-JUNK = {"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "__pycache__"}
-LABEL_MAP = "labels.txt"  # what tlkeras and other tools write; never an example
-RUN_FILES = ("config.yaml", LABEL_MAP)  # both in one folder: an earlier run
 
 
 def open_folder(
@@ -43,7 +37,7 @@ def open_folder(
     """
     root = Path(spec).expanduser()
     notes: list[Issue] = []
-    entries = _unpacked(root, root, target.labels if target else None, notes)
+    entries = _unpacked(root, root, target.labels if target else None, notes, DEEPEST)
     if not entries:
         raise DataError(f"folder {spec!r} is empty; expected a folder for each class with images in it")
     folders = [entry for entry in entries if entry.is_dir()]
@@ -55,11 +49,15 @@ def open_folder(
     for entry in entries:
         if entry not in (splits or folders) and (not splits or split_of(entry.name) is None or not entry.is_dir()):
             reason = "is next to train, val and test" if splits else "is outside the class folders"
-            notes.append(Issue(kind="stray-file", path=_id(entry, root), reason=reason, action="ignored"))
+            notes.append(ignored("stray-file", entry, root, reason))
     classes: list[tuple[Path, str | None]] = [(folder, None) for folder in folders]
     if splits:
         classes = [(folder, split) for inside, split in splits.items() for folder in _class_folders(inside, root, notes)]
-    members = [(folder, split, list(_files(folder, root, notes))) for folder, split in classes]
+    listing = Listing(root, notes)
+    listing.claim(list(dict.fromkeys([root, *(folder.parent for folder, _ in classes)])))
+    claimed = set(listing.claim([folder for folder, _ in classes]))
+    members = [(folder, split, list(listing.files(folder))) for folder, split in classes if folder in claimed]
+    members = [member for member in members if member[2] or not _is_run(member[0])]
     name = f"folder {spec!r}"
     examples: list[Example] = []
     names = list(dict.fromkeys(folder.name for folder, _, _ in members))
@@ -77,22 +75,31 @@ def open_folder(
 # === Layout ===
 
 
-def _unpacked(folder: Path, root: Path, labels: Sequence[str] | None, notes: list[Issue]) -> list[Path]:
+def _is_run(folder: Path) -> bool:
+    return all((folder / name).is_file() for name in RUN_FILES)
+
+
+def _unpacked(folder: Path, root: Path, labels: Sequence[str] | None, notes: list[Issue], depth: int) -> list[Path]:
     """Returns the entries of the folder that holds the classes or splits: an archive often adds a folder around them.
 
     A lone folder is entered when it holds folders itself and is no split and no known class: alone, it could not be a class either.
     """
-    entries = _visible(folder, root, notes)
+    entries = visible(folder, root, notes)
     folders = [entry for entry in entries if entry.is_dir()]
     if len(folders) != 1 or split_of(folders[0].name) or folders[0].name in (labels or ()):
         return entries
     inner = folders[0]
-    if not any(entry.is_dir() for entry in _visible(inner, root, [])) or _is_loop(inner):
+    if not depth or _is_loop(inner) or not any(entry.is_dir() for entry in visible(inner, root, [])):
         return entries
     for entry in entries:
         if entry != inner:
-            notes.append(Issue(kind="stray-file", path=_id(entry, root), reason="is outside the class folders", action="ignored"))
-    return _unpacked(inner, root, labels, notes)
+            notes.append(ignored("stray-file", entry, root, "is outside the class folders"))
+    return _unpacked(inner, root, labels, notes, depth - 1)
+
+
+def _is_loop(folder: Path) -> bool:
+    """Whether a folder is a link to one that it stands in."""
+    return identity(folder) in {identity(parent) for parent in folder.absolute().parents}
 
 
 def _splits(spec: str, root: Path, folders: Sequence[Path], notes: list[Issue]) -> dict[Path, str]:
@@ -105,7 +112,7 @@ def _splits(spec: str, root: Path, folders: Sequence[Path], notes: list[Issue]) 
     several = len(set(named.values())) > 1
     if not several and len(named) < len(folders) or not named:
         return {}
-    inside = {folder: _archive_inside(folder) for folder in named}
+    inside = {folder: _archive_inside(folder, DEEPEST) for folder in named}
     labelled = {inside[folder]: split for folder, split in named.items() if _holds_folders(inside[folder])}
     unlabelled = [folder for folder in named if inside[folder] not in labelled]
     if not labelled or (TRAIN in named.values() and TRAIN not in labelled.values()):
@@ -116,49 +123,32 @@ def _splits(spec: str, root: Path, folders: Sequence[Path], notes: list[Issue]) 
         )
     for folder in unlabelled:
         reason = "a split without class folders, so its files have no labels"
-        notes.append(Issue(kind="unlabelled-split", path=_id(folder, root), reason=reason, action="ignored"))
+        notes.append(ignored("unlabelled-split", folder, root, reason))
     return labelled
 
 
-def _archive_inside(folder: Path) -> Path:
+def _archive_inside(folder: Path, depth: int) -> Path:
     """Returns the folder of the same name (or the same split) inside a split, where an archive put the classes there."""
-    folders = [entry for entry in _visible(folder, folder, []) if entry.is_dir()]
-    if len(folders) == 1 and not _is_loop(folders[0]):
+    folders = [entry for entry in visible(folder, folder, []) if entry.is_dir()]
+    if depth and len(folders) == 1 and not _is_loop(folders[0]):
         if folders[0].name.lower() == folder.name.lower() or split_of(folders[0].name) == split_of(folder.name):
-            return _archive_inside(folders[0])
+            return _archive_inside(folders[0], depth - 1)
     return folder
 
 
 def _holds_folders(folder: Path) -> bool:
-    return any(entry.is_dir() for entry in _visible(folder, folder, []))
+    return any(entry.is_dir() for entry in visible(folder, folder, []))
 
 
 def _class_folders(folder: Path, root: Path, notes: list[Issue]) -> list[Path]:
-    entries = _visible(folder, root, notes)
-    for entry in entries:
-        if not entry.is_dir():
-            notes.append(Issue(kind="stray-file", path=_id(entry, root), reason="is outside the class folders", action="ignored"))
+    entries = visible(folder, root, notes)
+    notes += [ignored("stray-file", entry, root, "is outside the class folders") for entry in entries if not entry.is_dir()]
     return [entry for entry in entries if entry.is_dir()]
 
 
 # === Files ===
 
 Members = Sequence[tuple[Path, str | None, list[Path]]]  # class folder, split, its files
-
-
-def absent(source: str | Path) -> str | None:
-    """Returns why a path or a pattern names no file, or None where it names one."""
-    if not str(source).strip():
-        return "an input is empty; expected a file, a folder or a pattern"
-    try:
-        path = Path(source).expanduser()
-        if path.exists() or path.is_symlink():
-            return None
-        if glob.has_magic(str(path)):
-            return None if glob.glob(str(path), recursive=True) else f"{source}: no file matches this pattern"
-    except (OSError, ValueError, RuntimeError) as error:  # too long, a NUL, an unknown user
-        return f"{str(source)[:60]!r}: {getattr(error, 'strerror', None) or error}"
-    return f"{source}: No such file or directory"
 
 
 def listed_files(folder: Path, kind: FileKind) -> tuple[list[Path], list[Issue]]:
@@ -170,7 +160,8 @@ def listed_files(folder: Path, kind: FileKind) -> tuple[list[Path], list[Issue]]
     """
     paths: list[Path] = []
     notes: list[Issue] = []
-    for path in _files(folder, folder, notes):
+    listing = Listing(folder, notes)
+    for path in [path for claimed in listing.claim([folder]) for path in listing.files(claimed)]:
         if path.suffix.lower() in kind.endings:
             paths.append(path)
         else:
@@ -180,7 +171,7 @@ def listed_files(folder: Path, kind: FileKind) -> tuple[list[Path], list[Issue]]
 
 def _other(path: Path, root: Path, kind: FileKind) -> Issue:
     reason = f"{path.suffix} is not {kind.format}" if path.suffix else f"no file extension; expected {kind.format}"
-    return Issue(kind=kind.other, path=_id(path, root), reason=reason, action="ignored")
+    return ignored(kind.other, path, root, reason)
 
 
 def _paths(members: Members, root: Path, notes: list[Issue], kind: FileKind) -> Iterator[Example]:
@@ -189,10 +180,10 @@ def _paths(members: Members, root: Path, notes: list[Issue], kind: FileKind) -> 
         chosen = [path for path in paths if path.suffix.lower() in kind.endings]
         notes += [_other(path, root, kind) for path in paths if path.suffix.lower() not in kind.endings]
         for path in chosen:
-            yield Example(id=_id(path, root), label=folder.name, path=path, split=split)
+            yield Example(id=name_below(path, root), label=folder.name, path=path, split=split)
         if not chosen:
             reason = f"the folder contains no {kind.noun}, so it is not a class"
-            notes.append(Issue(kind="empty-class", path=_id(folder, root), reason=reason, action="ignored"))
+            notes.append(ignored("empty-class", folder, root, reason))
 
 
 def _contents(members: Members, root: Path, notes: list[Issue], kind: FileKind, columns: Columns | None) -> Iterator[Example]:
@@ -202,7 +193,7 @@ def _contents(members: Members, root: Path, notes: list[Issue], kind: FileKind, 
     lost: Counter[str | None] = Counter()
     for folder, split, paths in members:
         for path in paths:
-            name = _id(path, root)
+            name = name_below(path, root)
             if path.suffix.lower() not in kind.endings:
                 notes.append(_other(path, root, kind))
                 continue
@@ -217,47 +208,3 @@ def _contents(members: Members, root: Path, notes: list[Issue], kind: FileKind, 
             else:
                 yield Example(id=name, label=folder.name, split=split, **content)
     notes += losses(root.name, "files", totals, lost)
-
-
-def _files(folder: Path, root: Path, notes: list[Issue]) -> Iterator[Path]:
-    """Yields the regular files below a folder, and links to nowhere; what could block or loop is reported and left out."""
-    entries = _visible(folder, root, notes)
-    if {entry.name for entry in entries} >= set(RUN_FILES):
-        notes.append(Issue(kind="earlier-run", path=_id(folder, root), reason="the folder of a run, not data", action="ignored"))
-        return
-    for entry in entries:
-        if entry.is_dir() and _is_loop(entry):
-            notes.append(Issue(kind="stray-file", path=_id(entry, root), reason="a link to a parent folder", action="ignored"))
-        elif entry.is_dir():
-            yield from _files(entry, root, notes)
-        elif entry.exists() and not entry.is_file():  # a pipe or a device: opening it could wait for ever
-            notes.append(Issue(kind="not-a-file", path=_id(entry, root), reason="not a regular file", action="ignored"))
-        else:
-            yield entry
-
-
-def _is_loop(folder: Path) -> bool:
-    parent = folder.parent.resolve()
-    return folder.resolve() in (parent, *parent.parents)
-
-
-def _visible(folder: Path, root: Path, notes: list[Issue]) -> list[Path]:
-    """Returns the entries of a folder in a fixed order; hidden ones and those of the system are noted and left out."""
-    try:
-        names = sorted(os.listdir(folder))
-    except OSError as error:
-        raise DataError(f"cannot read folder {str(folder)!r}: {error.strerror}; check its permissions") from error
-    entries = []
-    for name in names:
-        if name.startswith(".") or name.lower() in JUNK:
-            notes.append(
-                Issue(kind="hidden", path=_id(folder / name, root), reason="hidden, or left by an operating system", action="ignored")
-            )
-        else:
-            entries.append(folder / name)
-    return entries
-
-
-def _id(path: Path, root: Path) -> str:
-    """Path below the root; bytes of a name that are no UTF-8 are spelled out, so that it can be printed and stored."""
-    return path.relative_to(root).as_posix().encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

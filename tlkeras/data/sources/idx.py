@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import gzip
 import math
+import os
 import re
 import struct
 import zlib
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -19,22 +21,28 @@ import numpy as np
 from tlkeras.data.examples import Dataset, Example, make_dataset
 from tlkeras.data.file_kinds import FileKind
 from tlkeras.data.sources.columns import Columns
+from tlkeras.data.sources.listing import readable
 from tlkeras.data.split_names import TEST, parse_split, split_of
 from tlkeras.data.target import Target
 from tlkeras.data.values import read_names
 from tlkeras.errors import DataError
+from tlkeras.files import open_regular, read_regular
 
 # Some copies have a dot before "idx", some say "t10k" and some "test".
 IMAGES = re.compile(r"(?P<part>[\w-]+?)[-_.]images[-_.]idx3[-_.]ubyte(\.gz)?")
 T10K = "t10k"  # what MNIST calls its 10,000 test images
 UBYTE = 8
 LARGEST = 1 << 32  # bytes of one file, unpacked: a few kilobytes of gzip can claim any size
+DEFLATE = 200  # how many times as large an unpacked file may be; MNIST's are 5 times as large, and a bomb 1,000 times
+MOST_NAMES = 1 << 20  # bytes of labels.txt: 256 names at most are used
 
 
 def is_idx(spec: str) -> bool:
     """Whether a `--data` value is a folder with images in idx files."""
-    root = Path(spec).expanduser()
-    return root.is_dir() and any(IMAGES.fullmatch(path.name) for path in root.iterdir())
+    try:
+        return readable(spec, "is_dir") and any(IMAGES.fullmatch(name) for name in os.listdir(Path(spec).expanduser()))
+    except OSError:  # it may not be read, which is reported when it is opened
+        return False
 
 
 def open_idx(
@@ -85,7 +93,14 @@ def _split(part: str, where: str) -> str | None:
 
 def _names(root: Path) -> list[str]:
     path = root / "labels.txt"
-    return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()] if path.is_file() else []
+    if not path.is_file():
+        return []
+    try:
+        return [line.strip() for line in read_regular(path, MOST_NAMES).decode("utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{str(path)!r} cannot be read: {getattr(error, 'strerror', None) or error}; expected one label per line"
+        ) from error
 
 
 def _labels_of(images: Path) -> Path:
@@ -103,17 +118,20 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
         DataError: when it is another kind of file, truncated, or longer than its header states.
     """
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        with open_regular(path) as packed, gzip.open(packed) if path.suffix == ".gz" else nullcontext(packed) as file:
             head = file.read(4 + 4 * dimensions)
             if len(head) < 4 + 4 * dimensions or head[:4] != bytes([0, 0, UBYTE, dimensions]):
                 raise DataError(f"{path.name!r} is not an idx file of {dimensions} dimensions and unsigned bytes; download it again")
             shape = struct.unpack(f">{dimensions}I", head[4:])
             size = math.prod(shape)
-            if size > LARGEST:
-                raise DataError(f"{path.name!r} states that it contains {size} values; expected {LARGEST} or fewer")
+            most = min(LARGEST, path.stat().st_size * (DEFLATE if path.suffix == ".gz" else 1))
+            if size > most:
+                raise DataError(f"{path.name!r} states that it contains {size} values; expected {most} or fewer in such a file")
             content = file.read(size + 1)
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path.name!r} cannot be read: {error}; download it again") from error
+        raise DataError(f"{path.name!r} cannot be read: {getattr(error, 'strerror', None) or error}; download it again") from error
+    except MemoryError:
+        raise DataError(f"{path.name!r} does not fit into memory") from None
     if len(content) != size:
         raise DataError(
             f"{path.name!r} contains {'more' if len(content) > size else 'fewer'} than the {size} values that it states; download it again"

@@ -10,8 +10,9 @@ from tlkeras.data.examples import Dataset
 from tlkeras.data.file_kinds import FileKind
 from tlkeras.data.sources.columns import Columns
 from tlkeras.data.sources.idx import is_idx
+from tlkeras.data.sources.listing import readable
 from tlkeras.data.target import Target
-from tlkeras.errors import DataError, close_names, near
+from tlkeras.errors import DataError, close_names, near, shown
 from tlkeras.registry import Registry, load_function
 
 
@@ -57,19 +58,19 @@ SOURCES: Registry[Source] = Registry(
         ),
         Source(
             name="folder",
-            takes=lambda spec: Path(spec).is_dir(),
+            takes=lambda spec: readable(spec, "is_dir"),
             open="tlkeras.data.sources.folder:open_folder",
             help="a folder of class folders",
         ),
         Source(
             name="sequences",
-            takes=lambda spec: Path(spec).is_file() and Path(spec).suffix.lower() == ".npz",
+            takes=lambda spec: readable(spec, "is_file") and Path(spec).suffix.lower() == ".npz",
             open="tlkeras.data.sources.sequences:open_npz",
             help="an .npz file with x and y: sequences (n, time, features), or images uint8 (n, height, width, channels)",
         ),
         Source(
             name="table",
-            takes=lambda spec: Path(spec).is_file() and Path(spec).suffix.lower() in TABLES,
+            takes=lambda spec: readable(spec, "is_file") and Path(spec).suffix.lower() in TABLES,
             open="tlkeras.data.sources.table:open_table",
             help="a CSV, TSV, JSONL or Parquet file with path,label or text,label columns, image,label (bytes, as Hugging Face stores them), "
             "label and pixel1, pixel2, …, or id,label and features (sequences)",
@@ -127,10 +128,11 @@ def open_dataset(
             load_function(kind.open)(value, target=target, data_dir=data_dir, columns=columns, kinds=kinds),
             source=value,
         )
-    path = Path(value).expanduser()
-    if path.is_file():
-        raise DataError(f"{value!r} is a file but not a table; {_advice(path, kinds)}")
-    raise DataError(f"no folder, table or source {value!r}; {_hint(value, path)}")
+    if readable(value, "is_file"):
+        raise DataError(f"{value!r} is a file but not a table; {_advice(Path(value).expanduser(), kinds)}")
+    if readable(value):
+        raise DataError(f"{value!r} is neither a folder nor a regular file; expected {', '.join(source.help for source in SOURCES)}")
+    raise DataError(f"no folder, table or source {shown(value)}; {_hint(value)}")
 
 
 # What to do with a file that is no source, by its ending.
@@ -150,10 +152,15 @@ def _advice(path: Path, kinds: Sequence[FileKind]) -> str:
     return advice or ADVICE.get(path.suffix.lower()) or f"expected {', '.join(source.help for source in SOURCES)}"
 
 
-def _hint(value: str, path: Path) -> str:
+def _hint(value: str) -> str:
     """Returns what a source that is not here was probably meant to be."""
     if "://" in value:
         return "sources are on this computer: download it, and unpack it if it is an archive"
+    try:
+        path = Path(value).expanduser()
+        path.exists()
+    except (OSError, ValueError, RuntimeError) as error:
+        return f"it can be no path: {getattr(error, 'strerror', None) or error}"
     if not path.parent.is_dir():
         return f"the folder {str(path.parent)!r} is missing too"
     siblings = [entry.name for entry in path.parent.iterdir() if not entry.name.startswith(".") or path.name.startswith(".")]

@@ -17,7 +17,7 @@ from tlkeras.data.sources.columns import Columns, Roles
 from tlkeras.data.sources.tabular import Table
 from tlkeras.data.split_names import parse_split
 from tlkeras.data.target import Target
-from tlkeras.errors import DataError
+from tlkeras.errors import DataError, reason
 from tlkeras.files import read_npz
 
 
@@ -37,13 +37,15 @@ def open_npz(
     try:
         arrays = read_npz(Path(spec).expanduser())
     except (OSError, ValueError) as error:
-        raise DataError(f"cannot read {spec!r}: {error}") from error
+        raise DataError(f"cannot read {spec!r}: {reason(error)}") from error
     missing = [name for name in ("x", "y") if name not in arrays]
     if missing:
         raise DataError(
             f"{spec!r} has the arrays {', '.join(arrays)}; expected x (n, time, features) or (n, height, width, channels), and y (n,)"
         )
     x, y, splits = arrays["x"], arrays["y"], arrays.get("split")
+    if not x.ndim or not y.ndim:
+        raise DataError(f"x in {spec!r} has the shape {x.shape} and y {y.shape}; expected one row of each for each example")
     name = f"arrays {spec!r}"
     if splits is not None and splits.shape != (len(x),):
         raise DataError(f"split in {spec!r} has the shape {splits.shape} and x {x.shape}; expected one split for each example")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
@@ -12,14 +11,17 @@ from typing import Any
 from tlkeras.data.cells import clean
 from tlkeras.data.examples import Issue
 from tlkeras.data.sources.encoding import UNDECODABLE, decode_text, detect_encoding
-from tlkeras.errors import DataError
+from tlkeras.errors import DataError, printable
+from tlkeras.errors import reason as reason_of
+from tlkeras.files import parse_json, read_regular
 
+LARGEST = 1 << 34  # bytes of a table of text, which is kept in memory
 SAMPLE = 50  # rows that decide what a column contains
 
 
 def column_name(text: str) -> str:
-    """Returns the name of a column on one line, without bytes that are not of the encoding."""
-    return " ".join(clean(text).split())
+    """Returns the name of a column on one line, without bytes that are not of the encoding and what cannot be printed."""
+    return printable(" ".join(clean(text).split()))
 
 
 class Table(ABC):
@@ -86,7 +88,7 @@ def read_json_lines(file: Path, encoding: str | None) -> JsonLines:
     Raises:
         DataError: for a line that is no JSON object.
     """
-    content = file.read_bytes()
+    content = read_regular(file, LARGEST)
     detected = detect_encoding(content, encoding)
     notes = [Issue(kind="encoding", path=file.name, reason=detected.note, action="reported")] if detected.note else []
     rows: list[tuple[int, Mapping[str, Any]]] = []
@@ -96,9 +98,9 @@ def read_json_lines(file: Path, encoding: str | None) -> JsonLines:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{where} is not valid JSON: {error}") from error
+            row = parse_json(line)
+        except ValueError as error:
+            raise DataError(f"{where} is not valid JSON: {reason_of(error)}") from error
         if not isinstance(row, dict):
             raise DataError(f"{where} is not a JSON object; expected one object with text and label on each line")
         row = {column_name(key): value for key, value in row.items()}
@@ -169,7 +171,7 @@ def _is_image(type_: Any) -> bool:
 def _features(metadata: Mapping[bytes, bytes]) -> Mapping[str, Any]:
     """Returns the features that Hugging Face's `datasets` stores with a table: name -> description."""
     try:
-        features = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {}).get("features", {})
+        features = parse_json(metadata.get(b"huggingface", b"{}")).get("info", {}).get("features", {})
     except (ValueError, AttributeError):
         return {}
     return features if isinstance(features, dict) else {}

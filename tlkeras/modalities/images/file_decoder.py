@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import stat
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,13 +15,14 @@ import tensorflow as tf
 
 from tlkeras.data.examples import Example, Issue
 from tlkeras.errors import DataError
+from tlkeras.files import read_regular
 from tlkeras.modalities.images import decode
 from tlkeras.modalities.images.fingerprint import CELLS, brightness, difference_hashes
+from tlkeras.modalities.images.formats import LARGEST_FILE
 from tlkeras.startup import KNOWN_NOISE
 
 THREADS = max(2, min(8, os.cpu_count() or 2))  # reading and decoding overlap; TensorFlow releases Python's lock
 CPU = "/cpu:0"
-LARGEST_FILE = 1024**3  # bytes of one image file
 SMALL = 32  # pixels, below which an image has no perceptual hash
 # What TensorFlow and libjpeg print of an image that they cannot decode; it is reported by its name anyway.
 DECODE_NOISE = re.compile(
@@ -175,15 +175,8 @@ def load(example: Example, content: bytes | None = None) -> Content | Issue:
 
 
 def _file(example: Example) -> bytes | Issue:
-    path = example.path or Path(example.id)
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # a pipe or a device: reading it could wait for ever
-            return Issue(kind="unreadable", path=example.id, reason="not a regular file", action="skipped")
-        if status.st_size > LARGEST_FILE:
-            reason = f"{status.st_size:,} bytes; expected at most {LARGEST_FILE:,}"
-            return Issue(kind="unreadable", path=example.id, reason=reason, action="skipped")
-        return path.read_bytes()
+        return read_regular(example.path or Path(example.id), LARGEST_FILE)
     except (OSError, ValueError) as error:  # ValueError: a name with a zero character
         reason = getattr(error, "strerror", None) or str(error)
         return Issue(kind="unreadable", path=example.id, reason=reason, action="skipped")

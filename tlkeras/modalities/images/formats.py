@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import re
-import stat
 from pathlib import Path
 
-import numpy as np
 from PIL import Image, ImageOps
 
 from tlkeras.data.examples import Dataset
-from tlkeras.errors import DataError
+from tlkeras.errors import DataError, reason
+from tlkeras.files import open_regular, read_regular
+from tlkeras.modalities.images import headers, isolated
+from tlkeras.modalities.images.pillow_worker import eight_bits, png
 
 NATIVE = ("jpeg", "png", "gif", "webp")  # what `decode_and_resize` accepts unchanged
-# Pixels of the largest image that is decoded: as many as Pillow admits before it speaks of a decompression bomb.
-LARGEST = 2 * 89_478_485
+LARGEST_FILE = 1024**3  # bytes of one image file
 _HEADS = (
     (b"\xff\xd8\xff", "jpeg"),
     (b"\x89PNG\r\n\x1a\n", "png"),
@@ -54,15 +53,13 @@ def read_image_bytes(path: str | Path) -> bytes:
         DataError: when the file is empty, not an image, truncated, or of a format that cannot be read.
         OSError: when the file cannot be opened.
     """
-    return decodable(Path(path).read_bytes())
+    return decodable(read_regular(path, LARGEST_FILE))
 
 
 def unreadable(path: Path) -> str | None:
     """Returns why a file cannot be an image, as far as its first bytes tell, or None."""
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # a pipe or a device: reading it could wait for ever
-            return "no regular file"
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             head = file.read(32)
     except (OSError, ValueError) as error:  # ValueError: a name with a zero character
         return getattr(error, "strerror", None) or str(error)
@@ -81,11 +78,11 @@ def check_files(dataset: Dataset) -> None:
     for example in dataset.examples:
         if example.label in usable:
             continue
-        reason = unreadable(example.path or Path(example.id)) if example.array is None and example.content is None else None
-        if reason is None:
+        why = unreadable(example.path or Path(example.id)) if example.array is None and example.content is None else None
+        if why is None:
             usable.add(example.label)
         else:
-            reasons.setdefault(example.label, []).append(f"{example.id!r}: {reason}")
+            reasons.setdefault(example.label, []).append(f"{example.id!r}: {why}")
     lost = [label for label in reasons if label not in usable]
     if lost:
         first = reasons[lost[0]]
@@ -101,12 +98,10 @@ def decodable(data: bytes) -> bytes:
     kind = sniff(data)
     if kind is None or kind not in NATIVE and kind not in _READERS:
         raise DataError(_not_a_picture(data, kind))
+    headers.check(data, kind)
     if kind not in NATIVE or _is_animated_webp(data):
         return _as_png(data, kind)
-    width, height = _declared(data, kind)
-    if width * height > LARGEST:
-        raise DataError(f"the image header states {width} x {height} pixels; expected at most {LARGEST // 10**6} million: reduce it")
-    return data
+    return headers.first_frame(data) if kind == "gif" else data
 
 
 _GIF_CONTROL = re.compile(rb"\x21\xf9\x04(.)..(.)\x00", re.DOTALL)  # GIF89a, 23: flags, delay, transparent index
@@ -131,52 +126,24 @@ def _not_a_picture(data: bytes, kind: str | None) -> str:
     return "the content is not an image (expected JPEG, PNG, WebP, GIF, BMP, TIFF, PPM, JPEG 2000, ICO or AVIF)"
 
 
-def _declared(data: bytes, kind: str) -> tuple[int, int]:
-    """Width and height as the header says, to refuse a decompression bomb; (0, 0) where it is not simply there.
-
-    JPEG is left out: at most 65,535 a side, and its data must really be as long as it says.
-    """
-    if kind == "png":
-        return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
-    if kind == "gif":
-        return int.from_bytes(data[6:8], "little"), int.from_bytes(data[8:10], "little")
-    if kind == "webp" and data[12:16] == b"VP8X":
-        return 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little")
-    return 0, 0
-
-
 def _as_png(data: bytes, kind: str) -> bytes:
     try:
-        with Image.open(io.BytesIO(data), formats=[_READERS[kind]]) as opened:
-            opened.load()
-            image = ImageOps.exif_transpose(opened)
-    # What Pillow raises for broken or strange files; NotImplementedError and KeyError for compressions it does not know.
-    except (OSError, SyntaxError, ValueError, EOFError, NotImplementedError, KeyError, Image.DecompressionBombError) as error:
-        raise DataError(f"the {kind.upper()} image cannot be read: {' '.join(str(error).split())[:160]}") from error
-    buffer = io.BytesIO()
-    _eight_bits(image).save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue()
+        return isolated.png(data, _READERS[kind])
+    except DataError as error:
+        raise DataError(f"the {kind.upper()} image cannot be read: {error}") from error
 
 
 def encoded_image(image: Image.Image) -> bytes:
-    """Returns an image of Pillow as an upright PNG, which is then read as any other file is."""
-    image = ImageOps.exif_transpose(image)
-    buffer = io.BytesIO()
-    (image if image.mode in PNG_MODES else _eight_bits(image)).save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue()
+    """Returns an image of Pillow as an upright PNG, which is then read as any other file is.
+
+    Raises:
+        DataError: when it is damaged, or has pixels of more than 16 bits.
+    """
+    try:
+        image = ImageOps.exif_transpose(image)
+        return png(image if image.mode in PNG_MODES else eight_bits(image))
+    except Exception as error:  # Pillow reads a file late, and its decoders raise many kinds
+        raise DataError(f"the image cannot be read: {reason(error)}") from error
 
 
 PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
-
-
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """RGB or RGBA of 8 bits; 16-bit grey is scaled as TensorFlow scales 16-bit PNG (its upper byte), where Pillow would clip."""
-    if image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image).astype("uint16") >> 8).astype("uint8"))
-    if image.mode in ("I", "F"):
-        array = np.asarray(image, dtype="float64")
-        if array.min() < 0 or array.max() > 65535 or image.mode == "F":
-            raise DataError(f"pixels are {image.mode!r} numbers from {array.min():g} to {array.max():g}; expected 8 or 16 bits: convert it")
-        return Image.fromarray((array.astype("uint16") >> 8).astype("uint8"))
-    has_alpha = image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
-    return image.convert("RGBA" if has_alpha else "RGB")

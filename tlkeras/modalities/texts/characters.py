@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,5 +75,5 @@ def save(words: Words, folder: Path) -> None:
 
 def read(folder: Path) -> dict[str, Any]:
     """Returns the arguments of `Words` from the file of `save`."""
-    settings = json.loads((folder / NAME).read_text(encoding="utf-8"))
+    settings = files.read_json(folder / NAME)
     return {"width": int(settings["width"]), "split": str(settings["split"])}

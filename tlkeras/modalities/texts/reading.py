@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from tlkeras.data.examples import Issue
 from tlkeras.data.sources.columns import Columns
 from tlkeras.data.sources.encoding import Encoding, decode_text, detect_encoding, undecodable_line
 from tlkeras.errors import DataError
+from tlkeras.files import read_regular
 
 LARGEST = 64 * 1024**2  # bytes of one text file; every text is kept in memory
 
@@ -26,12 +28,10 @@ def read(path: Path, name: str, columns: Columns, notes: list[Issue]) -> dict[st
         The fields of the example, or why there is none.
     """
     try:
-        with path.open("rb") as file:
-            content = file.read(LARGEST + 1)
-    except OSError as error:
-        return Issue(kind="unreadable", path=name, reason=error.strerror or str(error), action="skipped")
-    if len(content) > LARGEST:
-        return Issue(kind="too-large", path=name, reason=f"more than {LARGEST // 1024**2} MiB of text", action="skipped")
+        content = read_regular(path, LARGEST)
+    except (OSError, ValueError) as error:  # ValueError: a name with a zero character
+        kind = "too-large" if getattr(error, "errno", None) == errno.EFBIG else "unreadable"
+        return Issue(kind=kind, path=name, reason=getattr(error, "strerror", None) or str(error), action="skipped")
     encoding = _encoding(content, columns.encoding)
     text = decode_text(content, encoding)
     if line := undecodable_line(text):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tlkeras.errors import MissingPackage
+from tlkeras.files import MOST_JSON, read_json, read_regular
 from tlkeras.modalities.texts import characters
 from tlkeras.registry import Registry
 
@@ -166,7 +166,7 @@ def _around(fast: Any, start: int | None, end: int | None) -> Any:
 
 
 def _lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8").split("\n")[:-1]
+    return read_regular(path, MOST_JSON).decode("utf-8").split("\n")[:-1]
 
 
 def _read_word_piece(folder: Path) -> dict[str, Any]:
@@ -174,11 +174,11 @@ def _read_word_piece(folder: Path) -> dict[str, Any]:
 
 
 def _read_byte_pair(folder: Path) -> dict[str, Any]:
-    return {"vocabulary": json.loads((folder / "vocabulary.json").read_text(encoding="utf-8")), "merges": _lines(folder / "merges.txt")}
+    return {"vocabulary": read_json(folder / "vocabulary.json"), "merges": _lines(folder / "merges.txt")}
 
 
 def _read_sentence_piece(folder: Path) -> dict[str, Any]:
-    return {"proto": (folder / "vocabulary.spm").read_bytes()}
+    return {"proto": read_regular(folder / "vocabulary.spm", MOST_JSON)}
 
 
 TOKENIZERS: Registry[TokenizerKind] = Registry(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -150,7 +149,7 @@ def load(folder: str | Path) -> Tokens:
     """
     path = Path(folder)
     try:
-        record = json.loads((path / NAME).read_text(encoding="utf-8"))
+        record = files.read_json(path / NAME)
         kind = TOKENIZERS.get(record["kind"])
         tokenizer = kind.load(path, record["settings"])
         fields: dict[str, Any] = {key: tuple(record[key]) if isinstance(record[key], list) else record[key] for key in FIELDS}
