@@ -222,7 +222,7 @@ def _content(
         "scores_on": course.rungs[0].examples,
         "rungs": [{"examples": rung.examples, "backbones": list(rung.estimates), "left": dict(rung.left)} for rung in course.rungs],
         "excluded": entrants.excluded,
-        "published": _published(entrants.lineup.downloads) if config.include_downloads else [],
+        "published": published_rows(entrants.lineup.downloads) if config.include_downloads else [],
         "unavailable": [*entrants.unavailable, *(row.name for row in entrants.lineup.downloads)],
         "seconds": round(seconds, 1),
     }
@@ -251,7 +251,7 @@ def _facts(own: Probe, latencies: Mapping[str, Any] | None) -> dict[str, Any]:
     }
 
 
-def _published(rows: tuple[Backbone, ...]) -> list[dict[str, Any]]:
+def published_rows(rows: tuple[Backbone, ...]) -> list[dict[str, Any]]:
     """Returns the published figures of backbones whose weights are not here, the best first; those without one are not listed."""
     known = [(row, candidates.published(row)) for row in rows]
     records = [
