@@ -16,12 +16,14 @@ from tlkeras.backbones.registry import BACKBONES
 from tlkeras.backbones.row import Backbone
 from tlkeras.cli.main import app
 from tlkeras.config import RecommendConfig, RunConfig
+from tlkeras.data import row_cache
 from tlkeras.data.examples import Example, from_arrays, make_dataset
 from tlkeras.errors import ConfigError
 from tlkeras.jobs import choice, entrants, latency, plan, recommend
 from tlkeras.modalities.images.inputs import Images
 from tlkeras.progress import SILENT
 from tlkeras.selection import candidates, pages, race
+from tlkeras.training import feature_cache
 from tlkeras.weights.sources import ZooModel
 
 COLOURS = np.eye(3)  # tells red, green and blue apart
@@ -202,16 +204,32 @@ def test_the_command_writes_and_prints_the_recommendation(registered, tmp_path):
     assert (out / "recommend.png").is_file() and "--limit 90" in printed["command"]
 
 
-def test_a_run_with_backbone_auto_uses_the_recommended_one_and_records_why(registered, tmp_path):
+def test_a_run_with_backbone_auto_uses_the_recommended_one_and_records_why(registered, tmp_path, cache, monkeypatch):
+    monkeypatch.setenv("TLKERAS_CACHE_SIZE", "1GB")
+    monkeypatch.setattr(row_cache, "WORTH", 0.0)
+    computed, compute = {}, feature_cache.compute
+    monkeypatch.setattr(
+        feature_cache,
+        "compute",
+        lambda prefix, inputs, *rest, **more: _count(computed, prefix, inputs) or compute(prefix, inputs, *rest, **more),
+    )
     result = tlkeras.finetune(
         images(), backbone="auto", image_size=16, export="none", out=str(tmp_path / "run"), cache=False, reporter=None
     )
     assert result.config.model.backbone == "tiny_colours" and result.config.model.backbone_reason.startswith("tiny_colours has accuracy")
     assert result.metrics["test"]["accuracy"] > 0.9
+    examples = sum(result.metrics[split]["n"] for split in ("train", "val", "test"))
+    assert max(computed.values()) == examples  # the run computes those of the test split only: the comparison computed the others
     stored = json.loads((tmp_path / "run" / "recommend.json").read_text(encoding="utf-8"))
     assert stored["reason"] == result.config.model.backbone_reason
     assert pages.TITLE in result.run.report.read_text(encoding="utf-8")
     assert 'backbone_reason: "tiny_colours has' in result.run.config.read_text(encoding="utf-8")
+
+
+def _count(computed, prefix, inputs):
+    """Adds the examples whose features are computed to those of the same network, in the comparison and in the run."""
+    weights = b"".join(np.asarray(variable).tobytes() for variable in prefix.weights)
+    computed[weights] = computed.get(weights, 0) + len(inputs)
 
 
 def test_other_jobs_name_what_decides_on_the_backbone_auto():

@@ -53,11 +53,11 @@ def _run(prefix: keras.Model, samples: np.ndarray) -> dict[str, Any]:
     (entry,) = graph.inputs
     inputs = np.asarray(samples, entry.dtype)
     options = {"float32": TFLiteOptions()}
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     if len(inputs) >= FEWEST:
         options["int8"] = TFLiteOptions(quantize="int8", calibration=Calibration(inputs={entry.name: inputs[:CALIBRATION]}))
     else:
-        found["int8"] = {"refused": f"{len(inputs)} examples are too few to calibrate; expected {FEWEST} or more"}
+        results["int8"] = {"refused": f"{len(inputs)} examples are too few to calibrate; expected {FEWEST} or more"}
     with tempfile.TemporaryDirectory(prefix="tlkeras-latency-") as folder:
         files = {kind: Path(folder) / f"{kind}.tflite" for kind in options}
         for kind, settings in options.items():
@@ -65,7 +65,7 @@ def _run(prefix: keras.Model, samples: np.ndarray) -> dict[str, Any]:
                 with quiet_converters():
                     tflite.write(graph, files[kind], settings)
             except ExportError as error:
-                found[kind] = {"refused": str(error)}
+                results[kind] = {"refused": str(error)}
         candidates = [
             Candidate(name=kind, path=file, reader=READER, bytes=file.stat().st_size) for kind, file in files.items() if file.is_file()
         ]
@@ -73,5 +73,5 @@ def _run(prefix: keras.Model, samples: np.ndarray) -> dict[str, Any]:
         workload = Workload(inputs={entry.name: inputs[:2]}, output=SCORES, expected=expected)
         for result in benchmark(candidates, workload, threads=(THREADS,)) if candidates else []:
             done = {"bytes": result.bytes, "ms": result.p50_ms, "p95_ms": result.p95_ms, "max_abs_diff": result.max_abs_diff}
-            found[result.format] = done if result.status == "ok" else {"bytes": result.bytes, "refused": result.status}
-    return {kind: found[kind] for kind in cost.BYTES}
+            results[result.format] = done if result.status == "ok" else {"bytes": result.bytes, "refused": result.status}
+    return {kind: results[kind] for kind in cost.BYTES}

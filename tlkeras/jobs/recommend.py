@@ -87,9 +87,8 @@ def compare(config: RecommendConfig, dataset: Dataset, *, reporter: Reporter, ro
     task, modality = task_of(config, dataset), modality_of(dataset)
     rows = rows_of(config, dataset, modality) if rows is None else rows
     examples = compared(dataset, val_split=config.data.val_split, test_split=config.data.test_split, seed=config.seed)
-    reporter.say(
-        f"{len(examples):,} examples of {dataset.target.described} to compare on; the {examples.held_out:,} of the test split are not looked at"
-    )
+    unseen = f"; the {examples.held_out:,} of the test split are not looked at" if examples.held_out else ""
+    reporter.say(f"{len(examples):,} examples of {dataset.target.described} to compare on{unseen}")
     with tempfile.TemporaryDirectory(prefix="tlkeras-recommend-") as work, reporter.live(), tensor_float32(False):
         reader = Reader(
             examples=examples,
@@ -119,10 +118,10 @@ def compare(config: RecommendConfig, dataset: Dataset, *, reporter: Reporter, ro
 def _by_cost(probes: Mapping[str, Probe], reader: Reader, reporter: Reporter) -> list[str]:
     """Returns the names, the cheapest first, those with the same form of input after one another."""
     groups: list[list[str]] = []
-    for number, (name, one) in enumerate(probes.items()):
+    for number, (name, own) in enumerate(probes.items()):
         reporter.progress("time", number, len(probes), name)
-        one.time(reader)
-        group = next((names for names in groups if probes[names[0]].inputs == one.inputs), None)
+        own.time(reader)
+        group = next((names for names in groups if probes[names[0]].inputs == own.inputs), None)
         if group is None:
             groups.append(group := [])
         group.append(name)
@@ -174,6 +173,7 @@ def _race(
         {name: probes[name].seconds for name in order},
         remaining=lambda: config.max_minutes * 60 - (time.monotonic() - started),
         clock=time.monotonic,
+        leave=lambda name: probes[name].release(),
     )
 
 

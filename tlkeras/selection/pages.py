@@ -11,6 +11,7 @@ from tlkeras.selection.recommend import front
 from tlkeras.tasks.markup import escape, figure, table
 
 MB = 1e6
+SHOWN = 10  # backbones with published figures below a table
 TITLE = "Choice of the backbone"
 LATENCIES = {
     "latency_int8_ms": "milliseconds for one example, int8 in LiteRT",
@@ -104,12 +105,16 @@ def lines(content: Mapping[str, Any]) -> list[str]:
         for record in content["ranking"]
         if record["left"]
     ]
-    text += [f"excluded: {name}: {why}" for name, why in content["excluded"].items()]
+    grouped: dict[str, list[str]] = {}
+    for name, why in content["excluded"].items():
+        grouped.setdefault(why, []).append(name)
+    text += [f"excluded: {', '.join(names)}: {why}" for why, names in grouped.items()]
     if content["published"]:
+        shown = content["published"][:SHOWN]
         text.append("not compared, as their weights are not here; published figures, which say less than a probe on your data:")
-        text += [
-            f"  {row['backbone']}: {row['measure']} {row['value']:.3f} ({row['source']}); {row['licence']}" for row in content["published"]
-        ]
+        text += [f"  {row['backbone']}: {row['measure']} {row['value']:.3f} ({row['source']}); {row['licence']}" for row in shown]
+        more = len(content["published"]) - len(shown)
+        text += [f"  and {more} more in recommend.json"] if more else []
     if content["unavailable"]:
         names = content["unavailable"]
         text.append(

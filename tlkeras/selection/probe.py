@@ -208,6 +208,11 @@ class Probe:
         self.details = load_function(task.score)(targets, validated.scores, target).to_dict()
         return race.estimate(partial(figure, task, target, targets, validated.scores), fold_of)
 
+    def release(self) -> None:
+        """Gives back the memory of what a candidate that goes no further does not need: its features, and its weights as constants."""
+        self.features = []
+        self.__dict__.pop("forward", None)
+
     def _strengths(self) -> Sequence[float]:
         if self.solution is None:
             return STRENGTHS

@@ -44,8 +44,9 @@ class Estimate:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The 95 % interval."""
-        return _around(self.figure, self.error, len(self.values))
+        """The 95 % interval; no figure is above 1."""
+        reach = _reach(self.error, len(self.values))
+        return self.figure - reach, min(self.figure + reach, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +66,8 @@ class Difference:
     @property
     def interval(self) -> tuple[float, float]:
         """The 95 % interval."""
-        return _around(self.figure, self.error, self.parts)
+        reach = _reach(self.error, self.parts)
+        return self.figure - reach, self.figure + reach
 
     @property
     def significant(self) -> bool:
@@ -73,11 +75,11 @@ class Difference:
         return self.interval[0] > 0
 
 
-def _around(figure: float, error: float, parts: int) -> tuple[float, float]:
+def _reach(error: float, parts: int) -> float:
+    """Returns how far an interval goes to either side."""
     from scipy import stats  # takes a while to import
 
-    reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, max(parts - 1, 1))) * error
-    return figure - reach, figure + reach
+    return float(stats.t.ppf((1 + CONFIDENCE) / 2, max(parts - 1, 1))) * error
 
 
 def standard_error(values: np.ndarray, ratio: float) -> float:
@@ -188,6 +190,7 @@ def run(
     *,
     remaining: Callable[[], float],
     clock: Callable[[], float],
+    leave: Callable[[str], None] = lambda name: None,
 ) -> Race:
     """Runs a race.
 
@@ -198,6 +201,7 @@ def run(
         seconds: name -> seconds that its features of one more example take.
         remaining: seconds that the race may still take.
         clock: seconds that have passed.
+        leave: called with the name of a candidate that goes no further.
     """
     race, racing, before = Race(), list(names), 0
     solving = 0.0  # seconds per example and candidate of what is not features, as measured on the last step
@@ -211,6 +215,8 @@ def run(
             last = race.rungs[-1]
             short = f"time was short: it was not among the best of {last.examples:,} examples"
             race.rungs[-1] = Rung(examples=last.examples, estimates=last.estimates, left={**last.left, **dict.fromkeys(late, short)})
+        for name in late:
+            leave(name)
         if not racing:
             break
         began = clock()
@@ -218,6 +224,8 @@ def run(
         solving = max(0.0, (clock() - began - more * sum(seconds[name] for name in racing)) / size / len(racing))
         left = {} if size == steps[-1] else worse(estimates)
         race.rungs.append(Rung(examples=size, estimates=estimates, left=left))
+        for name in left:
+            leave(name)
         racing, before = [name for name in racing if name not in left], size
     return race
 

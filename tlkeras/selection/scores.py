@@ -1,7 +1,7 @@
 """Scores of features that need no training: LogME and the H-score. They stand beside the probe, which decides.
 
 Deshpande et al. 2021 (https://arxiv.org/abs/2102.00084) and Agostinelli et al. 2022 (https://arxiv.org/abs/2204.01403) compare such scores:
-none of them is best for every data set, and the order that one of them gives often hardly depends on the data set at all.
+none of them is best for every data set. `benchmarks/recommend.py` shows what they are worth on ours.
 """
 
 from __future__ import annotations
