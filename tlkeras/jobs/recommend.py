@@ -89,6 +89,8 @@ def compare(config: RecommendConfig, dataset: Dataset, *, reporter: Reporter, ro
     examples = compared(dataset, val_split=config.data.val_split, test_split=config.data.test_split, seed=config.seed)
     unseen = f"; the {examples.held_out:,} of the test split are not looked at" if examples.held_out else ""
     reporter.say(f"{len(examples):,} examples of {dataset.target.described} to compare on{unseen}")
+    if config.device is not None and cost.DEVICES[config.device].accelerator and not tf.config.get_visible_devices("GPU"):
+        reporter.warn(f"device is {config.device}, and there is none here: times are those of this processor")
     with tempfile.TemporaryDirectory(prefix="tlkeras-recommend-") as work, reporter.live(), tensor_float32(False):
         reader = Reader(
             examples=examples,

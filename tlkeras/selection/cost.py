@@ -28,17 +28,19 @@ class Device:
         integers: whether size and latency are those of the int8 file.
         price: field of a record by which the cheapest of equally good backbones is chosen.
         measured: whether latencies are measured without being asked for.
+        accelerator: whether times are those of an accelerator, where there is one here.
     """
 
     integers: bool = False
     price: str = "seconds_per_example"
     measured: bool = False
+    accelerator: bool = False
 
 
 # A phone is not here: its latency is that of one thread of this processor, which orders backbones as those of phones do, by and large.
 DEVICES: Mapping[str, Device] = {
     "cpu": Device(),
-    "gpu": Device(),
+    "gpu": Device(accelerator=True),
     "phone": Device(integers=True, price="latency_int8_ms", measured=True),
     "server": Device(),
 }

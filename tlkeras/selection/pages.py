@@ -11,6 +11,7 @@ from tlkeras.selection.recommend import front
 from tlkeras.tasks.markup import escape, figure, table
 
 MB = 1e6
+FRONT, BEATEN = "#2463b8", "#8a97a8"  # colours of the points that no other one beats, and of the others
 SHOWN = 10  # backbones with published figures below a table
 TITLE = "Choice of the backbone"
 LATENCIES = {
@@ -51,28 +52,26 @@ def plot(content: Mapping[str, Any], path: Path) -> None:
 
 
 def _panel(axes: Any, known: Sequence[tuple[str, float, Mapping[str, Any]]], label: str, content: Mapping[str, Any]) -> None:
-    """Draws one panel."""
+    """Draws one panel; names stand upright beside their intervals, so that near points do not hide them."""
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    known = sorted(known, key=lambda point: point[1])
     best = set(front([(cost, record["figure"]) for _, cost, record in known]))
-    line = sorted((cost, record["figure"]) for index, (_, cost, record) in enumerate(known) if index in best)
-    axes.plot([cost for cost, _ in line], [value for _, value in line], color="#2463b8", linewidth=1, alpha=0.6, zorder=1)
+    line = [(cost, record["figure"]) for index, (_, cost, record) in enumerate(known) if index in best]
+    axes.plot([cost for cost, _ in line], [value for _, value in line], color=FRONT, linewidth=1, alpha=0.6, zorder=1)
     for index, (name, cost, record) in enumerate(known):
-        low, high = record["interval"]
-        colour = "#2463b8" if index in best else "#8a97a8"
-        axes.errorbar(
-            cost,
-            record["figure"],
-            yerr=[[record["figure"] - low], [high - record["figure"]]],
-            fmt="o",
-            color=colour,
-            capsize=2,
-            linewidth=1,
-        )
+        value, (low, high) = record["figure"], record["interval"]
+        colour = FRONT if index in best else BEATEN
+        axes.errorbar(cost, value, yerr=[[value - low], [high - value]], fmt="o", color=colour, capsize=2, linewidth=1)
         weight = "bold" if name == content["recommended"] else "normal"
-        axes.annotate(name, (cost, record["figure"]), xytext=(6, 6), textcoords="offset points", fontsize=8, fontweight=weight)
+        axes.annotate(name, (cost, low), xytext=(4, 0), textcoords="offset points", rotation=90, va="bottom", fontsize=8, fontweight=weight)
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel(label)
     axes.margins(x=0.2)
-    axes.grid(alpha=0.3, which="both")
+    axes.grid(alpha=0.3)
 
 
 # === Words ===
