@@ -134,10 +134,14 @@ def h_score(features: np.ndarray, groups: np.ndarray, *, shrink: bool = True) ->
     if not shrink:
         covariance, share = x.T @ x / len(x), 0.0
         return float(np.trace(np.linalg.pinv(covariance, hermitian=True) @ (means.T @ means)) / len(x))
-    from sklearn.covariance import ledoit_wolf  # takes a while to import
+    from scipy import linalg  # both take a while to import
+    from sklearn.covariance import ledoit_wolf
 
     covariance, share = ledoit_wolf(x, assume_centered=True)
-    solved = np.linalg.lstsq(covariance, means.T, rcond=None)[0]  # (width, groups)
+    try:
+        solved = linalg.solve(covariance, means.T, assume_a="pos")  # (width, groups)
+    except linalg.LinAlgError:  # nothing was shrunk, and features depend on each other
+        solved = np.linalg.lstsq(covariance, means.T, rcond=None)[0]
     return float((1 - share) * np.sum(solved * means.T) / len(x))
 
 
