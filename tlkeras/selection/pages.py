@@ -88,7 +88,8 @@ def rows(content: Mapping[str, Any]) -> dict[str, dict[str, float | int | None]]
             "LogME": record["logme"],
             "H-score": record["h_score"],
             "M params": round(record["parameters"] / 1e6, 2),
-            "MB int8": round(record["bytes_int8"] / MB, 2),
+            "MB float": round(record["bytes_float32"] / MB, 1),
+            "MB int8": round(record["bytes_int8"] / MB, 1),
             "ms int8": record["latency_int8_ms"],
             "ms float": record["latency_float32_ms"],
         }
@@ -104,10 +105,7 @@ def lines(content: Mapping[str, Any]) -> list[str]:
         for record in content["ranking"]
         if record["left"]
     ]
-    grouped: dict[str, list[str]] = {}
-    for name, why in content["excluded"].items():
-        grouped.setdefault(why, []).append(name)
-    text += [f"excluded: {', '.join(names)}: {why}" for why, names in grouped.items()]
+    text += [f"excluded: {', '.join(names)}: {why}" for why, names in _by_value(content["excluded"]).items()]
     if content["published"]:
         shown = content["published"][:SHOWN]
         text.append("not compared, as their weights are not here; published figures, which say less than a probe on your data:")
@@ -119,7 +117,21 @@ def lines(content: Mapping[str, Any]) -> list[str]:
         text.append(
             f"weights not here ({len(names)}): {', '.join(names[:8])}{', …' if len(names) > 8 else ''}; `tlkeras weights fetch NAME` downloads"
         )
+    owned = _by_value({record["backbone"]: record["licence"] for record in content["ranking"]})
+    licences = "; ".join(f"{licence}: {', '.join(names)}" for licence, names in owned.items())
+    text.append(f"licences of the weights: {licences}")
+    estimated = [record["backbone"] for record in content["ranking"] if not record["bytes_measured"]]
+    if estimated:
+        text.append("sizes are estimated from parameters, 4 bytes each in float32 and 1 in int8; --measure writes the files and times them")
     return [*text, f"LogME and H-score on {content['scores_on']:,} examples, beside the probe, which decides", f"run: {content['command']}"]
+
+
+def _by_value(values: Mapping[str, str]) -> dict[str, list[str]]:
+    """Returns value -> the names that have it."""
+    grouped: dict[str, list[str]] = {}
+    for name, value in values.items():
+        grouped.setdefault(value, []).append(name)
+    return grouped
 
 
 def section(content: Mapping[str, Any]) -> tuple[str, str]:
