@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tlkeras.backbones.registry import BACKBONES
-from tlkeras.config import ExportModelConfig, FlatConfig, PretrainConfig, RunConfig, keys
+from tlkeras.config import ExportModelConfig, FlatConfig, PretrainConfig, RecommendConfig, RunConfig, keys
 from tlkeras.data.sources.registry import SOURCES
 from tlkeras.distribution.registry import PLACEMENTS
 from tlkeras.export.formats import FORMATS
@@ -139,6 +139,8 @@ def page() -> str:
         settings(ExportModelConfig),
         "## Settings of `tlkeras pretrain`",
         settings(PretrainConfig),
+        "## Settings of `tlkeras recommend`",
+        settings(RecommendConfig),
         "## Tasks",
         table(("name", "what"), ((f"`{row.name}`", row.help) for row in TASKS)),
         "## Recipes",

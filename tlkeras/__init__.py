@@ -15,6 +15,7 @@ _PUBLIC = {
     "ExportModelConfig": "tlkeras.config",
     "PretrainConfig": "tlkeras.config",
     "RECIPES": "tlkeras.training.recipes.registry",
+    "RecommendConfig": "tlkeras.config",
     "Reporter": "tlkeras.progress",
     "RunConfig": "tlkeras.config",
     "SILENT": "tlkeras.progress",
@@ -29,6 +30,7 @@ _PUBLIC = {
     "predict": "tlkeras.jobs.api",
     "pretrain": "tlkeras.jobs.api",
     "publish": "tlkeras.jobs.api",
+    "recommend": "tlkeras.jobs.api_recommend",
 }
 
 __all__ = sorted([*_PUBLIC, "__version__"])

@@ -90,6 +90,19 @@ def test_the_head_of_sets_of_labels_is_a_logistic_regression_for_each(tmp_path):
         np.testing.assert_allclose(task.model.predict(x, verbose=0)[:, index], other.predict_proba(scaled(x))[:, 1], atol=2e-3)
 
 
+def test_cross_validated_scores_are_those_of_a_head_solved_on_the_other_folds(tmp_path):
+    x, told = features()
+    y, fold_of = told.argmax(1).astype("int32"), np.arange(N) % 4
+    task = head_of("classification", CLASSES)
+    options = TrainingOptions(checkpoints=tmp_path)
+    found = exact.cross_validated(task, task.model, Arrays(inputs=[x], y=y), fold_of, (0.01, 10.0), options)
+    assert found.solution.strength == min(found.solution.losses, key=found.solution.losses.get) == 0.01
+    for fold in range(4):
+        inside = fold_of == fold
+        other = LogisticRegression(C=1 / (0.01 * (~inside).sum()), max_iter=2000, tol=1e-8).fit(scaled(x)[~inside], y[~inside])
+        np.testing.assert_allclose(found.scores[inside], other.predict_proba(scaled(x)[inside]), atol=3e-3)
+
+
 @pytest.mark.parametrize("chunk", [7, 10_000])
 def test_chunks_and_views_give_the_mean_over_all_rows(chunk, tmp_path, monkeypatch):
     monkeypatch.setattr(exact, "CHUNK", chunk)

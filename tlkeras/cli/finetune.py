@@ -46,13 +46,13 @@ def command(
 ) -> None:
     if list_backbones:
         return _list_backbones()
-    from tlkeras.cli.screen import start_tensorflow
-    from tlkeras.jobs import preflight
-    from tlkeras.jobs.plan import resolve
+    from tlkeras.cli.screen import Screen, start_tensorflow
+    from tlkeras.jobs import choice, preflight
 
     settings, _ = preflight.settings(settings_of(config, flags), None, {}, resume=resume)
-    plan = resolve(settings)
-    dataset = preflight.open_examples(plan)  # what is wrong with settings or data is reported before TensorFlow loads
+    settled = choice.settled(settings, None, Screen(quiet), start=start_tensorflow)
+    plan = settled.plan
+    dataset = preflight.open_examples(plan, settled.dataset)  # what is wrong with settings or data is reported before TensorFlow loads
     if not dry_run and resume is None:
         preflight.check_out(settings)
     start_tensorflow()

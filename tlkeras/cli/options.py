@@ -13,7 +13,7 @@ from tlkeras.cli.complete import FLAGS
 from tlkeras.config import ExportModelConfig, FlatConfig, Key, RunConfig, keys, read_yaml
 
 # Keys for config files and Python only: lists of pairs, and what no command line has asked for.
-NOT_FLAGS: Mapping[type[FlatConfig], tuple[str, ...]] = {RunConfig: ("freeze_rules",), ExportModelConfig: ("seed",)}
+NOT_FLAGS: Mapping[type[FlatConfig], tuple[str, ...]] = {RunConfig: ("freeze_rules", "backbone_reason"), ExportModelConfig: ("seed",)}
 
 
 def flag(item: Key) -> inspect.Parameter:

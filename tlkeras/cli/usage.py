@@ -28,6 +28,7 @@ COMMANDS: Mapping[str, str] = {
     **dict.fromkeys(("distribute", "distributed", "spawn", "mpirun"), "launch"),
     **dict.fromkeys(("download", "pull"), "weights fetch"),
     **dict.fromkeys(("models", "backbones", "list-backbones"), "finetune --list-backbones"),
+    **dict.fromkeys(("choose", "select", "suggest", "advise"), "recommend"),
     "version": "--version",
     "help": "--help",
 }

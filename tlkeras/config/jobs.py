@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tlkeras.config.fields import FlatConfig, Key, empty, key, like
@@ -162,3 +162,56 @@ class BenchmarkConfig(FlatConfig):
     )
     formats: tuple[str, ...] = key((), "Formats to measure, comma-separated; keras is the Keras model.", unset="all")
     threads: tuple[int, ...] = key((1, 2), "Thread counts to measure.", read=_counts)
+
+
+@dataclass(frozen=True, kw_only=True, init=False)
+class RecommendConfig(FlatConfig):
+    """Which backbones are compared, on what, and what the chosen one may cost.
+
+    Args:
+        values: flat keys.
+
+    Raises:
+        ConfigError: naming the key that is unknown or whose value is wrong.
+
+    Example:
+        >>> RecommendConfig(data="photos/", device="phone", max_size_mb=5).max_size_mb
+        5.0
+    """
+
+    data: DataConfig = field(default_factory=DataConfig)
+    task: str | None = like(ModelConfig, "task")
+    image_size: int | None = like(ModelConfig, "image_size", unset="each backbone's own")
+    channels: int = like(ModelConfig, "channels")
+    channel_adapter: str | None = like(ModelConfig, "channel_adapter")
+    max_length: int | None = like(ModelConfig, "max_length")
+    backbones: tuple[str, ...] = key(
+        (), "Backbones to compare, comma-separated; zoo:NAME for your own.", unset="all whose weights can be had", metavar="NAMES"
+    )
+    include_downloads: bool = key(
+        False, "List backbones whose weights Keras or KerasHub would download, by their published figures; they are not compared."
+    )
+    device: str | None = key(
+        None,
+        "Where the model is to run: cpu, gpu, phone or server; of equally good backbones the cheapest there is chosen.",
+        unset="accuracy alone decides",
+        choices=("cpu", "gpu", "phone", "server"),
+    )
+    max_latency_ms: float | None = key(
+        None, "Milliseconds that one example may take in LiteRT on this computer, in one thread.", unset="no limit", metavar="X", least=0.0
+    )
+    max_size_mb: float | None = key(
+        None, "MB of the file of a backbone: int8 for phones, else float32.", unset="no limit", metavar="X", least=0.0
+    )
+    max_minutes: float = key(
+        10.0, "Minutes that the comparison may take; where that is short, the worst leave first.", metavar="X", least=0.0
+    )
+    licence: str | None = key(
+        None, "commercial: only weights that may be used commercially without conditions.", unset="any", choices=("commercial",)
+    )
+    measure: bool = key(False, "Measure latencies, as --device phone and --max-latency-ms do; they are kept by computer.")
+    folds: int = key(5, "Folds of the cross-validation.", metavar="N", least=2, most=20)
+    out: str | None = key(
+        None, "Folder of recommend.json and recommend.png; must be new or empty.", unset="runs/recommend-DATA-N", metavar="DIR"
+    )
+    seed: int = like(RunConfig, "seed", help="Seed of splits, folds and the order of the examples.")

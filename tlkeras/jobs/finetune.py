@@ -27,7 +27,7 @@ from tlkeras.distribution.strategies import Distribution, open_distribution
 from tlkeras.evaluation import report
 from tlkeras.export.artifact import Artifact, measure
 from tlkeras.export.graph import precision_gap
-from tlkeras.jobs import export_run, outcome, preflight, run_folder, single, teacher
+from tlkeras.jobs import choice, export_run, outcome, preflight, run_folder, single, teacher
 from tlkeras.jobs import plan as planning
 from tlkeras.jobs import resume as resuming
 from tlkeras.jobs.examples import Data, build, prepare
@@ -36,6 +36,7 @@ from tlkeras.jobs.run_folder import Run
 from tlkeras.models import TaskModel
 from tlkeras.progress import AUTO, SILENT, Clock, Reporter, resolve
 from tlkeras.registry import load_function
+from tlkeras.selection import pages as recommendation
 from tlkeras.tasks.registry import DEFAULT as DEFAULT_TASK
 from tlkeras.tasks.registry import Task, take
 from tlkeras.training import freezing, precision
@@ -69,8 +70,9 @@ def finetune(
     """Fine-tunes a backbone; arguments, result and errors are those of `tlkeras.finetune`."""
     reporter = resolve(reporter)
     config, dataset = preflight.settings(config, dataset, settings, resume=resume)
-    plan = planning.resolve(config)
-    return finetune_plan(plan, preflight.open_examples(plan, dataset), resume=resume is not None, reporter=reporter)
+    settled = choice.settled(config, dataset, reporter)
+    examples = preflight.open_examples(settled.plan, settled.dataset)
+    return finetune_plan(settled.plan, examples, resume=resume is not None, reporter=reporter)
 
 
 def finetune_plan(
@@ -115,6 +117,8 @@ def _finetune(plan: Plan, distribution: Distribution, run: Run, dataset: Dataset
     config = plan.config
     data.inputs.save(run.root)
     files.write(run.config, configs.to_yaml(config.to_dict()))
+    if plan.choice is not None:
+        files.write_json(run.root / "recommend.json", plan.choice)
     numbers = precision.record(task.model, tf32=_tf32(config, distribution))
     files.write_json(run.environment, {**run_folder.environment(), **numbers})
     run_folder.write_target(run, data.target)
@@ -146,14 +150,15 @@ def _finetune(plan: Plan, distribution: Distribution, run: Run, dataset: Dataset
     size, sha256 = measure(run.model)
     summary["model"] = {"bytes": size, "sha256": sha256}
     pages = partial(report.write, run.report, summary, config.to_dict(), figures, target, data.audit.to_dict(), trained.history)
-    pages([])
+    further = [recommendation.section(plan.choice)] if plan.choice is not None else []
+    pages(further)
     files.write_json(run.metrics, summary)
     if config.train.compare_single:  # by all workers, which train together; the run itself is complete, whatever comes of these
         summary["single"] = _each_alone(config, distribution, dataset, data, run, summary, reporter)
         held_out = "test" if figures["test"].n else "val"
         if distribution.chief:
             reporter.result(single.TITLE, single.rows(summary["single"], held_out), [f"on the {held_out} split"])
-        pages([single.section(summary["single"], held_out)])
+        pages([*further, single.section(summary["single"], held_out)])
         files.write_json(run.metrics, summary)
     return Result(run=run, metrics=summary, config=config, backbone=plan.backbone)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,7 @@ BATCH = 32  # examples per step, that the learning rates of the recipes are made
 # (root, for Adam and similar optimizers).
 EXPONENTS = {"none": 0.0, "linear": 1.0, "sqrt": 0.5}
 DEFAULT = "auto"  # recipe where nothing says how to train
+CHOSEN = "auto"  # backbone that the data decide, see `tlkeras.jobs.choice`
 # An exact head needs features that are fixed: a channel adapter, which trains with the head elsewhere, waits.
 HEAD_ALONE: tuple[Rule, ...] = ((f"section:{HEAD}", True), ("*", False))
 MIXTURES = ("mixup", "cutmix", "label_smoothing")  # keys that need targets which are probabilities, and training by steps
@@ -48,6 +49,7 @@ class Plan:
         recipe: the row of the recipe.
         adapter: the row of the channel adapter, for images without three channels.
         formats: the rows of the formats to export.
+        choice: content of `recommend.json`, where the data decided on the backbone.
     """
 
     config: RunConfig
@@ -56,6 +58,12 @@ class Plan:
     recipe: Recipe
     adapter: Adapter | None
     formats: tuple[Format, ...]
+    choice: Mapping[str, Any] | None = None
+
+
+def with_backbone(config: RunConfig, choice: Mapping[str, Any]) -> RunConfig:
+    """Returns a config with the backbone that was recommended instead of `auto`, and the reason."""
+    return config.updated(backbone=choice["recommended"], backbone_reason=choice["reason"])
 
 
 def find_backbone(name: str) -> Backbone:
@@ -75,13 +83,23 @@ def effective(config: RunConfig) -> RunConfig:
     return resolve(config).config
 
 
-def resolve(config: RunConfig) -> Plan:
+def resolve(config: RunConfig, choice: Mapping[str, Any] | None = None) -> Plan:
     """Looks up every name of a config and fills in every default that does not depend on the data.
+
+    Args:
+        config: as the user gave it.
+        choice: see `Plan`.
 
     Raises:
         UnknownName: for a task, backbone, recipe, augmentation or format that is not registered.
         ConfigError: for values that contradict each other.
     """
+    if choice is not None:
+        config = with_backbone(config, choice)
+    if config.model.backbone == CHOSEN:
+        raise ConfigError(
+            "backbone is 'auto', which only finetune decides, by the data; name one, or see `tlkeras recommend --data SOURCE`"
+        )
     row = find_backbone(config.model.backbone)
     _check_modality(config, row)
     adapter = adapters.chosen(config.model.channels, config.model.channel_adapter)
@@ -107,7 +125,7 @@ def resolve(config: RunConfig) -> Plan:
         export=[format.name for format in formats],
         **recipe.settings,
     )
-    return Plan(config=filled, asked=config, backbone=row, recipe=recipe, adapter=adapter, formats=formats)
+    return Plan(config=filled, asked=config, backbone=row, recipe=recipe, adapter=adapter, formats=formats, choice=choice)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from tlkeras.backbones.registry import BACKBONES
 from tlkeras.backbones.row import Backbone
-from tlkeras.config import RunConfig
+from tlkeras.config import RecommendConfig, RunConfig
 from tlkeras.data.examples import Dataset, make_dataset
 from tlkeras.data.sources.columns import Columns
 from tlkeras.data.sources.folder import listed_files
@@ -123,6 +123,23 @@ def open_unlabelled(resolved: plan.PretrainPlan, dataset: Dataset | None = None)
     """
     dataset = open_source(resolved.config.data) if dataset is None else dataset
     check_modality(resolved.config.backbone, resolved.backbone, dataset)
+    return dataset
+
+
+def open_compared(config: RecommendConfig, dataset: Dataset | None = None) -> Dataset:
+    """Opens the source that backbones are compared on, or uses the passed examples, and checks the folder of the result.
+
+    Raises:
+        ConfigError, DataError, OutputError: see `open_examples` and `check_out`.
+    """
+    kind = None if config.task is None else TASKS.get(config.task).target
+    if dataset is None:
+        dataset = open_source(config.data.source, data_dir=config.data.data_dir, columns=Columns.from_config(config.data, kind=kind))
+    check = modality_of(dataset).check
+    if check is not None:
+        load_function(check)(dataset)
+    if config.out:
+        run_folder.check_free(Path(config.out))
     return dataset
 
 

@@ -222,6 +222,11 @@ def _slug(data: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-") or "data"
 
 
+def fresh(parent: Path, what: str, data: str) -> Path:
+    """Returns a folder `PARENT/WHAT-DATA-N` that is not there yet; data is a source as the user gave it."""
+    return _fresh(parent, f"{what}-{_slug(data)}")
+
+
 def _fresh(parent: Path, name: str) -> Path:
     number = 1
     while (parent / f"{name}-{number}").exists():

@@ -63,6 +63,7 @@ class Task:
         metrics: Keras metrics shown while it trains, by the names that Keras knows.
         monitor: figure of the history that early stopping watches; smaller is better. `val_` is put before it where examples are held out.
         figure: what tables call the figure of an artifact on held-out examples (`Judgement.accuracy`).
+        compared: entry of `Score.cells` by which backbones are compared, larger is better, where it is another one: what needs no threshold.
         class_weights: whether `class_weights` means anything to it.
         labelled_outputs: whether column `i` of the scores belongs to label `i`; only then artifacts contain the label map.
         encode_targets: (values of the examples, target) -> targets; the loss receives the entry `TARGET`.
@@ -106,6 +107,7 @@ class Task:
     metrics: tuple[str, ...]
     monitor: str
     figure: str
+    compared: str = ""
     class_weights: bool
     labelled_outputs: bool
     encode_targets: str = "tlkeras.tasks.registry:encode"
@@ -211,6 +213,7 @@ TASKS: Registry[Task] = Registry(
             metrics=("binary_accuracy",),
             monitor="loss",
             figure="micro-F1",
+            compared="mAP",
             class_weights=True,
             labelled_outputs=True,
             attribute="labels",

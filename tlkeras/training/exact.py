@@ -80,6 +80,51 @@ def solve(task: TaskModel, phase: Phase, head: keras.Model, train: Arrays, optio
     return Solution(strength=strength, losses=losses)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Validated:
+    """What a head answers for examples that it was not solved on.
+
+    Args:
+        scores: float32 (n, width), of each example by the head of the other folds.
+        solution: the strength of the penalty, and the loss of each that was tried.
+    """
+
+    scores: np.ndarray
+    solution: Solution
+
+
+def cross_validated(
+    task: TaskModel, head: keras.Model, train: Arrays, fold_of: np.ndarray, strengths: Sequence[float], options: Options
+) -> Validated:
+    """Solves a head on all folds but one, for each fold, at the strength with the lowest loss on the folds that are left out.
+
+    Args:
+        task, head, train, options: as of `solve`; the weights of the head are changed.
+        fold_of: int (n,), the fold of each example.
+        strengths: of the L2 penalty.
+    """
+    problem = _Problem(task, head, train, options)
+    examples, folds = np.arange(len(train.y)), np.unique(fold_of)
+    points = {fold: np.zeros(problem.size) for fold in folds}
+    losses: dict[float, float] = {}
+    best, worse = np.empty((len(train.y), head.output_shape[-1]), "float32"), 0
+    for strength in sorted(strengths, reverse=True):
+        total, scores = 0.0, np.empty_like(best)
+        for fold in folds:
+            inside = examples[fold_of == fold]
+            points[fold] = _minimum(problem, strength, examples[fold_of != fold], points[fold], ITERATIONS_COMPARED)
+            batches = problem.batches(inside)
+            total += problem.loss_and_gradient(points[fold], batches)[0] * len(inside)
+            scores[inside] = problem.scores(points[fold], batches)[: len(inside)]
+        losses[strength] = total / len(examples)
+        worse = 0 if losses[strength] == min(losses.values()) else worse + 1
+        best = scores if worse == 0 else best
+        if worse == PATIENCE:
+            break
+    strength = min(losses, key=lambda value: losses[value])
+    return Validated(scores=best, solution=Solution(strength=strength, losses=losses))
+
+
 def _compared(
     problem: _Problem, strengths: Sequence[float], examples: np.ndarray, seed: int, report: Callable[[int, str], None]
 ) -> tuple[dict[float, float], np.ndarray]:
@@ -157,11 +202,11 @@ class _Problem:
         self._layers = linear_layers(head)
         inputs = [tensor for layer in self._layers for tensor in _inputs_of(layer, head)]
         self._entries = list({id(tensor): tensor for tensor in inputs}.values())
-        model = keras.Model(self._entries, head.outputs[0]) if self._layers else head
+        self._model = keras.Model(self._entries, head.outputs[0]) if self._layers else head
         moments = _moments(train.inputs[0], self._rounded) if self._layers else (np.zeros(0), np.ones(0))
         self._mean: np.ndarray = moments[0]
         self._scale: np.ndarray = moments[1]
-        self._step = _step(model, keras.losses.get(task.task.keras_loss(task.target)), self._variables)
+        self._step = _step(self._model, keras.losses.get(task.task.keras_loss(task.target)), self._variables)
 
     def _rounded(self, rows: np.ndarray) -> tf.Tensor:
         """Returns features as the head receives them, which computes in half precision where the model does."""
@@ -205,6 +250,12 @@ class _Problem:
     def loss(self, point: np.ndarray, examples: np.ndarray) -> float:
         """Returns the mean loss of some examples at a point."""
         return self.loss_and_gradient(point, self.batches(examples))[0]
+
+    def scores(self, point: np.ndarray, batches: _Batches) -> np.ndarray:
+        """Returns the scores of the examples of batches at a point, float32 (n, width)."""
+        self._assign(point)
+        parts = [self._model(list(inputs) if len(inputs) > 1 else inputs[0], training=False) for inputs, _, _ in batches]
+        return np.concatenate([np.asarray(part, "float32") for part in parts])
 
     def put(self, point: np.ndarray) -> None:
         """Sets the weights of the head to a point, for features as they are."""

@@ -1,0 +1,154 @@
+"""A recommendation as a plot, as lines of text, and as a section of a report; each is made of the content of `recommend.json`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tlkeras import files
+from tlkeras.selection.recommend import front
+from tlkeras.tasks.markup import escape, figure, table
+
+MB = 1e6
+FRONT, BEATEN = "#2463b8", "#8a97a8"  # colours of the points that no other one beats, and of the others
+SHOWN = 10  # backbones with published figures below a table
+TITLE = "Choice of the backbone"
+LATENCIES = {
+    "latency_int8_ms": "milliseconds for one example, int8 in LiteRT",
+    "latency_float32_ms": "milliseconds for one example, float32 in LiteRT",
+}
+SECONDS = "milliseconds for one example, features computed in batches here"
+
+
+def points(content: Mapping[str, Any], field: str, scale: float = 1.0) -> list[tuple[str, float, Mapping[str, Any]]]:
+    """Returns (name, cost, record) of the candidates whose cost is known."""
+    return [(record["backbone"], record[field] * scale, record) for record in content["ranking"] if record[field] is not None]
+
+
+def plot(content: Mapping[str, Any], path: Path) -> None:
+    """Draws the figure of each backbone against its size and against its time; those that no other one beats are joined.
+
+    Args:
+        content: of `recommend.json`.
+        path: `.png`, `.svg` or `.pdf`.
+    """
+    from matplotlib.figure import Figure
+
+    integers = content["integers"]
+    kind = "int8" if integers else "float32"
+    measured = f"latency_{kind}_ms"
+    timed = points(content, measured)
+    panels = [(points(content, f"bytes_{kind}", 1 / MB), f"MB of the {kind} file")]
+    complete = timed and len(timed) == len(content["ranking"])
+    panels.append((timed, LATENCIES[measured]) if complete else (points(content, "seconds_per_example", 1e3), SECONDS))
+    drawn = Figure(figsize=(11, 4.6), layout="constrained")
+    for axes, (known, label) in zip(drawn.subplots(1, 2, sharey=True), panels, strict=True):
+        _panel(axes, known, label, content)
+    drawn.axes[0].set_ylabel(f"{content['figure']}, cross-validated, with 95 % interval")
+    drawn.suptitle("Backbones on these data: up and left is better; the line joins those that no other one beats")
+    with files.aside(path) as temporary:
+        drawn.savefig(temporary, dpi=120)
+
+
+def _panel(axes: Any, known: Sequence[tuple[str, float, Mapping[str, Any]]], label: str, content: Mapping[str, Any]) -> None:
+    """Draws one panel; names stand upright beside their intervals, so that near points do not hide them."""
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    known = sorted(known, key=lambda point: point[1])
+    best = set(front([(cost, record["figure"]) for _, cost, record in known]))
+    line = [(cost, record["figure"]) for index, (_, cost, record) in enumerate(known) if index in best]
+    axes.plot([cost for cost, _ in line], [value for _, value in line], color=FRONT, linewidth=1, alpha=0.6, zorder=1)
+    for index, (name, cost, record) in enumerate(known):
+        value, (low, high) = record["figure"], record["interval"]
+        colour = FRONT if index in best else BEATEN
+        axes.errorbar(cost, value, yerr=[[value - low], [high - value]], fmt="o", color=colour, capsize=2, linewidth=1)
+        weight = "bold" if name == content["recommended"] else "normal"
+        axes.annotate(name, (cost, low), xytext=(4, 0), textcoords="offset points", rotation=90, va="bottom", fontsize=8, fontweight=weight)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel(label)
+    axes.margins(x=0.2)
+    axes.grid(alpha=0.3)
+
+
+# === Words ===
+
+
+def rows(content: Mapping[str, Any]) -> dict[str, dict[str, float | int | None]]:
+    """Returns the table of a recommendation: backbone -> column -> figure, best first."""
+    return {
+        record["backbone"]: {
+            content["figure"]: record["figure"],
+            "from": record["interval"][0],
+            "to": record["interval"][1],
+            "examples": record["examples"],
+            "LogME": record["logme"],
+            "H-score": record["h_score"],
+            "M params": round(record["parameters"] / 1e6, 2),
+            "MB float": round(record["bytes_float32"] / MB, 1),
+            "MB int8": round(record["bytes_int8"] / MB, 1),
+            "ms int8": record["latency_int8_ms"],
+            "ms float": record["latency_float32_ms"],
+        }
+        for record in content["ranking"]
+    }
+
+
+def lines(content: Mapping[str, Any]) -> list[str]:
+    """Returns what stands below the table: the reason, what was left out and why, and the command to run."""
+    text = [f"recommended: {content['reason']}"]
+    text += [
+        f"left after {record['examples']:,} examples: {record['backbone']}: {record['left']}"
+        for record in content["ranking"]
+        if record["left"]
+    ]
+    text += [f"excluded: {', '.join(names)}: {why}" for why, names in _by_value(content["excluded"]).items()]
+    if content["published"]:
+        shown = content["published"][:SHOWN]
+        text.append("not compared, as their weights are not here; published figures, which say less than a probe on your data:")
+        text += [f"  {row['backbone']}: {row['measure']} {row['value']:.3f} ({row['source']}); {row['licence']}" for row in shown]
+        more = len(content["published"]) - len(shown)
+        text += [f"  and {more} more in recommend.json"] if more else []
+    if content["unavailable"]:
+        names = content["unavailable"]
+        text.append(
+            f"weights not here ({len(names)}): {', '.join(names[:8])}{', …' if len(names) > 8 else ''}; `tlkeras weights fetch NAME` downloads"
+        )
+    owned = _by_value({record["backbone"]: record["licence"] for record in content["ranking"]})
+    licences = "; ".join(f"{licence}: {', '.join(names)}" for licence, names in owned.items())
+    text.append(f"licences of the weights: {licences}")
+    estimated = [record["backbone"] for record in content["ranking"] if not record["bytes_measured"]]
+    if estimated:
+        text.append("sizes are estimated from parameters, 4 bytes each in float32 and 1 in int8; --measure writes the files and times them")
+    return [*text, f"LogME and H-score on {content['scores_on']:,} examples, beside the probe, which decides", f"run: {content['command']}"]
+
+
+def _by_value(values: Mapping[str, str]) -> dict[str, list[str]]:
+    """Returns value -> the names that have it."""
+    grouped: dict[str, list[str]] = {}
+    for name, value in values.items():
+        grouped.setdefault(value, []).append(name)
+    return grouped
+
+
+def section(content: Mapping[str, Any]) -> tuple[str, str]:
+    """Returns title and HTML of a section of a report."""
+    head = ("backbone", content["figure"], "95 % interval", "examples", "LogME", "H-score", "M params", "MB int8", "licence")
+    body = [
+        (
+            record["backbone"],
+            figure(record["figure"]),
+            f"{record['interval'][0]:.3f} to {record['interval'][1]:.3f}",
+            f"{record['examples']:,}",
+            figure(record["logme"]),
+            figure(record["h_score"]),
+            f"{record['parameters'] / 1e6:.1f}",
+            f"{record['bytes_int8'] / MB:.1f}",
+            record["licence"],
+        )
+        for record in content["ranking"]
+    ]
+    return TITLE, f"<p>{escape(content['reason'])}.</p>{table(head, body)}"
