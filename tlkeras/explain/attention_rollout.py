@@ -75,7 +75,7 @@ def _tokens_read(model: keras.Model) -> Any:
 
 def _attention(network: Network, sample: Sample, column: int, read: Any) -> tuple[np.ndarray, list[np.ndarray]]:
     """Returns how much the answer reads of each last token, (tokens,), adding up to 1, and the attention of each block."""
-    model = keras.Model(network.model.inputs, [read, network.output])
+    model = keras.Model(network.model.inputs[0], [read, network.output])
     inputs = tf.constant(np.asarray(sample.array, network.kind))
     with _recorded(_layers(network.model)) as scores:
         tokens, _ = model(inputs, training=False)

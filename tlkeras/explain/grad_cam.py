@@ -72,7 +72,7 @@ def _chosen(network: Network, sample: Sample, column: int) -> tuple[Any, Positio
 
 def _step(network: Network, layers: Sequence[Positions]) -> Callable[..., tuple[list[np.ndarray], list[np.ndarray]]]:
     """Returns a function: (inputs, columns) -> activations and gradients of each layer, float32."""
-    model = keras.Model(network.model.inputs, [*(layer.tensor for layer in layers), network.output])
+    model = keras.Model(network.model.inputs[0], [*(layer.tensor for layer in layers), network.output])
 
     @tf.function(autograph=False, reduce_retracing=True)
     def traced(x: Any, columns: Any) -> Any:

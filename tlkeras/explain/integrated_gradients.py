@@ -1,7 +1,7 @@
 """Integrated gradients: the gradient along the straight way from an empty input, times that way.
 
 Sundararajan, Taly & Yan 2017, https://arxiv.org/abs/1703.01365. The values add up to the difference between the answer to the input and that to the empty
-one (completeness). How closely they do is measured for each input, and the steps are doubled until the gap is at most 1 %.
+one (completeness). How closely they do is measured for each input, and points are added until the gap is at most 1 %.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from tlkeras.explain.explanation import Map, Sample
 from tlkeras.explain.networks import Network
 
 GAP = 0.01  # of completeness, as a share of the difference
-FIRST, MOST = 16, 1024  # steps
+FIRST = 16  # intervals, all of one length
+MOST = 512  # points
+HELD = 1 << 30  # bytes of gradients that are held at a time
 TINY = 1e-3  # share of the sum of the sizes of all values below which a gap is none: where the answers to both inputs are equal
 
 
@@ -31,62 +33,79 @@ def integrated_gradients(network: Network, samples: Sequence[Sample], columns: S
 
 
 @dataclass
-class _Sum:
-    """The gradients at the ends and at inner points of the way, added up."""
+class _Way:
+    """What is known at points of the way, from the empty input (share 0) to the input (share 1), sorted.
 
-    numbers: tuple[float, float]
-    ends: np.ndarray
-    inner: np.ndarray
-    steps: int
+    Args:
+        shares: float64 (points,).
+        numbers: the explained number at each, float64 (points,).
+        gradients: float32 (points, …).
+        slopes: the gradient along the way, float64 (points,).
+    """
 
-    def trapezoid(self) -> np.ndarray:
-        return (self.ends / 2 + self.inner) / self.steps
+    shares: np.ndarray
+    numbers: np.ndarray
+    gradients: np.ndarray
+    slopes: np.ndarray
+
+    @property
+    def errors(self) -> np.ndarray:
+        """What the trapezoid of each interval misses of the change of the number in it, which is known: float64 (points - 1,)."""
+        means = (self.slopes[1:] + self.slopes[:-1]) / 2
+        return means * np.diff(self.shares) - np.diff(self.numbers)
+
+    @property
+    def difference(self) -> float:
+        """The number of the input less that of the empty one."""
+        return float(self.numbers[-1] - self.numbers[0])
+
+    def mean_gradient(self) -> np.ndarray:
+        """Returns the integral of the gradient by trapezoids, float64."""
+        lengths = np.diff(self.shares)
+        weights = (np.append(lengths, 0) + np.append(0, lengths)) / 2
+        return np.tensordot(weights, self.gradients, axes=1)
+
+    def merged(self, other: _Way) -> _Way:
+        """Returns both together."""
+        order = np.argsort(np.append(self.shares, other.shares), kind="stable")
+        pairs = [(getattr(self, name), getattr(other, name)) for name in ("shares", "numbers", "gradients", "slopes")]
+        return _Way(*(np.concatenate(pair)[order] for pair in pairs))
 
 
 def _explained(network: Network, sample: Sample, column: int, gap: float) -> Map:
-    point, baseline = network.point(sample), network.baseline(sample)
-    way = (point - baseline)[0].astype("float64")
-    total = _at_ends(network, sample, column, point, baseline)
-    difference = total.numbers[1] - total.numbers[0]
-    before: np.ndarray | None = None
-    best, missing = np.zeros_like(way), np.inf
+    baseline = network.baseline(sample)
+    step = (network.point(sample) - baseline)[0].astype("float64")
+
+    def along(shares: np.ndarray) -> _Way:
+        points = (baseline + shares.reshape(-1, *[1] * step.ndim) * step).astype("float32")
+        parts = list(network.gradients(sample, points, column))
+        gradients = np.concatenate([gradients for _, gradients in parts])
+        slopes = np.tensordot(gradients.astype("float64"), step, axes=step.ndim)
+        return _Way(shares, np.concatenate([numbers for numbers, _ in parts]).astype("float64"), gradients, slopes)
+
+    way = along(np.linspace(0, 1, FIRST + 1))
+    most = max(FIRST + 1, min(MOST, HELD // max(1, way.gradients[0].nbytes)))
     while True:
-        new = np.arange(1, total.steps) if before is None else np.arange(1, total.steps, 2)
-        total.inner += _gradient_sum(network, sample, column, baseline, way, new / total.steps)
-        trapezoid = total.trapezoid()
-        # Simpson's rule, from the sums of both step sizes, is closer where the network is smooth, and the trapezoids where it has kinks.
-        rules = [trapezoid] if before is None else [trapezoid, (4 * trapezoid - before) / 3]
-        best, missing = min(((rule * way, abs(float((rule * way).sum()) - difference)) for rule in rules), key=lambda pair: pair[1])
-        allowed = max(gap * abs(difference), TINY * gap * float(np.abs(best).sum()))
-        if missing <= allowed or total.steps >= MOST:
-            break
-        before = trapezoid
-        total.steps *= 2
-    return Map(values=network.reduced(sample, best, signed=True), details={"completeness": _completeness(best, difference, missing, total)})
+        values = way.mean_gradient() * step
+        missing = abs(float(way.errors.sum()))
+        allowed = max(gap * abs(way.difference), TINY * gap * float(np.abs(values).sum()))
+        if missing <= allowed or len(way.shares) >= most:
+            return Map(values=network.reduced(sample, values, signed=True), details={"completeness": _completeness(way, values)})
+        way = way.merged(along(_next(way, min(network.batch_size, most - len(way.shares)))))
 
 
-def _completeness(values: np.ndarray, difference: float, missing: float, total: _Sum) -> dict[str, Any]:
+def _next(way: _Way, count: int) -> np.ndarray:
+    """Returns the middles of the intervals that miss most: the network has its kinks there."""
+    worst = np.sort(np.argsort(-np.abs(way.errors), kind="stable")[:count])
+    return (way.shares[worst] + way.shares[worst + 1]) / 2
+
+
+def _completeness(way: _Way, values: np.ndarray) -> dict[str, Any]:
+    total = float(values.sum())
     return {
-        "steps": total.steps,
-        "empty": total.numbers[0],
-        "difference": difference,
-        "sum": float(values.sum()),
-        "gap": missing / max(abs(difference), 1e-9),
+        "points": len(way.shares),
+        "empty": float(way.numbers[0]),
+        "difference": way.difference,
+        "sum": total,
+        "gap": abs(total - way.difference) / max(abs(way.difference), 1e-9),
     }
-
-
-def _at_ends(network: Network, sample: Sample, column: int, point: np.ndarray, baseline: np.ndarray) -> _Sum:
-    parts = list(network.gradients(sample, np.concatenate([baseline, point]), column))
-    numbers = np.concatenate([numbers for numbers, _ in parts])
-    ends = np.concatenate([gradients for _, gradients in parts]).astype("float64").sum(axis=0)
-    return _Sum(numbers=(float(numbers[0]), float(numbers[1])), ends=ends, inner=np.zeros_like(ends), steps=FIRST)
-
-
-def _gradient_sum(network: Network, sample: Sample, column: int, baseline: np.ndarray, way: np.ndarray, shares: np.ndarray) -> Any:
-    """Returns the sum of the gradients at shares of the way, float64."""
-    total = np.zeros_like(way)
-    for start in range(0, len(shares), network.batch_size):
-        part = shares[start : start + network.batch_size].reshape(-1, *[1] * way.ndim)
-        for _, gradients in network.gradients(sample, (baseline + part * way).astype("float32"), column):
-            total += gradients.sum(axis=0, dtype="float64")
-    return total

@@ -54,7 +54,7 @@ class Network:
     @cached_property
     def _forward(self) -> Any:
         tensor = self.model.inputs[0]
-        answer = keras.Model(self.model.inputs, self.output)
+        answer = keras.Model(self.model.inputs[0], self.output)
         signature = [tf.TensorSpec((None, *tensor.shape[1:]), self.kind), tf.TensorSpec((None,), tf.int32)]
         return tf.function(lambda x, columns: self.number(answer(x, training=False), columns), signature, autograph=False)
 
@@ -90,7 +90,7 @@ class Network:
     @cached_property
     def upper(self) -> Any:
         """A function in TensorFlow: (point, input) -> the tensor `output`."""
-        answer = keras.Model(self.model.inputs, self.output)
+        answer = keras.Model(self.model.inputs[0], self.output)
         return lambda point, array: answer(tf.cast(point, self.kind), training=False)
 
     @cached_property

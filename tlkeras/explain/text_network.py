@@ -40,7 +40,7 @@ class Texts(Network):
 
     @cached_property
     def _lower(self) -> keras.Model:
-        return keras.Model(self.model.inputs, self._embeddings)
+        return keras.Model(self.model.inputs[0], self._embeddings)
 
     @cached_property
     def upper(self) -> Any:
