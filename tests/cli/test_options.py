@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from tlkeras.cli.main import app
 from tlkeras.cli.options import NOT_FLAGS
-from tlkeras.config import BenchmarkConfig, EvaluateConfig, ExportModelConfig, PretrainConfig, RunConfig, keys
+from tlkeras.config import BenchmarkConfig, EvaluateConfig, ExplainConfig, ExportModelConfig, PretrainConfig, RunConfig, keys
 
 CONFIGS = {
     "finetune": RunConfig,
@@ -15,6 +15,7 @@ CONFIGS = {
     "pretrain": PretrainConfig,
     "evaluate": EvaluateConfig,
     "benchmark": BenchmarkConfig,
+    "explain": ExplainConfig,
 }
 KEYS = [pytest.param(command, item, id=f"{command}-{item.key}") for command, config in CONFIGS.items() for item in keys(config)]
 

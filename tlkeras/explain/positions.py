@@ -61,16 +61,29 @@ def _candidates(model: keras.Model) -> Iterator[Positions]:
     _, rows, columns, *_ = (*model.inputs[0].shape, None, None)
     if model.inputs[0].ndim != 4:
         return
-    patch = patch_size(model)
+    patch, learnt = patch_size(model), _above_weights(model)
     for depth in sorted(model._nodes_by_depth):
         for node in model._nodes_by_depth[depth]:
-            if node.is_input:
+            if id(node) not in learnt:
                 continue
             for tensor in node.output_tensors:
                 grid = _grid(tensor, rows, columns, patch)
                 if grid:
                     height, width, before = grid
                     yield Positions(tensor=tensor, height=height, width=width, before=before, name=node.operation.name)
+
+
+def _above_weights(model: keras.Model) -> set[int]:
+    """Returns the ids of the nodes whose tensors depend on weights: the image and its input contract have positions, and say nothing of the network."""
+    nodes: set[int] = set()
+    tensors: set[int] = set()
+    for depth in sorted(model._nodes_by_depth, reverse=True):
+        for node in model._nodes_by_depth[depth]:
+            has_weights = isinstance(node.operation, keras.layers.Layer) and bool(node.operation.weights)
+            if has_weights or any(id(tensor) in tensors for tensor in node.input_tensors):
+                nodes.add(id(node))
+                tensors |= {id(tensor) for tensor in node.output_tensors}
+    return nodes
 
 
 def _grid(tensor: Any, rows: int, columns: int, patch: int | None) -> tuple[int, int, int] | None:
