@@ -98,8 +98,10 @@ def check(target: str | Path, config: ExplainConfig | Mapping[str, Any], *, has_
     run = _run(target)
     modality = modality_of_target(find(run.root))
     if modality is not None:
-        _check_modality(modality, config, has_inputs)
+        _check_method(modality, config)
     _check_label(run_folder.read_target(run), config)
+    if not has_inputs:
+        _check_data(modality, config)
     out = Path(config.out).expanduser() if config.out else run.root / FOLDER
     check_out(out)
     return ExplainRequest(run=run, config=config, out=out)
@@ -119,14 +121,17 @@ def _run(target: str | Path) -> Run:
     return run
 
 
-def _check_modality(modality: Modality, config: ExplainConfig, has_inputs: bool) -> None:
+def _check_method(modality: Modality, config: ExplainConfig) -> None:
     if modality.name not in SUBJECTS:
         raise ConfigError(f"{modality.plural} cannot be explained; modalities that can: {', '.join(SUBJECTS.names())}")
     if config.method is not None:
         method_named(config.method, modality.name)
-    if config.data is None and not has_inputs:
-        raise ConfigError(f"nothing to explain; pass --data with {modality.plural}: a file or a folder")
-    missing = absent(config.data) if config.data is not None and modality.strings_are_paths else None
+
+
+def _check_data(modality: Modality | None, config: ExplainConfig) -> None:
+    if config.data is None:
+        raise ConfigError(f"nothing to explain; pass --data with {modality.plural if modality else 'inputs'}: a file or a folder")
+    missing = absent(config.data) if modality is not None and modality.strings_are_paths else None
     if missing:
         raise DataError(missing)
 
