@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from tests.modalities.texts.conftest import families, preset
-from tests.modalities.texts.test_families import ROWS
+from tests.modalities.texts import conftest as texts
+from tests.modalities.texts.test_tokens import ROWS
 from tlkeras import models
 from tlkeras.explain.attention_rollout import rolled
 from tlkeras.explain.explainer import Explainer
@@ -13,19 +13,22 @@ from tlkeras.explain.text_pages import drawn, level, marked, page
 from tlkeras.explain.words import without, words_of
 from tlkeras.modalities.texts.inputs import Texts
 
+LENGTH = 96  # tokens; small vocabularies spell most words letter by letter
 TEXT = "The plot was dull, but this cast isn't bad at all!"
 WORDS = ["The", "plot", "was", "dull", ",", "but", "this", "cast", "isn't", "bad", "at", "all", "!"]
 ATTENDING = ("Bert", "DistilBert", "Electra", "Roberta", "XLMRoberta", "Albert", "GPT2", "OPT")  # the attention of Keras
 
 
-@pytest.fixture(scope="module", params=families())
+@pytest.fixture(scope="module", params=texts.families())
 def built(request, tmp_path_factory):
-    folder = preset(request.param, tmp_path_factory.mktemp("preset") / request.param)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(texts.SIZES, "max_sequence_length", LENGTH)
+        folder = texts.preset(request.param, tmp_path_factory.mktemp("preset") / request.param)
     return request.param, models.build(ROWS[request.param], 2, weights=str(folder))
 
 
 def explained(task, method, text=TEXT):
-    inputs = Texts(tokens=task.tokens.limited(120))
+    inputs = Texts(tokens=task.tokens.limited(LENGTH))
     explainer = Explainer(task.model, task.task, task.target, inputs, method=method)
     sample = explainer.sample(inputs.read(text), text, text)
     (explanation,) = explainer.explain([sample], task.model.predict_on_batch(sample.array))
@@ -34,9 +37,12 @@ def explained(task, method, text=TEXT):
 
 def test_words_are_found_whole_and_their_tokens_are_all_tokens(built):
     app, task = built
-    tokens = task.tokens.limited(120)
+    tokens = task.tokens.limited(LENGTH)
     words = words_of(TEXT, tokens)
-    assert [word.text for word in words] == WORDS
+    if "SentencePiece" in type(tokens.tokenizer).__name__:  # a vocabulary of 44 pieces has one unknown piece for several words
+        assert "".join(word.text for word in words).replace(" ", "") == TEXT.replace(" ", "") and len(words) > 4
+    else:
+        assert [word.text for word in words] == WORDS
     head, length = int(tokens.start is not None), int(tokens.lengths(tokens([TEXT]))[0]) - int(tokens.end is not None)
     assert [words[0].first, words[-1].last] == [head, length]
     assert all(before.last == word.first and word.seen for before, word in zip(words, words[1:], strict=False))
@@ -49,8 +55,8 @@ def test_every_method_values_every_word_or_is_refused_with_methods_that_do(built
             with pytest.raises(Exception, match="has no attention layer that gives its scores; methods that can: occlusion"):
                 explained(task, row.name)
             continue
-        explanation, _ = explained(task, row.name)
-        assert explanation.values.shape == (len(WORDS),) and np.isfinite(explanation.values).all() and explanation.words == tuple(WORDS)
+        explanation, sample = explained(task, row.name)
+        assert explanation.values.shape == (len(sample.words),) == (len(explanation.words),) and np.isfinite(explanation.values).all()
         assert explanation.signed or explanation.values.min() >= 0
         assert np.ptp(explanation.values) > 0
         if "completeness" in explanation.details:
@@ -78,6 +84,7 @@ class Letters:
     """A tokeniser whose tokens are pairs of letters over the whole text: it joins the end of a word with the beginning of the next."""
 
     start = end = None
+    length = 10_000
 
     def __call__(self, texts):
         rows = [[hash(text[i : i + 2]) % 997 + 1 for i in range(0, len(text), 2)] for text in texts]

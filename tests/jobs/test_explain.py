@@ -57,11 +57,12 @@ def test_the_function_can_be_called_after_the_package_is_imported():
 
 def test_the_command_writes_into_the_run_and_replaces_what_it_wrote_before(run_of, tmp_path, capsys):
     root = run_of("image").run.root
-    Image.fromarray(np.full((20, 30, 3), 200, "uint8")).save(tmp_path / "one.png")
-    (tmp_path / "two.jpg").write_bytes(b"no image")
-    out = tmp_path / "maps"
+    photos, out = tmp_path / "photos", tmp_path / "maps"
+    photos.mkdir()
+    Image.fromarray(np.full((20, 30, 3), 200, "uint8")).save(photos / "one.png")
+    (photos / "two.jpg").write_bytes(b"no image")
     for limit in (1, 9):
-        code = command("explain", root, "--data", tmp_path, "--method", "gradient", "--out", out, "--limit", limit, "--quiet")
+        code = command("explain", root, "--data", photos, "--method", "gradient", "--out", out, "--limit", limit, "--quiet")
         assert code == (1 if limit == 9 else 0)
     printed = capsys.readouterr()
     assert "gradient · log-odds" in printed.out and f"wrote {out}" in printed.out and "two.jpg" in printed.err

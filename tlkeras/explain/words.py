@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -38,30 +38,41 @@ class Word:
 def words_of(text: str, tokens: Any) -> tuple[Word, ...]:
     """Returns the words of a text with their tokens.
 
-    The tokens of a word are those that are added where the text goes on to the end of that word. Where a tokeniser joins two of them in one token, or
-    splits the beginning of a text otherwise than the whole, they are one word here.
+    The tokens of a word are those that are added where the text goes on to the end of that word. Words are joined where a tokeniser gives them one token, or
+    splits the beginning of a text otherwise than the whole.
 
     Args:
         text: the text.
-        tokens: texts -> token ids, int32 (n, longest, …), with `start`, `end` and `lengths`; see `Tokens`.
+        tokens: texts -> token ids, int32 (n, longest, …), with `start`, `end`, `length` and `lengths`; see `Tokens`.
     """
     spans = [match.span() for match in PATTERN.finditer(text)]
     if not spans:
         return ()
-    rows = _contents([text, *(text[:end] for _, end in spans)], tokens)
-    whole, prefixes = rows[0], rows[1:]
+    whole, *prefixes = _contents([text, *(text[:end] for _, end in spans)], tokens)
     head = int(tokens.start is not None)
+    is_cut = len(whole) >= tokens.length - head - int(tokens.end is not None)
     words: list[Word] = []
-    begin, first = spans[0][0], 0
-    for index, ((_, end), prefix) in enumerate(zip(spans, prefixes, strict=True)):
-        is_last = index == len(spans) - 1
-        if not is_last and not _begins(whole, prefix):
+    begin: int | None = None
+    first = 0
+    for (start, end), prefix in zip(spans, prefixes, strict=True):
+        begin = start if begin is None else begin
+        last = len(prefix)
+        if not _begins(whole, prefix) or (last <= first and not is_cut):
             continue
-        last = len(whole) if is_last else max(first, len(prefix))
-        words.append(Word(text=text[begin:end], start=begin, end=end, first=head + first, last=head + last))
-        first = last
-        begin = spans[index + 1][0] if not is_last else end
-    return tuple(words)
+        words.append(Word(text=text[begin:end], start=begin, end=end, first=head + first, last=head + max(first, last)))
+        begin, first = None, max(first, last)
+    return _completed(text, spans, words, head, head + len(whole))
+
+
+def _completed(text: str, spans: list[tuple[int, int]], words: list[Word], head: int, last: int) -> tuple[Word, ...]:
+    """Returns the words with what is left at the end of a text: characters and tokens without a word of their own belong to the last one."""
+    if not words:
+        return (Word(text=text[spans[0][0] : spans[-1][1]], start=spans[0][0], end=spans[-1][1], first=head, last=last),)
+    *others, word = words
+    if word.end == spans[-1][1] and word.last == last:
+        return tuple(words)
+    end = spans[-1][1]
+    return (*others, replace(word, text=text[word.start : end], end=end, last=last))
 
 
 def _begins(whole: np.ndarray, prefix: np.ndarray) -> bool:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 NAME = "explanations.json"
 FOLDER = "explanations"  # of a run
+EXPECTED = "the folder of a run, or its model.keras"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +110,7 @@ def check(target: str | Path, config: ExplainConfig | Mapping[str, Any], *, has_
 
 def _run(target: str | Path) -> Run:
     """Returns the run that is named; refuses everything whose gradients cannot be had."""
-    located = find(target)
+    located = find(target, expected=EXPECTED)
     run = run_folder.run_of(located.path) if located.entry is None else None
     if run is None:
         owner = run_folder.of(located.path) if located.entry is None else None
