@@ -16,8 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from tlkeras.explain.explanation import Explanation, Sample
-from tlkeras.explain.positions import resized
+from tlkeras.explain.explanation import Explanation, Sample, resized
 
 SIZES, EVIDENCE = "viridis", "coolwarm"
 PERCENTILE = 99.0

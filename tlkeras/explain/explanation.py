@@ -105,3 +105,13 @@ class Explanation:
 def rounded(values: np.ndarray) -> Any:
     """Returns an array as nested lists, each value with 5 significant digits."""
     return [rounded(row) for row in values] if values.ndim else float(f"{float(values):.{DIGITS}g}")
+
+
+def resized(values: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Returns a map in another size, by bilinear interpolation; float32 (height, width)."""
+    from PIL import Image
+
+    if values.shape == (height, width):
+        return np.asarray(values, "float32")
+    image = Image.fromarray(np.asarray(values, "float32"), mode="F")
+    return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR), "float32")

@@ -13,10 +13,9 @@ import keras
 import numpy as np
 
 from tlkeras.explain.answers import VALUE
-from tlkeras.explain.explanation import Sample
+from tlkeras.explain.explanation import Sample, resized
 from tlkeras.explain.networks import Network
 from tlkeras.explain.occlusion import numbers_without
-from tlkeras.explain.positions import resized
 
 CELLS = 14  # of an image in each direction: single pixels that are deleted make noise, which networks have never seen
 STEPS = 14  # of a curve

@@ -126,13 +126,3 @@ def patch_size(model: keras.Model) -> int | None:
             stride, kernel = layer.strides[0], layer.kernel_size[0]
             return int(stride) if stride == kernel and stride >= SMALLEST_PATCH else None
     return None
-
-
-def resized(values: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Returns a map in another size, by bilinear interpolation; float32 (height, width)."""
-    from PIL import Image
-
-    if values.shape == (height, width):
-        return np.asarray(values, "float32")
-    image = Image.fromarray(np.asarray(values, "float32"), mode="F")
-    return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR), "float32")

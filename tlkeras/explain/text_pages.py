@@ -18,7 +18,7 @@ AGAINST = ("#ecf1fd", "#d3e0fb", "#b7cdf8", "#9abaf4", "#7fa6ef")
 INK = "#1c2430"
 NAMES = {"p": FOR, "n": AGAINST}
 STYLE = (
-    f"mark{{color:{INK};background:none;border-radius:.2em;padding:.05em .1em}}"
+    f"mark{{color:{INK};background:none;border-radius:.2em;padding:.05em 0}}"
     + "".join(f"mark.{name}{index + 1}{{background:{colour}}}" for name, colours in NAMES.items() for index, colour in enumerate(colours))
     + "mark.cut{opacity:.55;text-decoration:line-through}"
 )
