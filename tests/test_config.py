@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tlkeras import config as configs
 from tlkeras.backbones.registry import BACKBONES
-from tlkeras.config import BenchmarkConfig, EvaluateConfig, ExportModelConfig, PretrainConfig, RunConfig, TrainConfig
+from tlkeras.config import BenchmarkConfig, EvaluateConfig, ExplainConfig, ExportModelConfig, PretrainConfig, RunConfig, TrainConfig
 from tlkeras.errors import ConfigError
 from tlkeras.jobs import plan
 
@@ -22,7 +22,7 @@ def test_what_is_stored_reads_back_as_the_same_config(tmp_path):
     assert RunConfig.from_dict(configs.read_yaml(path)) == config
 
 
-CONFIGS = (RunConfig, ExportModelConfig, PretrainConfig, EvaluateConfig, BenchmarkConfig)
+CONFIGS = (RunConfig, ExportModelConfig, PretrainConfig, EvaluateConfig, BenchmarkConfig, ExplainConfig)
 KEYS = [pytest.param(item, id=f"{config.__name__}-{item.key}") for config in CONFIGS for item in configs.keys(config)]
 
 

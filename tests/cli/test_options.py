@@ -7,7 +7,16 @@ from typer.testing import CliRunner
 
 from tlkeras.cli.main import app
 from tlkeras.cli.options import NOT_FLAGS
-from tlkeras.config import BenchmarkConfig, EvaluateConfig, ExportModelConfig, PretrainConfig, RecommendConfig, RunConfig, keys
+from tlkeras.config import (
+    BenchmarkConfig,
+    EvaluateConfig,
+    ExplainConfig,
+    ExportModelConfig,
+    PretrainConfig,
+    RecommendConfig,
+    RunConfig,
+    keys,
+)
 
 CONFIGS = {
     "finetune": RunConfig,
@@ -16,6 +25,7 @@ CONFIGS = {
     "evaluate": EvaluateConfig,
     "benchmark": BenchmarkConfig,
     "recommend": RecommendConfig,
+    "explain": ExplainConfig,
 }
 KEYS = [pytest.param(command, item, id=f"{command}-{item.key}") for command, config in CONFIGS.items() for item in keys(config)]
 

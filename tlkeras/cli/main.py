@@ -73,6 +73,7 @@ COMMANDS = (
     "launch",
     "evaluate",
     "predict",
+    "explain",
     "export",
     "benchmark",
     "recommend",

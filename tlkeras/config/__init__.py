@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from tlkeras.config import fields
 from tlkeras.config.fields import FlatConfig, Key
-from tlkeras.config.jobs import BenchmarkConfig, EvaluateConfig, ExportModelConfig, PretrainConfig, RecommendConfig
+from tlkeras.config.jobs import BenchmarkConfig, EvaluateConfig, ExplainConfig, ExportModelConfig, PretrainConfig, RecommendConfig
 from tlkeras.config.run import FORMATS_BY_DEFAULT, DataConfig, ExportConfig, ModelConfig, RunConfig, TrainConfig
 from tlkeras.config.yaml_files import read_yaml, to_yaml
 
@@ -17,6 +17,7 @@ __all__ = [
     "BenchmarkConfig",
     "DataConfig",
     "EvaluateConfig",
+    "ExplainConfig",
     "ExportConfig",
     "ExportModelConfig",
     "FlatConfig",

@@ -215,3 +215,39 @@ class RecommendConfig(FlatConfig):
         None, "Folder of recommend.json and recommend.png; must be new or empty.", unset="runs/recommend-DATA-N", metavar="DIR"
     )
     seed: int = like(RunConfig, "seed", help="Seed of splits, folds and the order of the examples.")
+
+
+@dataclass(frozen=True, kw_only=True, init=False)
+class ExplainConfig(FlatConfig):
+    """What is explained, and how.
+
+    Args:
+        values: flat keys.
+
+    Raises:
+        ConfigError: naming the key that is unknown or whose value is wrong.
+
+    Example:
+        >>> ExplainConfig(method="occlusion", window=32).stride is None
+        True
+    """
+
+    data: str | None = key(None, "Images, texts or sequences: a file, a folder, a pattern; or one text.", metavar="FILE_OR_FOLDER")
+    method: str | None = key(
+        None,
+        "grad-cam, grad-cam++, occlusion, integrated-gradients, smoothgrad, gradient or attention-rollout.",
+        unset="grad-cam for images where the network has positions, else occlusion",
+        metavar="NAME",
+    )
+    label: str | None = key(
+        None, "Label or number to explain.", unset="the label that the model predicts", metavar="LABEL", flag="--target"
+    )
+    output: str | None = key(None, "Which of several targets to explain.", unset="the first", metavar="NAME")
+    top: int = key(1, "Labels to explain for each input, the likeliest first.", least=1)
+    limit: int = key(32, "Maximum number of inputs to explain.", metavar="N", least=1)
+    out: str | None = key(None, "Folder for images, pages and JSON.", unset="explanations in the run", metavar="DIR")
+    window: int | None = key(
+        None, "Side of what occlusion takes away, in pixels or steps.", unset="a seventh of an image, a 16th of a sequence", least=1
+    )
+    stride: int | None = key(None, "How far the window of occlusion moves.", unset="half the window", least=1)
+    batch_size: int = key(16, "Inputs that are computed at a time.", least=1)

@@ -1,0 +1,116 @@
+"""`tlkeras explain`: what is written, and what is refused before TensorFlow loads."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import tlkeras
+from tests.cli.test_usage import run as command
+from tests.modalities.test_registry import DATASETS, passed
+from tlkeras.errors import ConfigError, DataError, OutputError, UnknownName
+from tlkeras.explain.gallery import section
+from tlkeras.explain.registry import SUBJECTS, methods_for
+from tlkeras.jobs.explain import overlays_of
+from tlkeras.modalities.registry import MODALITIES
+
+
+@pytest.fixture(scope="module", params=SUBJECTS.names())
+def run(request, run_of):
+    return request.param, run_of(request.param).run.root
+
+
+def test_every_modality_is_explained_by_default_and_written(run, tmp_path):
+    modality, root = run
+    inputs = passed(DATASETS[modality]())[:2]
+    result = tlkeras.explain(root, inputs, out=str(tmp_path / "maps"))
+    content = json.loads((tmp_path / "maps" / "explanations.json").read_text(encoding="utf-8"))
+    assert content["method"] == result.method == methods_for(modality)[0].name and len(result) == len(content["explanations"]) == 2
+    answers = tlkeras.load(root).predict(inputs)
+    for explanation, record, answer in zip(result, content["explanations"], answers, strict=True):
+        assert explanation.label == answer.label and explanation.score == pytest.approx(answer.score, abs=1e-5)
+        assert np.array(record["values"]).shape == explanation.values.shape == tuple(record["shape"])
+        np.testing.assert_allclose(record["values"], explanation.values, rtol=1e-4)
+        assert (tmp_path / "maps" / record["image"]).stat().st_size > 500
+        assert record["scale"] == "log-odds" and record["number"] == pytest.approx(explanation.number)
+    title, html = section(content, overlays_of(tmp_path / "maps"))
+    assert title == "Explanations" and ("<img" in html or "<mark" in html or modality == "sequence") and "style=" not in html
+
+
+def test_integrated_gradients_add_up_for_every_modality(run):
+    modality, root = run
+    for explanation in tlkeras.explain(root, passed(DATASETS[modality]())[:2], method="integrated-gradients"):
+        figures = explanation.details["completeness"]
+        assert abs(figures["sum"] - figures["difference"]) <= max(
+            0.01 * abs(figures["difference"]), 1e-5 * np.abs(explanation.values).sum() + 1e-6
+        )
+
+
+def test_the_function_can_be_called_after_the_package_is_imported():
+    import tlkeras.explain.registry
+
+    assert callable(tlkeras.explain)
+    with pytest.raises(DataError, match="no run, artifact or entry 'nothing'"):
+        tlkeras.explain("nothing", "a.jpg")
+
+
+def test_the_command_writes_into_the_run_and_replaces_what_it_wrote_before(run_of, tmp_path, capsys):
+    root = run_of("image").run.root
+    photos, out = tmp_path / "photos", tmp_path / "maps"
+    photos.mkdir()
+    Image.fromarray(np.full((20, 30, 3), 200, "uint8")).save(photos / "one.png")
+    (photos / "two.jpg").write_bytes(b"no image")
+    for limit in (1, 9):
+        code = command("explain", root, "--data", photos, "--method", "gradient", "--out", out, "--limit", limit, "--quiet")
+        assert code == (1 if limit == 9 else 0)
+    printed = capsys.readouterr()
+    assert "gradient · log-odds" in printed.out and f"wrote {out}" in printed.out and "two.jpg" in printed.err
+    assert sorted(path.suffix for path in out.iterdir()) == [".json", ".png", ".png"]
+
+
+def test_the_command_prints_json(run_of, capsys):
+    root = run_of("text").run.root
+    assert command("explain", root, "--data", "a good film", "--method", "gradient", "--json") == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert json.loads(line)["words"] == ["a", "good", "film"] and not (root / "explanations").exists()
+
+
+@pytest.mark.parametrize("artifact", ["saved_model", "model.tflite", "model.onnx"])
+def test_an_artifact_is_refused_and_its_run_named(run_of, artifact):
+    root = run_of("image").run.root
+    with pytest.raises(ConfigError, match="need the layers and gradients of the Keras model.*pass .*, the run that it belongs to"):
+        tlkeras.explain(root / "exports" / artifact, "a.jpg")
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"method": "gradcam2"}, UnknownName, "no method 'gradcam2'"),
+        ({"label": "blue"}, ConfigError, "predicts no 'blue'; known: green, red"),
+        ({"output": "size"}, ConfigError, "no target 'size'; the model predicts one target"),
+        ({"data": "nowhere.jpg"}, DataError, "nowhere.jpg: No such file"),
+        ({"data": None}, ConfigError, "nothing to explain; pass --data with images"),
+        ({"top": 0}, ConfigError, "top is 0; expected 1 or more"),
+    ],
+)
+def test_what_is_wrong_is_one_line(run_of, settings, error, message):
+    with pytest.raises(error, match=message):
+        tlkeras.explain(run_of("image").run.root, **settings)
+
+
+def test_methods_of_other_modalities_are_refused_with_those_of_this_one(run_of):
+    for modality in ("text", "sequence"):
+        with pytest.raises(ConfigError, match=f"grad-cam explains image models; methods for {modality} models: occlusion"):
+            tlkeras.explain(run_of(modality).run.root, "x", method="grad-cam")
+
+
+def test_a_folder_with_other_files_is_not_overwritten(run_of, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(OutputError, match="holds something other than explanations"):
+        tlkeras.explain(run_of("image").run.root, passed(DATASETS["image"]())[:1], out=str(tmp_path))
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_every_modality_can_be_explained():
+    assert SUBJECTS.names() == MODALITIES.names()
