@@ -73,6 +73,7 @@ def prepare(
             val_split=config.data.val_split,
             test_split=config.data.test_split,
             seed=config.seed,
+            groups=store.group_of,
         )
         audited = audit(dataclasses.replace(store, notes=(*store.notes, *notes)), splits)
     files.write_json(run.audit, audited.to_dict())
