@@ -84,6 +84,66 @@ def write_rows(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
     write(path, text.getvalue())
 
 
+def write_npz(path: str | Path, arrays: Mapping[str, Any]) -> None:
+    """Writes arrays by name as a compressed `.npz`, whole or not at all."""
+    import numpy as np
+
+    with aside(path) as temporary:
+        np.savez_compressed(temporary, **arrays)
+
+
+# What makes a spreadsheet run a cell as a formula (https://owasp.org/www-community/attacks/CSV_Injection), and what `escape_cell` puts before it.
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+ESCAPE = "'"
+
+
+def escape_cell(value: Any) -> Any:
+    """Returns a text as a cell that no spreadsheet runs as a formula: `'` stands before it where it could; other values are unchanged.
+
+    `unescape_cell` returns the text again, so one that begins with `'` has another before it as well.
+    """
+    return ESCAPE + value if isinstance(value, str) and value.startswith((*FORMULA, ESCAPE)) else value
+
+
+def unescape_cell(text: str) -> str:
+    """Returns the text that `escape_cell` made a cell of."""
+    return text.removeprefix(ESCAPE)
+
+
+def write_sheet(path: str | Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> None:
+    """Writes rows as CSV that is safe to open in a spreadsheet; see `escape_cell`.
+
+    Args:
+        path: file to write; in UTF-8 with a signature, without which Excel reads another encoding.
+        rows: column -> value.
+        columns: that are there even without rows; further ones follow in order of appearance.
+    """
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    names = list(dict.fromkeys([*columns, *(name for row in rows for name in row)]))
+    writer.writerow([escape_cell(name) for name in names])
+    writer.writerows([escape_cell(row.get(name, "")) for name in names] for row in rows)
+    write(path, text.getvalue().encode("utf-8-sig"))
+
+
+def read_sheet(path: str | Path) -> list[dict[str, str]]:
+    """Reads the rows that `write_sheet` wrote, also where a spreadsheet has saved them with `;` or tabs between the cells.
+
+    Raises:
+        OSError: when it cannot be read.
+        ValueError: when it is no CSV in UTF-8.
+    """
+    try:
+        content = Path(path).read_bytes().decode("utf-8-sig")
+        head = content.split("\n", 1)[0]
+        delimiter = max(",;\t", key=head.count)
+        head_row, *rows = csv.reader(io.StringIO(content, newline=""), delimiter=delimiter, strict=True)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(" ".join(str(error).split())) from error
+    names = [unescape_cell(name.strip()) for name in head_row]
+    return [dict(zip(names, map(unescape_cell, row), strict=False)) for row in rows if any(cell.strip() for cell in row)]
+
+
 def cache_dir() -> Path:
     """Returns the folder of what can be had again, such as converted weights: `TLKERAS_CACHE`, else the user's cache folder."""
     if chosen := os.environ.get("TLKERAS_CACHE"):

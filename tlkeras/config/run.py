@@ -103,7 +103,10 @@ class DataConfig(Section):
     )
     limit: int | None = key(None, "Maximum number of examples to use, stratified by class.", unset="all", metavar="N", least=2)
     relabel: str | None = key(
-        None, "Table of corrected labels, as `tlkeras review` writes it; the source itself stays unchanged.", unset="none", metavar="FILE.csv"
+        None,
+        "Table of corrected labels, as `tlkeras review` writes it; the source itself stays unchanged.",
+        unset="none",
+        metavar="FILE.csv",
     )
     strict: bool = key(False, "Stop at bad files instead of skipping and counting them.")
     cache: bool = key(True, "Keep decoded images and frozen features for later runs on the same data (`tlkeras cache`).")

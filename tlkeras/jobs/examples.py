@@ -53,7 +53,7 @@ class Data:
         lengths = None if self.store.lengths is None else self.store.lengths[index]
         y = self.targets[TARGET][index]
         y = y if self.teacher is None else distillation.with_scores(y, self.teacher[index])
-        return training.Examples(inputs=rows(self.store.inputs, index), y=y, lengths=lengths)
+        return training.Examples(inputs=rows(self.store.inputs, index), y=y, lengths=lengths, rows=index)
 
 
 def prepare(
