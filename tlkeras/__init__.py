@@ -20,6 +20,7 @@ _PUBLIC = {
     "SILENT": "tlkeras.progress",
     "TlkerasError": "tlkeras.errors",
     "benchmark": "tlkeras.jobs.api",
+    "cross_validate": "tlkeras.jobs.out_of_fold",
     "evaluate": "tlkeras.jobs.api",
     "export_model": "tlkeras.jobs.api",
     "finetune": "tlkeras.jobs.api",
@@ -29,6 +30,7 @@ _PUBLIC = {
     "predict": "tlkeras.jobs.api",
     "pretrain": "tlkeras.jobs.api",
     "publish": "tlkeras.jobs.api",
+    "review": "tlkeras.jobs.out_of_fold",
 }
 
 __all__ = sorted([*_PUBLIC, "__version__"])

@@ -116,7 +116,7 @@ def _finetune(plan: Plan, distribution: Distribution, run: Run, dataset: Dataset
     distribution.agree("weights", lambda: freezing.digest(task.model))
     folds = None
     if config.train.cross_validate:
-        options = partial(_fold_options, config, distribution, task, run, cache)
+        options = partial(fold_options, config, distribution, task, run, cache)
         folds = cross_validation.of_run(plan, task, data, run, options=options, facts=facts, reporter=reporter, clock=clock)
     with clock.step("train"):
         trained = _train(plan, distribution, task, data, run, reporter, cache, folds)
@@ -199,9 +199,10 @@ def seed_everything(seed: int) -> None:
     tf.config.experimental.enable_op_determinism()
 
 
-def _fold_options(
+def fold_options(
     config: RunConfig, distribution: Distribution, task: TaskModel, run: Run, cache: RowCache | None, data: Data, reporter: Reporter
 ) -> training.Options:
+    """Returns the options of training on a fold; see `options_of`."""
     return replace(options_of(config, distribution, task, data, run, reporter), cache=cache)
 
 

@@ -8,7 +8,7 @@ the package cleanlab.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from tlkeras import extras
-from tlkeras.data.target import Target
+from tlkeras.data.target import Target, by_part
+from tlkeras.registry import load_function
 from tlkeras.tasks.registry import TARGET, Targets
 
 EXTRA = "review"
@@ -51,10 +52,11 @@ def check() -> None:
     extras.check("cleanlab", wanted_by=WANTED_BY, extra=EXTRA)
 
 
-def of_classes(targets: Targets, scores: np.ndarray, target: Target) -> list[Suspect]:
+def of_classes(values: Sequence[Any], targets: Targets, scores: np.ndarray, target: Target) -> list[Suspect]:
     """Returns the examples whose class is probably wrong, the most suspicious first.
 
     Args:
+        values: of the examples.
         targets: class ids, int (n,).
         scores: (n, classes), of models that have not seen the example.
         target: with the label map.
@@ -74,7 +76,7 @@ def of_classes(targets: Targets, scores: np.ndarray, target: Target) -> list[Sus
     )
 
 
-def of_sets(targets: Targets, scores: np.ndarray, target: Target) -> list[Suspect]:
+def of_sets(values: Sequence[Any], targets: Targets, scores: np.ndarray, target: Target) -> list[Suspect]:
     """Returns the examples of which labels are probably wrong, missing or both; suggested are the others and the opposite of these."""
     module = extras.require("cleanlab.multilabel_classification.filter", wanted_by=WANTED_BY, extra=EXTRA)
     holds = np.asarray(targets[TARGET]) > 0
@@ -100,7 +102,7 @@ def of_sets(targets: Targets, scores: np.ndarray, target: Target) -> list[Suspec
     )
 
 
-def of_numbers(targets: Targets, scores: np.ndarray, target: Target) -> list[Suspect]:
+def of_numbers(values: Sequence[Any], targets: Targets, scores: np.ndarray, target: Target) -> list[Suspect]:
     """Returns the examples with a number that is further from the predicted one than errors usually are; suggested is the predicted one."""
     rank = extras.require("cleanlab.regression.rank", wanted_by=WANTED_BY, extra=EXTRA).get_label_quality_scores
     predicted = np.asarray(scores, "float64")
@@ -119,30 +121,21 @@ def of_numbers(targets: Targets, scores: np.ndarray, target: Target) -> list[Sus
     )
 
 
-def of_parts(targets: Targets, scores: np.ndarray, target: Target) -> list[Suspect]:
+def of_parts(values: Sequence[Any], targets: Targets, scores: np.ndarray, target: Target) -> list[Suspect]:
     """Returns the examples of which a part is probably wrong; suggested is the value with all of its suspicious parts replaced."""
-    from tlkeras.registry import load_function
-    from tlkeras.tasks.several import parts_of
+    from tlkeras.tasks.several import parts_of  # which imports Keras
 
-    replaced: dict[int, dict[int, Any]] = {}
+    suggested: dict[int, list[Any]] = {}
     quality: dict[int, float] = {}
-    for place, part in enumerate(parts_of(target)):
-        for suspect in load_function(part.task.label_errors)(part.targets_in(targets), scores[:, part.scores], part.target):
-            replaced.setdefault(suspect.index, {})[place] = suspect.suggested
+    for place, (part, own) in enumerate(zip(parts_of(target), by_part(target, values), strict=True)):
+        find = load_function(part.task.label_errors)
+        for suspect in find(own, part.targets_in(targets), scores[:, part.scores], part.target):
+            suggested.setdefault(suspect.index, list(values[suspect.index]))[place] = suspect.suggested
             quality[suspect.index] = min(suspect.quality, quality.get(suspect.index, 1.0))
-    return _sorted(Suspect(index=index, suggested=Parts(parts), quality=quality[index]) for index, parts in replaced.items())
+    return _sorted(Suspect(index=index, suggested=tuple(parts), quality=quality[index]) for index, parts in suggested.items())
 
 
-class Parts(dict[int, Any]):
-    """Suggested values of some parts of several targets, by their place; `values.get(place, own)` gives the whole."""
-
-
-def whole(suggested: Any, given: Any) -> Any:
-    """Returns a suggested value of all parts, from one of some of them and the given value."""
-    return tuple(suggested.get(place, own) for place, own in enumerate(given)) if isinstance(suggested, Parts) else suggested
-
-
-def _sorted(suspects: Iterator[Suspect]) -> list[Suspect]:
+def _sorted(suspects: Iterable[Suspect]) -> list[Suspect]:
     return sorted(suspects, key=lambda suspect: suspect.quality)
 
 

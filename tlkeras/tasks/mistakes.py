@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tlkeras.data.target import Target
+from tlkeras.registry import load_function
 from tlkeras.tasks.registry import TARGET, Targets
 from tlkeras.tasks.thresholds import decisions, thresholds
 
@@ -103,15 +104,14 @@ def of_numbers(targets: Targets, scores: np.ndarray, target: Target) -> list[Mis
 
 def of_parts(targets: Targets, scores: np.ndarray, target: Target) -> list[Mistake]:
     """Returns the mistakes of all parts, those of rank 1 first: confidences of different tasks do not compare."""
-    from tlkeras.registry import load_function
-    from tlkeras.tasks.several import parts_of
+    from tlkeras.tasks.several import parts_of  # which imports Keras
 
     ranked: list[tuple[int, Mistake]] = []
     for part in parts_of(target):
-        found = load_function(part.task.mistakes)(part.targets_in(targets), scores[:, part.scores], part.target)
+        mistakes = load_function(part.task.mistakes)(part.targets_in(targets), scores[:, part.scores], part.target)
         named = (
             replace(mistake, given=f"{part.target.name}={mistake.given}", predicted=f"{part.target.name}={mistake.predicted}")
-            for mistake in found
+            for mistake in mistakes
         )
         ranked += enumerate(named)
     return [mistake for _, mistake in sorted(ranked, key=lambda pair: pair[0])]
@@ -119,8 +119,7 @@ def of_parts(targets: Targets, scores: np.ndarray, target: Target) -> list[Mista
 
 def confused_parts(targets: Targets, scores: np.ndarray, target: Target) -> list[Pair]:
     """Returns the confused pairs of all parts, each after the name of its part."""
-    from tlkeras.registry import load_function
-    from tlkeras.tasks.several import parts_of
+    from tlkeras.tasks.several import parts_of  # which imports Keras
 
     pairs = [
         (f"{part.target.name}={given}", f"{part.target.name}={predicted}", count)
