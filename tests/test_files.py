@@ -1,9 +1,15 @@
 """Files and folders appear whole under their names, or not at all."""
 
+import csv
+import io
 import json
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tlkeras import files
 
@@ -61,3 +67,26 @@ def test_rows_have_the_columns_of_all_rows(tmp_path):
     assert (tmp_path / "history.csv").read_bytes() == b'epoch,loss\r\n1,\r\n2,"a,b"\r\n'
     files.write_json(tmp_path / "a.json", {"é": 1})
     assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == {"é": 1}
+
+
+# === Sheets ===
+
+
+@given(st.lists(st.text(), min_size=1, max_size=4), st.lists(st.text(), min_size=1, max_size=4))
+def test_a_sheet_is_read_as_it_was_written_and_no_cell_of_it_is_a_formula(names, cells):
+    names = [f"c{index}{''.join(name.split())}" for index, name in enumerate(names)]
+    row = dict(zip(names, cells * len(names), strict=False))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "sheet.csv"
+        files.write_sheet(path, [{**row, "figure": -1.5}])
+        read = files.read_sheet(path)
+        content = path.read_bytes().decode("utf-8-sig")
+    assert read == [{**row, "figure": "-1.5"}]
+    assert all(
+        not cell.startswith(files.FORMULA) or cell == "-1.5" for line in csv.reader(io.StringIO(content, newline="")) for cell in line
+    )
+
+
+def test_a_sheet_that_a_spreadsheet_saved_with_semicolons_is_read(tmp_path):
+    (tmp_path / "s.csv").write_bytes("\ufeffexample;corrected\r\n'=a;cat\r\n;\r\n".encode())
+    assert files.read_sheet(tmp_path / "s.csv") == [{"example": "=a", "corrected": "cat"}]

@@ -135,12 +135,11 @@ def read_sheet(path: str | Path) -> list[dict[str, str]]:
     """
     try:
         content = Path(path).read_bytes().decode("utf-8-sig")
-        head = content.split("\n", 1)[0]
-        delimiter = max(",;\t", key=head.count)
-        head_row, *rows = csv.reader(io.StringIO(content, newline=""), delimiter=delimiter, strict=True)
+        tables = (list(csv.reader(io.StringIO(content, newline=""), delimiter=delimiter, strict=True)) for delimiter in ",;\t")
+        head, *rows = next((table for table in tables if table and len(table[0]) > 1), [[]])
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(" ".join(str(error).split())) from error
-    names = [unescape_cell(name.strip()) for name in head_row]
+    names = [unescape_cell(name.strip()) for name in head]
     return [dict(zip(names, map(unescape_cell, row), strict=False)) for row in rows if any(cell.strip() for cell in row)]
 
 

@@ -56,8 +56,8 @@ def figures(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float | No
 
 def interval_text(part: Mapping[str, float | None]) -> str:
     """Returns an estimate in words: `0.953 ± 0.012 (0.940 to 0.966)`."""
-    mean, sd, low, high = (None if part[name] is None else score_text(part[name]) for name in ("mean", "sd", "low", "high"))
-    return f"{mean}" if sd is None else f"{mean} ± {sd} ({low} to {high})"
+    mean, sd, low, high = (_cell(part[name]) for name in ("mean", "sd", "low", "high"))
+    return mean if part["sd"] is None else f"{mean} ± {sd} ({low} to {high})"
 
 
 def described(content: Mapping[str, Any]) -> str:
@@ -88,10 +88,7 @@ def section(content: Mapping[str, Any]) -> tuple[str, str]:
         content: of `cross_validation.json`.
     """
     names = list(content["rows"][0]["figures"])
-    estimates = [
-        (name, score_text(part["mean"]), *("–" if part[key] is None else score_text(part[key]) for key in ("sd", "low", "high")))
-        for name, part in content["figures"].items()
-    ]
+    estimates = [(name, *(_cell(part[key]) for key in ("mean", "sd", "low", "high"))) for name, part in content["figures"].items()]
     folds = [(_name(content, row), f"{row['train']:,}", *(_cell(row["figures"][name]) for name in names)) for row in content["rows"]]
     note = (
         f"{described(content)}. The estimates are from the folds, in each of which a model is trained anew and scored on examples that it has not "

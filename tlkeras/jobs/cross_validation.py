@@ -19,6 +19,7 @@ from tlkeras.config import RunConfig
 from tlkeras.data import folds as folding
 from tlkeras.data.folds import Folds
 from tlkeras.data.split import SPLITS, Splits, split
+from tlkeras.data.target import Target
 from tlkeras.distribution.strategies import Distribution
 from tlkeras.errors import ConfigError
 from tlkeras.evaluation import cross_validation as estimates
@@ -118,7 +119,8 @@ def run(
     scores = np.full((repeats, len(store), task.model.output_shape[-1]), np.nan, "float32")
     variables = [(variable, np.asarray(variable.value)) for variable in task.model.variables]
     chance = random.getstate(), np.random.get_state()
-    rows, targets = [], {}
+    rows: list[dict[str, Any]] = []
+    targets: dict[tuple[int, int], Target] = {}
     for number, (repeat, fold, learn, test) in enumerate(folds.pairs()):
         reporter.piece("cross-validation", number + 1, count * repeats, f"fold {fold + 1}")
         for variable, value in variables:
@@ -136,6 +138,7 @@ def run(
                 "val": len(own.splits.val),
                 "test": len(test),
                 "seconds": round(time.monotonic() - began, 3),
+                "details": {name: value for name, value in trained.phases[-1].details.items() if isinstance(value, int | float | str)},
             }
         )
         shared.closed = True
@@ -146,10 +149,8 @@ def run(
     random.setstate(chance[0])
     np.random.set_state(chance[1])
     reporter.progress("cross-validation", count * repeats, count * repeats)
-    for row in rows:
-        learn = np.flatnonzero(folds.tested[row["repeat"]] != row["fold"])
-        test = np.flatnonzero(folds.tested[row["repeat"]] == row["fold"])
-        row["figures"] = _figures(task.task, targets[row["repeat"], row["fold"]], data, scores[row["repeat"]], learn, test)
+    for row, (repeat, fold, learn, test) in zip(rows, folds.pairs(), strict=True):
+        row["figures"] = _figures(task.task, targets[repeat, fold], data, scores[repeat], learn, test)
     content = _content(config, data, folds, rows, final) | {"seconds": round(time.monotonic() - started, 3)}
     return CrossValidation(content=content, scores=scores.mean(axis=0), folds=folds, shared=shared)
 
@@ -184,7 +185,7 @@ def _trained(
         phases = planning.phases(plan, task.section_names, **facts(task.task, own))
     fold_task = dataclasses.replace(task, target=own.target)
     task.task.prepared(task.model, own.target)
-    keras.utils.set_random_seed(seed % 2**32)
+    keras.utils.set_random_seed(seed)
     with tempfile.TemporaryDirectory(prefix="tlkeras-fold-") as folder:
         own_options = dataclasses.replace(
             options(own, reporter or Reporter()),
@@ -222,7 +223,9 @@ def _with_validation(config: RunConfig, data: Data, learn: np.ndarray, test: np.
     return Splits(train=learn[inner.train], val=learn[inner.val], test=test)
 
 
-def _figures(task: Task, target: Any, data: Data, scores: np.ndarray, learn: np.ndarray, test: np.ndarray) -> dict[str, float | int | None]:
+def _figures(
+    task: Task, target: Target, data: Data, scores: np.ndarray, learn: np.ndarray, test: np.ndarray
+) -> dict[str, float | int | None]:
     """Returns the figures of a fold; thresholds and the like are of the scores of the other folds."""
     target = task.calibrated(target, take(data.targets, learn), scores[learn])
     return load_function(task.score)(take(data.targets, test), scores[test], target).cells()

@@ -112,7 +112,7 @@ def of_numbers(values: Sequence[Any], targets: Targets, scores: np.ndarray, targ
     deviation = NORMAL * np.median(np.abs(errors - middle), axis=0)
     deviation = np.where(deviation > 0, deviation, 1.0)
     flagged = np.abs(errors - middle) > FAR * deviation
-    qualities = [rank(true[:, i] / deviation[i], predicted[:, i] / deviation[i], method="residual") for i in range(true.shape[1])]
+    qualities = [rank(true[:, i] / deviation[i], predicted[:, i] / deviation[i], method="residual") for i in range(len(deviation))]
     quality = np.min(qualities, axis=0)
     suggested = np.where(flagged, predicted, true)
     return _sorted(

@@ -105,7 +105,8 @@ def _rows_of_shared(
     shared: SharedFeatures,
 ) -> dict[str, Arrays]:
     """Returns the same as `compute`, as rows of the features of all examples, which are computed where they are not known yet."""
-    alone, prefix, arrays = dataclasses.replace(options, shared=None), digest(split.prefix), {}
+    alone, prefix = dataclasses.replace(options, shared=None), digest(split.prefix)
+    arrays: dict[str, Arrays] = {}
     for name in names:
         part, augmented = parts[name], name == "train" and options.augmented
         key = (prefix, views if augmented else 0)
