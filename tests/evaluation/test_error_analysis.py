@@ -102,7 +102,7 @@ def scores_of(kind, target, n, rng):
     if kind == "class":
         scores = 0.1 + 0.7 * np.eye(len(target.labels))[y.astype(int)] + 0.05 * rng.random((n, len(target.labels)))
         return scores / scores.sum(1, keepdims=True)
-    return 0.1 + 0.8 * y + 0.05 * rng.random(y.shape) if kind == "labels" else y + 0.3 * rng.normal(size=y.shape)
+    return 0.2 * rng.random(y.shape) + 0.8 * y - 0.25 * y * rng.random(y.shape) if kind == "labels" else y + 0.3 * rng.normal(size=y.shape)
 
 
 WRONG = {"class": ("0", "1"), "labels": (("0",), ("1", "2")), "numbers": ((0.0, 10.0), (90.0, 10.0))}
@@ -116,15 +116,18 @@ def test_flipped_labels_are_suspects_and_what_they_were_is_suggested(task):
     target, right = TARGETS[kind], values(kind, 240)
     scores = scores_of(kind, target, 240, rng)
     given = list(right)
-    flipped = [i for i in range(240) if right[i] == WRONG[kind][0]][:3] or [0, 60, 120]
+    flipped = [i for i in range(240) if right[i] == WRONG[kind][0]][:3]
+    flipped = flipped or [i for i in range(240) if right[i][0] == "0"][:3]  # several targets
     for index in flipped:
         given[index] = WRONG[kind][1]
+        if kind == "labels":
+            scores[index] = np.where(scores[index] > 0.4, 0.99, 0.01)
     targets = {TARGET: target.encode(given)}
     suspects = load_function(task.label_errors)(given, targets, scores, target)
-    assert {suspect.index for suspect in suspects} == set(flipped)
+    assert {suspect.index for suspect in suspects[: len(flipped)]} == set(flipped) and len(suspects) <= 2 * len(flipped)
     assert all(0 <= suspect.quality < 0.5 for suspect in suspects)
     if kind in ("class", "labels"):
-        assert {suspect.suggested for suspect in suspects} == {WRONG[kind][0]}
+        assert {suspect.suggested for suspect in suspects[:3]} == {WRONG[kind][0]}
     mistakes = load_function(task.mistakes)(targets, scores, target)
     assert {mistake.index for mistake in mistakes[:3]} == set(flipped) or kind == "several"
 
