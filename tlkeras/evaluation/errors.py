@@ -86,14 +86,14 @@ def unusual(features: np.ndarray, train: np.ndarray, *, neighbours: int = NEIGHB
     count = min(neighbours, len(train) - 1)
     if count < 1:
         return np.zeros(len(unit))
-    place = np.full(len(unit), -1)
-    place[train] = np.arange(len(train))
+    position = np.full(len(unit), -1)
+    position[train] = np.arange(len(train))
     distances = np.empty(len(unit))
     for start in range(0, len(unit), BLOCK):
         rows = np.arange(start, min(start + BLOCK, len(unit)))
         cosines = unit[rows] @ unit[train].T
         own = np.flatnonzero(inside[rows])
-        cosines[own, place[rows[own]]] = -2.0
+        cosines[own, position[rows[own]]] = -2.0
         nearest = -np.partition(-cosines, count - 1, axis=1)[:, count - 1]
         distances[rows] = np.sqrt(np.maximum(2 - 2 * nearest, 0.0))
     return distances

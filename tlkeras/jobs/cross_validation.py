@@ -6,7 +6,8 @@ import dataclasses
 import random
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,42 +118,44 @@ def run(
     folds = folding.deal(strata, store.sha256, count=count, repeats=repeats, groups=store.group_of, seed=config.seed)
     shared = SharedFeatures(everything=_everything(data), seed=config.seed)
     scores = np.full((repeats, len(store), task.model.output_shape[-1]), np.nan, "float32")
-    variables = [(variable, np.asarray(variable.value)) for variable in task.model.variables]
-    chance = random.getstate(), np.random.get_state()
     rows: list[dict[str, Any]] = []
     targets: dict[tuple[int, int], Target] = {}
-    for number, (repeat, fold, learn, test) in enumerate(folds.pairs()):
-        reporter.piece("cross-validation", number + 1, count * repeats, f"fold {fold + 1}")
-        for variable, value in variables:
-            variable.assign(value)
-        seed = _seed(config.seed, repeat, fold)
-        began = time.monotonic()
-        trained, own = _trained(plan, task, data, learn, test, folds.keys, seed, options, facts, shared, reporter if not number else None)
-        scores[repeat, test] = trained.scores["test"]
-        targets[repeat, fold] = trained.task.target
-        rows.append(
-            {
-                "repeat": repeat,
-                "fold": fold,
-                "train": len(own.splits.train),
-                "val": len(own.splits.val),
-                "test": len(test),
-                "seconds": round(time.monotonic() - began, 3),
-                "details": {name: value for name, value in trained.phases[-1].details.items() if isinstance(value, int | float | str)},
-            }
-        )
-        shared.closed = True
-    for variable, value in variables:
-        variable.assign(value)
-    task.task.prepared(task.model, data.target)
-    keras.utils.set_random_seed(config.seed)  # what follows is as it would be without folds
-    random.setstate(chance[0])
-    np.random.set_state(chance[1])
+    with _undone(task, data, config.seed) as undo:
+        for number, (repeat, fold, learn, test) in enumerate(folds.pairs()):
+            reporter.piece("cross-validation", number + 1, count * repeats, f"fold {fold + 1}")
+            undo()
+            seed, began = _seed(config.seed, repeat, fold), time.monotonic()
+            says = reporter if not number else None
+            trained, splits = _trained(plan, task, data, learn, test, folds.keys, seed, options, facts, shared, says)
+            scores[repeat, test] = trained.scores["test"]
+            targets[repeat, fold] = trained.task.target
+            row = {"repeat": repeat, "fold": fold, **{name: len(getattr(splits, name)) for name in SPLITS}}
+            details = {name: value for name, value in trained.phases[-1].details.items() if isinstance(value, int | float | str)}
+            rows.append({**row, "seconds": round(time.monotonic() - began, 3), "details": details})
+            shared.closed = True
     reporter.progress("cross-validation", count * repeats, count * repeats)
     for row, (repeat, fold, learn, test) in zip(rows, folds.pairs(), strict=True):
         row["figures"] = _figures(task.task, targets[repeat, fold], data, scores[repeat], learn, test)
     content = _content(config, data, folds, rows, final) | {"seconds": round(time.monotonic() - started, 3)}
     return CrossValidation(content=content, scores=scores.mean(axis=0), folds=folds, shared=shared)
+
+
+@contextmanager
+def _undone(task: TaskModel, data: Data, seed: int) -> Iterator[Callable[[], None]]:
+    """Yields what puts the first weights back; afterwards the model and all random numbers are as they were, as if nothing had been trained."""
+    variables = [(variable, np.asarray(variable.value)) for variable in task.model.variables]
+    chance = random.getstate(), np.random.get_state()
+
+    def undo() -> None:
+        for variable, value in variables:
+            variable.assign(value)
+
+    yield undo
+    undo()
+    task.task.prepared(task.model, data.target)
+    keras.utils.set_random_seed(seed)
+    random.setstate(chance[0])
+    np.random.set_state(chance[1])
 
 
 def _everything(data: Data) -> training.Examples:
@@ -176,8 +179,8 @@ def _trained(
     facts: FactsOf,
     shared: SharedFeatures,
     reporter: Reporter | None,
-) -> tuple[training.Trained, Data]:
-    """Trains on one fold, in place; only the first one says what it decides."""
+) -> tuple[training.Trained, Splits]:
+    """Trains on one fold, in place, and returns its splits, too; only the first one says what it decides."""
     own = _of_fold(plan, task, data, Splits(train=learn, val=learn[:0], test=test))
     phases = planning.phases(plan, task.section_names, **facts(task.task, own))
     if any(phase.solver != "exact" and (phase.keep == "best" or phase.interpolate or phase.repeats > 1) for phase, _ in phases):
@@ -195,7 +198,7 @@ def _trained(
             say=reporter.say if reporter else _silent,
         )
         trained = training.run(fold_task, phases, {name: own.part(name) for name in SPLITS}, own_options, recipe=plan.recipe)
-    return trained, own
+    return trained, own.splits
 
 
 def _silent(text: str) -> None:
@@ -276,7 +279,7 @@ def read_scores(run: Run, ids: list[str], width: int) -> np.ndarray | None:
     if not run.out_of_fold_scores.is_file():
         return None
     arrays = files.read_npz(run.out_of_fold_scores)
-    place = {example: index for index, example in enumerate(arrays["example"].tolist())}
-    if arrays["scores"].shape[1:] != (width,) or any(example not in place for example in ids):
+    position = {example: index for index, example in enumerate(arrays["example"].tolist())}
+    if arrays["scores"].shape[1:] != (width,) or any(example not in position for example in ids):
         return None
-    return arrays["scores"][[place[example] for example in ids]]
+    return arrays["scores"][[position[example] for example in ids]]

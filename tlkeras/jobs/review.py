@@ -222,9 +222,9 @@ def _listed(material: _Material) -> tuple[list[dict[str, Any]], dict[str, Any]]:
 
     lists: dict[str, list[dict[str, Any]]] = {
         "mistakes": [
-            {"example": ids[one.index], "given": one.given, "predicted": one.predicted, "confidence": one.confidence} for one in mistakes
+            {"example": ids[one.index], "given": one.actual, "predicted": one.predicted, "confidence": one.confidence} for one in mistakes
         ],
-        "confused": [{"given": given, "predicted": predicted, "examples": count} for given, predicted, count in confused],
+        "confused": [{"given": actual, "predicted": predicted, "examples": count} for actual, predicted, count in confused],
         "label_errors": [
             {"example": ids[one.index], "given": texts[one.index], "suggested": target.text(one.suggested), "quality": one.quality}
             for one in suspects

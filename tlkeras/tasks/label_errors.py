@@ -89,9 +89,9 @@ def of_sets(values: Sequence[Any], targets: Targets, scores: np.ndarray, target:
     flagged = np.zeros(holds.shape, bool)
     with _quiet():
         flagged[:, mixed] = module.find_multilabel_issues_per_class(lists, probabilities[:, mixed], n_jobs=1)
-    given = np.where(holds, probabilities, 1 - probabilities)
-    flagged &= given < 0.5  # the scores say the opposite, and not merely less
-    quality = np.where(flagged, given, 1.0).min(axis=1)
+    likely = np.where(holds, probabilities, 1 - probabilities)
+    flagged &= likely < 0.5  # the scores say the opposite, and not merely less
+    quality = np.where(flagged, likely, 1.0).min(axis=1)
     return _sorted(
         Suspect(
             index=int(i),
@@ -127,10 +127,10 @@ def of_parts(values: Sequence[Any], targets: Targets, scores: np.ndarray, target
 
     suggested: dict[int, list[Any]] = {}
     quality: dict[int, float] = {}
-    for place, (part, own) in enumerate(zip(parts_of(target), by_part(target, values), strict=True)):
+    for number, (part, own) in enumerate(zip(parts_of(target), by_part(target, values), strict=True)):
         find = load_function(part.task.label_errors)
         for suspect in find(own, part.targets_in(targets), scores[:, part.scores], part.target):
-            suggested.setdefault(suspect.index, list(values[suspect.index]))[place] = suspect.suggested
+            suggested.setdefault(suspect.index, list(values[suspect.index]))[number] = suspect.suggested
             quality[suspect.index] = min(suspect.quality, quality.get(suspect.index, 1.0))
     return _sorted(Suspect(index=index, suggested=tuple(parts), quality=quality[index]) for index, parts in suggested.items())
 

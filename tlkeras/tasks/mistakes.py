@@ -21,14 +21,14 @@ class Mistake:
 
     Args:
         index: position of the example.
-        given: the value of the example, as a text.
+        actual: the value of the example, as a text.
         predicted: the answer, as a text.
         confidence: of classes the score of the answer; of sets of labels the largest distance of a score to the decision that were right, 0 to
             1; of numbers the largest error in standard deviations.
     """
 
     index: int
-    given: str
+    actual: str
     predicted: str
     confidence: float
 
@@ -46,7 +46,7 @@ def of_classes(targets: Targets, scores: np.ndarray, target: Target) -> list[Mis
     """
     y, answers = targets[TARGET], scores.argmax(axis=1)
     return _sorted(
-        Mistake(index=int(i), given=target.labels[y[i]], predicted=target.labels[answers[i]], confidence=float(scores[i, answers[i]]))
+        Mistake(index=int(i), actual=target.labels[y[i]], predicted=target.labels[answers[i]], confidence=float(scores[i, answers[i]]))
         for i in np.flatnonzero(y != answers)
     )
 
@@ -65,19 +65,19 @@ def confused_classes(targets: Targets, scores: np.ndarray, target: Target) -> li
 
 def of_sets(targets: Targets, scores: np.ndarray, target: Target) -> list[Mistake]:
     """Returns the examples whose labels are not those that reach their thresholds; the most confident wrong decision first."""
-    given, decided = targets[TARGET] > 0, decisions(scores, target)
-    wrong = given != decided
-    confidence = np.where(wrong, np.abs(np.asarray(scores, "float64") - given), 0.0).max(axis=1, initial=0.0)
+    actual, decided = targets[TARGET] > 0, decisions(scores, target)
+    wrong = actual != decided
+    confidence = np.where(wrong, np.abs(np.asarray(scores, "float64") - actual), 0.0).max(axis=1, initial=0.0)
     return _sorted(
-        Mistake(index=int(i), given=_set_text(given[i], target), predicted=_set_text(decided[i], target), confidence=float(confidence[i]))
+        Mistake(index=int(i), actual=_set_text(actual[i], target), predicted=_set_text(decided[i], target), confidence=float(confidence[i]))
         for i in np.flatnonzero(wrong.any(axis=1))
     )
 
 
 def confused_labels(targets: Targets, scores: np.ndarray, target: Target) -> list[Pair]:
     """Returns (label that is missed, label that is added instead, examples), the most frequent first."""
-    given, decided = targets[TARGET] > 0, np.asarray(scores, "float32") >= thresholds(target)
-    matrix = (given & ~decided).T.astype(int) @ (~given & decided).astype(int)
+    actual, decided = targets[TARGET] > 0, np.asarray(scores, "float32") >= thresholds(target)
+    matrix = (actual & ~decided).T.astype(int) @ (~actual & decided).astype(int)
     return _pairs(matrix, target.labels)
 
 
@@ -94,7 +94,7 @@ def of_numbers(targets: Targets, scores: np.ndarray, target: Target) -> list[Mis
     spread = true.std(axis=0) if len(true) else np.ones(scores.shape[1])
     errors = np.abs(true - scores) / np.where(spread > 0, spread, 1.0)
     return _sorted(
-        Mistake(index=i, given=target.text(true[i]), predicted=target.text(scores[i]), confidence=float(errors[i].max()))
+        Mistake(index=i, actual=target.text(true[i]), predicted=target.text(scores[i]), confidence=float(errors[i].max()))
         for i in range(len(true))
     )
 
@@ -110,7 +110,7 @@ def of_parts(targets: Targets, scores: np.ndarray, target: Target) -> list[Mista
     for part in parts_of(target):
         mistakes = load_function(part.task.mistakes)(part.targets_in(targets), scores[:, part.scores], part.target)
         named = (
-            replace(mistake, given=f"{part.target.name}={mistake.given}", predicted=f"{part.target.name}={mistake.predicted}")
+            replace(mistake, actual=f"{part.target.name}={mistake.actual}", predicted=f"{part.target.name}={mistake.predicted}")
             for mistake in mistakes
         )
         ranked += enumerate(named)
@@ -122,10 +122,10 @@ def confused_parts(targets: Targets, scores: np.ndarray, target: Target) -> list
     from tlkeras.tasks.several import parts_of  # which imports Keras
 
     pairs = [
-        (f"{part.target.name}={given}", f"{part.target.name}={predicted}", count)
+        (f"{part.target.name}={actual}", f"{part.target.name}={predicted}", count)
         for part in parts_of(target)
         if part.task.confused
-        for given, predicted, count in load_function(part.task.confused)(part.targets_in(targets), scores[:, part.scores], part.target)
+        for actual, predicted, count in load_function(part.task.confused)(part.targets_in(targets), scores[:, part.scores], part.target)
     ]
     return sorted(pairs, key=lambda pair: -pair[2])
 
