@@ -12,6 +12,7 @@ from tests.helpers import pictures
 from tests.targets import TARGETS, values
 from tlkeras import files
 from tlkeras.cli.main import app
+from tlkeras.config import EvaluateConfig
 from tlkeras.data.examples import Example, make_dataset
 from tlkeras.errors import ConfigError, DataError, MissingPackage, OutputError
 from tlkeras.jobs import out_of_fold, review
@@ -159,10 +160,12 @@ def test_a_finished_run_is_cross_validated_again(runs):
 
 
 def test_folds_are_of_the_runs_own_source(runs):
-    done = CliRunner().invoke(app, ["evaluate", str(runs[0].run.root), "--cross-validate", "3", "--split", "test"])
-    assert done.exit_code and "leave out --data and --split" in done.output
-    done = CliRunner().invoke(app, ["evaluate", str(runs[0].run.root), "--cross-validate", "3"])
-    assert done.exit_code and "which the run does not store" in done.output
+    with pytest.raises(ConfigError, match="leave out --data and --split"):
+        EvaluateConfig(cross_validate="3", split="test")
+    with pytest.raises(DataError, match="which the run does not store"):
+        tlkeras.cross_validate(runs[0].run.root, 3, reporter=None)
+    with pytest.raises(DataError, match="is not the folder of a finished run"):
+        tlkeras.review(runs[0].run.exports, reporter=None)
 
 
 # === Review and corrections ===
@@ -226,6 +229,16 @@ def test_a_review_says_how_to_install_what_it_needs(runs, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingPackage, match="needs the package 'cleanlab', which is not installed; pip install 'tlkeras\\[review\\]'"):
         tlkeras.review(runs[1].run.root, reporter=None)
+
+
+@pytest.mark.slow
+@pytest.mark.promise
+def test_ten_folds_of_rt_polarity_by_a_linear_probe(shared_data, tmp_path):
+    settings = {"backbone": "minilm_l6", "recipe": "linear-probe", "export": "none", "cross_validate": 10}
+    result = tlkeras.finetune(str(shared_data / "rt_polarity" / "rt_polarity.csv"), out=str(tmp_path / "run"), reporter=None, **settings)
+    part = result.metrics["cross_validation"]["figures"]["accuracy"]
+    assert part["mean"] == pytest.approx(0.763, abs=0.01) and part["high"] - part["low"] < 0.05
+    assert files.read_npz(result.run.out_of_fold_scores)["scores"].shape == (10_662, 2)
 
 
 def test_the_command_shows_a_short_table_and_the_next_step(tmp_path):
