@@ -1,11 +1,16 @@
 """Files and folders appear whole under their names, or not at all."""
 
 import csv
+import io
 import json
 import os
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tlkeras import files
 
@@ -93,3 +98,28 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path):
     assert files.read_regular(tmp_path / "x", 5) == b"12345"
     with pytest.raises(OSError, match="5 bytes; expected at most 4"):
         files.read_regular(tmp_path / "x", 4)
+
+
+# === Sheets ===
+
+
+@given(st.lists(st.text(), min_size=1, max_size=4), st.lists(st.text(), min_size=1, max_size=4))
+def test_a_sheet_is_read_as_it_was_written_and_no_cell_of_it_is_a_formula(names, cells):
+    names = [f"c{index}{''.join(name.split())}" for index, name in enumerate(names)]
+    row = dict(zip(names, cells * len(names), strict=False))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "sheet.csv"
+        files.write_sheet(path, [{**row, "figure": -1.5}])
+        read = files.read_sheet(path)
+        content = path.read_bytes().decode("utf-8-sig")
+    assert read == [{**row, "figure": "-1.5"}]
+    assert all(
+        not files.FORMULA.match(cell) or cell[0] == "'" or files._is_number(cell)
+        for line in csv.reader(io.StringIO(content, newline=""))
+        for cell in line
+    )
+
+
+def test_a_sheet_that_a_spreadsheet_saved_with_semicolons_is_read(tmp_path):
+    (tmp_path / "s.csv").write_bytes("\ufeffexample;corrected\r\n'=a;cat\r\n;\r\n".encode())
+    assert files.read_sheet(tmp_path / "s.csv") == [{"example": "=a", "corrected": "cat"}]

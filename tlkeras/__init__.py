@@ -21,6 +21,7 @@ _PUBLIC = {
     "SILENT": "tlkeras.progress",
     "TlkerasError": "tlkeras.errors",
     "benchmark": "tlkeras.jobs.api",
+    "cross_validate": "tlkeras.jobs.out_of_fold",
     "evaluate": "tlkeras.jobs.api",
     "explain": "tlkeras.jobs.explain_request",
     "export_model": "tlkeras.jobs.api",
@@ -32,6 +33,7 @@ _PUBLIC = {
     "pretrain": "tlkeras.jobs.api",
     "publish": "tlkeras.jobs.api",
     "recommend": "tlkeras.jobs.api_recommend",
+    "review": "tlkeras.jobs.out_of_fold",
 }
 
 __all__ = sorted([*_PUBLIC, "__version__"])

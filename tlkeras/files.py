@@ -143,6 +143,47 @@ def _as_written(cell: str) -> str:
     return cell[1:] if cell[:1] == "'" and FORMULA.match(cell) else cell
 
 
+def write_npz(path: str | Path, arrays: Mapping[str, Any]) -> None:
+    """Writes arrays by name as a compressed `.npz`, whole or not at all."""
+    import numpy as np
+
+    with aside(path) as temporary:
+        np.savez_compressed(temporary, **arrays)
+
+
+def write_sheet(path: str | Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> None:
+    """Writes rows as CSV that is safe to open in a spreadsheet; see `write_rows`.
+
+    Args:
+        path: file to write; in UTF-8 with a signature, without which Excel reads another encoding.
+        rows: column -> value.
+        columns: that are there even without rows; further ones follow in order of appearance.
+    """
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    names = list(dict.fromkeys([*columns, *(name for row in rows for name in row)]))
+    writer.writerow([_inert(name) for name in names])
+    writer.writerows([_inert(row.get(name, "")) for name in names] for row in rows)
+    write(path, text.getvalue().encode("utf-8-sig"))
+
+
+def read_sheet(path: str | Path) -> list[dict[str, str]]:
+    """Reads the rows that `write_sheet` wrote, also where a spreadsheet has saved them with `;` or tabs between the cells.
+
+    Raises:
+        OSError: when it cannot be read.
+        ValueError: when it is no CSV in UTF-8.
+    """
+    try:
+        content = Path(path).read_bytes().decode("utf-8-sig")
+        tables = (list(csv.reader(io.StringIO(content, newline=""), delimiter=delimiter, strict=True)) for delimiter in ",;\t")
+        head, *rows = next((table for table in tables if table and len(table[0]) > 1), [[]])
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(" ".join(str(error).split())) from error
+    names = [_as_written(name.strip()) for name in head]
+    return [dict(zip(names, map(_as_written, row), strict=False)) for row in rows if any(cell.strip() for cell in row)]
+
+
 def cache_dir() -> Path:
     """Returns the folder of what can be had again, such as converted weights: `TLKERAS_CACHE`, else the user's cache folder."""
     if chosen := os.environ.get("TLKERAS_CACHE"):

@@ -9,6 +9,7 @@ import typer
 from tlkeras.cli import complete
 from tlkeras.cli.options import with_config_flags
 from tlkeras.config import EvaluateConfig
+from tlkeras.progress import SILENT
 
 
 @with_config_flags(EvaluateConfig)
@@ -30,6 +31,8 @@ def command(
     from tlkeras.jobs import preflight
 
     config = EvaluateConfig.from_dict(flags)
+    if config.cross_validate is not None:
+        return _cross_validate(target, config.cross_validate, json_out=json_out, quiet=quiet)
     chosen = preflight.to_evaluate(target, config.data, part=config.part, data_dir=config.data_dir)
     start_tensorflow()
     from tlkeras.jobs import evaluate
@@ -43,3 +46,14 @@ def command(
     score = result.score
     lines = [*filter(None, [score.headline(result.part)]), *score.lines()]
     screen.result(f"{target} in {result.runtime} on {result.data}", {result.part: score.cells()}, lines)
+
+
+def _cross_validate(target: str, folds: str, *, json_out: bool, quiet: bool) -> None:
+    import json
+
+    from tlkeras.cli.screen import Screen
+    from tlkeras.jobs import out_of_fold
+
+    content = out_of_fold.cross_validate(target, folds, reporter=SILENT if json_out else Screen(quiet))
+    if json_out:
+        typer.echo(json.dumps(content, indent=2, ensure_ascii=False))

@@ -74,6 +74,7 @@ COMMANDS = (
     "evaluate",
     "predict",
     "explain",
+    "review",
     "export",
     "benchmark",
     "recommend",

@@ -147,6 +147,16 @@ class EvaluateConfig(FlatConfig):
     data: str | None = like(DataConfig, "source", help="Source of the examples.", unset="the run's own")
     part: str = key("auto", "Examples to evaluate: auto (the held-out ones), train, val, test or all.", name="split")
     data_dir: str | None = like(DataConfig, "data_dir", unset=None)
+    cross_validate: str | None = like(
+        TrainConfig,
+        "cross_validate",
+        help="For a run: train its settings anew on K folds, or KxR for R repeats, and say how good that is; its model stays as it is.",
+        unset="score the model",
+    )
+
+    def _check(self) -> None:
+        if self.cross_validate is not None and (self.data is not None or self.part != "auto"):
+            raise ConfigError("cross_validate trains on all examples of the run's own source; leave out --data and --split")
 
 
 @dataclass(frozen=True, kw_only=True, init=False)

@@ -6,6 +6,7 @@ the decision.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +25,19 @@ def _rules(item: Key, value: Any) -> tuple[tuple[str, bool], ...]:
             )
         rules.append((rule[0], rule[1]))
     return tuple(rules)
+
+
+def folds_and_repeats(item: Key, value: Any) -> str:
+    """Returns `K` or `KxR`, the number of folds and of repeats, as one way to write it.
+
+    Raises:
+        ConfigError: for anything else.
+    """
+    match = re.fullmatch(r"\s*(\d{1,4})(?:\s*[xX×]\s*(\d{1,4}))?\s*", str(value)) if type(value) in (int, str) else None
+    count, repeats = (int(match[1]), int(match[2] or 1)) if match else (0, 0)
+    if count < 2 or repeats < 1:
+        raise ConfigError(f"{item.key} is {value!r}; expected 2 folds or more, and repeats if any, for example 5 or 10x3")
+    return str(count) if repeats == 1 else f"{count}x{repeats}"
 
 
 def named_sizes(options: tuple[str, ...]) -> dict[str, str]:
@@ -73,6 +87,12 @@ class DataConfig(Section):
         unset="detected in tables",
         metavar=CHARACTERS,
     )
+    group_column: str | None = key(
+        None,
+        "Column of a table that says what belongs together (patient, user, video): examples of a group are never in two splits.",
+        unset="every example is a group of its own",
+        metavar="NAME",
+    )
     header: bool | None = key(None, "Whether the first line of a CSV or TSV names the columns.", unset="detected")
     encoding: str | None = key(
         None, "Encoding of tables and text files, for example cp1252 or utf-16.", unset="detected: UTF-8, UTF-16 or cp1252", metavar="NAME"
@@ -84,6 +104,12 @@ class DataConfig(Section):
         None, "Fraction of the examples held out for the test.", unset="0.15, or the source's own split", least=0.0, most=0.9
     )
     limit: int | None = key(None, "Maximum number of examples to use, stratified by class.", unset="all", metavar="N", least=2)
+    relabel: str | None = key(
+        None,
+        "Table of corrected labels, as `tlkeras review` writes it; the source itself stays unchanged.",
+        unset="none",
+        metavar="FILE.csv",
+    )
     strict: bool = key(False, "Stop at bad files instead of skipping and counting them.")
     cache: bool = key(True, "Keep decoded images and frozen features for later runs on the same data (`tlkeras cache`).")
     resize: str = key("stretch", "How images become square: stretch, crop (centre) or pad.", choices=("stretch", "crop", "pad"))
@@ -250,6 +276,13 @@ class TrainConfig(Section):
         "Weights of the losses of several targets: uncertainty (learnt), or NAME=WEIGHT, comma-separated.",
         unset="equal",
         metavar="WEIGHTS",
+    )
+    cross_validate: str | None = key(
+        None,
+        "Estimate by cross-validation how good the model will be, before it is trained: K folds, or KxR for R repeats, such as 5 or 10x3.",
+        unset="the held-out splits alone",
+        metavar="K[xR]",
+        read=folds_and_repeats,
     )
     compare_single: bool = key(False, "Of several targets, train each alone too, on the same examples, and compare.")
 

@@ -50,6 +50,7 @@ class Example:
         array: uint8 (height, width) or (height, width, channels); float32 (time, features) for sequences.
         text: the text.
         split: `train`, `val` or `test` if the source defines splits.
+        group: what it belongs to, such as a patient; examples of a group are never in two splits. None: to nothing else.
     """
 
     id: str
@@ -59,6 +60,7 @@ class Example:
     array: np.ndarray | None = field(default=None, repr=False)
     text: str | None = None
     split: str | None = None
+    group: str | None = None
 
 
 SHOWN = 10  # labels in the text of a dataset
@@ -191,6 +193,7 @@ def from_arrays(
     name: str = "arrays",
     kind: str | None = None,
     target: Target | None = None,
+    groups: Sequence[Any] | None = None,
 ) -> Dataset:
     """Makes a dataset of images or texts in memory.
 
@@ -206,6 +209,7 @@ def from_arrays(
         name: of the dataset.
         kind: what y is, where that is not clear: `"class"`, `"labels"`, `"numbers"` or `"several"`.
         target: what a trained model predicts, whose kind and labels are adhered to.
+        groups: what each example belongs to, such as a patient; examples of a group are never in two splits.
 
     Raises:
         DataError: when shapes, lengths or types do not fit, or y leaves open what is meant.
@@ -225,18 +229,27 @@ def from_arrays(
         ('mood', 'stars')
     """
     request = Request(kind=kind, target=target, labels=None if labels is None else tuple(labels))
-    examples, notes, draft = array_examples(x, y, name=name, request=request)
+    examples, notes, draft = array_examples(x, y, name=name, request=request, groups=groups)
     known = target if target or labels is None else replace(draft, labels=tuple(labels))
     return make_dataset(name, examples, notes=notes, target=known, draft=draft)
 
 
 def array_examples(
-    x: Any, y: Any, *, name: str, request: Request, splits: Sequence[str | None] | None = None
+    x: Any,
+    y: Any,
+    *,
+    name: str,
+    request: Request,
+    splits: Sequence[str | None] | None = None,
+    groups: Sequence[Any] | None = None,
 ) -> tuple[list[Example], list[Issue], Target]:
     """Returns the examples of arrays of images or texts, what was left out, and what is to be predicted; see `from_arrays`."""
     x = as_array("x", x)
     if len(x) != length(y):
         raise DataError(f"x has {len(x)} examples and y has {length(y)} labels; expected the same number")
+    groups = None if groups is None else list(groups)
+    if groups is not None and len(groups) != len(x):
+        raise DataError(f"x has {len(x)} examples and groups has {len(groups)}; expected the same number")
     is_text = x.ndim == 1 and (
         x.dtype.kind == "U" or x.dtype.kind == "O" and all(isinstance(entry, str) or is_missing(entry) for entry in x)
     )
@@ -252,7 +265,8 @@ def array_examples(
             notes.append(Issue(kind="empty-text", path=f"{name}/{i}", reason="no text", action="skipped"))
             continue
         content: dict[str, Any] = {"text": clean(str(x[i]))} if is_text else {"array": x[i]}
-        examples.append(Example(id=f"{name}/{i}", label=value, split=splits[i] if splits else None, **content))
+        group = None if groups is None or is_missing(groups[i]) else str(groups[i])
+        examples.append(Example(id=f"{name}/{i}", label=value, split=splits[i] if splits else None, group=group, **content))
     return examples, notes, read.draft
 
 

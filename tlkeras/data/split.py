@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tlkeras.data.stratify import assign
+from tlkeras.errors import DataError
 
 SPLITS = ("train", "val", "test")
 DEFAULT = 0.15
@@ -31,6 +32,7 @@ def split(
     val_split: float | None = None,
     test_split: float | None = None,
     seed: int = 0,
+    groups: Sequence[str | None] | None = None,
 ) -> Splits:
     """Splits examples.
 
@@ -48,7 +50,13 @@ def split(
         source_splits: the split from the source, or None, for each example.
         val_split, test_split: fractions; None means 0.15 where the source has no splits.
         seed: of the numbers.
+        groups: what each example belongs to, or None. Where there are any, everything that belongs together is in one split, and groups are
+            shared out by `stratify.assign`, as sets of labels are.
     """
+    grouped = groups is not None and any(group is not None for group in groups)
+    if grouped and groups is not None:
+        sha256, strata = together(sha256, groups), in_columns(strata)
+        _check_whole(sha256, source_splits)
     has = {name for name in source_splits if name}
     test = _fraction(test_split, 0.0 if has else DEFAULT)
     val = _fraction(val_split, 0.0 if "val" in has else DEFAULT)
@@ -65,9 +73,56 @@ def split(
         for name, (low, high) in ranges.items():
             names[pool & (numbers >= low) & (numbers < high)] = name
     split_names = ["train", *(name for name, (low, high) in ranges.items() if high > low)]
+    if grouped:
+        return Splits(**{name: np.flatnonzero(names == name) for name in SPLITS})
     for members in _members(strata, pool):
         _repair(names, pool, members, numbers, np.array(sha256), split_names)
     return Splits(**{name: np.flatnonzero(names == name) for name in SPLITS})
+
+
+def together(sha256: Sequence[str], groups: Sequence[str | None]) -> list[str]:
+    """Returns a key for each example; those that must not be separated have the same one.
+
+    Examples of equal content belong together, those of a group do, and so do groups that have a content in common.
+
+    Args:
+        sha256: of the content of each example.
+        groups: what each belongs to, or None.
+    """
+    above: dict[tuple[str, str], tuple[str, str]] = {}
+
+    def root(node: tuple[str, str]) -> tuple[str, str]:
+        while above.setdefault(node, node) != node:
+            above[node] = node = above[above[node]]
+        return node
+
+    for digest, group in zip(sha256, groups, strict=True):
+        content = root(("content", digest))
+        if group is not None:
+            first, second = sorted((content, root(("group", group))), reverse=True)
+            above[second] = first  # the key is the name of a group where there is one, so that a further example moves none
+    return [":".join(root(("content", digest))) for digest in sha256]
+
+
+def in_columns(strata: np.ndarray) -> np.ndarray:
+    """Returns strata as uint8 (n, strata), 1 where an example is in one."""
+    return strata if strata.ndim > 1 else np.eye(int(strata.max(initial=0)) + 1, dtype="uint8")[strata]
+
+
+def _check_whole(keys: Sequence[str], source_splits: Sequence[str | None]) -> None:
+    """Checks that the splits of the source separate no group.
+
+    Raises:
+        DataError: naming a group that is in two of them.
+    """
+    known: dict[str, str] = {}
+    for key, split_name in zip(keys, source_splits, strict=True):
+        kind, _, name = key.partition(":")
+        if kind == "group" and known.setdefault(name, split_name or "train") != (split_name or "train"):
+            raise DataError(
+                f"the group {name!r} is in the splits {known[name]} and {split_name or 'train'} of the source; expected each group in one: "
+                "leave out --group-column, or the splits"
+            )
 
 
 def _fraction(asked: float | None, default: float) -> float:

@@ -63,6 +63,11 @@ class Store:
         return self.target.strata(self.values)
 
     @property
+    def group_of(self) -> list[str | None]:
+        """The group that each example belongs to; see `Example.group`."""
+        return [example.group for example in self.examples]
+
+    @property
     def groups(self) -> np.ndarray:
         """Int (n,): a number for each example, the same for those of the same strata."""
         return self.strata if self.strata.ndim == 1 else np.unique(self.strata, axis=0, return_inverse=True)[1].reshape(-1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -54,6 +55,19 @@ class Target:
     def strata(self, values: Sequence[Any]) -> np.ndarray:
         """Returns what splits are stratified by; see `Kind.strata`."""
         return KINDS.get(self.kind).strata(self, values)
+
+    def fold_strata(self, values: Sequence[Any]) -> np.ndarray:
+        """Returns what the folds of a cross-validation are stratified by; see `Kind.fold_strata`."""
+        kind = KINDS.get(self.kind)
+        return (kind.fold_strata or kind.strata)(self, values)
+
+    def parsed(self, text: str) -> Any:
+        """Returns the value that `text` wrote, or a person in its way.
+
+        Raises:
+            ValueError: for a text that is none.
+        """
+        return KINDS.get(self.kind).parse(self, text)
 
     def text(self, value: Any) -> str:
         """Returns the value of an example in one text, as reports and tables write it."""
@@ -128,6 +142,7 @@ class Kind:
             numbers float32 (n, numbers); for several, the columns of all parts one after the other, float32.
         strata: (target, values) -> int (n,), the stratum of each example; or uint8 (n, labels), where it is in several.
         text: (target, value) -> the value in one text.
+        parse: (target, text) -> the value, the inverse of `text`; raises ValueError. Its labels may be others.
         some_value: target -> a value that an example may have.
         tally: (target, value) -> the entries of the label map that it counts for; none for numbers.
         accepts: (target, value) -> whether a value is of this kind; its labels may be others.
@@ -138,6 +153,7 @@ class Kind:
         complete: `"module:function"`: (name of the source, target without label maps, values) -> the target with them.
         figures: `"module:function"`: (target, values, split of each) -> entry -> split -> what the audit says of it.
         issues: `"module:function"`: (target, values, facts about their examples) -> what the audit finds about them.
+        fold_strata: as `strata`, for folds, which need not stay where they are when examples are added; `strata` where None.
     """
 
     name: str
@@ -146,6 +162,7 @@ class Kind:
     encode: Callable[[Target, Sequence[Any]], np.ndarray]
     strata: Callable[[Target, Sequence[Any]], np.ndarray]
     text: Callable[[Target, Any], str]
+    parse: Callable[[Target, str], Any]
     some_value: Callable[[Target], Any]
     tally: Callable[[Target, Any], tuple[str, ...]]
     accepts: Callable[[Target, Any], bool]
@@ -156,6 +173,7 @@ class Kind:
     complete: str
     figures: str
     issues: str
+    fold_strata: Callable[[Target, Sequence[Any]], np.ndarray] | None = None
 
 
 def _class_ids(target: Target, values: Sequence[str]) -> np.ndarray:
@@ -175,6 +193,19 @@ def _numbers(target: Target, values: Sequence[Sequence[float]]) -> np.ndarray:
     return np.array(values, "float32").reshape(len(values), len(target.labels))
 
 
+BINS = 10  # quantiles that the folds of numbers are stratified by
+
+
+def _quantiles(target: Target, values: Sequence[Sequence[float]]) -> np.ndarray:
+    """Returns in which tenth of the examples each number is: int (n,) of one number, uint8 (n, numbers * 10) of several."""
+    numbers = _numbers(target, values)
+    edges = [np.quantile(column, np.arange(1, BINS) / BINS) for column in numbers.T] if len(numbers) else []
+    bins = [np.searchsorted(edge, column, side="right") for edge, column in zip(edges, numbers.T, strict=True)]
+    if len(bins) == 1:
+        return bins[0].astype("int32")
+    return np.concatenate([np.eye(BINS, dtype="uint8")[column] for column in bins], axis=1) if bins else np.zeros((0, 1), "uint8")
+
+
 def by_part(target: Target, values: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
     """Returns the values of each part of several targets."""
     return [[value[index] for value in values] for index in range(len(target.parts))]
@@ -185,8 +216,10 @@ def _columns(target: Target, values: Sequence[tuple[Any, ...]]) -> np.ndarray:
     return np.concatenate([part.reshape(len(values), -1) for part in parts], axis=1)
 
 
-def _several_strata(target: Target, values: Sequence[tuple[Any, ...]]) -> np.ndarray:
-    strata = [part.strata(column) for part, column in zip(target.parts, by_part(target, values), strict=True)]
+def _several_strata(
+    target: Target, values: Sequence[tuple[Any, ...]], of_part: Callable[[Target, Sequence[Any]], np.ndarray] = Target.strata
+) -> np.ndarray:
+    strata = [of_part(part, column) for part, column in zip(target.parts, by_part(target, values), strict=True)]
     return np.concatenate([np.eye(part.max(initial=0) + 1, dtype="uint8")[part] if part.ndim == 1 else part for part in strata], axis=1)
 
 
@@ -197,6 +230,21 @@ def _each(target: Target, value: tuple[Any, ...]) -> list[tuple[Target, Any]]:
 
 def _is_tuple(value: Any, types: type | tuple[type, ...]) -> bool:
     return isinstance(value, tuple) and all(isinstance(entry, types) for entry in value)
+
+
+def _parsed_numbers(target: Target, text: str) -> tuple[float, ...]:
+    numbers = tuple(float(part) for part in text.split())
+    if len(numbers) != len(target.labels) or not all(map(np.isfinite, numbers)):
+        raise ValueError(f"expected {len(target.labels)} numbers with blanks between them")
+    return numbers
+
+
+def _parsed_parts(target: Target, text: str) -> tuple[Any, ...]:
+    pattern = ", ".join(f"{re.escape(part.name)}=(.*)" for part in target.parts)
+    match = re.fullmatch(pattern, text, re.DOTALL)
+    if match is None:
+        raise ValueError(f"expected {', '.join(f'{part.name}=…' for part in target.parts)}")
+    return tuple(part.parsed(own) for part, own in zip(target.parts, match.groups(), strict=True))
 
 
 def number_text(value: float) -> str:
@@ -214,6 +262,7 @@ KINDS: Registry[Kind] = Registry(
             encode=_class_ids,
             strata=_class_ids,
             text=lambda target, value: str(value),
+            parse=lambda target, text: text,
             some_value=lambda target: target.labels[0],
             tally=lambda target, value: (value,),
             accepts=lambda target, value: isinstance(value, str),
@@ -232,6 +281,7 @@ KINDS: Registry[Kind] = Registry(
             encode=_label_sets,
             strata=lambda target, values: _label_sets(target, values, "uint8"),
             text=lambda target, value: SEPARATOR.join(value),
+            parse=lambda target, text: tuple(part.strip() for part in text.split(SEPARATOR) if part.strip()),
             some_value=lambda target: (),
             tally=lambda target, value: value,
             accepts=lambda target, value: _is_tuple(value, str),
@@ -250,6 +300,8 @@ KINDS: Registry[Kind] = Registry(
             encode=_numbers,
             strata=lambda target, values: np.zeros(len(values), "int32"),
             text=lambda target, value: " ".join(map(number_text, value)),
+            parse=_parsed_numbers,
+            fold_strata=_quantiles,
             some_value=lambda target: (0.0,) * len(target.labels),
             tally=lambda target, value: (),
             accepts=lambda target, value: _is_tuple(value, (int, float)) and len(value) == len(target.labels),
@@ -268,6 +320,8 @@ KINDS: Registry[Kind] = Registry(
             encode=_columns,
             strata=_several_strata,
             text=lambda target, value: ", ".join(f"{part.name}={part.text(own)}" for part, own in zip(target.parts, value, strict=True)),
+            parse=_parsed_parts,
+            fold_strata=lambda target, values: _several_strata(target, values, Target.fold_strata),
             some_value=lambda target: tuple(part.some_value for part in target.parts),
             tally=lambda target, value: tuple(f"{part.name}:{entry}" for part, own in _each(target, value) for entry in part.tally(own)),
             accepts=lambda target, value: (

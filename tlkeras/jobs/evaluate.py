@@ -98,7 +98,7 @@ def _chosen(store: Store, dataset: Dataset, own: RunConfig | None, part: str) ->
     if part == "all" or (part == "auto" and own is None and not dataset.has_splits):
         return everything, "all"
     fractions: dict[str, Any] = {"val_split": own.data.val_split, "test_split": own.data.test_split, "seed": own.seed} if own else {}
-    splits = split(store.sha256, store.strata, [example.split for example in store.examples], **fractions)
+    splits = split(store.sha256, store.strata, [example.split for example in store.examples], groups=store.group_of, **fractions)
     if part == "auto":
         part = "test" if len(splits.test) else "val"
     return getattr(splits, part), part

@@ -53,7 +53,7 @@ class Data:
         lengths = None if self.store.lengths is None else self.store.lengths[index]
         y = self.targets[TARGET][index]
         y = y if self.teacher is None else distillation.with_scores(y, self.teacher[index])
-        return training.Examples(inputs=rows(self.store.inputs, index), y=y, lengths=lengths)
+        return training.Examples(inputs=rows(self.store.inputs, index), y=y, lengths=lengths, rows=index)
 
 
 def prepare(
@@ -73,6 +73,7 @@ def prepare(
             val_split=config.data.val_split,
             test_split=config.data.test_split,
             seed=config.seed,
+            groups=store.group_of,
         )
         audited = audit(dataclasses.replace(store, notes=(*store.notes, *notes)), splits)
     files.write_json(run.audit, audited.to_dict())

@@ -278,6 +278,7 @@ def _examples(
         val_split=config.data.val_split if own else None,
         test_split=config.data.test_split if own else None,
         seed=config.seed,
+        groups=store.group_of if own else None,
     )
     if own and _changed(run, store, splits):
         reporter.warn(f"{dataset.name} has changed since the run: examples that are held out now may have been trained on")

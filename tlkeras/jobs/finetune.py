@@ -24,10 +24,11 @@ from tlkeras.data.row_cache import RowCache, open_cache
 from tlkeras.data.sources.registry import DEFAULT, is_passed
 from tlkeras.data.split import SPLITS
 from tlkeras.distribution.strategies import Distribution, open_distribution
+from tlkeras.evaluation import cross_validation as estimates
 from tlkeras.evaluation import report
 from tlkeras.export.artifact import Artifact, measure
 from tlkeras.export.graph import precision_gap
-from tlkeras.jobs import choice, export_run, outcome, preflight, run_folder, single, teacher
+from tlkeras.jobs import choice, cross_validation, export_run, outcome, preflight, run_folder, single, teacher
 from tlkeras.jobs import plan as planning
 from tlkeras.jobs import resume as resuming
 from tlkeras.jobs.examples import Data, build, prepare
@@ -92,6 +93,7 @@ def finetune_plan(
     plan = planning.for_examples(plan, dataset)
     teacher.check(plan.config, dataset.target)
     distribution = distribution or open_distribution(plan.config.train.placement)
+    cross_validation.check(plan.config, distribution)
     run = Run(Path(plan.asked.out or "")) if resume else run_of(plan.config, distribution, dataset)
     run_folder.claim(run)
     with tidied(run, keep=distribution.chief), distribution.watched(), reporter.live():
@@ -126,8 +128,12 @@ def _finetune(plan: Plan, distribution: Distribution, run: Run, dataset: Dataset
     distribution.agree("data", lambda: export_run.fingerprint(data.store, data.splits))
     resuming.check_examples(run, export_run.fingerprint(data.store, data.splits))
     distribution.agree("weights", lambda: freezing.digest(task.model))
+    folds = None
+    if config.train.cross_validate:
+        options = partial(fold_options, config, distribution, task, run, cache)
+        folds = cross_validation.of_run(plan, task, data, run, options=options, facts=facts, reporter=reporter, clock=clock)
     with clock.step("train"):
-        trained = _train(plan, distribution, task, data, run, reporter, cache)
+        trained = _train(plan, distribution, task, data, run, reporter, cache, folds)
     task = trained.task
     files.write_rows(run.history, trained.history)
     _save(task, run)
@@ -151,6 +157,9 @@ def _finetune(plan: Plan, distribution: Distribution, run: Run, dataset: Dataset
     summary["model"] = {"bytes": size, "sha256": sha256}
     pages = partial(report.write, run.report, summary, config.to_dict(), figures, target, data.audit.to_dict(), trained.history)
     further = [recommendation.section(plan.choice)] if plan.choice is not None else []
+    if folds is not None:
+        summary["cross_validation"] = folds.content
+        further.append(estimates.section(folds.content))
     pages(further)
     files.write_json(run.metrics, summary)
     if config.train.compare_single:  # by all workers, which train together; the run itself is complete, whatever comes of these
@@ -211,8 +220,22 @@ def seed_everything(seed: int) -> None:
     tf.config.experimental.enable_op_determinism()
 
 
+def fold_options(
+    config: RunConfig, distribution: Distribution, task: TaskModel, run: Run, cache: RowCache | None, data: Data, reporter: Reporter
+) -> training.Options:
+    """Returns the options of training on a fold; see `options_of`."""
+    return replace(options_of(config, distribution, task, data, run, reporter), cache=cache)
+
+
 def _train(
-    plan: Plan, distribution: Distribution, task: TaskModel, data: Data, run: Run, reporter: Reporter, cache: RowCache | None
+    plan: Plan,
+    distribution: Distribution,
+    task: TaskModel,
+    data: Data,
+    run: Run,
+    reporter: Reporter,
+    cache: RowCache | None,
+    folds: cross_validation.CrossValidation | None = None,
 ) -> training.Trained:
     config = plan.config
     if distribution.strategy is not None:
@@ -220,6 +243,8 @@ def _train(
     reporter.say(precision.describe(precision.record(task.model, tf32=_tf32(config, distribution))))
     states = States(folder=run.states, warn=reporter.warn) if distribution.workers == 1 else None
     options = replace(options_of(config, distribution, task, data, run, reporter), cache=cache, states=states)
+    if folds is not None and not options.augmented:  # views are of the seed of the phase, and those of the folds are not
+        options = replace(options, shared=folds.shared)
     phases = planning.phases(plan, task.section_names, **facts(task.task, data))
     try:
         return training.run(task, phases, {name: data.part(name) for name in SPLITS}, options, recipe=plan.recipe)

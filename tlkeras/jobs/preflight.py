@@ -22,6 +22,7 @@ from tlkeras.errors import ConfigError, DataError, TlkerasError
 from tlkeras.export.manifest import NAME, read_manifest
 from tlkeras.jobs import plan, run_folder
 from tlkeras.jobs import resume as resuming
+from tlkeras.jobs.corrections import relabelled
 from tlkeras.jobs.lookup import Located, not_a_target
 from tlkeras.jobs.lookup import find as find_target
 from tlkeras.modalities.images.files import FILES
@@ -107,6 +108,7 @@ def open_examples(resolved: plan.Plan, dataset: Dataset | None = None) -> Datase
     config = resolved.asked
     if dataset is None:
         dataset = open_source(config.data.source, data_dir=config.data.data_dir, columns=columns(config))
+    dataset = relabelled(dataset, config.data.relabel)
     check_modality(config.model.backbone, resolved.backbone, dataset)
     check = modality_of(dataset).check
     if check is not None:
@@ -235,8 +237,12 @@ def examples_for(
     if isinstance(data, Dataset):
         dataset = data if same_labels(data.target, target) else _relabelled(data, target)
     else:
-        dataset = open_source(str(data), target=target, data_dir=data_dir or known.data.data_dir, columns=columns(known))
+        of_own = same_source(str(data), known.data.source or DEFAULT)
+        asked = columns(known) if of_own else replace(columns(known), group=None)  # another table needs no groups to be scored on
+        dataset = open_source(str(data), target=target, data_dir=data_dir or known.data.data_dir, columns=asked)
     own = config if config is not None and same_source(dataset.source, config.data.source or DEFAULT) else None
+    if own is not None:
+        dataset = relabelled(dataset, own.data.relabel)
     return Chosen(dataset=limited(own, dataset) if own else dataset, own=own)
 
 

@@ -85,6 +85,26 @@ class Run:
         return self.root / "predictions.csv"
 
     @property
+    def cross_validation(self) -> Path:
+        return self.root / "cross_validation.json"
+
+    @property
+    def out_of_fold(self) -> Path:
+        return self.root / "out_of_fold.csv"
+
+    @property
+    def out_of_fold_scores(self) -> Path:
+        return self.root / "out_of_fold.npz"
+
+    @property
+    def review(self) -> Path:
+        return self.root / "review.csv"
+
+    @property
+    def errors(self) -> Path:
+        return self.root / "errors.json"
+
+    @property
     def checkpoints(self) -> Path:
         return self.root / "checkpoints"
 

@@ -97,6 +97,11 @@ class Task:
             part of several targets.
         attribute: attribute of a `Prediction` that is the answer, for the programs on cards.
         label_output: output of a SavedModel that is the answer as text, for the same; empty where all of its outputs are.
+        mistakes: (targets, scores, target) -> `mistakes.Mistake`s, the most confident first; empty where the task has no error analysis.
+        confused: (targets, scores, target) -> (what it is, what it is taken for, examples), the most frequent first; empty where
+            nothing is taken for something else.
+        label_errors: (values of the examples, targets, scores of models that have not seen them, target) -> `label_errors.Suspect`s, the
+            most suspicious first; empty where the task has none.
     """
 
     name: str
@@ -131,6 +136,9 @@ class Task:
     spec: str = ""
     attribute: str = "label"
     label_output: str = ""
+    mistakes: str = ""
+    confused: str = ""
+    label_errors: str = ""
 
     def keras_loss(self, target: Target, *, soft: bool = False) -> Any:
         """Returns the loss as Keras accepts it; `soft` for targets that are probabilities."""
@@ -203,6 +211,9 @@ TASKS: Registry[Task] = Registry(
             spec="tlkeras.tasks.classification:spec",
             weigh="tlkeras.tasks.classification:class_weights",
             label_output="label",
+            mistakes="tlkeras.tasks.mistakes:of_classes",
+            confused="tlkeras.tasks.mistakes:confused_classes",
+            label_errors="tlkeras.tasks.label_errors:of_classes",
         ),
         Task(
             name="multilabel",
@@ -229,6 +240,9 @@ TASKS: Registry[Task] = Registry(
             learn="tlkeras.tasks.multilabel:learn",
             calibrate="tlkeras.tasks.thresholds:calibrate",
             spec="tlkeras.tasks.thresholds:spec",
+            mistakes="tlkeras.tasks.mistakes:of_sets",
+            confused="tlkeras.tasks.mistakes:confused_labels",
+            label_errors="tlkeras.tasks.label_errors:of_sets",
         ),
         Task(
             name="regression",
@@ -255,6 +269,8 @@ TASKS: Registry[Task] = Registry(
             calibrate="tlkeras.tasks.regression:calibrate",
             losses=("squared", "huber"),
             attribute="values",
+            mistakes="tlkeras.tasks.mistakes:of_numbers",
+            label_errors="tlkeras.tasks.label_errors:of_numbers",
         ),
         Task(
             name="several",
@@ -284,6 +300,9 @@ TASKS: Registry[Task] = Registry(
             finish="tlkeras.tasks.several:finish",
             losses=("squared", "huber"),
             attribute="targets",
+            mistakes="tlkeras.tasks.mistakes:of_parts",
+            confused="tlkeras.tasks.mistakes:confused_parts",
+            label_errors="tlkeras.tasks.label_errors:of_parts",
         ),
     ],
 )

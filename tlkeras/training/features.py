@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,11 +11,12 @@ from typing import Any
 import keras
 import numpy as np
 
+from tlkeras.data.store import rows
 from tlkeras.modalities.images import augment
 from tlkeras.training import feature_cache
 from tlkeras.training.feature_cache import Sliceable
-from tlkeras.training.feature_rows import FeatureRows
-from tlkeras.training.options import Examples, Options
+from tlkeras.training.feature_rows import FeatureRows, digest
+from tlkeras.training.options import Examples, Options, SharedFeatures
 
 SCORED = 64  # examples that are scored in a step
 
@@ -69,9 +71,11 @@ def compute(
     """
     if split.prefix is None:
         return {name: uncached(split.suffix, parts[name]) for name in names}
+    if options.shared is not None:
+        return _rows_of_shared(split, parts, names, views, options, options.shared)
     model = split.prefix
     forward = functools.cache(lambda: feature_cache.constant_function(model))
-    rows = None if options.cache is None else FeatureRows(prefix=model, cache=options.cache, forward=forward)
+    stored = None if options.cache is None else FeatureRows(prefix=model, cache=options.cache, forward=forward)
     inputs = {name: _views(parts[name], views, options) if name == "train" else parts[name].inputs for name in names}
     total = sum(len(images) for images in inputs.values())
     computed = 0
@@ -82,13 +86,41 @@ def compute(
     arrays = {}
     for name, images in inputs.items():
         settings: dict[str, Any] = {"folder": options.work, "progress": progress, "distribution": options.distribution}
-        if rows is None:
+        if stored is None:
             features = feature_cache.compute(model, images, forward(), lengths=parts[name].lengths, **settings)
         else:
-            features = rows.compute(images, lengths=parts[name].lengths, **settings)
+            features = stored.compute(images, lengths=parts[name].lengths, **settings)
         computed += len(images)
         lengths = _lengths(split.suffix, parts[name])
         arrays[name] = Arrays(inputs=features, y=parts[name].y, lengths=lengths, views=views if name == "train" else 1)
+    return arrays
+
+
+def _rows_of_shared(
+    split: feature_cache.Split,
+    parts: Mapping[str, Examples],
+    names: Sequence[str],
+    views: int,
+    options: Options,
+    shared: SharedFeatures,
+) -> dict[str, Arrays]:
+    """Returns the same as `compute`, as rows of the features of all examples, which are computed where they are not known yet."""
+    alone, prefix = dataclasses.replace(options, shared=None), digest(split.prefix)
+    arrays: dict[str, Arrays] = {}
+    for name in names:
+        part, augmented = parts[name], name == "train" and options.augmented
+        key = (prefix, views if augmented else 0)
+        if key not in shared.known and not shared.closed:
+            which = "train" if augmented else "all"
+            of_all = compute(split, {which: shared.everything}, (which,), views, dataclasses.replace(alone, seed=shared.seed))
+            shared.known[key] = list(of_all[which].inputs)
+        if key not in shared.known or part.rows is None:
+            arrays |= compute(split, parts, (name,), views, alone)
+            continue
+        count = len(shared.everything)
+        index = np.concatenate([part.rows + view * count for view in range(views if augmented else 1)])
+        inputs = [rows(array, index) for array in shared.known[key]]
+        arrays[name] = Arrays(inputs=inputs, y=part.y, lengths=_lengths(split.suffix, part), views=views if name == "train" else 1)
     return arrays
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -24,14 +24,33 @@ class Examples:
         inputs: images uint8 (n, size, size, 3), token ids int32 (n, tokens, …) or sequences float32 (n, time, features).
         y: int (n,).
         lengths: int (n,), tokens of each text; None where all are of one length.
+        rows: int (n,), where they stand among the examples of `SharedFeatures`; None where features are not shared.
     """
 
     inputs: np.ndarray
     y: np.ndarray
     lengths: np.ndarray | None = None
+    rows: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.y)
+
+
+@dataclass(kw_only=True)
+class SharedFeatures:
+    """Features of all examples, computed once, of which several trainings read the rows of their own examples.
+
+    Args:
+        everything: all examples.
+        seed: of augmented views, which all trainings have in common.
+        known: digest of a prefix and number of augmented views (0 for none) -> arrays of all examples, (views * n, …).
+        closed: whether no further prefix is added: one that differs from training to training would be computed for too many examples.
+    """
+
+    everything: Examples
+    seed: int = 0
+    known: dict[tuple[str, int], list[np.ndarray]] = field(default_factory=dict)
+    closed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +74,7 @@ class Options:
         states: where the state of training is stored, for a run that is killed; None for nowhere.
         state: of the present phase, see `states`.
         cache: where features are kept between runs; nothing is kept when None.
+        shared: features that several trainings on parts of the same examples share; each training computes its own when None.
         distribution: where the work runs.
         progress: called with (name, done, total, text).
         say: called with a line about what was decided.
@@ -78,6 +98,7 @@ class Options:
     states: States | None = None
     state: FitStates | None = None
     cache: RowCache | None = None
+    shared: SharedFeatures | None = None
     distribution: Distribution = ONE_DEVICE
     progress: Callable[[str, int, int, str], None] = lambda name, done, total, text: None
     say: Callable[[str], None] = lambda text: None

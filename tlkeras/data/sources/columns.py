@@ -41,6 +41,7 @@ class Roles:
         split: column with the split of each row, or None.
         id: column that identifies the sequence, or None.
         order: column that orders the steps of a sequence, or None.
+        group: column that says what each row belongs to, or None.
     """
 
     kind: str
@@ -49,6 +50,7 @@ class Roles:
     split: str | None = None
     id: str | None = None
     order: str | None = None
+    group: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +65,7 @@ class Columns:
         header: whether the first line names the columns.
         kind: kind of target that is asked for, a name in `tlkeras.data.target.KINDS`; None: inferred.
         separator: between the labels of one example.
+        group: of what the rows belong to, such as patients; only where it is asked for.
     """
 
     text: str | None = None
@@ -72,6 +75,7 @@ class Columns:
     header: bool | None = None
     kind: str | None = None
     separator: str | None = None
+    group: str | None = None
 
     @classmethod
     def from_config(cls, data: DataConfig, *, kind: str | None = None) -> Columns:
@@ -84,6 +88,7 @@ class Columns:
             header=data.header,
             kind=kind,
             separator=data.label_separator,
+            group=data.group_column,
         )
 
     def request(self, target: Target | None) -> Request:
@@ -94,7 +99,7 @@ class Columns:
     def names(self) -> tuple[str, ...]:
         """The columns that are asked for."""
         labels = () if self.label is None else (self.label, *dict(_listed(self.label)))
-        return tuple(name for name in (self.text, self.path, *labels) if name is not None)
+        return tuple(name for name in (self.text, self.path, self.group, *labels) if name is not None)
 
     def roles(self, spec: str, table: Table, is_image: Callable[[str], bool], target: Target | None = None) -> Roles:
         """Returns what each column of a table holds.
@@ -111,11 +116,14 @@ class Columns:
         names = table.names
         if self.text is not None and self.path is not None:
             raise DataError(f"both --text-column {self.text} and --path-column {self.path} are set; keep one of them")
-        split = _usual(names, (SPLIT,))
+        split, group = _usual(names, (SPLIT,)), _asked(spec, names, self.group)
         kind, content = self._content(spec, table)
-        used = {*content, *filter(None, (split,))}
+        used = {*content, *filter(None, (split, group))}
         labels = self._labels(spec, table, used, target)
-        rest = [name for name in names if name not in (*labels, split)]
+        if group in labels:
+            raise DataError(f"column {group!r} of {spec!r} holds the labels, so it is no group; choose another --group-column")
+        # A group may also be what the rows are about: the steps of a sequence belong to its own id.
+        rest = [name for name in names if name not in (*labels, split) and (name != group or _plain(name) in IDS)]
         if kind is None:
             order = _usual(rest, ORDER)
             key = _usual(rest, IDS)
@@ -124,15 +132,15 @@ class Columns:
             if pixels:
                 kind, content = "pixels", pixels
             elif key is not None and _are_steps(table, key, features, is_image):
-                return Roles(kind="sequence", content=features, labels=labels, split=split, id=key, order=order)
+                return Roles(kind="sequence", content=features, labels=labels, split=split, id=key, order=order, group=group)
             elif key is not None:
                 kind, content = "path", (key,)
             else:
                 raise self._missing(spec, table, "images or texts", "--path-column or --text-column")
         if both := [name for name in content if name in labels]:
             raise DataError(f"column {both[0]!r} of {spec!r} holds the {kind}s, so it cannot be predicted; choose another --label-column")
-        roles = Roles(kind=kind, content=content, labels=labels, split=split)
-        for name in (*(content if len(content) == 1 else ()), *labels, *filter(None, (split,))):
+        roles = Roles(kind=kind, content=content, labels=labels, split=split, group=group)
+        for name in (*(content if len(content) == 1 else ()), *labels, *filter(None, (split, group))):
             if names.count(name) > 1:
                 raise DataError(f"{spec!r} has {names.count(name)} columns {name!r}; rename one, or choose another column")
         return roles

@@ -26,6 +26,7 @@ class Source:
         open: `"module:function"`, called with (value, target, data_dir, columns, kinds), returns a `Dataset`.
         help: one line of help text.
         licence: of the examples, where every source of this kind has the same.
+        has_columns: whether it has columns that may say what examples belong to.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Source:
     open: str
     help: str
     licence: str | None = None
+    has_columns: bool = False
 
 
 TABLES = (".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".parquet", ".txt", ".data", "")
@@ -72,6 +74,7 @@ SOURCES: Registry[Source] = Registry(
             name="table",
             takes=lambda spec: readable(spec, "is_file") and Path(spec).suffix.lower() in TABLES,
             open="tlkeras.data.sources.table:open_table",
+            has_columns=True,
             help="a CSV, TSV, JSONL or Parquet file with path,label or text,label columns, image,label (bytes, as Hugging Face stores them), "
             "label and pixel1, pixel2, …, or id,label and features (sequences)",
         ),
@@ -124,6 +127,10 @@ def open_dataset(
         raise DataError(f"{value!r} stands for arrays that a Python call passed, which are not stored; pass --data or dataset=")
     kind = kind_of(value)
     if kind is not None:
+        if columns is not None and columns.group is not None and not kind.has_columns:
+            raise DataError(
+                f"group_column is {columns.group!r}, and {value!r} has no columns; expected a table of paths, labels and groups, or leave it out"
+            )
         return replace(
             load_function(kind.open)(value, target=target, data_dir=data_dir, columns=columns, kinds=kinds),
             source=value,

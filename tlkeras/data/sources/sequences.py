@@ -78,6 +78,7 @@ def of_rows(
     target: Target | None,
     draft: Target,
     notes: Sequence[Issue],
+    groups: Sequence[str | None],
 ) -> Dataset:
     """Makes sequences of a long-form table: one row for each step, in their order, or in that of a column `time`.
 
@@ -89,6 +90,7 @@ def of_rows(
         target: what a trained model predicts, whose label maps are adhered to.
         draft: without it, what is to be predicted, without label maps.
         notes: what was noticed.
+        groups: what each row belongs to; a sequence belongs to the group of its first row.
 
     Raises:
         DataError: for values that are no numbers, or a sequence with two labels.
@@ -96,10 +98,13 @@ def of_rows(
     head = [roles.id or "", *([roles.order] if roles.order else [])]
     steps: dict[str, list[tuple[float, list[float]]]] = {}
     known: dict[str, tuple[Any, str | None]] = {}
-    for number, label, split, row in zip(table.lines, values_of_rows, splits, table.rows([*head, *roles.content]), strict=True):
+    belongs: dict[str, str | None] = {}
+    rows_of_table = table.rows([*head, *roles.content])
+    for number, label, split, group, row in zip(table.lines, values_of_rows, splits, groups, rows_of_table, strict=True):
         if label is None:
             continue
         name = clean(str(row[0]))
+        belongs.setdefault(name, group)
         if known.setdefault(name, (label, split)) != (label, split):
             raise DataError(f"{table.name}:{number}: the sequence {name!r} has the label {label!r} here and {known[name][0]!r} before")
         try:
@@ -108,7 +113,13 @@ def of_rows(
         except (TypeError, ValueError) as error:
             raise DataError(f"{table.name}:{number}: {error}; expected numbers in {', '.join(roles.content)}") from error
     examples = [
-        Example(id=name, label=known[name][0], split=known[name][1], array=np.array([values for _, values in sorted(rows)], "float32"))
+        Example(
+            id=name,
+            label=known[name][0],
+            split=known[name][1],
+            group=belongs[name],
+            array=np.array([values for _, values in sorted(rows)], "float32"),
+        )
         for name, rows in steps.items()
     ]
     return make_dataset(f"table {spec!r}", examples, notes=notes, target=target, draft=draft)

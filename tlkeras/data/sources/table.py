@@ -7,6 +7,7 @@ import math
 import operator
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -56,12 +57,13 @@ def open_table(
     cells = list(table.rows([*roles.labels, *([roles.split] if roles.split else [])]))
     read, bad_labels = _values(spec, table, roles, cells, where, columns.request(target))
     splits = [parse_split(row[-1], row_id) for row, row_id in zip(cells, where, strict=True)] if roles.split else [None] * len(cells)
-    notes = list(table.notes)
+    groups = _groups(table, roles)
+    notes = [*table.notes, *_ungrouped(table, roles, groups)]
     notes += [Issue(kind="label-separator", path=f"column {column!r}", reason=note, action="reported") for column, note in read.notes]
     names = list(roles.labels)
     if roles.id is not None:  # its rows are the steps of several examples
         notes += [_unlabelled(where[i], names, cells[i]) for i, value in enumerate(read.values) if value is None]
-        return of_rows(spec, table, roles, read.values, splits, target=target, draft=read.draft, notes=notes)
+        return of_rows(spec, table, roles, read.values, splits, target=target, draft=read.draft, notes=notes, groups=groups)
     examples: list[Example] = []
     lost: Counter[Any] = Counter()
     contents = CONTENTS[roles.kind](table, roles, files, where, notes)
@@ -73,7 +75,7 @@ def open_table(
         elif value is None:
             issue = _unlabelled(row_id, names, cells[index])
         else:
-            examples.append(Example(label=value, split=split, **{"id": row_id, **content}))
+            examples.append(Example(label=value, split=split, group=groups[index], **{"id": row_id, **content}))
             continue
         lost[value] += 1
         notes.append(issue)
@@ -164,8 +166,22 @@ def _unique(examples: Sequence[Example]) -> Iterator[Example]:
             yield example
             continue
         name, _, _ = example.id.rpartition("#")
-        yield Example(id=example.id if name in seen else name, label=example.label, path=example.path, split=example.split)
+        yield replace(example, id=example.id if name in seen else name)
         seen.add(name)
+
+
+def _groups(table: Table, roles: Roles) -> list[str | None]:
+    """Returns what each row belongs to; None where there is no such column, or the cell is empty."""
+    if roles.group is None:
+        return [None] * len(table.lines)
+    return [None if is_missing(cell) else str(cell).strip() for (cell,) in table.rows([roles.group])]
+
+
+def _ungrouped(table: Table, roles: Roles, groups: Sequence[str | None]) -> list[Issue]:
+    """Returns a note of how many rows belong to no group, which may then be in another split than what they belong to."""
+    empty = groups.count(None) if roles.group is not None else 0
+    reason = f"{empty:,} rows have nothing in column {roles.group!r}; each is a group of its own"
+    return [Issue(kind="no-group", path=table.name, reason=reason, action="kept")] if empty else []
 
 
 # === Contents ===
