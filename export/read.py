@@ -11,7 +11,7 @@ import numpy as np
 
 from tlkeras.errors import ExportError, reason
 from tlkeras.export import runner, safety
-from tlkeras.export.graph import SCORES
+from tlkeras.export.graph import FEATURES, SCORES
 from tlkeras.startup import KNOWN_NOISE, filtered_stderr
 
 
@@ -40,6 +40,20 @@ class Predictor:
             if progress:
                 progress(done, len(inputs))
         return np.concatenate(parts)
+
+    @property
+    def gives_features(self) -> bool:
+        """Whether it gives features beside its scores."""
+        return hasattr(self.call, "wide")
+
+    def scores_and_features(self, inputs: np.ndarray) -> np.ndarray:
+        """Returns the scores and, in columns behind them, the features, where it `gives_features`; float32 (n, classes + features)."""
+
+        def both(feeds: runner.Feeds) -> runner.Feeds:
+            answers = self.call.wide(feeds)  # type: ignore[attr-defined]
+            return {SCORES: np.concatenate([answers[SCORES], answers[FEATURES]], axis=1)}
+
+        return np.concatenate(list(runner.scored(both, self.input_name, inputs, SCORES, self.dtype)))
 
 
 def kind_of(path: Path) -> str:

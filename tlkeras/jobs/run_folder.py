@@ -84,6 +84,10 @@ class Run:
         return self.root / "predictions.csv"
 
     @property
+    def calibration(self) -> Path:
+        return self.root / "calibration.json"
+
+    @property
     def checkpoints(self) -> Path:
         return self.root / "checkpoints"
 

@@ -96,6 +96,7 @@ class Task:
             part of several targets.
         attribute: attribute of a `Prediction` that is the answer, for the programs on cards.
         label_output: output of a SavedModel that is the answer as text, for the same; empty where all of its outputs are.
+        certainty: class without arguments, a `tlkeras.tasks.certainty.Certainty`; empty where scores are kept as the head gives them.
     """
 
     name: str
@@ -129,6 +130,7 @@ class Task:
     spec: str = ""
     attribute: str = "label"
     label_output: str = ""
+    certainty: str = ""
 
     def keras_loss(self, target: Target, *, soft: bool = False) -> Any:
         """Returns the loss as Keras accepts it; `soft` for targets that are probabilities."""
@@ -201,6 +203,7 @@ TASKS: Registry[Task] = Registry(
             spec="tlkeras.tasks.classification:spec",
             weigh="tlkeras.tasks.classification:class_weights",
             label_output="label",
+            certainty="tlkeras.tasks.certainty:OfClasses",
         ),
         Task(
             name="multilabel",
@@ -226,6 +229,7 @@ TASKS: Registry[Task] = Registry(
             learn="tlkeras.tasks.multilabel:learn",
             calibrate="tlkeras.tasks.thresholds:calibrate",
             spec="tlkeras.tasks.thresholds:spec",
+            certainty="tlkeras.tasks.certainty:OfLabels",
         ),
         Task(
             name="regression",
@@ -252,6 +256,7 @@ TASKS: Registry[Task] = Registry(
             calibrate="tlkeras.tasks.regression:calibrate",
             losses=("squared", "huber"),
             attribute="values",
+            certainty="tlkeras.tasks.certainty:OfNumbers",
         ),
         Task(
             name="several",
@@ -281,6 +286,7 @@ TASKS: Registry[Task] = Registry(
             finish="tlkeras.tasks.several:finish",
             losses=("squared", "huber"),
             attribute="targets",
+            certainty="tlkeras.tasks.certainty:OfSeveral",
         ),
     ],
 )
@@ -302,7 +308,10 @@ def target_of(content: Mapping[str, Any]) -> Target | None:
 
     metadata, labels = content["metadata"], content["labels"]
     if "target" in metadata:
-        return Target.from_dict(json.loads(metadata["target"]))
+        target = Target.from_dict(json.loads(metadata["target"]))
+        if "reference" in metadata:  # see `tlkeras.tasks.rejection.without_reference`
+            target = target.with_facts(rejection={**target.facts["rejection"], "reference": json.loads(metadata["reference"])})
+        return target
     task = task_of(metadata)
     return None if labels is None and task.labelled_outputs else Target(kind=task.target, labels=tuple(labels or ()))
 

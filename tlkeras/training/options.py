@@ -51,6 +51,7 @@ class Options:
         tf32: whether the steps of training may multiply in TF32; features and scores never do.
         checkpoints: folder of the checkpoints, one file for each phase.
         work: where features larger than memory allows are mapped.
+        features: whether features of held-out examples and of some training examples are asked for beside the scores.
         cache: where features are kept between runs; nothing is kept when None.
         distribution: where the work runs.
         progress: called with (name, done, total, text).
@@ -72,6 +73,7 @@ class Options:
     tf32: bool = False
     checkpoints: Path
     work: Path | None = None
+    features: bool = False
     cache: RowCache | None = None
     distribution: Distribution = ONE_DEVICE
     progress: Callable[[str, int, int, str], None] = lambda name, done, total, text: None

@@ -13,7 +13,7 @@ import numpy as np
 
 from tlkeras.models import TaskModel
 from tlkeras.startup import tensor_float32
-from tlkeras.training import averaging, budget, contrastive, exact, feature_cache, features, freezing
+from tlkeras.training import averaging, budget, contrastive, exact, feature_cache, features, freezing, observed
 from tlkeras.training.features import Arrays
 from tlkeras.training.fit import evaluated, fit
 from tlkeras.training.freezing import Rule
@@ -72,11 +72,12 @@ def run(
         if finish:
             task = function(finish)(task, parts)
         if finish or "test" not in arrays:  # features of the last phase are of another model, or it was left out
-            model, arrays = task.model, {name: features.uncached(task.model, parts[name]) for name in ("val", "test")}
-        scores = {name: features.scores(model, arrays[name], name, options) for name in ("val", "test")}
+            model, arrays = task.model, {}
+        seen = observed.observe(task, model, arrays, parts, options)
     task = _kept(task)
     width = task.model.output_shape[-1]  # what only the loss needs stands in columns behind the scores
-    return Trained(task=task, phases=results, scores={name: values[:, :width] for name, values in scores.items()})
+    seen = dataclasses.replace(seen, scores={name: values[:, :width] for name, values in seen.scores.items()})
+    return Trained(task=task, phases=results, observed=seen)
 
 
 def _kept(task: TaskModel) -> TaskModel:
