@@ -280,16 +280,16 @@ class ExportConfig(Section):
 class CertaintyConfig(Section):
     """How certain scores are, which examples are known, and which sets contain the truth."""
 
-    calibrate: bool = key(True, "Divide logits by a temperature fitted on validation, if that lowers the loss of examples it was not fitted to.")
+    calibrate: bool = key(
+        True, "Divide logits by a temperature fitted on validation, if that lowers the loss of examples it was not fitted to."
+    )
     rejection: str = key(
         "distance",
         "What tells known examples from others: distance (to training examples, by features), probability (the largest score) or none.",
         metavar="distance|probability|none",
         choices=("distance", "probability", "none"),
     )
-    coverage: float = key(
-        0.95, "Share of new examples like those of validation that are to be known.", metavar="X", least=0.5, most=0.999
-    )
+    coverage: float = key(0.95, "Share of new examples like those of validation that are to be known.", metavar="X", least=0.5, most=0.999)
     conformal: float | None = key(
         None,
         "Error rate of prediction sets: `tlkeras predict` lists labels that contain the true one but for this share; for numbers, intervals.",

@@ -272,7 +272,9 @@ def lines(record: Mapping[str, Any], split: str) -> list[str]:
         texts.append(f"known: not told apart ({reject['note']})")
     for name, own in (sets or {}).get(split, {}).items():
         label = f", {name}" if len(sets[split]) > 1 else ""
-        texts.append(f"prediction sets{label}: {own['covered']:.1%} of {split} covered, {1 - sets['alpha']:.1%} asked for; mean size {own['size']:.3g}")
+        texts.append(
+            f"prediction sets{label}: {own['covered']:.1%} of {split} covered, {1 - sets['alpha']:.1%} asked for; mean size {own['size']:.3g}"
+        )
     return texts
 
 

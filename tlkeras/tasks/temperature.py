@@ -160,9 +160,7 @@ def _each(logits: np.ndarray, y: np.ndarray) -> np.ndarray:
     shared = _shared(logits, y)
     positives, wrong = y.sum(axis=0), ((logits > 0) != y).sum(axis=0)
     enough = (np.minimum(positives, len(y) - positives) >= FEWEST_OF_LABEL) & (wrong >= FEWEST_WRONG)
-    return np.array(
-        [of_labels(logits[:, index], y[:, index]) if own else shared[index] for index, own in enumerate(enough)]
-    )
+    return np.array([of_labels(logits[:, index], y[:, index]) if own else shared[index] for index, own in enumerate(enough)])
 
 
 def losses_of_labels(logits: np.ndarray, y: np.ndarray) -> np.ndarray:
