@@ -12,7 +12,7 @@ import tensorflow as tf
 import tlkeras
 import tlkeras.zoo
 from tests.helpers import pictures, tiny_model
-from tests.targets import classes
+from tests.targets import TARGETS, classes
 from tests.tasks.test_temperature import drawn
 from tlkeras.config import CertaintyConfig, RunConfig
 from tlkeras.data.target import Target
@@ -21,7 +21,10 @@ from tlkeras.evaluation import calibration
 from tlkeras.evaluation.prediction import keras_scores
 from tlkeras.jobs import finetune, publish, run_folder
 from tlkeras.models import TaskModel
+from tlkeras.registry import load_function
+from tlkeras.tasks.certainty import certainty_of
 from tlkeras.tasks.registry import TARGET, TASKS
+from tlkeras.tasks.several import parts_of
 from tlkeras.training.observed import Observed, tensor_of
 from tlkeras.zoo.check import verify
 from tlkeras.zoo.store import Zoo
@@ -179,10 +182,10 @@ def test_dividing_the_head_is_dividing_the_logits():
     x = pictures(8)[0]
     inner = keras.Model(model.input, tensor_of(model, "head_logits"))
     logits, before = keras_scores(inner, x), keras_scores(model, x)
-    temperatures = np.full(3, 1.7)
+    temperatures = np.full(3, 40.0)
     predicted = calibration.rescored(model, ["head_logits"], logits, temperatures)
     calibration.divide(model, ["head_logits"], temperatures)
-    np.testing.assert_allclose(keras_scores(inner, x), logits / 1.7, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(keras_scores(inner, x), logits / 40, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(keras_scores(model, x), predicted, atol=1e-4)
     assert (before.argmax(axis=1) == predicted.argmax(axis=1)).all() and not np.allclose(before, predicted, atol=1e-3)
 
@@ -205,6 +208,52 @@ def test_the_calibration_error_of_an_over_confident_model_falls_on_the_test():
     row = result.record["targets"]["label"]
     assert row["test"]["ece"]["after"] < 0.5 * row["test"]["ece"]["before"] and 3 < row["temperature"] < 5.5
     assert (result.scores["test"].argmax(axis=1) == observed.scores["test"].argmax(axis=1)).all()
+
+
+def drawn_from(part, logits, rng):
+    """Returns targets that logits are right about."""
+    if part.kind == "class":
+        p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        return (rng.random((len(p), 1)) > p.cumsum(axis=1)).sum(axis=1, keepdims=True).clip(max=logits.shape[1] - 1)
+    if part.kind == "labels":
+        return rng.random(logits.shape) < 1 / (1 + np.exp(-logits))
+    return logits + rng.normal(size=logits.shape)
+
+
+@pytest.mark.parametrize("row", TASKS, ids=lambda row: row.name)
+def test_the_head_of_every_task_is_calibrated_and_gives_what_is_scored(row):
+    target, rng = TARGETS[row.target], np.random.default_rng(0)
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((6,), name="inputs")
+    features = keras.layers.Identity(name="features")(inputs)
+    model = keras.Model(inputs, load_function(row.build_head)(features, target, 0.0))
+    names = certainty_of(row).layers(target)
+    for name in names:
+        model.get_layer(name).kernel.assign(rng.normal(size=model.get_layer(name).kernel.shape) * 4)
+    inner = keras.Model(inputs, keras.ops.concatenate([tensor_of(model, name) for name in names], axis=1))
+    x = rng.normal(size=(400, 6)).astype("float32")
+    logits = keras_scores(inner, x)
+    parts = list(parts_of(target)) or [None]
+    columns = [
+        drawn_from(target if part is None else part.target, logits[:, slice(None) if part is None else part.scores] / 4, rng)
+        for part in parts
+    ]
+    y = np.concatenate(columns, axis=1).astype("float32")
+    y = y[:, 0].astype("int32") if row.target == "class" else y
+    scores = keras_scores(model, x)
+    halves = {"val": slice(0, 200), "test": slice(200, 400)}
+    given = Observed(
+        **{kind: {split: values[part] for split, part in halves.items()} for kind, values in (("scores", scores), ("logits", logits))}
+    )
+    task = TaskModel(model=model, backbone=None, task=row, target=target, sections={}, section_names=[])
+    config = CertaintyConfig(rejection="none", conformal=0.1)
+    result = calibration.calibrate(task, given, {split: {TARGET: y[part]} for split, part in halves.items()}, config)
+    np.testing.assert_allclose(keras_scores(model, x[200:]), result.scores["test"], atol=1e-5)
+    of_probabilities = [part for part in (target.parts or (target,)) if part.kind != "numbers"]
+    assert set(result.record["targets"]) == {part.name for part in of_probabilities}
+    for record in result.record["targets"].values():
+        assert record["test"]["ece"]["after"] < record["test"]["ece"]["before"] and np.mean(record["temperature"]) > 2
+    assert all(0.75 < own["covered"] <= 1 for own in result.record["conformal"]["test"].values())
 
 
 def test_without_calibration_or_with_few_examples_the_scores_stay():

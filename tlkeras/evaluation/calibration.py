@@ -196,10 +196,10 @@ def bins(confidence: np.ndarray, correct: np.ndarray) -> list[dict[str, Any]]:
         confidence: what scores claim, 0 to 1, (m,).
         correct: bool (m,), whether it is so.
     """
-    place = np.clip(np.ceil(np.asarray(confidence, "float64") * BINS).astype(int) - 1, 0, BINS - 1)
+    indices = np.clip(np.ceil(np.asarray(confidence, "float64") * BINS).astype(int) - 1, 0, BINS - 1)
     rows = []
-    for index in np.unique(place):
-        inside = place == index
+    for index in np.unique(indices):
+        inside = indices == index
         claimed, actual = float(confidence[inside].mean(dtype="float64")), float(correct[inside].mean())
         rows.append({"from": index / BINS, "to": (index + 1) / BINS, "n": int(inside.sum()), "confidence": claimed, "correct": actual})
     return rows

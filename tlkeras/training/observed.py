@@ -47,24 +47,26 @@ def observe(task: TaskModel, model: keras.Model, arrays: Mapping[str, Arrays], p
     """
     certainty = certainty_of(task.task)
     names = certainty.layers(task.target) if certainty else []
-    names += [FEATURES] if certainty and options.features else []
+    names = names if all(tensor_of(task.model, name) is not None for name in names) else []
+    with_the_features = bool(names) and options.features
+    names += [FEATURES] if with_the_features else []
     tensors = [tensor for name in names if (tensor := tensor_of(model, name)) is not None]
     if len(tensors) < len(names):  # part of the head is frozen, and was computed once with what lies below
         model, arrays, tensors = task.model, {}, [tensor_of(task.model, name) for name in names]
     arrays = {name: arrays[name] if name in arrays else features.uncached(model, parts[name]) for name in ("val", "test", "train")}
     wide = with_tensors(model, tensors)
-    values = {name: features.scores(wide, arrays[name], name, options) for name in ("val", "test")}
     widths = [int(model.output.shape[-1]), *(int(tensor.shape[-1]) for tensor in tensors)]
-    if certainty and options.features and len(parts["val"]):
+    values = {name: features.scores(wide, arrays[name], name, options) for name in ("val", "test")}
+    if with_the_features and len(parts["val"]):
         rows = rejection.chosen(parts["train"].y, widths[-1], options.seed)
         values["train"] = features.scores(wide, _some(arrays["train"], rows), "train", options)
     columns = {name: np.split(array, np.cumsum(widths)[:-1], axis=1) for name, array in values.items()}
-    held_out = {name: array for name, array in columns.items() if name != "train"}
-    last = len(widths) if not (certainty and options.features) else -1
+    held_out = {name: columns[name] for name in ("val", "test")}
+    of_logits = slice(1, len(widths) - with_the_features)
     return Observed(
         scores={name: array[0] for name, array in held_out.items()},
-        logits={name: np.concatenate(array[1:last], axis=1) for name, array in held_out.items()} if certainty else {},
-        features={name: array[-1] for name, array in columns.items()} if last == -1 else {},
+        logits={name: np.concatenate(array[of_logits], axis=1) for name, array in held_out.items()} if names else {},
+        features={name: array[-1] for name, array in columns.items()} if with_the_features else {},
     )
 
 
