@@ -17,11 +17,11 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import keras
 import numpy as np
 from keras import ops
 
 from tlkeras.data.target import Target
+from tlkeras.startup import tensor_float32
 
 REJECTION = "rejection"  # the fact of a target
 DISTANCE, PROBABILITY = "distance", "probability"
@@ -119,11 +119,13 @@ def known(target: Target, confidence: Confidence, scores: Any, features: Any = N
 
 def _cosine(features: Any, stored: Mapping[str, Any]) -> Any:
     """Returns the largest cosine with a reference, float32 (n,)."""
-    reference = np.frombuffer(base64.b64decode(stored["values"]), "int8").reshape(-1, stored["width"]).astype("float32")
-    reference = reference / np.maximum(np.linalg.norm(reference, axis=1, keepdims=True), 1e-12)
-    features = keras.ops.convert_to_tensor(features, "float32")
-    length = ops.sqrt(ops.sum(ops.square(features), axis=1))
-    return ops.max(ops.matmul(features, reference.T), axis=1) / ops.maximum(length, 1e-12)
+    values = np.frombuffer(base64.b64decode(stored["values"]), "int8").reshape(-1, stored["width"])
+    lengths = np.maximum(np.linalg.norm(values.astype("float32"), axis=1), 1e-12)
+    features = ops.convert_to_tensor(features, "float32")
+    with tensor_float32(False):  # three digits would be too few beside a threshold
+        products = ops.matmul(features, ops.transpose(ops.cast(ops.convert_to_tensor(values), "float32")))  # graphs hold 8 bits, too
+    own = ops.sqrt(ops.sum(ops.square(features), axis=1))
+    return ops.max(products / lengths, axis=1) / ops.maximum(own, 1e-12)
 
 
 # === Where the reference stands ===
