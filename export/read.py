@@ -33,27 +33,32 @@ class Predictor:
 
     def scores(self, inputs: np.ndarray, *, progress: Callable[[int, int], None] | None = None) -> np.ndarray:
         """Returns the scores of images (n, size, size, 3), RGB 0-255, or of token ids (n, tokens, …), as float32 (n, classes)."""
-        parts, done = [], 0
-        for part in runner.scored(self.call, self.input_name, inputs, SCORES, self.dtype):
-            parts.append(part)
-            done += len(part)
-            if progress:
-                progress(done, len(inputs))
-        return np.concatenate(parts)
+        return self._scored(self.call, inputs, progress)
 
     @property
     def gives_features(self) -> bool:
         """Whether it gives features beside its scores."""
         return hasattr(self.call, "wide")
 
-    def scores_and_features(self, inputs: np.ndarray) -> np.ndarray:
+    def scores_and_features(self, inputs: np.ndarray, *, progress: Callable[[int, int], None] | None = None) -> np.ndarray:
         """Returns the scores and, in columns behind them, the features, where it `gives_features`; float32 (n, classes + features)."""
 
         def both(feeds: runner.Feeds) -> runner.Feeds:
             answers = self.call.wide(feeds)  # type: ignore[attr-defined]
             return {SCORES: np.concatenate([answers[SCORES], answers[FEATURES]], axis=1)}
 
-        return np.concatenate(list(runner.scored(both, self.input_name, inputs, SCORES, self.dtype)))
+        return self._scored(both, inputs, progress)
+
+    def _scored(
+        self, call: Callable[[runner.Feeds], runner.Feeds], inputs: np.ndarray, progress: Callable[[int, int], None] | None
+    ) -> np.ndarray:
+        parts, done = [], 0
+        for part in runner.scored(call, self.input_name, inputs, SCORES, self.dtype):
+            parts.append(part)
+            done += len(part)
+            if progress:
+                progress(done, len(inputs))
+        return np.concatenate(parts)
 
 
 def kind_of(path: Path) -> str:

@@ -48,6 +48,7 @@ def config_of(config: RunConfig, part: Target, folder: Path) -> RunConfig:
     task = task_for(part.kind)
     # The examples have their splits, and nothing more is carved from them.
     alone = {"task": None, "target_weights": None, "compare_single": False, "export": (), "val_split": 0.0, "test_split": 0.0}
+    alone |= {"rejection": "none", "conformal": None}  # which are no part of the comparison, and numbers alone have no probability
     of_task = {
         "class_weights": config.train.class_weights and task.class_weights,
         "loss": config.train.loss if config.train.loss in task.losses else None,
