@@ -1,6 +1,7 @@
 """Calibration of a whole run: the temperature is in every artifact, known examples are told apart, and the figures say what it brought."""
 
 import csv
+import dataclasses
 import json
 
 import keras
@@ -117,6 +118,14 @@ def test_files_without_features_state_method_and_threshold_and_do_not_guess(run)
     for name in ("model.tflite", "model.onnx"):
         (answer,) = tlkeras.load(run.run.exports / name).predict([pictures(3)[0][0]])
         assert answer.known is None and "known" not in answer.to_dict()
+
+
+@pytest.mark.parametrize("name", ["model.tflite", "model.onnx"])
+def test_by_probability_files_without_features_tell_known_examples(run, name):
+    model = tlkeras.load(run.run.exports / name)
+    fact = {"method": "probability", "coverage": 0.8, "n": 98, "threshold": 0.9}
+    answers = dataclasses.replace(model, target=model.target.with_facts(rejection=fact)).predict(pictures(220, classes=3)[0][:60])
+    assert [answer.known for answer in answers] == [answer.score >= np.float32(0.9) for answer in answers]
 
 
 def test_an_entry_of_the_zoo_keeps_known_and_sets(run, tmp_path):
