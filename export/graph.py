@@ -60,6 +60,7 @@ class Graph:
             labels=spec.labels,
             judge=spec.judge,
             signature=spec.signature,
+            known=spec.known,
         )
 
     def pack(self, tensors: Sequence[Any]) -> Any:

@@ -32,7 +32,7 @@ def write_manifest(folder: str | Path, graph: Graph, records: Mapping[str, Mappi
         "labels": None if labels is None else list(labels),
         "inputs": [one.to_dict() for one in graph.inputs],
         "outputs": list(graph.output_names),
-        "metadata": dict(graph.spec.metadata),
+        "metadata": {**graph.spec.metadata, **graph.spec.manifest_metadata},
         "artifacts": {name: dict(record) for name, record in records.items()},
     }
     if labels is not None:

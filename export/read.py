@@ -11,7 +11,7 @@ import numpy as np
 
 from tlkeras.errors import ExportError, reason
 from tlkeras.export import runner, safety
-from tlkeras.export.graph import SCORES
+from tlkeras.export.graph import FEATURES, SCORES
 from tlkeras.startup import KNOWN_NOISE, filtered_stderr
 
 
@@ -33,8 +33,27 @@ class Predictor:
 
     def scores(self, inputs: np.ndarray, *, progress: Callable[[int, int], None] | None = None) -> np.ndarray:
         """Returns the scores of images (n, size, size, 3), RGB 0-255, or of token ids (n, tokens, …), as float32 (n, classes)."""
+        return self._scored(self.call, inputs, progress)
+
+    @property
+    def gives_features(self) -> bool:
+        """Whether it gives features beside its scores."""
+        return hasattr(self.call, "wide")
+
+    def scores_and_features(self, inputs: np.ndarray, *, progress: Callable[[int, int], None] | None = None) -> np.ndarray:
+        """Returns the scores and, in columns behind them, the features, where it `gives_features`; float32 (n, classes + features)."""
+
+        def both(feeds: runner.Feeds) -> runner.Feeds:
+            answers = self.call.wide(feeds)  # type: ignore[attr-defined]
+            return {SCORES: np.concatenate([answers[SCORES], answers[FEATURES]], axis=1)}
+
+        return self._scored(both, inputs, progress)
+
+    def _scored(
+        self, call: Callable[[runner.Feeds], runner.Feeds], inputs: np.ndarray, progress: Callable[[int, int], None] | None
+    ) -> np.ndarray:
         parts, done = [], 0
-        for part in runner.scored(self.call, self.input_name, inputs, SCORES, self.dtype):
+        for part in runner.scored(call, self.input_name, inputs, SCORES, self.dtype):
             parts.append(part)
             done += len(part)
             if progress:

@@ -46,6 +46,11 @@ def saved_model(path: str, names: list[str], threads: int | None = None) -> tupl
         answers = loaded.signatures[name](**{input_name: tf.constant(content, tf.string)})
         return {key: value.numpy() for key, value in answers.items()}
 
+    if "embed_tensor" in loaded.signatures:
+        wide = loaded.signatures["embed_tensor"]
+        call.wide = lambda feeds: {  # type: ignore[attr-defined]
+            name: value.numpy() for name, value in wide(**{key: tf.constant(value) for key, value in feeds.items()}).items()
+        }
     call.encoded, call.signatures = encoded, set(loaded.signatures)  # type: ignore[attr-defined]
     call.takes = list(loaded.signatures["serving_default"].structured_input_signature[1])  # type: ignore[attr-defined]
     call.concurrent, call.score_bytes = CONCURRENT, 4 * SCORE_BYTES  # type: ignore[attr-defined]
@@ -235,6 +240,8 @@ class Artifacts:
         record = {"runtime": runtime, "load_s": time.perf_counter() - started}
         for name, value in call({key: array[: job["batches"][-1]] for key, array in samples.items()}).items():
             answers[f"again/{name}"] = np.array(value)
+        if hasattr(call, "wide"):
+            answers |= {f"tensor/{name}": np.array(value) for name, value in call.wide(samples).items()}
         if job["short"]:
             for name, value in call({key: array[:1, : job["short"]] for key, array in samples.items()}).items():
                 answers[f"short/{name}"] = np.array(value)

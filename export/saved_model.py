@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +10,21 @@ import tensorflow as tf
 
 from tlkeras.export.graph import FEATURES, SCORES, Graph, check_not_random
 from tlkeras.export.options import SavedModelOptions
+from tlkeras.export.spec import ExportSpec, Interface
 
 
 def write(graph: Graph, path: Path, options: SavedModelOptions) -> None:
     """Writes a folder that TensorFlow loads without Keras and without tlkeras.
 
     Signatures: `predict_tensor` accepts the raw tensors. If the spec can decode images or tokenise texts, `serving_default`
-    accepts `image_bytes` or `text`, and `embed` returns `features`; else `serving_default` accepts the tensors too.
+    accepts `image_bytes` or `text`, and `embed` returns `features`; else `serving_default` accepts the tensors too. If the spec tells known
+    examples from others, `embed_tensor` returns scores and features of the raw tensors, of which that can be told.
     """
     check_not_random(graph.predict_tensor.graph.as_graph_def())
     tensors = _from_tensors(graph)
     signatures: dict[str, Any] = {"predict_tensor": tensors}
+    if graph.spec.known is not None and graph.spec.features_layer:
+        signatures["embed_tensor"] = _from_tensors(graph, (FEATURES,))
     if graph.spec.decode is None and graph.spec.tokenise is None:
         signatures["serving_default"] = tensors
     else:
@@ -40,17 +44,18 @@ def write(graph: Graph, path: Path, options: SavedModelOptions) -> None:
 # The suffix of `image_bytes` makes TF Serving's REST API accept base64.
 BYTES = tf.TensorSpec((None,), tf.string, name="image_bytes")
 TEXT = tf.TensorSpec((None,), tf.string, name="text")
+KNOWN = "known"
 STATUS, OK, UNREADABLE = "status", "ok", "not an image that can be decoded"
 
 
-def _from_tensors(graph: Graph) -> Any:
-    """Returns the traced raw-tensor function, which also answers an empty batch, with an empty result."""
+def _from_tensors(graph: Graph, further: Sequence[str] = ()) -> Any:
+    """Returns the traced raw-tensor function, which also answers an empty batch, with an empty result; with further outputs of the network."""
     names = [one.name for one in graph.inputs]
 
     def predict_tensor(*tensors: tf.Tensor) -> dict[str, tf.Tensor]:
         count = tf.shape(tensors[0])[0]
         out = graph.network(*(_never_empty(one) for one in tensors))
-        return {name: out[name][:count] for name in graph.output_names}
+        return {name: out[name][:count] for name in (*graph.output_names, *further)}
 
     signature = [tf.TensorSpec(t.shape, t.dtype, name=name) for t, name in zip(graph.inputs, names, strict=True)]
     return tf.function(predict_tensor, input_signature=signature, autograph=False).get_concrete_function()
@@ -74,7 +79,7 @@ def _from_bytes(graph: Graph) -> Any:
         count = tf.shape(image_bytes)[0]
         out = graph.network(tf.cast(_never_empty(images), image.dtype))
         out = {name: _blank(value[:count], readable) for name, value in out.items()}
-        return {**out, **_named(graph, out[SCORES], readable), STATUS: tf.where(readable, OK, UNREADABLE)}
+        return {**out, **_named(graph, out, readable), STATUS: tf.where(readable, OK, UNREADABLE)}
 
     return tf.function(serve, input_signature=[BYTES], autograph=False).get_concrete_function()
 
@@ -86,7 +91,7 @@ def _from_text(graph: Graph) -> Any:
         count = tf.shape(text)[0]
         never_empty = tf.concat([text, tf.fill([tf.cast(tf.equal(count, 0), tf.int32)], "")], 0)
         out = {name: value[:count] for name, value in graph.network(graph.spec.tokenise(never_empty)).items()}  # type: ignore[misc]
-        return {**out, **_named(graph, out[SCORES], tf.ones_like(text, tf.bool))}
+        return {**out, **_named(graph, out, tf.ones_like(text, tf.bool))}
 
     return tf.function(serve, input_signature=[TEXT], autograph=False).get_concrete_function()
 
@@ -122,6 +127,14 @@ def _signature(input_spec: tf.TensorSpec, pick: Any, answer: Any) -> Any:
     return tf.function(lambda encoded: pick(answer(encoded)), input_signature=[input_spec], autograph=False)
 
 
-def _named(graph: Graph, scores: tf.Tensor, readable: tf.Tensor) -> Mapping[str, tf.Tensor]:
-    """Returns what the spec adds to the scores, such as labels."""
-    return graph.spec.signature(scores, readable) if graph.spec.signature else {}
+def _named(graph: Graph, out: Mapping[str, tf.Tensor], readable: tf.Tensor) -> Mapping[str, tf.Tensor]:
+    """Returns what the spec adds to the scores, such as labels, and whether examples are known."""
+    return added(graph.spec, out[SCORES], out.get(FEATURES), readable)
+
+
+def added(spec: ExportSpec | Interface, scores: tf.Tensor, features: tf.Tensor | None, readable: tf.Tensor) -> Mapping[str, tf.Tensor]:
+    """Returns what a SavedModel answers beside its scores, by name."""
+    named = spec.signature(scores, readable) if spec.signature else {}
+    if spec.known is None:
+        return named
+    return {**named, KNOWN: tf.where(readable, tf.cast(spec.known(scores, features), tf.int64), -1)}

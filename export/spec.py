@@ -51,6 +51,8 @@ class Judged(Protocol):
 Judge = Callable[[np.ndarray, np.ndarray, Any], Judged | None]
 # (scores, which examples could be read) -> further outputs by name, in TensorFlow.
 Signature = Callable[[Any, Any], Mapping[str, Any]]
+# (scores, features or None) -> which examples are like those that the model was trained on, bool (n,), in TensorFlow.
+Known = Callable[[Any, Any], Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +63,7 @@ class Interface:
         inputs: in the order of the model.
         output_names: in the order of the model.
         labels: the label map, or None.
-        judge, signature: see `ExportSpec`; no part of the comparison of two interfaces.
+        judge, signature, known: see `ExportSpec`; no part of the comparison of two interfaces.
     """
 
     inputs: tuple[Tensor, ...]
@@ -69,6 +71,7 @@ class Interface:
     labels: tuple[str, ...] | None = None
     judge: Judge | None = field(default=None, compare=False, repr=False)
     signature: Signature | None = field(default=None, compare=False, repr=False)
+    known: Known | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +87,8 @@ class ExportSpec:
         judge: judges the scores of an artifact on held-out examples. Quantised formats must be within budget by its figures, instead
             of the tolerance of their format. Without it, artifacts are compared with the model numerically only.
         signature: adds outputs to those of a SavedModel that accepts encoded examples, such as the label of each. They are verified.
+        known: which examples are like those that the model was trained on: the output `known` beside those of `signature`, 1 or 0, and -1
+            where no example could be read. It is verified.
         decode: encoded image (scalar string tensor) -> uint8 (size, size, 3), in core TensorFlow; traced into the
             SavedModel. None for models that do not accept images.
         tokenise: texts (strings (n,)) -> token ids (n, tokens), in TensorFlow; traced into the SavedModel. None for models that
@@ -94,12 +99,14 @@ class ExportSpec:
         assets: writes the files that artifacts without a tokeniser need into a folder; None without any.
         features_layer: layer whose output is the signature `embed`.
         metadata: texts that are stored with the artifacts (resize mode, backbone, …).
+        manifest_metadata: further ones that only the manifest of their folder holds.
     """
 
     labels: tuple[str, ...] | None = None
     columns: Sequence[Mapping[str, Any]] = ()
     judge: Judge | None = None
     signature: Signature | None = None
+    known: Known | None = None
     decode: Callable[[Any], Any] | None = None
     tokenise: Callable[[Any], Any] | None = None
     tracked: Sequence[Any] = ()
@@ -107,6 +114,7 @@ class ExportSpec:
     assets: Callable[[Any], None] | None = None
     features_layer: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    manifest_metadata: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def thresholds(self) -> tuple[float, ...] | None:

@@ -15,6 +15,7 @@ from tlkeras.export.safety import check_saved_model
 from tlkeras.export.spec import Interface
 from tlkeras.export.verifier import Running, Verifier
 from tlkeras.registry import load_function
+from tlkeras.tasks.certainty import known_of
 from tlkeras.tasks.registry import target_of, task_of
 from tlkeras.zoo.signing import check_signature
 from tlkeras.zoo.store import Entry, verify_files
@@ -108,4 +109,4 @@ def _interface(entry: Entry) -> Interface:
     target = target_of(entry.manifest)
     if target is None:  # a pretrained network, trained for no task
         return interface
-    return replace(interface, signature=partial(load_function(task.signature), target=target))
+    return replace(interface, signature=partial(load_function(task.signature), target=target), known=known_of(task, target))

@@ -13,7 +13,7 @@ from pathlib import Path
 import keras
 
 from tlkeras.errors import ExportError, ZooError
-from tlkeras.evaluation.prediction import Model, Scorer, keras_scores
+from tlkeras.evaluation.prediction import Model, Scorer, keras_scores, wide_scores
 from tlkeras.export.read import open_artifact
 from tlkeras.export.runtimes import KERAS, choose, plain
 from tlkeras.modalities import inputs
@@ -68,7 +68,7 @@ def load(name: str, *, version: int | str | None = None, runtime: str | None = N
     if target is None:
         raise ZooError(f"{entry} has no labels: it is a pretrained network; use it as --backbone zoo:{entry.name}")
     runtime = DEFAULT if runtime is None else runtime
-    scores, running = _keras(entry) if plain(runtime) == KERAS else _artifact(entry, runtime)
+    scores, running, wide = _keras(entry) if plain(runtime) == KERAS else _artifact(entry, runtime)
     return EntryModel(
         entry=entry,
         runtime=running,
@@ -76,28 +76,30 @@ def load(name: str, *, version: int | str | None = None, runtime: str | None = N
         task=task_of(entry.manifest["metadata"]),
         inputs=inputs.of_metadata(entry.manifest["metadata"], entry.path),
         scores=scores,
+        wide=wide,
     )
 
 
-def _artifact(entry: Entry, runtime: str) -> tuple[Scorer, str]:
+def _artifact(entry: Entry, runtime: str) -> tuple[Scorer, str, Scorer | None]:
     try:
         name, reader = choose(runtime, entry.manifest["artifacts"], of=str(entry), keras=_has_keras(entry))
     except ExportError as error:
         raise ZooError(str(error)) from None
     with _copied(entry, entry.manifest["artifacts"][name]["path"]) as path:
         predictor = open_artifact(path, reader)
-    return predictor.scores, predictor.runtime
+    return predictor.scores, predictor.runtime, predictor.scores_and_features if predictor.gives_features else None
 
 
 def _has_keras(entry: Entry) -> bool:
     return "model.keras" in entry.files
 
 
-def _keras(entry: Entry) -> tuple[Scorer, str]:
+def _keras(entry: Entry) -> tuple[Scorer, str, Scorer | None]:
     if not _has_keras(entry):
         raise ZooError(f"{entry} has no model.keras; use another runtime")
     with _copied(entry, "model.keras") as path:
-        return partial(keras_scores, read_keras(path)), f"keras {keras.__version__}"
+        model = read_keras(path)
+    return partial(keras_scores, model), f"keras {keras.__version__}", wide_scores(model)
 
 
 @contextmanager

@@ -109,6 +109,7 @@ def test_the_stored_config_is_complete_and_reads_back(run):
     assert [key for key, value in stored.items() if value is None] == [
         "data_dir", "text_column", "path_column", "label_column", "label_separator", "header", "encoding", "limit", "channel_adapter",
         "max_length", "clip_norm", "max_minutes", "lora_rank", "teacher", "temperature", "tf32", "loss", "target_weights",
+        "conformal",
     ]  # fmt: skip
 
 

@@ -315,7 +315,7 @@ def test_a_saved_model_answers_with_names_and_reports_what_it_cannot_read(run):
     images, _ = patches(8, seed=2)
     encoded = [tf.io.encode_png(image).numpy() for image in images]
     outputs = served(image_bytes=tf.constant([*encoded, b"damaged"]))
-    assert set(outputs) == {"scores", "labels", "label_mask", "status"}
+    assert set(outputs) == {"scores", "labels", "label_mask", "status", "known"}
     answers = predict.predict(run.run.root, list(images))
     for answer, row in zip(answers, outputs["labels"].numpy()[:8], strict=True):
         assert set(answer.labels) == {cell.decode() for cell in row} - {""}

@@ -246,7 +246,7 @@ def test_the_figures_of_a_run_stand_beside_those_of_the_mean(run):
     assert metrics["test"]["mae"] < 0.2 * metrics["test"]["mean"]["mae"] and 0.5 <= metrics["test"]["inside"] <= 1
     with run.run.predictions.open() as file:
         row = next(csv.DictReader(file))
-    assert list(row) == ["split", "example", "brightness", "predicted:brightness", "error:brightness"]
+    assert list(row) == ["split", "example", "brightness", "predicted:brightness", "error:brightness", "known"]
     assert float(row["error:brightness"]) == pytest.approx(float(row["predicted:brightness"]) - float(row["brightness"]), abs=1e-3)
 
 
@@ -256,7 +256,7 @@ def test_every_artifact_is_judged_and_holds_what_was_learnt(run):
     for record in metrics["exports"].values():
         assert record["verified"] and record["agreement"] > 0.9 and record["accuracy"] == pytest.approx(metrics["test"]["r2"], abs=0.02)
     facts = target_of(manifest).facts
-    assert manifest["labels"] is None and set(facts) == {"mean", "std", "low", "high", "loss", "interval"}
+    assert manifest["labels"] is None and set(facts) == {"mean", "std", "low", "high", "loss", "interval", "rejection"}
 
 
 @pytest.mark.parametrize("name", ["", "exports/saved_model", "exports/model.tflite", "exports/model_int8.tflite", "exports/model.onnx"])
@@ -286,7 +286,7 @@ def test_the_saved_model_answers_in_the_units_of_the_data_in_a_bare_process(run,
     command = [sys.executable, "-I", "-c", BARE, str(run.run.exports / "saved_model"), str(tmp_path / "image.png")]
     said = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path).stdout
     names, value, unreadable, status = re.fullmatch(r"(\[.*\]) (\S+) (\S+) (.*)\n", said).groups()
-    assert names == "['brightness', 'scores', 'status']" and unreadable == "nan" and status != "ok"
+    assert names == "['brightness', 'known', 'scores', 'status']" and unreadable == "nan" and status != "ok"
     assert float(value) == pytest.approx(example.label[0], abs=15)
 
 

@@ -50,7 +50,7 @@ def test_T22_warm_up_records_are_prediction_logs_of_real_examples_and_replay(pub
         answers = loaded.signatures[signature](**{name: tf.constant(value) for name, value in inputs.items()})
         assert all(len(value) == len(next(iter(inputs.values()))) for value in answers.values())
         if signature == "serving_default":
-            assert set(answers) == {"label", "scores", "class_id", "status"} and set(answers["status"].numpy()) == {b"ok"}
+            assert set(answers) == {"label", "scores", "class_id", "status", "known"} and set(answers["status"].numpy()) == {b"ok"}
 
 
 def test_damaged_warm_up_records_are_told(tmp_path):

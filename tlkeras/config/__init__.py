@@ -9,12 +9,13 @@ from __future__ import annotations
 from tlkeras.config import fields
 from tlkeras.config.fields import FlatConfig, Key
 from tlkeras.config.jobs import BenchmarkConfig, EvaluateConfig, ExplainConfig, ExportModelConfig, PretrainConfig, RecommendConfig
-from tlkeras.config.run import FORMATS_BY_DEFAULT, DataConfig, ExportConfig, ModelConfig, RunConfig, TrainConfig
+from tlkeras.config.run import FORMATS_BY_DEFAULT, CertaintyConfig, DataConfig, ExportConfig, ModelConfig, RunConfig, TrainConfig
 from tlkeras.config.yaml_files import read_yaml, to_yaml
 
 __all__ = [
     "FORMATS_BY_DEFAULT",
     "BenchmarkConfig",
+    "CertaintyConfig",
     "DataConfig",
     "EvaluateConfig",
     "ExplainConfig",

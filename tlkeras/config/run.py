@@ -316,6 +316,36 @@ class ExportConfig(Section):
     opset: int = key(18, "Opset of ONNX files, 13 to 18.", metavar="N", least=13, most=18)
 
 
+@dataclass(frozen=True, kw_only=True)
+class CertaintyConfig(Section):
+    """How certain scores are, which examples are known, and which sets contain the truth."""
+
+    calibrate: bool = key(
+        True, "Divide logits by a temperature fitted on validation, if that lowers the loss of examples it was not fitted to."
+    )
+    rejection: str = key(
+        "distance",
+        "What tells known examples from others: distance (to training examples, by features), probability (the largest score) or none.",
+        metavar="distance|probability|none",
+        choices=("distance", "probability", "none"),
+    )
+    coverage: float = key(0.95, "Share of new examples like those of validation that are to be known.", metavar="X", least=0.5, most=0.999)
+    conformal: float | None = key(
+        None,
+        "Error rate of prediction sets: `tlkeras predict` lists labels that contain the true one but for this share; for numbers, intervals.",
+        unset="no sets; intervals of 90 %",
+        metavar="ALPHA",
+        least=0.001,
+        most=0.5,
+    )
+    conformal_method: str = key(
+        "lac",
+        "Prediction sets of classes: lac (smallest on average) or aps (larger for harder examples).",
+        metavar="lac|aps",
+        choices=("lac", "aps"),
+    )
+
+
 @dataclass(frozen=True, kw_only=True, init=False)
 class RunConfig(FlatConfig):
     """All settings of one fine-tuning run.
@@ -334,6 +364,7 @@ class RunConfig(FlatConfig):
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    certainty: CertaintyConfig = field(default_factory=CertaintyConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
     out: str | None = key(None, "Folder of the run; must not contain a run.", unset="runs/BACKBONE-DATA-N", metavar="DIR")
     seed: int = key(0, "Seed of splits, initial weights, order and augmentation.", metavar="N", least=0, most=2**32 - 1)

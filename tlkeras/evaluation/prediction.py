@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,7 +18,10 @@ from tlkeras.modalities.inputs import Inputs
 from tlkeras.modalities.items import Item, Tell, items
 from tlkeras.registry import load_function
 from tlkeras.startup import tensor_float32
+from tlkeras.tasks.certainty import known_of
 from tlkeras.tasks.registry import DEFAULT, TASKS, Task, target_of
+from tlkeras.tasks.rejection import needs_features
+from tlkeras.training.observed import with_features
 
 BATCH = 32  # inputs that are read and scored at a time
 
@@ -35,6 +39,8 @@ class Prediction:
         values: name -> number, in the unit of the data.
         intervals: name -> lower and upper end of the interval around the number, where held-out examples give one.
         targets: name -> the prediction of each of several targets, with these fields.
+        prediction_set: labels among which the true one is, but for the error rate that was asked for; best first.
+        known: whether the input is like those that the model was trained on; None where that cannot be told.
         error: why there is no prediction.
     """
 
@@ -46,6 +52,8 @@ class Prediction:
     values: dict[str, float] | None = None
     intervals: dict[str, list[float]] | None = None
     targets: dict[str, dict[str, Any]] | None = None
+    prediction_set: list[str] | None = None
+    known: bool | None = None
     error: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -55,11 +63,17 @@ class Prediction:
         label = {"label": self.label, "score": self.score} if self.label else {}
         labels = {} if self.labels is None else {"labels": self.labels}
         others = {"scores": self.scores, "values": self.values, "intervals": self.intervals, "targets": self.targets}
-        return {"file": self.file, **label, **labels, **{name: value for name, value in others.items() if value}}
+        sure = {"prediction_set": self.prediction_set, "known": self.known}
+        return {
+            **{"file": self.file, **label, **labels},
+            **{name: value for name, value in others.items() if value},
+            **{name: value for name, value in sure.items() if value is not None},
+        }
 
     def cells(self) -> list[str]:
-        """Returns the prediction as cells of a line: names and scores or numbers, alternating."""
-        return answer_cells(self.to_dict())
+        """Returns the prediction as cells of a line: names and scores or numbers, alternating; then the set, and `unknown` where it is so."""
+        within = [] if self.prediction_set is None else [f"{{{', '.join(self.prediction_set)}}}"]
+        return [*answer_cells(self.to_dict()), *within, *(["unknown"] if self.known is False else [])]
 
 
 def answer_cells(answer: Mapping[str, Any]) -> list[str]:
@@ -99,6 +113,7 @@ class Model:
         task: what the scores mean.
         folder: of the run it belongs to, if any.
         model: of a `.keras` file.
+        wide: prepared inputs -> scores and, in columns behind them, features; None where its runtime gives no features.
     """
 
     scores: Scorer
@@ -108,6 +123,7 @@ class Model:
     task: Task = TASKS.get(DEFAULT)
     folder: Path | None = None
     model: keras.Model | None = None
+    wide: Scorer | None = None
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -162,12 +178,24 @@ class Model:
                 except DataError as problem:
                     error = str(problem)
             errors.append(error)
-        scores = iter(self.scores(self.inputs.stack(ready))) if ready else iter(())
+        answered = iter(self._scored(self.inputs.stack(ready)) if ready else ())
         for item, error in zip(part, errors, strict=True):
-            yield self._answer(item.name, next(scores), top_k) if error is None else Prediction(file=item.name, error=error)
+            yield self._answer(item.name, *next(answered), top_k) if error is None else Prediction(file=item.name, error=error)
 
-    def _answer(self, name: str, scores: np.ndarray, top_k: int | None) -> Prediction:
-        return Prediction(file=name, **load_function(self.task.answer)(scores, self.target, top_k))
+    def _scored(self, inputs: np.ndarray) -> Iterator[tuple[np.ndarray, bool | None]]:
+        """Yields the scores of each input, and whether it is known: as far as the runtime gives what that takes."""
+        tell, width = known_of(self.task, self.target), len(self.target.labels)
+        by_features = needs_features(self.target)
+        if tell is None or by_features and self.wide is None:
+            yield from ((scores, None) for scores in self.scores(inputs))
+            return
+        values = self.wide(inputs) if by_features and self.wide is not None else self.scores(inputs)
+        scores, features = values[:, :width], values[:, width:]
+        for own, known in zip(scores, np.asarray(tell(scores, features)), strict=True):
+            yield own, bool(known)
+
+    def _answer(self, name: str, scores: np.ndarray, known: bool | None, top_k: int | None) -> Prediction:
+        return Prediction(file=name, known=known, **load_function(self.task.answer)(scores, self.target, top_k))
 
 
 def keras_scores(
@@ -185,6 +213,12 @@ def keras_scores(
         if progress:
             progress(min(start + batch_size, len(inputs)), len(inputs))
     return np.concatenate(parts)
+
+
+def wide_scores(model: keras.Model) -> Scorer | None:
+    """Returns what gives scores and features of a Keras model; None where the model has no features."""
+    extended = with_features(model)
+    return None if extended is None else partial(keras_scores, extended)
 
 
 def known_target(content: Mapping[str, Any], path: Path) -> Target:

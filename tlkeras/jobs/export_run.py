@@ -36,7 +36,9 @@ from tlkeras.jobs.run_folder import Run
 from tlkeras.modalities.inputs import Inputs
 from tlkeras.progress import AUTO, SILENT, Clock, Reporter, resolve
 from tlkeras.registry import load_function
+from tlkeras.tasks.certainty import known_of
 from tlkeras.tasks.registry import task_named
+from tlkeras.tasks.rejection import without_reference
 
 PARITY_SAMPLES = 8  # examples on which every artifact is compared with the Keras model
 
@@ -162,8 +164,11 @@ def _is_as_read(path: Path, sha256: str) -> bool:
 def export_spec(inputs: Inputs, target: Target, config: RunConfig) -> ExportSpec:
     """Returns what the exporters must know in addition to a task model."""
     task = task_named(config.model.task)
+    stored, of_manifest = without_reference(target)
     return ExportSpec(
         labels=target.labels if task.labelled_outputs else None,
+        known=known_of(task, target),
+        manifest_metadata=of_manifest,
         judge=partial(load_function(task.judge), target=target),
         signature=partial(load_function(task.signature), target=target),
         **inputs.serving(),
@@ -172,7 +177,7 @@ def export_spec(inputs: Inputs, target: Target, config: RunConfig) -> ExportSpec
         metadata={
             "backbone": config.model.backbone,
             "task": task.name,
-            "target": json.dumps(target.to_dict(), ensure_ascii=False),
+            "target": json.dumps(stored.to_dict(), ensure_ascii=False),
             **inputs.metadata(),
         },
     )

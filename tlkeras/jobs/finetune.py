@@ -24,8 +24,8 @@ from tlkeras.data.row_cache import RowCache, open_cache
 from tlkeras.data.sources.registry import DEFAULT, is_passed
 from tlkeras.data.split import SPLITS
 from tlkeras.distribution.strategies import Distribution, open_distribution
+from tlkeras.evaluation import calibration, report
 from tlkeras.evaluation import cross_validation as estimates
-from tlkeras.evaluation import report
 from tlkeras.export.artifact import Artifact, measure
 from tlkeras.export.graph import precision_gap
 from tlkeras.jobs import choice, cross_validation, export_run, outcome, preflight, run_folder, single, teacher
@@ -40,6 +40,7 @@ from tlkeras.registry import load_function
 from tlkeras.selection import pages as recommendation
 from tlkeras.tasks.registry import DEFAULT as DEFAULT_TASK
 from tlkeras.tasks.registry import Task, take
+from tlkeras.tasks.rejection import DISTANCE
 from tlkeras.training import freezing, precision
 from tlkeras.training import phases as training
 from tlkeras.training.states import States
@@ -134,24 +135,27 @@ def _finetune(plan: Plan, distribution: Distribution, run: Run, dataset: Dataset
         folds = cross_validation.of_run(plan, task, data, run, options=options, facts=facts, reporter=reporter, clock=clock)
     with clock.step("train"):
         trained = _train(plan, distribution, task, data, run, reporter, cache, folds)
-    task = trained.task
     files.write_rows(run.history, trained.history)
+    held_out_targets = {name: take(data.targets, getattr(data.splits, name)) for name in ("val", "test")}
+    calibrated = calibration.calibrate(trained.task, trained.observed, held_out_targets, config.certainty)
+    task = calibrated.task
+    target, scored = task.target, outcome.score(calibrated, data)
     _save(task, run)
-
-    target = task.task.calibrated(task.target, take(data.targets, data.splits.val), trained.scores["val"])
     run_folder.write_target(run, target)
-    scored = outcome.score(trained.scores, data, task.task, target)
+    files.write_json(run.calibration, calibrated.record)
     figures = {name: part.figures for name, part in scored.items()}
+    held_out = "test" if figures["test"].n else "val"
     files.write_rows(run.predictions, outcome.prediction_rows(data, scored, task.task, target))
     if distribution.chief:
         reporter.scores({name: score.to_dict() for name, score in figures.items()})
-        headlines = [score.headline(name) for name, score in figures.items()]
-        reporter.result("Result", {name: score.cells() for name, score in figures.items()}, [*filter(None, headlines)])
+        lines = [*(score.headline(name) for name, score in figures.items()), *calibration.lines(calibrated.record, held_out)]
+        reporter.result("Result", {name: score.cells() for name, score in figures.items()}, [*filter(None, lines)])
     with clock.step("export"):
-        artifacts = _export(config, replace(task, target=target), data, scored, run, reporter, clock) if distribution.chief else []
+        artifacts = _export(config, task, data, scored, run, reporter, clock) if distribution.chief else []
         gap = precision_gap(task.model, np.asarray(data.store.inputs[: export_run.PARITY_SAMPLES], task.model.inputs[0].dtype))
     clock.seconds["total"] = round(time.monotonic() - started, 3)
     summary = outcome.summary(config, distribution, data, scored, trained, artifacts, gap, clock) | {"precision": numbers}
+    summary["calibration"] = calibrated.brief
     summary["data"] |= outcome.provenance(dataset)
     size, sha256 = measure(run.model)
     summary["model"] = {"bytes": size, "sha256": sha256}
@@ -160,11 +164,11 @@ def _finetune(plan: Plan, distribution: Distribution, run: Run, dataset: Dataset
     if folds is not None:
         summary["cross_validation"] = folds.content
         further.append(estimates.section(folds.content))
+    further += [calibration.section(calibrated.record, held_out)] if calibrated.record else []
     pages(further)
     files.write_json(run.metrics, summary)
     if config.train.compare_single:  # by all workers, which train together; the run itself is complete, whatever comes of these
         summary["single"] = _each_alone(config, distribution, dataset, data, run, summary, reporter)
-        held_out = "test" if figures["test"].n else "val"
         if distribution.chief:
             reporter.result(single.TITLE, single.rows(summary["single"], held_out), [f"on the {held_out} split"])
         pages([*further, single.section(summary["single"], held_out)])
@@ -189,6 +193,7 @@ def prepared(
         reporter.warn(note)
     data = prepare(plan.config, dataset, task, run, clock, reporter, cache)
     task = replace(task, target=data.target)
+    calibration.check(plan.config.certainty, len(data.splits.val), task.task, data.target)
     task.task.prepared(task.model, data.target)
     plan = planning.with_data(plan, dataset, out=str(run.root), **data.inputs.settings())
     return plan, dataset, task, data
@@ -285,6 +290,7 @@ def options_of(
         class_weights=_class_weights(config, task, data),
         checkpoints=run.checkpoints,
         work=run.work,
+        features=config.certainty.rejection == DISTANCE,
         distribution=distribution,
         progress=reporter.progress,
         say=reporter.say,

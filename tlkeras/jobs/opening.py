@@ -8,7 +8,7 @@ from pathlib import Path
 import keras
 
 from tlkeras.errors import DataError, ExportError
-from tlkeras.evaluation.prediction import Model, keras_scores, known_target
+from tlkeras.evaluation.prediction import Model, keras_scores, known_target, wide_scores
 from tlkeras.export import manifest as manifests
 from tlkeras.export.read import kind_of, open_artifact
 from tlkeras.export.runtimes import KERAS, RUNTIMES, plain
@@ -83,15 +83,17 @@ def _artifact(path: Path, folder: Path, run: Run | None, reader: str) -> Model:
         target=known_target(manifest, path),
         task=task,
         folder=run.root if run else None,
+        wide=predictor.scores_and_features if predictor.gives_features else None,
     )
 
 
 def _keras(path: Path, run: Run | None) -> Model:
     if run is None and path.is_file() and (path.parent / manifests.NAME).is_file():  # of an entry
         manifest = manifests.read_manifest(path.parent)
-        task = task_of(manifest["metadata"])
+        task, model = task_of(manifest["metadata"]), read_keras(path)
         return Model(
-            scores=partial(keras_scores, read_keras(path)),
+            scores=partial(keras_scores, model),
+            wide=wide_scores(model),
             runtime=f"keras {keras.__version__}",
             inputs=inputs.of_metadata(manifest["metadata"], path.parent),
             target=known_target(manifest, path),
@@ -113,4 +115,5 @@ def _keras(path: Path, run: Run | None) -> Model:
         task=task,
         folder=run.root,
         model=model,
+        wide=wide_scores(model),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from tlkeras.data.examples import Dataset
 from tlkeras.data.sources.registry import kind_of, recorded
 from tlkeras.data.target import Target
 from tlkeras.distribution.strategies import Distribution
+from tlkeras.evaluation.calibration import Calibrated
 from tlkeras.export.artifact import Artifact
 from tlkeras.jobs import export_run
 from tlkeras.jobs.examples import Data
@@ -31,14 +32,16 @@ class Scored:
     index: np.ndarray
     scores: np.ndarray
     figures: Score
+    known: np.ndarray | None = None  # which examples are, bool (n,); None where that cannot be told
 
 
-def score(scores_of: Mapping[str, np.ndarray], data: Data, task: Task, target: Target) -> dict[str, Scored]:
-    """Returns the figures of each held-out split, as its task computes them."""
-    figures, scored = load_function(task.score), {}
-    for name, scores in scores_of.items():
+def score(calibrated: Calibrated, data: Data) -> dict[str, Scored]:
+    """Returns the figures of each held-out split, as the task of the calibrated model computes them."""
+    task, scored = calibrated.task, {}
+    for name, scores in calibrated.scores.items():
         index = getattr(data.splits, name)
-        scored[name] = Scored(index=index, scores=scores, figures=figures(take(data.targets, index), scores, target))
+        figures = load_function(task.task.score)(take(data.targets, index), scores, task.target)
+        scored[name] = Scored(index=index, scores=scores, figures=figures, known=calibrated.known.get(name))
     return scored
 
 
@@ -46,9 +49,13 @@ def prediction_rows(data: Data, scored: dict[str, Scored], task: Task, target: T
     """Returns the rows of `predictions.csv`: one for each held-out example."""
     columns, examples = load_function(task.columns), data.store.examples
     return [
-        {"split": name, "example": examples[index].id, **columns(examples[index].label, scores, target)}
+        {
+            **{"split": name, "example": examples[index].id},
+            **columns(examples[index].label, part.scores[place], target),
+            **({} if part.known is None else {"known": int(part.known[place])}),
+        }
         for name, part in scored.items()
-        for index, scores in zip(part.index, part.scores, strict=True)
+        for place, index in enumerate(part.index)
     ]
 
 

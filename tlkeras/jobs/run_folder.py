@@ -105,6 +105,10 @@ class Run:
         return self.root / "errors.json"
 
     @property
+    def calibration(self) -> Path:
+        return self.root / "calibration.json"
+
+    @property
     def checkpoints(self) -> Path:
         return self.root / "checkpoints"
 

@@ -49,6 +49,7 @@ def config_of(config: RunConfig, part: Target, folder: Path) -> RunConfig:
     # The examples have their splits, and nothing more is carved from them.
     alone = {"task": None, "target_weights": None, "compare_single": False, "export": (), "val_split": 0.0, "test_split": 0.0}
     alone |= {"cross_validate": None, "relabel": None, "group_column": None}  # the examples are relabelled and grouped already
+    alone |= {"rejection": "none", "conformal": None}  # which are no part of the comparison, and numbers alone have no probability
     of_task = {
         "class_weights": config.train.class_weights and task.class_weights,
         "loss": config.train.loss if config.train.loss in task.losses else None,

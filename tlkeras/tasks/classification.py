@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from tlkeras.data.target import Target
+from tlkeras.tasks.conformal import answer_set, classes_in
 from tlkeras.tasks.judgement import Judgement
 from tlkeras.tasks.registry import TARGET, Targets
 
@@ -184,6 +185,7 @@ def answer(scores: np.ndarray, target: Target, top_k: int | None) -> dict[str, A
     best = int(scores.argmax())
     order = range(len(labels)) if top_k is None else np.argsort(-scores, kind="stable")[:top_k]
     return {
+        **answer_set(scores, target, classes_in),
         "label": labels[best],
         "score": float(scores[best]),
         "scores": {labels[index]: float(scores[index]) for index in order},

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from tlkeras.data.target import SEPARATOR, Target
+from tlkeras.tasks.conformal import answer_set, labels_in
 from tlkeras.tasks.judgement import Judgement
 from tlkeras.tasks.markup import figure
 from tlkeras.tasks.registry import TARGET, Options, Targets
@@ -283,6 +284,7 @@ def answer(scores: np.ndarray, target: Target, top_k: int | None) -> dict[str, A
     best = np.argsort(-scores, kind="stable")
     order = range(len(labels)) if top_k is None else [index for rank, index in enumerate(best) if rank < top_k or holds[index]]
     return {
+        **answer_set(scores, target, labels_in),
         "labels": [labels[index] for index in best if holds[index]],
         "scores": {labels[index]: float(scores[index]) for index in order},
     }

@@ -102,6 +102,7 @@ class Task:
             nothing is taken for something else.
         label_errors: (values of the examples, targets, scores of models that have not seen them, target) -> `label_errors.Suspect`s, the
             most suspicious first; empty where the task has none.
+        certainty: class without arguments, a `tlkeras.tasks.certainty.Certainty`; empty where scores are kept as the head gives them.
     """
 
     name: str
@@ -139,6 +140,7 @@ class Task:
     mistakes: str = ""
     confused: str = ""
     label_errors: str = ""
+    certainty: str = ""
 
     def keras_loss(self, target: Target, *, soft: bool = False) -> Any:
         """Returns the loss as Keras accepts it; `soft` for targets that are probabilities."""
@@ -214,6 +216,7 @@ TASKS: Registry[Task] = Registry(
             mistakes="tlkeras.tasks.mistakes:of_classes",
             confused="tlkeras.tasks.mistakes:confused_classes",
             label_errors="tlkeras.tasks.label_errors:of_classes",
+            certainty="tlkeras.tasks.certainty:OfClasses",
         ),
         Task(
             name="multilabel",
@@ -243,6 +246,7 @@ TASKS: Registry[Task] = Registry(
             mistakes="tlkeras.tasks.mistakes:of_sets",
             confused="tlkeras.tasks.mistakes:confused_labels",
             label_errors="tlkeras.tasks.label_errors:of_sets",
+            certainty="tlkeras.tasks.certainty:OfLabels",
         ),
         Task(
             name="regression",
@@ -271,6 +275,7 @@ TASKS: Registry[Task] = Registry(
             attribute="values",
             mistakes="tlkeras.tasks.mistakes:of_numbers",
             label_errors="tlkeras.tasks.label_errors:of_numbers",
+            certainty="tlkeras.tasks.certainty:OfNumbers",
         ),
         Task(
             name="several",
@@ -303,6 +308,7 @@ TASKS: Registry[Task] = Registry(
             mistakes="tlkeras.tasks.mistakes:of_parts",
             confused="tlkeras.tasks.mistakes:confused_parts",
             label_errors="tlkeras.tasks.label_errors:of_parts",
+            certainty="tlkeras.tasks.certainty:OfSeveral",
         ),
     ],
 )
@@ -324,7 +330,10 @@ def target_of(content: Mapping[str, Any]) -> Target | None:
 
     metadata, labels = content["metadata"], content["labels"]
     if "target" in metadata:
-        return Target.from_dict(json.loads(metadata["target"]))
+        target = Target.from_dict(json.loads(metadata["target"]))
+        if "reference" in metadata:  # see `tlkeras.tasks.rejection.without_reference`
+            target = target.with_facts(rejection={**target.facts["rejection"], "reference": json.loads(metadata["reference"])})
+        return target
     task = task_of(metadata)
     return None if labels is None and task.labelled_outputs else Target(kind=task.target, labels=tuple(labels or ()))
 

@@ -12,14 +12,15 @@ import keras
 import numpy as np
 
 from tlkeras.data.target import Target, number_text
+from tlkeras.tasks.conformal import quantile
 from tlkeras.tasks.judgement import Judgement
 from tlkeras.tasks.registry import TARGET, Options, Targets
 
 COVERAGE = 0.9  # share of new examples that an interval is to contain
 FEWEST = 20  # validation examples; with fewer, the interval would be little more than the largest error
 CLOSE = 0.1  # standard deviations of the training targets within which two answers count as the same
-OWN_COLUMNS = ("split", "example")  # of `predictions.csv`, besides those of the task
-OWN_OUTPUTS = ("scores", "features", "status")  # of a SavedModel, besides those of the task
+OWN_COLUMNS = ("split", "example", "known")  # of `predictions.csv`, besides those of the task
+OWN_OUTPUTS = ("scores", "features", "status", "known")  # of a SavedModel, besides those of the task
 
 
 # === Targets, head and loss ===
@@ -88,15 +89,18 @@ def loss(target: Target) -> Callable[[Any, Any], Any]:
 
 
 def calibrate(target: Target, targets: Targets, scores: np.ndarray) -> Target:
-    """Returns the target with `interval`, half the width of the interval around each number, where enough examples are held out.
+    """Returns the target with `interval`, half the width of the 90 % interval around each number, where enough examples are held out."""
+    return with_intervals(target, targets, scores, COVERAGE) if len(scores) >= FEWEST else target
 
-    It is the split-conformal one: the ceil((n + 1) * 0.9)-th smallest absolute residual (Lei et al. 2018,
-    doi:10.1080/01621459.2017.1307116). The validation examples also stop the training, which makes it slightly too narrow.
+
+def with_intervals(target: Target, targets: Targets, scores: np.ndarray, coverage: float) -> Target:
+    """Returns the target with `interval`, half the width of that which is to contain a number with the probability `coverage`.
+
+    It is the split-conformal one: the ceil((n + 1) * coverage)-th smallest absolute residual of n validation examples (Lei et al. 2018,
+    doi:10.1080/01621459.2017.1307116). They also stop the training, which makes it slightly too narrow.
     """
-    residuals = np.sort(np.abs(_residuals(targets, scores)), axis=0)
-    if len(residuals) < FEWEST:
-        return target
-    return target.with_facts(interval=residuals[math.ceil((len(residuals) + 1) * COVERAGE) - 1].tolist())
+    other = {} if coverage == COVERAGE else {"interval_coverage": coverage}
+    return target.with_facts(interval=quantile(np.abs(_residuals(targets, scores)), 1 - coverage).tolist(), **other)
 
 
 def _residuals(targets: Targets, scores: np.ndarray) -> np.ndarray:

@@ -66,8 +66,13 @@ def _number_table(figures: Score, target: Target) -> str:
         )
         for row, width in zip(figures.numbers, widths, strict=True)
     ]
-    head = ("", "MAE", "of the mean", "RMSE", "of the mean", "R²", "Pearson r", f"{COVERAGE:.0%} interval", "inside")
+    head = ("", "MAE", "of the mean", "RMSE", "of the mean", "R²", "Pearson r", f"{_coverage(target.facts)} interval", "inside")
     return table(head, rows) + f"<p class=muted>{escape(_explained(target))}</p>"
+
+
+def _coverage(facts: Mapping[str, Any]) -> str:
+    """Returns the share of new examples that the intervals are to contain."""
+    return f"{round(100 * facts.get('interval_coverage', COVERAGE), 2):g}%"
 
 
 def _explained(target: Target) -> str:
@@ -75,7 +80,7 @@ def _explained(target: Target) -> str:
     if "interval" not in target.facts:
         return f"{text}There is no interval: it needs at least {FEWEST} validation examples."
     return (
-        f"{text}The interval is that which contained {COVERAGE:.0%} of the validation examples, with the correction for their number "
+        f"{text}The interval is that which contained {_coverage(target.facts)} of the validation examples, with the correction for their number "
         "(split-conformal). It is equally wide for all examples. “Inside” is the share of these examples that it contains."
     )
 
@@ -210,12 +215,12 @@ def _card_numbers(content: Mapping[str, Any], facts: Mapping[str, Any], noun: st
         inside = "-" if number["inside"] is None else f"{number['inside']:.1%}"
         learnt = (facts[key][index] if key in facts else None for key in ("mean", "std", "low", "high"))
         rows.append((code(name), *map(short, learnt), f"± {short(widths[index])}" if widths else "-", inside))
-    head = ("number", "mean", "standard deviation", "lowest", "highest", f"{COVERAGE:.0%} interval", "inside")
+    head = ("number", "mean", "standard deviation", "lowest", "highest", f"{_coverage(facts)} interval", "inside")
     text = "Mean, standard deviation and range are those of the training examples. "
     if not widths:
         return markdown_table(head, rows) + f"\n\n{text}There is no interval: fewer than {FEWEST} validation examples were held out."
     return markdown_table(head, rows) + (
-        f"\n\n{text}The interval contained {COVERAGE:.0%} of the validation examples, corrected for their number (split-conformal, "
+        f"\n\n{text}The interval contained {_coverage(facts)} of the validation examples, corrected for their number (split-conformal, "
         f"[Lei et al. 2018](https://doi.org/10.1080/01621459.2017.1307116)). It is equally wide for every {noun} and holds for {noun}s from the same "
         f"distribution. “Inside” is the share of the {content['held_out']} examples that it contains."
     )

@@ -73,6 +73,7 @@ class Options:
         work: where features larger than memory allows are mapped.
         states: where the state of training is stored, for a run that is killed; None for nowhere.
         state: of the present phase, see `states`.
+        features: whether features of held-out examples and of some training examples are asked for beside the scores.
         cache: where features are kept between runs; nothing is kept when None.
         shared: features that several trainings on parts of the same examples share; each training computes its own when None.
         distribution: where the work runs.
@@ -97,6 +98,7 @@ class Options:
     work: Path | None = None
     states: States | None = None
     state: FitStates | None = None
+    features: bool = False
     cache: RowCache | None = None
     shared: SharedFeatures | None = None
     distribution: Distribution = ONE_DEVICE

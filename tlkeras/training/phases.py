@@ -14,7 +14,7 @@ import numpy as np
 from tlkeras.errors import TrainingDiverged
 from tlkeras.models import TaskModel
 from tlkeras.startup import tensor_float32
-from tlkeras.training import averaging, budget, contrastive, exact, feature_cache, features, freezing
+from tlkeras.training import averaging, budget, contrastive, exact, feature_cache, features, freezing, observed
 from tlkeras.training.features import Arrays
 from tlkeras.training.fit import evaluated, fit
 from tlkeras.training.freeze_rules import parse
@@ -60,16 +60,17 @@ def run(
         if stored is not None:  # a run that was killed later
             assign(task.model.variables, stored.arrays["model"])
             results = [PhaseResult(**result) for result in stored.facts["results"]]
-            scores = {name: stored.arrays[name][0] for name in SCORED}
+            seen = observed.restored(stored)
         else:
-            task, results, scores = _phases(task, phases, parts, options, recipe)
+            task, results, seen = _phases(task, phases, parts, options, recipe)
             if options.states and not finish:
-                arrays = {"model": values(task.model.variables), **{name: [scores[name]] for name in SCORED}}
                 facts = {"results": [dataclasses.asdict(result) for result in results]}
-                options.states.save(TRAINED, State(arrays=arrays, facts=facts))
+                state = State(arrays={"model": values(task.model.variables), **observed.stored(seen)}, facts=facts)
+                options.states.save(TRAINED, state)
     task = _kept(task)
     width = task.model.output_shape[-1]  # what only the loss needs stands in columns behind the scores
-    return Trained(task=task, phases=results, scores={name: answers[:, :width] for name, answers in scores.items()})
+    seen = dataclasses.replace(seen, scores={name: answers[:, :width] for name, answers in seen.scores.items()})
+    return Trained(task=task, phases=results, observed=seen)
 
 
 def _phases(
@@ -78,8 +79,8 @@ def _phases(
     parts: Mapping[str, Examples],
     options: Options,
     recipe: Recipe | None,
-) -> tuple[TaskModel, list[PhaseResult], dict[str, np.ndarray]]:
-    """Runs the phases that are not done yet, and finishes; returns the model, the results, and the scores of what is held out."""
+) -> tuple[TaskModel, list[PhaseResult], observed.Observed]:
+    """Runs the phases that are not done yet, and finishes; returns the model, the results, and what it gives for what is held out."""
     results: list[PhaseResult] = []
     finish = recipe.finish if recipe else None
     last: _Finished | None = None
@@ -111,12 +112,12 @@ def _phases(
     if finish:
         task = function(finish)(task, parts)
     if finish or "test" not in arrays:  # features of the last phase are of another model, or it was left out
-        model, arrays = task.model, {name: features.uncached(task.model, parts[name]) for name in SCORED}
-    scores = {name: features.scores(model, arrays[name], name, options) for name in SCORED}
-    for name, answers in scores.items():
+        model, arrays = task.model, {}
+    seen = observed.observe(task, model, arrays, parts, options)
+    for name, answers in seen.scores.items():
         if not np.isfinite(answers).all():
             raise _diverged(f"the scores of the {name} split", phases[-1][0])
-    return task, results, scores
+    return task, results, seen
 
 
 SCORED = ("val", "test")  # splits that are scored after training

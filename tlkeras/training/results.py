@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from tlkeras.models import TaskModel
+from tlkeras.training.observed import Observed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,12 +57,17 @@ class Trained:
     Args:
         task: the trained task model; another one than was passed where the recipe transforms it.
         phases: in order.
-        scores: `val` and `test` -> scores of the trained model, in the order of the split.
+        observed: what the trained model gives for the held-out splits.
     """
 
     task: TaskModel
     phases: list[PhaseResult]
-    scores: dict[str, np.ndarray]
+    observed: Observed
+
+    @property
+    def scores(self) -> Mapping[str, np.ndarray]:
+        """`val` and `test` -> scores of the trained model, in the order of the split."""
+        return self.observed.scores
 
     @property
     def history(self) -> list[dict[str, Any]]:
