@@ -147,6 +147,16 @@ class EvaluateConfig(FlatConfig):
     data: str | None = like(DataConfig, "source", help="Source of the examples.", unset="the run's own")
     part: str = key("auto", "Examples to evaluate: auto (the held-out ones), train, val, test or all.", name="split")
     data_dir: str | None = like(DataConfig, "data_dir", unset=None)
+    against: str | None = key(None, "Another run or artifact, compared on the same examples.", unset="none", metavar="RUN")
+    slices: tuple[str, ...] = key(
+        (),
+        "Columns to slice the examples by, comma-separated: of the table, or brightness, size, aspect, blur (images), length, script (texts), "
+        "length (sequences).",
+        unset="no slices",
+        metavar="COLUMNS",
+    )
+    corruptions: bool = key(False, "Score on corrupted inputs too: 3 severities of each kind that the inputs can have.")
+    seed: int = like(RunConfig, "seed", help="Seed of resamples and corruptions.")
 
 
 @dataclass(frozen=True, kw_only=True, init=False)

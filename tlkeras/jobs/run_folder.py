@@ -84,6 +84,10 @@ class Run:
         return self.root / "predictions.csv"
 
     @property
+    def evaluation(self) -> Path:
+        return self.root / "evaluation.json"
+
+    @property
     def checkpoints(self) -> Path:
         return self.root / "checkpoints"
 

@@ -25,6 +25,7 @@ class Source:
         open: `"module:function"`, called with (value, target, data_dir, columns, kinds), returns a `Dataset`.
         help: one line of help text.
         licence: of the examples, where every source of this kind has the same.
+        facts: module with `names` and `read`, for further columns of its examples; empty where there are none. See `table_columns`.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Source:
     open: str
     help: str
     licence: str | None = None
+    facts: str = ""
 
 
 TABLES = (".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".parquet", ".txt", ".data", "")
@@ -71,6 +73,7 @@ SOURCES: Registry[Source] = Registry(
             name="table",
             takes=lambda spec: Path(spec).is_file() and Path(spec).suffix.lower() in TABLES,
             open="tlkeras.data.sources.table:open_table",
+            facts="tlkeras.data.sources.table_columns",
             help="a CSV, TSV, JSONL or Parquet file with path,label or text,label columns, image,label (bytes, as Hugging Face stores them), "
             "label and pixel1, pixel2, …, or id,label and features (sequences)",
         ),
