@@ -82,7 +82,12 @@ def corruptions_of(modality: str) -> list[Corruption]:
 
 
 def corrupted(
-    row: Corruption, severity: int, examples: Sequence[Example], inputs: np.ndarray, prepare: Callable[[Sequence[Example]], np.ndarray], seed: int
+    row: Corruption,
+    severity: int,
+    examples: Sequence[Example],
+    inputs: np.ndarray,
+    prepare: Callable[[Sequence[Example]], np.ndarray],
+    seed: int,
 ) -> np.ndarray:
     """Returns inputs as a model accepts them, corrupted. Equal for equal arguments.
 
@@ -147,7 +152,9 @@ def lines(content: Mapping[str, Mapping[str, Any]]) -> list[str]:
     shown = []
     for target, part in content.items():
         of = f" of {target}" if len(content) > 1 else ""
-        shown.append(f"corruptions{of}: {part['title']} {intervals.text(part['clean'])} on clean inputs, {number(part['mean']['first'])} on average")
+        shown.append(
+            f"corruptions{of}: {part['title']} {intervals.text(part['clean'])} on clean inputs, {number(part['mean']['first'])} on average"
+        )
         shown.append(f"  against clean inputs, {part['words']}")
         for name, row in part["kinds"].items():
             severities = "  ".join(map(number, row["values"]))

@@ -48,7 +48,9 @@ COLUMNS: Registry[Column] = Registry(
             compute="tlkeras.evaluation.slice_columns:brightness",
             help="mean of all values, 0 to 255",
         ),
-        Column(name="size", modalities=("image",), compute="tlkeras.evaluation.slice_columns:size", help="width x height of the file, pixels"),
+        Column(
+            name="size", modalities=("image",), compute="tlkeras.evaluation.slice_columns:size", help="width x height of the file, pixels"
+        ),
         Column(name="aspect", modalities=("image",), compute="tlkeras.evaluation.slice_columns:aspect", help="width / height of the file"),
         Column(
             name="blur",

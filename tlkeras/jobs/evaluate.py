@@ -182,7 +182,9 @@ class _Scored:
         if not opened.task.measures:
             return {}
         targets = self.targets if index is None else take(self.targets, index)
-        measured: dict[str, Measures] = load_function(opened.task.measures)(targets, scores if index is None else scores[index], opened.target)
+        measured: dict[str, Measures] = load_function(opened.task.measures)(
+            targets, scores if index is None else scores[index], opened.target
+        )
         return measured
 
 
@@ -239,7 +241,9 @@ def _against(config: EvaluateConfig, chosen: Chosen, first: _Scored, reporter: R
     places = {example.id: place for place, example in enumerate(second.examples)}
     pairs = [(place, places[example.id]) for place, example in enumerate(first.examples) if example.id in places]
     if not pairs:
-        raise DataError(f"no example is held out from both models: {other_name!r} has other examples or other splits; pass --data with examples of neither")
+        raise DataError(
+            f"no example is held out from both models: {other_name!r} has other examples or other splits; pass --data with examples of neither"
+        )
     index, other = (np.array(side) for side in zip(*pairs, strict=True))
     differing = [first.examples[at] for at, to in pairs if first.examples[at].label != second.examples[to].label]
     if differing:

@@ -58,19 +58,25 @@ def check(target: str | Path, data: str | Path | Dataset | Chosen | None, config
     chosen = preflight.to_evaluate(target, source, part=config.part, data_dir=config.data_dir)
     predicted = chosen.dataset.target
     if (config.against is not None or config.slices or config.corruptions) and not task_for(predicted.kind).measures:
-        raise ConfigError(f"against, slices and corruptions need figures that can be resampled, and a model of {predicted.described} has none")
+        raise ConfigError(
+            f"against, slices and corruptions need figures that can be resampled, and a model of {predicted.described} has none"
+        )
     other = None
     if config.against is not None:
         # On its own held-out examples, where no data is named: those of the first model may have been its training examples.
         same = source.dataset if isinstance(source, Chosen) and source.own is None else source
-        other = preflight.to_evaluate(config.against, None if isinstance(same, Chosen) else same, part=config.part, data_dir=config.data_dir)
+        other = preflight.to_evaluate(
+            config.against, None if isinstance(same, Chosen) else same, part=config.part, data_dir=config.data_dir
+        )
         _check_same_target(str(target), predicted, config.against, other.dataset.target)
     computed, in_table, cells = _columns(config.slices, chosen)
     return Request(config=config, chosen=chosen, other=other, computed=computed, in_table=in_table, cells=cells)
 
 
 def _check_same_target(name: str, first: Target, other: str, second: Target) -> None:
-    described = [f"{target.described} ({', '.join(sorted(target.labels)[:4])}{', …' * (len(target.labels) > 4)})" for target in (first, second)]
+    described = [
+        f"{target.described} ({', '.join(sorted(target.labels)[:4])}{', …' * (len(target.labels) > 4)})" for target in (first, second)
+    ]
     if first.kind != second.kind or sorted(first.labels) != sorted(second.labels):
         raise DataError(f"{other!r} predicts {described[1]} and {name!r} {described[0]}; expected models of the same target to compare")
 

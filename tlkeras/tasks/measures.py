@@ -191,6 +191,4 @@ def calibration_error(weights: np.ndarray, confidence: np.ndarray, outcome: np.n
 
 def calibration_errors(weights: np.ndarray, confidence: np.ndarray, outcome: np.ndarray) -> np.ndarray:
     """Returns the calibration error of each column, (resamples, columns); see `calibration_error`."""
-    return np.stack(
-        [calibration_error(weights, confidence[:, index], outcome[:, index]) for index in range(confidence.shape[1])], axis=1
-    )
+    return np.stack([calibration_error(weights, confidence[:, index], outcome[:, index]) for index in range(confidence.shape[1])], axis=1)

@@ -75,9 +75,7 @@ def measures(targets: Targets, scores: np.ndarray, target: Target) -> dict[str, 
         Family(figures=RANKING, compute=partial(_ranking, y, scores), cost=float(count)),
     )
     return {
-        target.name: Measures(
-            n=len(y), labels=target.labels, families=families, headline="micro_f1", mistakes=wrong, correct=wrong == 0
-        )
+        target.name: Measures(n=len(y), labels=target.labels, families=families, headline="micro_f1", mistakes=wrong, correct=wrong == 0)
     }
 
 

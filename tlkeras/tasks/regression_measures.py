@@ -17,9 +17,7 @@ FIGURES = (
     ("pearson", "Pearson r", True, False),
     ("spearman", "Spearman ρ", True, False),
 )  # name, title, whether more is better, whether it is a share
-MAE, RMSE, R2, PEARSON, SPEARMAN = (
-    Figure(name=name, title=title, higher=higher, share=share) for name, title, higher, share in FIGURES
-)
+MAE, RMSE, R2, PEARSON, SPEARMAN = (Figure(name=name, title=title, higher=higher, share=share) for name, title, higher, share in FIGURES)
 RELATIVE = Figure(name="relative_mae", title="MAE in standard deviations", higher=False, share=False)
 INSIDE = Figure(name="inside", title="inside its interval", counted=True)
 
@@ -123,5 +121,3 @@ def _rank_correlation(weights: np.ndarray, first: np.ndarray, second: np.ndarray
 def _overall(values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Returns the figures of each number, (resamples, numbers), with their means over the numbers."""
     return {**{name: mean_of_defined(each) for name, each in values.items()}, **{f"{EACH}{name}": each for name, each in values.items()}}
-
-
