@@ -40,7 +40,7 @@ def compare(first: Measures, second: Measures, *, seed: int = 0) -> dict[str, An
                 continue  # one of the models has no intervals around its numbers
             for label, column, other_column in _columns(one, first, second):
                 pair = [float(own[one.key][at]) for own, at in zip(values, (column, other_column), strict=True)]
-                sampled = None if drawn is None else drawn[0][one.key][:, *column] - drawn[1][one.key][:, *other_column]
+                sampled = None if drawn is None else drawn[0][one.key][(..., *column)] - drawn[1][one.key][(..., *other_column)]
                 row = _difference(pair, sampled, biased=one.biased)
                 if label is None:
                     meaning = {"title": one.title, "higher": one.higher, "share": one.share, "resamples": count}

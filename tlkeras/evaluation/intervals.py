@@ -113,10 +113,10 @@ def estimates(measures: Measures, *, seed: int = 0, families: Sequence[Family] |
             if one.each:
                 for index, label in enumerate(measures.labels):
                     own = None if sampled is None else sampled[:, index]
-                    labels.setdefault(label, {})[one.name] = _estimate(one, values[one.key][index], own, measures.n).to_dict()
+                    labels.setdefault(label, {})[one.name] = _estimate(one, float(values[one.key][index]), own, measures.n).to_dict()
             else:
                 meaning = {"title": one.title, "higher": one.higher, "share": one.share, "resamples": count}
-                figures[one.name] = {**meaning, **_estimate(one, values[one.key], sampled, measures.n).to_dict()}
+                figures[one.name] = {**meaning, **_estimate(one, float(values[one.key]), sampled, measures.n).to_dict()}
     return {"n": measures.n, "headline": measures.headline, "figures": figures, "labels": labels}
 
 
@@ -129,7 +129,6 @@ def headline(measures: Measures, *, seed: int = 0) -> Estimate:
 def _estimate(one: Figure, value: float, sampled: np.ndarray | None, n: int) -> Estimate:
     if not np.isfinite(value):
         return Estimate(value=None)
-    value = float(value)
     if one.counted:
         ends = wilson(n, value)
     else:

@@ -80,7 +80,7 @@ def evaluate(columns: Mapping[str, Sequence[Any]], measured: Measured, n: int, *
     """
     everything = measured(np.arange(n))
     figure = everything.headline_figure
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, values in columns.items():
         for title, index in cut(name, values).items():
             others = np.setdiff1d(np.arange(n), index)
@@ -97,7 +97,7 @@ def evaluate(columns: Mapping[str, Sequence[Any]], measured: Measured, n: int, *
                 }
             )
     for row, p in zip(rows, holm([row["p"] for row in rows]), strict=True):
-        row |= {"p": p, "worse": bool(p < ALPHA)}
+        row.update(p=p, worse=p < ALPHA)
     rows.sort(key=lambda row: (row["p"], row["slice"]))
     meaning = {"title": figure.title, "higher": figure.higher, "share": figure.share}
     return {**meaning, **intervals.headline(everything, seed=seed).to_dict(), "slices": rows}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -81,7 +81,7 @@ class Evaluation:
 
 def sections(content: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Returns title and HTML of each part of `evaluation.json`, for the report."""
-    made = {
+    made: dict[str, Callable[[Any], tuple[str, str]]] = {
         "figures": intervals.section,
         "against": lambda part: comparison.section(part["run"], part["targets"]),
         "slices": slices.section,

@@ -10,14 +10,11 @@ from tlkeras.data.target import Target
 from tlkeras.tasks.measures import EACH, Family, Figure, Measures, mean_of_defined, means, ratio
 from tlkeras.tasks.registry import TARGET, Targets
 
-FIGURES = (
-    ("mae", "MAE", False, False),
-    ("rmse", "RMSE", False, False),
-    ("r2", "R²", True, False),
-    ("pearson", "Pearson r", True, False),
-    ("spearman", "Spearman ρ", True, False),
-)  # name, title, whether more is better, whether it is a share
-MAE, RMSE, R2, PEARSON, SPEARMAN = (Figure(name=name, title=title, higher=higher, share=share) for name, title, higher, share in FIGURES)
+MAE = Figure(name="mae", title="MAE", higher=False, share=False)
+RMSE = Figure(name="rmse", title="RMSE", higher=False, share=False)
+R2 = Figure(name="r2", title="R²", share=False)
+PEARSON = Figure(name="pearson", title="Pearson r", share=False)
+SPEARMAN = Figure(name="spearman", title="Spearman ρ", share=False)
 RELATIVE = Figure(name="relative_mae", title="MAE in standard deviations", higher=False, share=False)
 INSIDE = Figure(name="inside", title="inside its interval", counted=True)
 
