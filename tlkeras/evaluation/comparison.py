@@ -35,25 +35,25 @@ def compare(first: Measures, second: Measures, *, seed: int = 0) -> dict[str, An
         computes = [family.compute, other.compute]
         values = [intervals.point(compute, first.n) for compute in computes]
         drawn = intervals.values_of(computes, first.n, count, seed) if count else None
-        for one in family.figures:
-            if one.key not in values[1]:
+        for item in family.figures:
+            if item.key not in values[1]:
                 continue  # one of the models has no intervals around its numbers
-            for label, column, other_column in _columns(one, first, second):
-                pair = [float(own[one.key][at]) for own, at in zip(values, (column, other_column), strict=True)]
-                sampled = None if drawn is None else drawn[0][one.key][(..., *column)] - drawn[1][one.key][(..., *other_column)]
-                row = _difference(pair, sampled, biased=one.biased)
+            for label, column, other_column in _columns(item, first, second):
+                pair = [float(own[item.key][at]) for own, at in zip(values, (column, other_column), strict=True)]
+                sampled = None if drawn is None else drawn[0][item.key][(..., *column)] - drawn[1][item.key][(..., *other_column)]
+                row = _difference(pair, sampled, biased=item.biased)
                 if label is None:
-                    meaning = {"title": one.title, "higher": one.higher, "share": one.share, "resamples": count}
-                    figures[one.name] = {**meaning, **row}
+                    meaning = {"title": item.title, "higher": item.higher, "share": item.share, "resamples": count}
+                    figures[item.name] = {**meaning, **row}
                 else:
-                    labels.setdefault(label, {})[one.name] = row
+                    labels.setdefault(label, {})[item.name] = row
     content = {"n": first.n, "headline": first.headline, "figures": figures, "labels": labels, **_tests(first, second)}
     return {**content, "words": words(figures[first.headline])}
 
 
-def _columns(one: Figure, first: Measures, second: Measures) -> list[tuple[str | None, tuple[int, ...], tuple[int, ...]]]:
+def _columns(item: Figure, first: Measures, second: Measures) -> list[tuple[str | None, tuple[int, ...], tuple[int, ...]]]:
     """Returns label (None: of all), and where its values stand in the results of either model, whose label maps may be ordered differently."""
-    if not one.each:
+    if not item.each:
         return [(None, (), ())]
     return [(label, (index,), (second.labels.index(label),)) for index, label in enumerate(first.labels)]
 

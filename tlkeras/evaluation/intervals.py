@@ -108,15 +108,15 @@ def estimates(measures: Measures, *, seed: int = 0, families: Sequence[Family] |
     for family in measures.families if families is None else families:
         count, values = count_of(family, measures.n), point(family.compute, measures.n)
         drawn = values_of([family.compute], measures.n, count, seed)[0] if count else {}
-        for one in family.figures:
-            sampled = drawn.get(one.key)
-            if one.each:
+        for item in family.figures:
+            sampled = drawn.get(item.key)
+            if item.each:
                 for index, label in enumerate(measures.labels):
                     own = None if sampled is None else sampled[:, index]
-                    labels.setdefault(label, {})[one.name] = _estimate(one, float(values[one.key][index]), own, measures.n).to_dict()
+                    labels.setdefault(label, {})[item.name] = _estimate(item, float(values[item.key][index]), own, measures.n).to_dict()
             else:
-                meaning = {"title": one.title, "higher": one.higher, "share": one.share, "resamples": count}
-                figures[one.name] = {**meaning, **_estimate(one, float(values[one.key]), sampled, measures.n).to_dict()}
+                meaning = {"title": item.title, "higher": item.higher, "share": item.share, "resamples": count}
+                figures[item.name] = {**meaning, **_estimate(item, float(values[item.key]), sampled, measures.n).to_dict()}
     return {"n": measures.n, "headline": measures.headline, "figures": figures, "labels": labels}
 
 
@@ -126,14 +126,14 @@ def headline(measures: Measures, *, seed: int = 0) -> Estimate:
     return Estimate(value=row["value"], low=row["low"], high=row["high"])
 
 
-def _estimate(one: Figure, value: float, sampled: np.ndarray | None, n: int) -> Estimate:
+def _estimate(item: Figure, value: float, sampled: np.ndarray | None, n: int) -> Estimate:
     if not np.isfinite(value):
         return Estimate(value=None)
-    if one.counted:
+    if item.counted:
         ends = wilson(n, value)
     else:
         ends = None if sampled is None else quantiles(sampled)
-        if ends is not None and one.biased:
+        if ends is not None and item.biased:
             ends = max(0.0, 2 * value - ends[1]), max(0.0, 2 * value - ends[0])
     return Estimate(value=value) if ends is None else Estimate(value=value, low=ends[0], high=ends[1])
 

@@ -58,11 +58,11 @@ def _number(value: Any) -> float:
 
 def _at_quantiles(name: str, numbers: np.ndarray) -> dict[str, np.ndarray]:
     edges = np.unique(np.nanquantile(numbers, QUANTILES))
-    place = np.searchsorted(edges, numbers, side="left")  # NaN comes last, and is no member of any
+    position = np.searchsorted(edges, numbers, side="left")  # NaN comes last, and is no member of any
     titles = [f"{name} up to {edges[0]:.4g}"]
     titles += [f"{name} above {low:.4g} to {high:.4g}" for low, high in zip(edges[:-1], edges[1:], strict=True)]
     titles += [f"{name} above {edges[-1]:.4g}"]
-    return {title: np.flatnonzero((place == index) & np.isfinite(numbers)) for index, title in enumerate(titles)}
+    return {title: np.flatnonzero((position == index) & np.isfinite(numbers)) for index, title in enumerate(titles)}
 
 
 def evaluate(columns: Mapping[str, Sequence[Any]], measured: Measured, n: int, *, seed: int = 0) -> dict[str, Any]:

@@ -81,13 +81,13 @@ class Evaluation:
 
 def sections(content: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Returns title and HTML of each part of `evaluation.json`, for the report."""
-    made: dict[str, Callable[[Any], tuple[str, str]]] = {
+    pages: dict[str, Callable[[Any], tuple[str, str]]] = {
         "figures": intervals.section,
         "against": lambda part: comparison.section(part["run"], part["targets"]),
         "slices": slices.section,
         "corruptions": robustness.section,
     }
-    return [made[name](content[name]) for name in PARTS if content.get(name)]
+    return [pages[name](content[name]) for name in PARTS if content.get(name)]
 
 
 def evaluate(
