@@ -11,7 +11,7 @@ from tests.helpers import pictures
 from tests.modalities.test_registry import NETWORKS
 from tlkeras import models
 from tlkeras.backbones.load import load
-from tlkeras.config import RunConfig
+from tlkeras.config import RunConfig, read_yaml
 from tlkeras.data.examples import from_arrays
 from tlkeras.errors import ConfigError
 from tlkeras.jobs import baseline, plan
@@ -46,8 +46,8 @@ def test_the_same_network_is_trained_from_random_weights_on_the_same_splits_and_
 
 
 def test_the_whole_network_trains_from_weights_that_are_not_the_pretrained_ones(result, pretrained):
-    config = (result.run.root / "scratch" / "config.yaml").read_text(encoding="utf-8")
-    assert "weights: none" in config and "recipe: full" in config and "unfreeze: all" in config and "baseline: null" in config
+    config = read_yaml(result.run.root / "scratch" / "config.yaml")
+    assert [config[key] for key in ("weights", "recipe", "unfreeze", "baseline")] == ["none", "full", "all", None]
     metrics = json.loads((result.run.root / "scratch" / "metrics.json").read_text(encoding="utf-8"))
     assert metrics["phases"][0]["trainable_parameters"] > result.metrics["phases"][0]["trainable_parameters"]
 

@@ -29,6 +29,7 @@ from tlkeras.weights.keras_file import read_keras
 FOLDER = "scratch"  # in a run, with the run from random weights
 TITLE = "Gain of the pretrained weights"
 NAME = "from scratch"
+RECIPE = "full"  # that trains the whole network
 
 
 def dataset_of(dataset: Dataset, data: Data) -> Dataset:
@@ -42,22 +43,22 @@ def config_of(config: RunConfig, epochs: int, folder: Path) -> RunConfig:
     """Returns the settings of the run from random weights: the whole network trains, whatever trained in the run itself.
 
     It trains for as many epochs as the run, and for 10 at least: a head that is solved exactly counts as one epoch, in which no network
-    learns from scratch. The learning rate is that of the recipe `full`, unless the run trained the whole network at a rate of its own.
+    learns from scratch. The learning rate is that of the recipe `full`, or that of the run where it has the same recipe.
 
     Args:
         config: of the run, effective.
         epochs: that the run took, over all phases.
         folder: where the run from scratch is written.
     """
-    whole = config.train.unfreeze == "all"
+    rate = config.train.learning_rate if config.train.recipe == RECIPE else None  # other recipes have rates for pretrained weights
     of_recipe = {"unfreeze": None, "freeze_rules": (), "max_minutes": None, "teacher": None, "temperature": None}
     return config.updated(
         **of_recipe,
         baseline=None,
         compare_single=False,
-        recipe="full",
+        recipe=RECIPE,
         epochs=max(epochs, full.PHASE.epochs),
-        learning_rate=(config.train.learning_rate if whole else None) or full.PHASE.learning_rate,
+        learning_rate=rate or full.PHASE.learning_rate,
         batch_norm="train",
         lora_rank=None,
         lora_targets=(),
