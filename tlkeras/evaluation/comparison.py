@@ -10,7 +10,7 @@ import numpy as np
 from tlkeras.evaluation import intervals
 from tlkeras.evaluation.significance import holm, mcnemar, wilcoxon
 from tlkeras.tasks.markup import escape, table
-from tlkeras.tasks.measures import Figure, Measures
+from tlkeras.tasks.measures import Measures
 
 TITLE = "Compared with another run"
 
@@ -38,9 +38,11 @@ def compare(first: Measures, second: Measures, *, seed: int = 0) -> dict[str, An
         for item in family.figures:
             if item.key not in values[1]:
                 continue  # one of the models has no intervals around its numbers
-            for label, column, other_column in _columns(item, first, second):
-                pair = [float(own[item.key][at]) for own, at in zip(values, (column, other_column), strict=True)]
-                sampled = None if drawn is None else drawn[0][item.key][(..., *column)] - drawn[1][item.key][(..., *other_column)]
+            for label in first.labels if item.each else (None,):
+                pair = [float(_of(own[item.key], label, part)) for own, part in zip(values, (first, second), strict=True)]
+                sampled = None
+                if drawn is not None:
+                    sampled = _of(drawn[0][item.key], label, first) - _of(drawn[1][item.key], label, second)
                 row = _difference(pair, sampled, biased=item.biased)
                 if label is None:
                     meaning = {"title": item.title, "higher": item.higher, "share": item.share, "resamples": count}
@@ -51,11 +53,9 @@ def compare(first: Measures, second: Measures, *, seed: int = 0) -> dict[str, An
     return {**content, "words": words(figures[first.headline])}
 
 
-def _columns(item: Figure, first: Measures, second: Measures) -> list[tuple[str | None, tuple[int, ...], tuple[int, ...]]]:
-    """Returns label (None: of all), and where its values stand in the results of either model, whose label maps may be ordered differently."""
-    if not item.each:
-        return [(None, (), ())]
-    return [(label, (index,), (second.labels.index(label),)) for index, label in enumerate(first.labels)]
+def _of(values: np.ndarray, label: str | None, measures: Measures) -> np.ndarray:
+    """Returns the values of a label, which stand in the last axis; all where there is none. Label maps may be ordered differently."""
+    return values if label is None else values[..., measures.labels.index(label)]
 
 
 def _difference(pair: list[float], sampled: np.ndarray | None, *, biased: bool) -> dict[str, float | None]:

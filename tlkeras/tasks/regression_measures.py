@@ -29,7 +29,7 @@ def measures(targets: Targets, scores: np.ndarray, target: Target) -> dict[str, 
     """
     predicted = np.asarray(scores, "float64")
     true = np.asarray(targets[TARGET], "float64").reshape(predicted.shape)
-    n, count = true.shape
+    n, count = len(true), len(target.labels)
     errors = np.abs(true - predicted)
     spread = np.asarray(target.facts.get("std", true.std(axis=0)), "float64")
     spread = np.where(spread > 0, spread, 1.0)
