@@ -61,6 +61,7 @@ TOGETHER = [
         "tests/modalities/texts/test_elmo.py",
         "tests/zoo/test_sequences.py",
         "tests/jobs/test_explain.py",
+        "tests/jobs/test_evaluate.py",
     ),
     ("tests/tasks/test_everywhere.py", "tests/tasks/test_several.py"),
     ("tests/zoo/test_benchmark.py", "tests/zoo/test_publishing.py"),

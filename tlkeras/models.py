@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -19,7 +19,7 @@ from tlkeras.modalities.texts.tokens import Tokens
 from tlkeras.registry import load_function
 from tlkeras.tasks.registry import DEFAULT, TASKS, Task
 
-__all__ = ["FEATURES", "TaskModel", "build"]
+__all__ = ["FEATURES", "TaskModel", "build", "untrained"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,3 +105,8 @@ def build(
         tokens=base.tokens,
         notes=base.notes,
     )
+
+
+def untrained(task: TaskModel) -> TaskModel:
+    """Returns the same model with new random weights, as its layers were initialised; input contract and vocabulary stay."""
+    return replace(task, model=keras.models.clone_model(task.model), notes=())

@@ -309,6 +309,17 @@ def test_the_c_api_answers_as_keras(run):
         assert same(another.to_dict(), one.to_dict())
 
 
+def test_each_target_has_intervals_slices_corruptions_and_a_comparison(run):
+    settings = {"slices": "brightness", "corruptions": True, "against": str(run.run.exports / "model.tflite")}
+    found = tlkeras.evaluate(run.run.root, dataset_of("several", 60), part="all", **settings)
+    for part in (found.figures, found.slices, found.corruptions, found.against["targets"]):
+        assert list(part) == NAMES
+    assert [found.figures[name]["headline"] for name in NAMES] == ["accuracy", "micro_f1", "relative_mae"]
+    assert all(part["words"].count("no difference is shown") for part in found.against["targets"].values())
+    text = "\n".join(found.lines())
+    assert all(f"{name}:" in text for name in NAMES) and "Wilcoxon" in text and "McNemar" in text
+
+
 def test_names_that_files_cannot_tell_apart_have_folders_of_their_own():
     names = ["a b", "a.b", "A b", "a-b-1", "a-b", "größe", "w_1"]
     folders = single.folders(names, Run(ROOT))

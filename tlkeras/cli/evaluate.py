@@ -28,23 +28,23 @@ def command(
     import json
 
     from tlkeras.cli.screen import Screen, start_tensorflow
-    from tlkeras.jobs import preflight
+    from tlkeras.jobs import evaluation_request
 
     config = EvaluateConfig.from_dict(flags)
     if config.cross_validate is not None:
         return _cross_validate(target, config.cross_validate, json_out=json_out, quiet=quiet)
-    chosen = preflight.to_evaluate(target, config.data, part=config.part, data_dir=config.data_dir)
+    request = evaluation_request.check(target, None, config)
     start_tensorflow()
     from tlkeras.jobs import evaluate
 
     screen = Screen(quiet or json_out)
     with screen.live():
-        result = evaluate.evaluate(target, chosen, part=config.part, reporter=screen)
+        result = evaluate.evaluate(target, request, reporter=screen)
     if json_out:
         typer.echo(json.dumps(result.to_dict(), indent=2, ensure_ascii=False))
         return
     score = result.score
-    lines = [*filter(None, [score.headline(result.part)]), *score.lines()]
+    lines = [*filter(None, [score.headline(result.part)]), *result.lines()]
     screen.result(f"{target} in {result.runtime} on {result.data}", {result.part: score.cells()}, lines)
 
 

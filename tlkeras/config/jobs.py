@@ -153,10 +153,22 @@ class EvaluateConfig(FlatConfig):
         help="For a run: train its settings anew on K folds, or KxR for R repeats, and say how good that is; its model stays as it is.",
         unset="score the model",
     )
+    against: str | None = key(None, "Another run or artifact, compared on the same examples.", unset="none", metavar="RUN")
+    slices: tuple[str, ...] = key(
+        (),
+        "Columns to slice the examples by, comma-separated: of the table, or brightness, size, aspect, blur (images), length, script (texts), "
+        "length (sequences).",
+        unset="no slices",
+        metavar="COLUMNS",
+    )
+    corruptions: bool = key(False, "Score on corrupted inputs too: 3 severities of each kind that the inputs can have.")
+    seed: int = like(RunConfig, "seed", help="Seed of resamples and corruptions.")
 
     def _check(self) -> None:
         if self.cross_validate is not None and (self.data is not None or self.part != "auto"):
             raise ConfigError("cross_validate trains on all examples of the run's own source; leave out --data and --split")
+        if self.cross_validate is not None and (self.against is not None or self.slices or self.corruptions):
+            raise ConfigError("cross_validate scores models of the folds; leave out --against, --slices and --corruptions")
 
 
 @dataclass(frozen=True, kw_only=True, init=False)

@@ -285,6 +285,13 @@ class TrainConfig(Section):
         read=folds_and_repeats,
     )
     compare_single: bool = key(False, "Of several targets, train each alone too, on the same examples, and compare.")
+    baseline: str | None = key(
+        None,
+        "scratch: train the same network from random weights too, on the same examples, and compare: what the pretrained weights gain.",
+        unset="none",
+        metavar="scratch",
+        choices=("scratch",),
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tlkeras.config import BenchmarkConfig, ExportModelConfig, PretrainConfig, RunConfig
+from tlkeras.config import BenchmarkConfig, EvaluateConfig, ExportModelConfig, PretrainConfig, RunConfig
 from tlkeras.data.examples import Dataset
-from tlkeras.jobs import choice, export_request, lookup, preflight
+from tlkeras.jobs import choice, evaluation_request, export_request, lookup, preflight
 from tlkeras.jobs import plan as planning
 from tlkeras.progress import AUTO, Reporter, resolve
 from tlkeras.startup import load_tensorflow
@@ -75,8 +75,9 @@ def evaluate(
     part: str = "auto",
     data_dir: str | None = None,
     reporter: Reporter | str | None = AUTO,
+    **settings: Any,
 ) -> Evaluation:
-    """Scores a run, or any artifact in its own runtime.
+    """Scores a run, or any artifact in its own runtime. What is found of a run is stored in its `evaluation.json`.
 
     Args:
         target: folder of a run, `.keras` model, or artifact.
@@ -86,9 +87,11 @@ def evaluate(
             or of a source that has splits, and every example of any other.
         data_dir: where tensorflow-datasets keeps prepared data.
         reporter: receives progress; `"auto"` or None as in `finetune`.
+        settings: further keys of `EvaluateConfig`: `against`, another run, compared on the same examples; `slices`, columns of the table
+            or computed ones; `corruptions`, whether corrupted inputs are scored too; `seed`.
 
     Returns:
-        The metrics, the runtime, and the examples they were measured on.
+        The metrics with their intervals, the runtime, and the examples they were measured on.
 
     Raises:
         DataError, ConfigError, ExportError: see `tlkeras.errors`.
@@ -96,14 +99,16 @@ def evaluate(
     Example:
         ```python
         tlkeras.evaluate("runs/photos/exports/model.tflite", "more-photos/").score.accuracy
+        tlkeras.evaluate("runs/photos", against="runs/older").against["targets"]["label"]["words"]
         ```
     """
     reporter = resolve(reporter)
-    chosen = preflight.to_evaluate(target, data if dataset is None else dataset, part=part, data_dir=data_dir)
+    config = EvaluateConfig.from_dict({"split": part, "data_dir": data_dir, **settings})
+    request = evaluation_request.check(target, data if dataset is None else dataset, config)
     load_tensorflow()
     from tlkeras.jobs import evaluate as job
 
-    return job.evaluate(target, chosen, part=part, reporter=reporter)
+    return job.evaluate(target, request, reporter=reporter)
 
 
 def load(target: str | Path, *, runtime: str | None = None, zoo: str | Path | None = None) -> Model:

@@ -100,7 +100,7 @@ def build(plan: Plan, target: Target | int, dataset: Dataset | None = None) -> T
     try:
         if config.train.mixed_precision:
             keras.config.set_dtype_policy(precision.mixed_policy())
-        return models.build(
+        task = models.build(
             plan.backbone,
             target,
             image_size=config.model.image_size,
@@ -112,6 +112,7 @@ def build(plan: Plan, target: Target | int, dataset: Dataset | None = None) -> T
             options=config.model.options(),
             data=_facts(config, dataset) if dataset else None,
         )
+        return models.untrained(task) if plan.from_scratch else task
     finally:
         keras.config.set_dtype_policy(before)
 

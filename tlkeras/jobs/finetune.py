@@ -28,7 +28,7 @@ from tlkeras.evaluation import calibration, report
 from tlkeras.evaluation import cross_validation as estimates
 from tlkeras.export.artifact import Artifact, measure
 from tlkeras.export.graph import precision_gap
-from tlkeras.jobs import choice, cross_validation, export_run, outcome, preflight, run_folder, single, teacher
+from tlkeras.jobs import baseline, choice, cross_validation, export_run, outcome, preflight, run_folder, single, teacher
 from tlkeras.jobs import plan as planning
 from tlkeras.jobs import resume as resuming
 from tlkeras.jobs.examples import Data, build, prepare
@@ -172,6 +172,11 @@ def _finetune(plan: Plan, distribution: Distribution, run: Run, dataset: Dataset
         if distribution.chief:
             reporter.result(single.TITLE, single.rows(summary["single"], held_out), [f"on the {held_out} split"])
         pages([*further, single.section(summary["single"], held_out)])
+        files.write_json(run.metrics, summary)
+    if config.train.baseline and (figures["val"].n or figures["test"].n):
+        summary["baseline"] = _from_scratch(config, distribution, dataset, replace(data, target=target), scored, run, summary, reporter)
+        sections = [single.section(summary["single"], held_out)] if "single" in summary else []
+        pages([*further, *sections, *([baseline.section(summary["baseline"])] if distribution.chief else [])])
         files.write_json(run.metrics, summary)
     return Result(run=run, metrics=summary, config=config, backbone=plan.backbone)
 
@@ -325,6 +330,23 @@ def _each_alone(
         plan = planning.resolve(single.config_of(config, examples.target, folders[name]))
         alone[name] = finetune_plan(plan, examples, reporter=SILENT, distribution=distribution).metrics
     return single.compared(summary, alone)
+
+
+def _from_scratch(
+    config: RunConfig,
+    distribution: Distribution,
+    dataset: Dataset,
+    data: Data,
+    scored: Mapping[str, outcome.Scored],
+    run: Run,
+    summary: Mapping[str, Any],
+    reporter: Reporter,
+) -> dict[str, Any]:
+    """Trains the same network from random weights, on the same examples and splits; see `baseline.compared`."""
+    plan = baseline.plan_of(config, baseline.epochs_of(summary), run)
+    reporter.say(f"training the whole network from random weights, for at most {plan.config.train.epochs} epochs, to compare")
+    scratch = finetune_plan(plan, baseline.dataset_of(dataset, data), reporter=SILENT, distribution=distribution)
+    return baseline.compared(data, scored, summary, scratch.run, scratch.metrics, reporter) if distribution.chief else {}
 
 
 def _save(task: TaskModel, run: Run) -> None:

@@ -50,6 +50,7 @@ class Plan:
         adapter: the row of the channel adapter, for images without three channels.
         formats: the rows of the formats to export.
         choice: content of `recommend.json`, where the data decided on the backbone.
+        from_scratch: whether the network starts from random weights, though those of the config belong to it: a vocabulary is part of some.
     """
 
     config: RunConfig
@@ -59,6 +60,7 @@ class Plan:
     adapter: Adapter | None
     formats: tuple[Format, ...]
     choice: Mapping[str, Any] | None = None
+    from_scratch: bool = False
 
 
 def with_backbone(config: RunConfig, choice: Mapping[str, Any]) -> RunConfig:
@@ -102,6 +104,8 @@ def resolve(config: RunConfig, choice: Mapping[str, Any] | None = None) -> Plan:
         )
     row = find_backbone(config.model.backbone)
     _check_modality(config, row)
+    if config.train.baseline and config.model.weights == "none":
+        raise ConfigError(f"baseline is {config.train.baseline!r}, and weights is 'none' already; leave one of them out")
     adapter = adapters.chosen(config.model.channels, config.model.channel_adapter)
     recipe, last = _recipe(config, row, adapter)
     if config.model.task is not None:
@@ -172,6 +176,8 @@ def _check_task(config: RunConfig, task: Task, recipe: Recipe) -> None:
             )
     if config.train.target_weights is not None and not task.check:
         raise ConfigError(f"target_weights weighs several targets, and the task {task.name!r} has one; leave it out")
+    if config.train.baseline and not task.measures:
+        raise ConfigError(f"baseline compares figures by resampling, and the task {task.name!r} has none that can be; leave it out")
     if config.train.compare_single and not task.check:
         raise ConfigError(f"compare_single compares several targets with each alone, and the task {task.name!r} has one; leave it out")
 
@@ -215,6 +221,7 @@ def with_data(plan: Plan, dataset: Dataset, *, out: str, max_length: int | None 
     """
     val_split, test_split = split_fractions(plan.config, dataset)
     values = {"data": recorded(dataset), "val_split": val_split, "test_split": test_split, "out": out}
+    values |= {"weights": "none"} if plan.from_scratch else {}
     return dataclasses.replace(plan, config=plan.config.updated(**values, **({"max_length": max_length} if max_length else {})))
 
 

@@ -109,6 +109,10 @@ class Run:
         return self.root / "calibration.json"
 
     @property
+    def evaluation(self) -> Path:
+        return self.root / "evaluation.json"
+
+    @property
     def checkpoints(self) -> Path:
         return self.root / "checkpoints"
 

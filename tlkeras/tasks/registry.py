@@ -72,6 +72,8 @@ class Task:
         score: (targets, scores, target) -> `Score`.
         answer: (scores (width,) of one example, target, top_k or None) -> the fields of a `Prediction` but `file` and `error`.
         columns: (value of an example, its scores (width,), target) -> its columns in `predictions.csv`.
+        measures: (targets, scores, target) -> name of the target -> `Measures`: every figure, for resampling; empty where there is nothing
+            but the score.
         judge: (scores of an artifact, scores of the Keras model, targets or None, target) -> `Judgement`; None where neither can be
             judged.
         signature: (scores, which examples could be read bool (n,), target) -> further outputs of a SavedModel, in TensorFlow.
@@ -134,6 +136,7 @@ class Task:
     transform: str = ""
     finish: str = ""
     losses: tuple[str, ...] = ()
+    measures: str = ""
     spec: str = ""
     attribute: str = "label"
     label_output: str = ""
@@ -203,6 +206,7 @@ TASKS: Registry[Task] = Registry(
             labelled_outputs=True,
             build_head="tlkeras.tasks.classification:build_head",
             score="tlkeras.tasks.classification:score",
+            measures="tlkeras.tasks.classification_measures:measures",
             answer="tlkeras.tasks.classification:answer",
             columns="tlkeras.tasks.classification:columns",
             judge="tlkeras.tasks.classification:judge",
@@ -233,6 +237,7 @@ TASKS: Registry[Task] = Registry(
             attribute="labels",
             build_head="tlkeras.tasks.multilabel:build_head",
             score="tlkeras.tasks.multilabel:score",
+            measures="tlkeras.tasks.multilabel_measures:measures",
             answer="tlkeras.tasks.multilabel:answer",
             columns="tlkeras.tasks.multilabel:columns",
             judge="tlkeras.tasks.multilabel:judge",
@@ -260,6 +265,7 @@ TASKS: Registry[Task] = Registry(
             labelled_outputs=False,
             build_head="tlkeras.tasks.regression:build_head",
             score="tlkeras.tasks.regression:score",
+            measures="tlkeras.tasks.regression_measures:measures",
             answer="tlkeras.tasks.regression:answer",
             columns="tlkeras.tasks.regression:columns",
             judge="tlkeras.tasks.regression:judge",
@@ -289,6 +295,7 @@ TASKS: Registry[Task] = Registry(
             labelled_outputs=False,
             build_head="tlkeras.tasks.several:build_head",
             score="tlkeras.tasks.several:score",
+            measures="tlkeras.tasks.several:measures",
             answer="tlkeras.tasks.several:answer",
             columns="tlkeras.tasks.several:columns",
             judge="tlkeras.tasks.several:judge",

@@ -14,6 +14,7 @@ import numpy as np
 from tlkeras.data.target import Target
 from tlkeras.registry import load_function
 from tlkeras.tasks.judgement import Judgement
+from tlkeras.tasks.measures import Measures
 from tlkeras.tasks.registry import TARGET, Options, Targets, Task, task_for
 from tlkeras.tasks.registry import Score as PartScore
 from tlkeras.tasks.weighting import UNCERTAINTY, weights_of
@@ -199,6 +200,15 @@ def score(targets: Targets, scores: np.ndarray, target: Target) -> Score:
         for part in parts_of(target)
     }
     return Score(n=len(scores), parts=figures)
+
+
+def measures(targets: Targets, scores: np.ndarray, target: Target) -> dict[str, Measures]:
+    """Returns the figures of each part, by the name of its target; see `Task.measures`."""
+    figures: dict[str, Measures] = {}
+    for part in parts_of(target):
+        if part.task.measures:
+            figures |= load_function(part.task.measures)(part.targets_in(targets), scores[:, part.scores], part.target)
+    return figures
 
 
 def judge(scores: np.ndarray, reference: np.ndarray, targets: Targets | None, target: Target) -> Judgement | None:

@@ -27,6 +27,7 @@ class Source:
         help: one line of help text.
         licence: of the examples, where every source of this kind has the same.
         has_columns: whether it has columns that may say what examples belong to.
+        facts: module with `names` and `read`, for further columns of its examples; empty where there are none. See `table_columns`.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Source:
     help: str
     licence: str | None = None
     has_columns: bool = False
+    facts: str = ""
 
 
 TABLES = (".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".parquet", ".txt", ".data", "")
@@ -75,6 +77,7 @@ SOURCES: Registry[Source] = Registry(
             takes=lambda spec: readable(spec, "is_file") and Path(spec).suffix.lower() in TABLES,
             open="tlkeras.data.sources.table:open_table",
             has_columns=True,
+            facts="tlkeras.data.sources.table_columns",
             help="a CSV, TSV, JSONL or Parquet file with path,label or text,label columns, image,label (bytes, as Hugging Face stores them), "
             "label and pixel1, pixel2, …, or id,label and features (sequences)",
         ),
