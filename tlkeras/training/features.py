@@ -97,6 +97,23 @@ def uncached(model: keras.Model, part: Examples) -> Arrays:
     return Arrays(inputs=[part.inputs], y=part.y, lengths=_lengths(model, part))
 
 
+def joined(first: Arrays, second: Arrays) -> Arrays:
+    """Returns two splits as one; of the second, which has one view of each example, that view stands for all views.
+
+    Args:
+        first: with any number of views.
+        second: with one view.
+    """
+    count = len(first.y)
+    parts = [
+        [part for view in range(first.views) for part in (array[view * count : (view + 1) * count], other)]
+        for array, other in zip(first.inputs, second.inputs, strict=True)
+    ]
+    lengths = None if first.lengths is None or second.lengths is None else np.concatenate([first.lengths, second.lengths])
+    inputs = [np.concatenate([np.asarray(part) for part in views]) for views in parts]
+    return Arrays(inputs=inputs, y=np.concatenate([first.y, second.y]), lengths=lengths, views=first.views)
+
+
 def _views(train: Examples, views: int, options: Options) -> Sliceable:
     if not options.augmented:
         return train.inputs

@@ -73,7 +73,8 @@ def run(
             task = function(finish)(task, parts)
         if finish or "test" not in arrays:  # features of the last phase are of another model, or it was left out
             model, arrays = task.model, {name: features.uncached(task.model, parts[name]) for name in ("val", "test")}
-        scores = {name: features.scores(model, arrays[name], name, options) for name in ("val", "test")}
+        before = {} if finish or last is None else last.scores
+        scores = {name: before[name] if name in before else features.scores(model, arrays[name], name, options) for name in ("val", "test")}
     task = _kept(task)
     width = task.model.output_shape[-1]  # what only the loss needs stands in columns behind the scores
     return Trained(task=task, phases=results, scores={name: values[:, :width] for name, values in scores.items()})
@@ -91,11 +92,13 @@ def _seed(seed: int, index: int) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class _Finished:
-    """A finished phase: its result, the part of the model that was trained, and what that part receives."""
+    """A finished phase: its result, the part of the model that was trained, what that part receives, and scores from before it learned
+    from the examples of a split."""
 
     result: PhaseResult
     model: keras.Model
     arrays: dict[str, Arrays]
+    scores: dict[str, np.ndarray]
 
 
 def _within_its_time(
@@ -136,8 +139,11 @@ def _run_phase(
     if split.prefix is not None:
         options = dataclasses.replace(options, augment="none")  # the views are augmented already
     details: dict[str, Any] = {}
+    scores: dict[str, np.ndarray] = {}
     if phase.solver == "exact":
         history, best_epoch = _solved(task, phase, split.suffix, arrays, options, details), 1
+        if phase.validation_too and len(parts["val"]) and len(parts["test"]):
+            scores = _solved_on_validation_too(task, phase, split.suffix, arrays, options, details)
     else:
         history, best_epoch = _fitted(trained, phase, split.suffix, arrays, options, details)
     freezing.check_frozen(task.model, before)
@@ -151,7 +157,7 @@ def _run_phase(
         seconds={"features": features_done - started, "fit": time.monotonic() - features_done},
         details={"unfreeze": phase.unfreeze, "learning_rate": phase.learning_rate, **details},
     )
-    return _Finished(result=result, model=split.suffix, arrays=arrays)
+    return _Finished(result=result, model=split.suffix, arrays=arrays, scores=scores)
 
 
 def _solved(
@@ -163,6 +169,25 @@ def _solved(
     except KeyboardInterrupt as error:
         raise Interrupted([], keep=phase.keep, task=task) from error
     return [{"epoch": 1, **evaluated(task, head, arrays["train"], arrays["val"], options)}]
+
+
+def _solved_on_validation_too(
+    task: TaskModel, phase: Phase, head: keras.Model, arrays: Mapping[str, Arrays], options: Options, details: dict[str, Any]
+) -> dict[str, np.ndarray]:
+    """Solves the head on the validation examples too; returns their scores by the head that did not know them."""
+    scores = features.scores(head, arrays["val"], "val", options)
+    everything = features.joined(arrays["train"], arrays["val"])
+    without = averaging.weights_of(head)
+    try:
+        exact.solve(task, phase, head, everything, options)
+    except KeyboardInterrupt as error:
+        averaging.put(head, without)
+        raise Interrupted([], keep=phase.keep, task=task) from error
+    options.say(
+        f"{phase.name}: solved on the {len(arrays['val'].y):,} validation examples too; the validation figures are those of the head without them"
+    )
+    details["solved_on"] = {"train": len(arrays["train"].y), "val": len(arrays["val"].y)}
+    return {"val": scores}
 
 
 def _fitted(
