@@ -219,9 +219,9 @@ def check_value(item: dataclasses.Field[Any], value: Any) -> None:
     least, most, choices = item.metadata["least"], item.metadata["most"], item.metadata["choices"]
     if value is None:
         return
-    if least is not None and not (value >= least and (most is None or value <= most)):
+    if least is not None and not isinstance(value, str) and not (value >= least and (most is None or value <= most)):
         raise ConfigError(f"{item.name} is {value}; expected {least} or more" + ("" if most is None else f" and at most {most}"))
-    if choices and value not in choices:
+    if choices and isinstance(value, str) and value not in choices:
         raise ConfigError(f"{item.name} is {value!r}; expected {', '.join(choices)}")
 
 
