@@ -89,3 +89,50 @@ def test_rows_of_a_memory_map_and_of_many_inputs_are_read_on_demand_and_equal_th
     options = {"batch_size": 3, "shuffle": True, "seed": 0, "augment": augmentation("flip")}
     for one, other in zip(pipeline.batches(view, y[index], **options), pipeline.batches(x[index], y[index], **options), strict=True):
         assert np.array_equal(one[0].numpy(), other[0].numpy())
+
+
+# === Half precision ===
+
+
+def test_large_features_of_training_examples_are_float16_and_the_head_is_the_same(tmp_path, monkeypatch):
+    from tests.training.test_exact import CLASSES, WIDTH, features, head_of, solved
+
+    x, told = features()
+    y = told.argmax(1).astype("int32")
+    heads = []
+    for dtype in ("float32", "float16"):
+        task = head_of("classification", CLASSES)
+        solved(task, x.astype(dtype), y, (0.01,), tmp_path)
+        heads.append((task.model.predict(x, verbose=0), np.concatenate([w.ravel() for w in task.model.get_weights()])))
+    (scores, weights), (half_scores, half_weights) = heads
+    assert x.shape[1] == WIDTH and np.array_equal(scores.argmax(1), half_scores.argmax(1))
+    np.testing.assert_allclose(half_scores, scores, atol=2e-3)
+    kernel = WIDTH * 3
+    np.testing.assert_allclose(half_weights[-kernel:], weights[-kernel:], atol=1e-3 * np.abs(weights[-kernel:]).max())
+
+
+def test_only_the_training_part_is_stored_in_float16_where_features_are_large(tmp_path, monkeypatch):
+    from tlkeras.training import features
+    from tlkeras.training.options import Examples, Options
+
+    monkeypatch.setattr(features, "HALF_ABOVE", 0)
+    _, parts = split("last:1")
+    x, y = pictures(9)
+    examples = {name: Examples(inputs=x, y=y) for name in ("train", "val")}
+    arrays = features.compute(parts, examples, ("val", "train"), 1, Options(checkpoints=tmp_path))
+    for half, full in zip(arrays["train"].inputs, arrays["val"].inputs, strict=True):
+        assert (half.dtype, full.dtype) == ("float16", "float32")
+        np.testing.assert_allclose(half, full, rtol=1e-3, atol=1e-3)
+
+
+def test_features_beyond_float16_stay_in_float32_and_it_is_said(tmp_path, monkeypatch):
+    from tlkeras.training import features
+    from tlkeras.training.options import Examples, Options
+
+    monkeypatch.setattr(features, "HALF_ABOVE", 0)
+    model, parts = split("none")
+    model.get_layer("conv_s0").kernel.assign(model.get_layer("conv_s0").kernel * 1e6)
+    x, y = pictures(9)
+    lines = []
+    arrays = features.compute(parts, {"train": Examples(inputs=x, y=y)}, ("train",), 1, Options(checkpoints=tmp_path, say=lines.append))
+    assert arrays["train"].inputs[0].dtype == "float32" and "float32" in lines[0] and "65504" in lines[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,12 +11,16 @@ import keras
 import numpy as np
 
 from tlkeras.modalities.images import augment
-from tlkeras.training import feature_cache
+from tlkeras.training import engines, feature_cache
+from tlkeras.training.engines import Engines
 from tlkeras.training.feature_cache import Sliceable
 from tlkeras.training.feature_rows import FeatureRows
 from tlkeras.training.options import Examples, Options
 
 SCORED = 64  # examples that are scored in a step
+# Bytes of features of the training examples, in float32, above which they are kept in float16: half the memory, half the cache. Held-out examples
+# keep all digits, as their scores are compared with those of artifacts.
+HALF_ABOVE = 256 * 1024**2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,9 +74,10 @@ def compute(
     if split.prefix is None:
         return {name: uncached(split.suffix, parts[name]) for name in names}
     model = split.prefix
-    forward = functools.cache(lambda: feature_cache.constant_function(model))
-    rows = None if options.cache is None else FeatureRows(prefix=model, cache=options.cache, forward=forward)
     inputs = {name: _views(parts[name], views, options) if name == "train" else parts[name].inputs for name in names}
+    largest = max(names, key=lambda name: len(inputs[name]))
+    forward = _engines(model, inputs[largest], parts[largest].lengths, options)
+    rows = None if options.cache is None else FeatureRows(prefix=model, cache=options.cache, forward=forward)
     total = sum(len(images) for images in inputs.values())
     computed = 0
 
@@ -80,16 +85,41 @@ def compute(
         options.progress("features", computed + done, total, "")
 
     arrays = {}
-    for name, images in inputs.items():
+    # The largest first: an engine that is worth its conversion there serves the others too.
+    for name, images in sorted(inputs.items(), key=lambda item: -len(item[1])):
         settings: dict[str, Any] = {"folder": options.work, "progress": progress, "distribution": options.distribution}
-        if rows is None:
-            features = feature_cache.compute(model, images, forward(), lengths=parts[name].lengths, **settings)
-        else:
-            features = rows.compute(images, lengths=parts[name].lengths, **settings)
+
+        def run(half: bool, name: str = name, images: Sliceable = images, settings: dict[str, Any] = settings) -> list[np.ndarray]:
+            if rows is not None:
+                return rows.compute(images, lengths=parts[name].lengths, half=half, **settings)
+            return feature_cache.compute(model, images, forward(len(images)), lengths=parts[name].lengths, half=half, **settings)
+
+        half = name == "train" and options.distribution.workers == 1 and _size(model, images) > HALF_ABOVE
+        try:
+            features = run(half)
+        except OverflowError as error:
+            options.say(f"features stay in float32: {error}")
+            features = run(False)
         computed += len(images)
         lengths = _lengths(split.suffix, parts[name])
         arrays[name] = Arrays(inputs=features, y=parts[name].y, lengths=lengths, views=views if name == "train" else 1)
     return arrays
+
+
+def _size(prefix: keras.Model, images: Sliceable) -> int:
+    """Returns the bytes of the features in float32; of inputs that differ in length, those of one step."""
+    return 4 * len(images) * sum(math.prod(side or 1 for side in tensor.shape[1:]) for tensor in prefix.outputs)
+
+
+def _engines(prefix: keras.Model, images: Sliceable, lengths: np.ndarray | None, options: Options) -> Engines:
+    one_device = options.distribution.strategy is None and options.distribution.workers == 1
+    return Engines(
+        prefix=prefix,
+        images=images,
+        eligible=engines.eligible(prefix, lengths, one_device=one_device),
+        folder=None if options.cache is None else options.cache.folder.parent / "engines",
+        say=options.say,
+    )
 
 
 def uncached(model: keras.Model, part: Examples) -> Arrays:
