@@ -30,7 +30,7 @@ from tlkeras.training import feature_cache
 from tlkeras.training.feature_cache import Engine, Sliceable
 from tlkeras.training.feature_rows import digest
 
-FEWEST = 500  # examples, below which no conversion was ever worth its while
+FEWEST = 1000  # examples, below which no conversion was ever worth its while
 EXPECTED = 0.15  # share of TensorFlow's time that LiteRT is expected to save while nothing is known
 CONVERSION = 2.0  # times as long as to trace and freeze the network, as long as nothing is known
 FASTER = 0.9  # of TensorFlow's time, which LiteRT must need at most: a trial is no more exact
