@@ -6,7 +6,7 @@ import pytest
 
 from tests.helpers import BLOCKS, pictures, tiny_model
 from tlkeras.modalities.images.augment import augmentation
-from tlkeras.training import feature_cache, freezing
+from tlkeras.training import feature_cache, freezing, half_precision
 
 
 def split(spec, dropout=0.0):
@@ -94,21 +94,24 @@ def test_rows_of_a_memory_map_and_of_many_inputs_are_read_on_demand_and_equal_th
 # === Half precision ===
 
 
-def test_large_features_of_training_examples_are_float16_and_the_head_is_the_same(tmp_path, monkeypatch):
-    from tests.training.test_exact import CLASSES, WIDTH, features, head_of, solved
+def test_a_head_on_features_that_float16_holds_is_the_same_and_others_are_refused(tmp_path):
+    from tests.training.test_exact import CLASSES, features, head_of, solved
 
     x, told = features()
-    y = told.argmax(1).astype("int32")
-    heads = []
+    assert half_precision.rounding(x) > half_precision.COARSEST  # a feature of 50 that varies by 0.01
+    with pytest.raises(half_precision.TooCoarse, match="of what a feature varies by"):
+        half_precision.HalfPrecision().check([x])
+    x = np.maximum((x - x.mean(0)) / x.std(0), 0) * np.linspace(0.1, 5, x.shape[1], dtype="float32")  # as behind a ReLU
+    half_precision.HalfPrecision().check([x])
+    scores, weights = [], []
     for dtype in ("float32", "float16"):
         task = head_of("classification", CLASSES)
-        solved(task, x.astype(dtype), y, (0.01,), tmp_path)
-        heads.append((task.model.predict(x, verbose=0), np.concatenate([w.ravel() for w in task.model.get_weights()])))
-    (scores, weights), (half_scores, half_weights) = heads
-    assert x.shape[1] == WIDTH and np.array_equal(scores.argmax(1), half_scores.argmax(1))
-    np.testing.assert_allclose(half_scores, scores, atol=2e-3)
-    kernel = WIDTH * 3
-    np.testing.assert_allclose(half_weights[-kernel:], weights[-kernel:], atol=1e-3 * np.abs(weights[-kernel:]).max())
+        solved(task, x.astype(dtype), told.argmax(1).astype("int32"), (0.01,), tmp_path)
+        scores.append(task.model.predict(x, verbose=0))
+        weights.append(np.concatenate([weight.ravel() for weight in task.model.get_weights()]))
+    assert np.array_equal(scores[0].argmax(1), scores[1].argmax(1))
+    np.testing.assert_allclose(scores[1], scores[0], atol=1e-3)
+    np.testing.assert_allclose(weights[1], weights[0], atol=1e-3 * np.abs(weights[0]).max())
 
 
 def test_only_the_training_part_is_stored_in_float16_where_features_are_large(tmp_path, monkeypatch):

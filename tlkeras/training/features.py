@@ -15,11 +15,12 @@ from tlkeras.training import engines, feature_cache
 from tlkeras.training.engines import Engines
 from tlkeras.training.feature_cache import Sliceable
 from tlkeras.training.feature_rows import FeatureRows
+from tlkeras.training.half_precision import TooCoarse
 from tlkeras.training.options import Examples, Options
 
 SCORED = 64  # examples that are scored in a step
-# Bytes of features of the training examples, in float32, above which they are kept in float16: half the memory, half the cache. Held-out examples
-# keep all digits, as their scores are compared with those of artifacts.
+# Bytes of features of the training examples, in float32, above which they are kept in float16 where that hides nothing: half the memory, half the cache. Held-out
+# examples keep all digits, as their scores are compared with those of artifacts.
 HALF_ABOVE = 256 * 1024**2
 
 
@@ -97,7 +98,7 @@ def compute(
         half = name == "train" and options.distribution.workers == 1 and _size(model, images) > HALF_ABOVE
         try:
             features = run(half)
-        except OverflowError as error:
+        except TooCoarse as error:
             options.say(f"features stay in float32: {error}")
             features = run(False)
         computed += len(images)
