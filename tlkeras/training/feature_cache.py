@@ -145,33 +145,25 @@ def compute(
     Raises:
         TooCoarse: when float16 does not hold the features.
     """
-    forward = forward or constant_function(prefix)
-    at_once = forward.at_once if isinstance(forward, Engine) else 1
-    batch_size = batch_size or (forward.batch_size if isinstance(forward, Engine) else batch_size_of(prefix))
-    (entry,) = prefix.inputs
+    engine = forward if isinstance(forward, Engine) else Engine(run=forward or constant_function(prefix), batch_size=batch_size_of(prefix))
+    batch_size = batch_size or engine.batch_size
     own = distribution.rows(len(images))
     count = own.stop - own.start
     stores = allocate(prefix, images, lengths, folder, count=count, half=half)
-    order = None if lengths is None else np.argsort(lengths[own], kind="stable")
+    order = np.arange(count) if lengths is None else np.argsort(lengths[own], kind="stable")
     rounding = HalfPrecision()
 
     def run(start: int, device: str | None) -> int:
-        if order is None:
-            rows: slice | np.ndarray = slice(start, min(start + batch_size, count))
-            batch = np.asarray(images[slice(own.start + start, own.start + rows.stop)], dtype=entry.dtype)  # type: ignore[union-attr]
-            batch = filled(batch, batch_size)
-        else:
-            rows = order[start : start + batch_size]
-            index = own.start + rows
-            batch = np.asarray(images[index], dtype=entry.dtype)[:, : int(lengths[index].max())]  # type: ignore[index]
+        rows = order[start : start + batch_size]
+        batch = _batch(images, own.start + rows, batch_size, lengths, prefix.inputs[0].dtype)
         with tf.device(device):
-            values = [value[: min(batch_size, count - start)] for value in forward(batch)]
+            values = [value[: len(rows)] for value in engine(batch)]
         if half:
             rounding.check(values)
         _put(stores, prefix, rows, values)
-        return min(start + batch_size, count)
+        return start + len(rows)
 
-    devices = distribution.devices if at_once == 1 else (None,) * at_once
+    devices = distribution.devices if engine.at_once == 1 else (None,) * engine.at_once
     for done in _on_devices(run, range(0, count, batch_size), devices):
         if progress:
             progress(round(done * len(images) / max(count, 1)), len(images))
@@ -181,7 +173,14 @@ def compute(
     return [distribution.together(store, len(images), into) for store, into in zip(stores, whole, strict=True)]
 
 
-def _put(stores: Sequence[np.ndarray], prefix: keras.Model, rows: slice | np.ndarray, values: Sequence[np.ndarray]) -> None:
+def _batch(images: Sliceable, index: np.ndarray, size: int, lengths: np.ndarray | None, dtype: str) -> np.ndarray:
+    """Returns the inputs of a batch: a slice, filled up; or texts of similar length, cut to the longest of them."""
+    if lengths is None:
+        return filled(np.asarray(images[slice(int(index[0]), int(index[-1]) + 1)], dtype=dtype), size)
+    return np.asarray(images[index], dtype=dtype)[:, : int(lengths[index].max())]  # type: ignore[index]
+
+
+def _put(stores: Sequence[np.ndarray], prefix: keras.Model, rows: np.ndarray, values: Sequence[np.ndarray]) -> None:
     """Stores the features of some rows; where a tensor has a free axis, as far as they go."""
     for store, tensor, value in zip(stores, prefix.outputs, values, strict=True):
         if None in tensor.shape[1:2]:

@@ -19,8 +19,8 @@ from tlkeras.training.half_precision import TooCoarse
 from tlkeras.training.options import Examples, Options
 
 SCORED = 64  # examples that are scored in a step
-# Bytes of features of the training examples, in float32, above which they are kept in float16 where that hides nothing: half the memory, half the cache. Held-out
-# examples keep all digits, as their scores are compared with those of artifacts.
+# Bytes of features of the training examples, in float32, above which they are kept in float16 where that hides nothing: half the memory, half the
+# cache. Held-out examples keep all digits, as their scores are compared with those of artifacts.
 HALF_ABOVE = 256 * 1024**2
 
 
