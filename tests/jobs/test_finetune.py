@@ -249,6 +249,8 @@ def test_a_run_that_finds_images_and_features_in_the_cache_is_the_run_that_compu
         patch.setattr("tlkeras.modalities.images.file_decoder.Decoder.decode", None)
         patch.setattr("tlkeras.training.feature_cache.compute", None)
         cached = [run("other_splits", val_split=0.4), run("other_head", dropout=0.5)]
+        evaluated = evaluate.evaluate(tmp_path / "first", reporter=None)
+    assert evaluated.score.to_dict() == json.loads((tmp_path / "first" / "metrics.json").read_text())[evaluated.part]
     assert cached == [run("other_splits_alone", val_split=0.4, cache=False), run("other_head_alone", dropout=0.5, cache=False)]
 
 

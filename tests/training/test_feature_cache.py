@@ -6,7 +6,7 @@ import pytest
 
 from tests.helpers import BLOCKS, pictures, tiny_model
 from tlkeras.modalities.images.augment import augmentation
-from tlkeras.training import feature_cache, freezing
+from tlkeras.training import feature_cache, freezing, half_precision
 
 
 def split(spec, dropout=0.0):
@@ -89,3 +89,53 @@ def test_rows_of_a_memory_map_and_of_many_inputs_are_read_on_demand_and_equal_th
     options = {"batch_size": 3, "shuffle": True, "seed": 0, "augment": augmentation("flip")}
     for one, other in zip(pipeline.batches(view, y[index], **options), pipeline.batches(x[index], y[index], **options), strict=True):
         assert np.array_equal(one[0].numpy(), other[0].numpy())
+
+
+# === Half precision ===
+
+
+def test_a_head_on_features_that_float16_holds_is_the_same_and_others_are_refused(tmp_path):
+    from tests.training.test_exact import CLASSES, features, head_of, solved
+
+    x, told = features()
+    assert half_precision.rounding(x) > half_precision.COARSEST  # a feature of 50 that varies by 0.01
+    with pytest.raises(half_precision.TooCoarse, match="of what a feature varies by"):
+        half_precision.HalfPrecision().check([x])
+    x = np.maximum((x - x.mean(0)) / x.std(0), 0) * np.linspace(0.1, 5, x.shape[1], dtype="float32")  # as behind a ReLU
+    half_precision.HalfPrecision().check([x])
+    scores, weights = [], []
+    for dtype in ("float32", "float16"):
+        task = head_of("classification", CLASSES)
+        solved(task, x.astype(dtype), told.argmax(1).astype("int32"), (0.01,), tmp_path)
+        scores.append(task.model.predict(x, verbose=0))
+        weights.append(np.concatenate([weight.ravel() for weight in task.model.get_weights()]))
+    assert np.array_equal(scores[0].argmax(1), scores[1].argmax(1))
+    np.testing.assert_allclose(scores[1], scores[0], atol=1e-3)
+    np.testing.assert_allclose(weights[1], weights[0], atol=1e-3 * np.abs(weights[0]).max())
+
+
+def test_only_the_training_part_is_stored_in_float16_where_features_are_large(tmp_path, monkeypatch):
+    from tlkeras.training import features
+    from tlkeras.training.options import Examples, Options
+
+    monkeypatch.setattr(features, "HALF_ABOVE", 0)
+    _, parts = split("last:1")
+    x, y = pictures(9)
+    examples = {name: Examples(inputs=x, y=y) for name in ("train", "val")}
+    arrays = features.compute(parts, examples, ("val", "train"), 1, Options(checkpoints=tmp_path))
+    for half, full in zip(arrays["train"].inputs, arrays["val"].inputs, strict=True):
+        assert (half.dtype, full.dtype) == ("float16", "float32")
+        np.testing.assert_allclose(half, full, rtol=1e-3, atol=1e-3)
+
+
+def test_features_beyond_float16_stay_in_float32_and_it_is_said(tmp_path, monkeypatch):
+    from tlkeras.training import features
+    from tlkeras.training.options import Examples, Options
+
+    monkeypatch.setattr(features, "HALF_ABOVE", 0)
+    model, parts = split("none")
+    model.get_layer("conv_s0").kernel.assign(model.get_layer("conv_s0").kernel * 1e6)
+    x, y = pictures(9)
+    lines = []
+    arrays = features.compute(parts, {"train": Examples(inputs=x, y=y)}, ("train",), 1, Options(checkpoints=tmp_path, say=lines.append))
+    assert arrays["train"].inputs[0].dtype == "float32" and "float32" in lines[0] and "65504" in lines[0]

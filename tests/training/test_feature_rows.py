@@ -29,7 +29,7 @@ class Forward:
     def __init__(self, prefix):
         self.prefix, self.batches = prefix, 0
 
-    def __call__(self):
+    def __call__(self, count):
         forward = feature_cache.constant_function(self.prefix)
 
         def run(batch):

@@ -225,9 +225,9 @@ def check_value(item: dataclasses.Field[Any], value: Any) -> None:
         raise ConfigError(f"{item.name} is {value}; expected a finite number")
     if isinstance(value, int) and most is None and abs(value) > LARGEST_INT:
         raise ConfigError(f"{item.name} is {shown(value)}; expected at most {LARGEST_INT:,}")
-    if least is not None and not (value >= least and (most is None or value <= most)):
+    if least is not None and not isinstance(value, str) and not (value >= least and (most is None or value <= most)):
         raise ConfigError(f"{item.name} is {shown(value)}; expected {least} or more" + ("" if most is None else f" and at most {most}"))
-    if choices and value not in choices:
+    if choices and isinstance(value, str) and value not in choices:
         raise ConfigError(f"{item.name} is {shown(value)}; expected {', '.join(choices)}")
 
 

@@ -122,7 +122,7 @@ class PretrainConfig(FlatConfig):
     backbone_options: tuple[str, ...] = like(ModelConfig, "backbone_options", help="Sizes, as NAME=VALUE, comma-separated.")
     epochs: int = like(TrainConfig, "epochs", default=20, help="Passes over the examples.", unset=None)
     learning_rate: float = like(TrainConfig, "learning_rate", default=1e-3, help="Peak learning rate.", unset=None)
-    batch_size: int = like(TrainConfig, "batch_size", default=128, help="Examples per step.")
+    batch_size: int = like(TrainConfig, "batch_size", default=128, help="Examples per step.", metavar="N", choices=(), read=None)
     image_size: int | None = like(ModelConfig, "image_size", help="Side of images, in pixels.", unset="28")
     limit: int | None = like(DataConfig, "limit", help="Maximum number of examples to use.", least=1)
     data_licence: str | None = key(None, "Licence of the examples, for the card.", metavar="TEXT")

@@ -40,6 +40,21 @@ def folds_and_repeats(item: Key, value: Any) -> str:
     return str(count) if repeats == 1 else f"{count}x{repeats}"
 
 
+BATCH = 32  # examples per step, that the learning rates of the recipes are made for
+AUTO = "auto"
+
+
+def _batch_size(item: Key, value: Any) -> int | str:
+    """Reads a number, or the word that has it chosen."""
+    if isinstance(value, str) and value.strip().isdecimal():
+        value = int(value)
+    if value == AUTO:
+        return AUTO
+    if type(value) is int:
+        return value
+    raise ConfigError(f"config key {item.key!r} is {value!r} ({type(value).__name__}); expected int, or {AUTO}")
+
+
 def named_sizes(options: tuple[str, ...]) -> dict[str, str]:
     """Returns the sizes of a backbone, NAME=VALUE each, as name -> value.
 
@@ -188,7 +203,14 @@ class TrainConfig(Section):
     epochs: int | None = key(
         None, "Maximum number of passes over the training split (of the last phase).", unset="the recipe's", metavar="N", least=1
     )
-    batch_size: int = key(32, "Examples computed at a time, over all devices and workers.", metavar="N", least=1)
+    batch_size: str | int = key(
+        BATCH,
+        "Examples computed at a time, over all devices and workers; auto times a few steps of several sizes and takes the fastest.",
+        metavar="N|auto",
+        least=1,
+        choices=(AUTO,),
+        read=_batch_size,
+    )
     accumulate: int = key(
         1, "Batches per step, whose gradients are added up: as a batch so many times as large, in the memory of one.", metavar="N", least=1
     )
@@ -259,7 +281,7 @@ class TrainConfig(Section):
     )
     scale_learning_rate: str = key(
         "none",
-        "How learning rates grow with batch sizes above 32: none, linear or sqrt.",
+        "How learning rates grow with batch sizes above 32: none, linear or sqrt; none is sqrt with --batch-size auto.",
         metavar="none|linear|sqrt",
         choices=("none", "linear", "sqrt"),
     )
@@ -297,6 +319,11 @@ class TrainConfig(Section):
         super().__post_init__()
         if self.unfreeze is not None and self.freeze_rules:
             raise ConfigError("unfreeze and freeze_rules are both set; keep one of them")
+
+    @property
+    def examples_per_batch(self) -> int:
+        """The batch size, or what recipes are made for as long as it is not chosen."""
+        return self.batch_size if isinstance(self.batch_size, int) else BATCH
 
 
 @dataclass(frozen=True, kw_only=True)

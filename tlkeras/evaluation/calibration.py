@@ -90,7 +90,7 @@ def calibrate(task: TaskModel, seen: Observed, targets: Mapping[str, Targets], c
     if certainty is None:
         target = row.calibrated(task.target, targets["val"], seen.scores["val"])
         return Calibrated(task=replace(task, target=target), scores=dict(seen.scores), known={}, record={})
-    temperings = certainty.tempered(targets["val"], seen.logits["val"], task.target) if config.calibrate else {}
+    temperings = certainty.tempered(targets["val"], seen.logits["val"], task.target) if config.calibrate and "val" in seen.logits else {}
     scores = dict(seen.scores)
     if any(tempering.changes for tempering in temperings.values()):
         divided = np.concatenate([np.asarray(tempering.temperatures, "float64") for tempering in temperings.values()])

@@ -14,6 +14,7 @@ import numpy as np
 from tlkeras import files
 from tlkeras.config import EvaluateConfig, RunConfig
 from tlkeras.data.examples import Dataset, Example
+from tlkeras.data.row_cache import open_cache
 from tlkeras.data.split import split
 from tlkeras.data.store import Store
 from tlkeras.errors import DataError
@@ -191,7 +192,8 @@ class _Scored:
 def _decoded(opened: Model, chosen: Chosen, part: str, reporter: Reporter) -> _Examples:
     """Decodes examples as a model accepts them, and picks a part of them; see `evaluate`."""
     dataset = chosen.dataset
-    store = opened.inputs.materialise(dataset, progress=partial(reporter.progress, "decode"))
+    cache = open_cache(chosen.own is None or chosen.own.data.cache, reporter.warn)
+    store = opened.inputs.materialise(dataset, progress=partial(reporter.progress, "decode"), cache=cache)
     index, part = _chosen(store, dataset, chosen.own, part)
     if not len(index):
         raise DataError(f"{dataset.name} has no examples in its {part} split; choose another with --split")

@@ -17,6 +17,7 @@ from tlkeras import files, models
 from tlkeras.config import RunConfig
 from tlkeras.data import split as splitting
 from tlkeras.data.examples import Dataset, Example
+from tlkeras.data.row_cache import open_cache
 from tlkeras.data.split import SPLITS, Splits
 from tlkeras.data.store import Store
 from tlkeras.data.target import Target
@@ -275,7 +276,8 @@ def _examples(
             raise
         return _without_data(opened, config, preflight.missing_source(config) or str(error), reporter)
     dataset, own = chosen.dataset, chosen.own is not None
-    store = opened.inputs.materialise(dataset, progress=partial(reporter.progress, "decode"))
+    cache = open_cache(config.data.cache, reporter.warn)
+    store = opened.inputs.materialise(dataset, progress=partial(reporter.progress, "decode"), cache=cache)
     splits = splitting.split(
         store.sha256,
         store.strata,

@@ -10,7 +10,7 @@ from tlkeras import files
 from tlkeras.data.examples import Dataset
 from tlkeras.data.split import SPLITS
 from tlkeras.distribution.strategies import open_distribution
-from tlkeras.jobs import finetune, teacher
+from tlkeras.jobs import batch_size, finetune, teacher
 from tlkeras.jobs import plan as planning
 from tlkeras.jobs.plan import Plan
 from tlkeras.progress import Clock, Reporter
@@ -45,9 +45,11 @@ def find_learning_rate(plan: Plan, dataset: Dataset, *, reporter: Reporter) -> L
     plan = planning.for_examples(plan, dataset)
     teacher.check(plan.config, dataset.target)
     distribution = open_distribution(plan.config.train.placement)
+    batch_size.check(plan.config, distribution)
     run = finetune.run_of(plan.config, distribution, dataset)
     with finetune.tidied(run, keep=distribution.chief), reporter.live():
         plan, _, task, data = finetune.prepared(plan, run, dataset, Clock(reporter), reporter)
+        plan = finetune.batch_size_of(plan, distribution, task, data, run, reporter)
         options = finetune.options_of(plan.config, distribution, task, data, run, reporter)
         phases = planning.phases(plan, task.section_names, **finetune.facts(task.task, data))
         result = range_test(task, phases, {name: data.part(name) for name in SPLITS}, options, recipe=plan.recipe)

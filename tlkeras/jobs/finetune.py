@@ -28,7 +28,7 @@ from tlkeras.evaluation import calibration, report
 from tlkeras.evaluation import cross_validation as estimates
 from tlkeras.export.artifact import Artifact, measure
 from tlkeras.export.graph import precision_gap
-from tlkeras.jobs import baseline, choice, cross_validation, export_run, outcome, preflight, run_folder, single, teacher
+from tlkeras.jobs import baseline, batch_size, choice, cross_validation, export_run, outcome, preflight, run_folder, single, teacher
 from tlkeras.jobs import plan as planning
 from tlkeras.jobs import resume as resuming
 from tlkeras.jobs.examples import Data, build, prepare
@@ -95,6 +95,7 @@ def finetune_plan(
     teacher.check(plan.config, dataset.target)
     distribution = distribution or open_distribution(plan.config.train.placement)
     cross_validation.check(plan.config, distribution)
+    batch_size.check(plan.config, distribution)
     run = Run(Path(plan.asked.out or "")) if resume else run_of(plan.config, distribution, dataset)
     run_folder.claim(run)
     with tidied(run, keep=distribution.chief), distribution.watched(), reporter.live():
@@ -117,6 +118,7 @@ def _finetune(plan: Plan, distribution: Distribution, run: Run, dataset: Dataset
     started = time.monotonic()
     cache = open_cache(plan.config.data.cache and distribution.workers == 1, reporter.warn)
     plan, dataset, task, data = prepared(plan, run, dataset, clock, reporter, cache)
+    plan = batch_size_of(plan, distribution, task, data, run, reporter)
     config = plan.config
     data.inputs.save(run.root)
     files.write(run.config, configs.to_yaml(config.to_dict()))
@@ -280,7 +282,7 @@ def options_of(
             f"label_smoothing is {config.train.label_smoothing:g}: scores become less certain than they are right, which harms calibration"
         )
     return training.Options(
-        batch_size=config.train.batch_size,
+        batch_size=config.train.examples_per_batch,
         accumulate=config.train.accumulate,
         clip_norm=config.train.clip_norm,
         batch_norm=config.train.batch_norm or "frozen",
@@ -300,6 +302,13 @@ def options_of(
         progress=reporter.progress,
         say=reporter.say,
     )
+
+
+def batch_size_of(plan: Plan, distribution: Distribution, task: TaskModel, data: Data, run: Run, reporter: Reporter) -> Plan:
+    """Returns the plan with a batch size that is a number; see `batch_size.chosen`."""
+    options = options_of(plan.config, distribution, task, data, run, SILENT)
+    options = replace(options, progress=reporter.progress)
+    return batch_size.chosen(plan, task, data.part("train"), options, reporter, **facts(task.task, data))
 
 
 def facts(task: Task, data: Data) -> dict[str, Any]:

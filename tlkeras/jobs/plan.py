@@ -12,6 +12,7 @@ from tlkeras.backbones.adapters import Adapter
 from tlkeras.backbones.row import Backbone
 from tlkeras.backbones.sections import HEAD
 from tlkeras.config import PretrainConfig, RunConfig, TrainConfig
+from tlkeras.config.run import BATCH
 from tlkeras.data.examples import Dataset
 from tlkeras.data.sources.registry import recorded
 from tlkeras.distribution import registry as placements
@@ -26,7 +27,6 @@ from tlkeras.training.freeze_rules import Rule, parse
 from tlkeras.training.recipes.registry import RECIPES, Facts, Phase, Recipe
 from tlkeras.zoo import network as published
 
-BATCH = 32  # examples per step, that the learning rates of the recipes are made for
 # Goyal et al. 2017, https://arxiv.org/abs/1706.02677 (linear, for SGD); Malladi et al. 2022, https://arxiv.org/abs/2205.10287
 # (root, for Adam and similar optimizers).
 EXPONENTS = {"none": 0.0, "linear": 1.0, "sqrt": 0.5}
@@ -308,7 +308,7 @@ def _peak(config: RunConfig, row: Backbone, phase: Phase) -> float:
 
 def rate_factor(config: RunConfig) -> float:
     """Returns by what the learning rates of a config are multiplied, for the examples of a step."""
-    factor: float = (config.train.batch_size * config.train.accumulate / BATCH) ** EXPONENTS[config.train.scale_learning_rate]
+    factor: float = (config.train.examples_per_batch * config.train.accumulate / BATCH) ** EXPONENTS[config.train.scale_learning_rate]
     return factor
 
 

@@ -17,6 +17,7 @@ from tlkeras import files
 from tlkeras.backbones.pooling import FEATURES
 from tlkeras.config import PretrainConfig, RunConfig
 from tlkeras.data.examples import Dataset
+from tlkeras.data.row_cache import open_cache
 from tlkeras.data.subset import subset
 from tlkeras.export import manifest
 from tlkeras.export.export import export
@@ -56,7 +57,8 @@ def pretrain_plan(plan: PretrainPlan, dataset: Dataset, name: str, zoo: Zoo, *, 
     dataset = training_part(dataset, config)
     with reporter.live():
         network: Pretraining = load_function(plan.objective.build)(plan.backbone, config, dataset)
-        store = network.inputs.materialise(dataset, progress=partial(reporter.progress, "decode"))
+        cache = open_cache(warn=reporter.warn)
+        store = network.inputs.materialise(dataset, progress=partial(reporter.progress, "decode"), cache=cache)
         x = np.asarray(store.inputs, network.model.inputs[0].dtype)
         history = _fit(network, x, config, reporter)
     trained = _Trained(plan=plan, network=network, x=x, history=history, dataset=dataset)

@@ -199,7 +199,7 @@ class _Problem:
         self.size = sum(self._sizes)
         self.penalised = np.repeat([variable.name not in NOT_DECAYED for variable in self._variables], self._sizes).astype(float)
         self._weights = _example_weights(train.y, options)
-        self._layers = linear_layers(head)
+        self._layers, self._inputs = linear_layers(head), head.inputs
         inputs = [tensor for layer in self._layers for tensor in _inputs_of(layer, head)]
         self._entries = list({id(tensor): tensor for tensor in inputs}.values())
         self._model = keras.Model(self._entries, head.outputs[0]) if self._layers else head
@@ -229,7 +229,7 @@ class _Problem:
     def _scaled(self, rows: np.ndarray) -> tuple[tf.Tensor, ...]:
         arrays = [np.asarray(array[rows]) for array in self._train.inputs]
         if not self._layers:
-            return tuple(tf.constant(array) for array in arrays)
+            return tuple(tf.cast(array, tensor.dtype) for array, tensor in zip(arrays, self._inputs, strict=True))
         return ((self._rounded(arrays[0]) - self._mean) / self._scale,) * len(self._entries)
 
     def _assign(self, point: np.ndarray) -> None:

@@ -20,7 +20,7 @@ import tensorflow as tf
 from tlkeras.data import row_cache
 from tlkeras.data.row_cache import Collection, RowCache
 from tlkeras.training import feature_cache
-from tlkeras.training.feature_cache import Forward, Sliceable
+from tlkeras.training.feature_cache import Engine, Forward, Sliceable
 
 THREADS = 4  # that hash and read
 
@@ -32,16 +32,16 @@ class FeatureRows:
     Args:
         prefix: model of one input.
         cache: where features are kept.
-        forward: makes the prefix's inference when it is needed first.
+        forward: number of examples -> the prefix's inference; called when it is needed.
     """
 
     prefix: keras.Model
     cache: RowCache
-    forward: Callable[[], Forward]
+    forward: Callable[[int], Forward | Engine]
 
     def compute(self, images: Sliceable, *, lengths: np.ndarray | None = None, **settings: Any) -> list[np.ndarray]:
         """Returns what `feature_cache.compute` returns; its arguments are those."""
-        stores = feature_cache.allocate(self.prefix, images, lengths, settings.get("folder"))
+        stores = feature_cache.allocate(self.prefix, images, lengths, settings.get("folder"), half=settings.get("half", False))
         collection = self.cache.collection("features", self._contract(stores), sum(store[:1].nbytes for store in stores))
         keys = _keys(images, lengths)
         with ThreadPoolExecutor(THREADS) as pool:
@@ -54,7 +54,7 @@ class FeatureRows:
         # The features of a text may depend, by a rounding, on the texts of its batch: then all of them or none are kept.
         whole = lengths is not None or len(missing) == len(keys)
         computed = feature_cache.compute(
-            self.prefix, images if whole else _Selected(images, missing), self.forward(), lengths=lengths, **settings
+            self.prefix, images if whole else _Selected(images, missing), self.forward(len(missing)), lengths=lengths, **settings
         )
         if whole:
             stores, missing = computed, np.arange(len(keys))

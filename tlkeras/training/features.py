@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,12 +13,17 @@ import numpy as np
 
 from tlkeras.data.store import rows
 from tlkeras.modalities.images import augment
-from tlkeras.training import feature_cache
+from tlkeras.training import engines, feature_cache
+from tlkeras.training.engines import Engines
 from tlkeras.training.feature_cache import Sliceable
 from tlkeras.training.feature_rows import FeatureRows, digest
+from tlkeras.training.half_precision import TooCoarse
 from tlkeras.training.options import Examples, Options, SharedFeatures
 
 SCORED = 64  # examples that are scored in a step
+# Bytes of features of the training examples, in float32, above which they are kept in float16 where that hides nothing: half the memory, half the
+# cache. Held-out examples keep all digits, as their scores are compared with those of artifacts.
+HALF_ABOVE = 256 * 1024**2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,9 +79,10 @@ def compute(
     if options.shared is not None:
         return _rows_of_shared(split, parts, names, views, options, options.shared)
     model = split.prefix
-    forward = functools.cache(lambda: feature_cache.constant_function(model))
-    stored = None if options.cache is None else FeatureRows(prefix=model, cache=options.cache, forward=forward)
     inputs = {name: _views(parts[name], views, options) if name == "train" else parts[name].inputs for name in names}
+    largest = max(names, key=lambda name: len(inputs[name]))
+    forward = _engines(model, inputs[largest], parts[largest].lengths, options)
+    stored = None if options.cache is None else FeatureRows(prefix=model, cache=options.cache, forward=forward)
     total = sum(len(images) for images in inputs.values())
     computed = 0
 
@@ -84,12 +90,21 @@ def compute(
         options.progress("features", computed + done, total, "")
 
     arrays = {}
-    for name, images in inputs.items():
+    # The largest first: an engine that is worth its conversion there serves the others too.
+    for name, images in sorted(inputs.items(), key=lambda item: -len(item[1])):
         settings: dict[str, Any] = {"folder": options.work, "progress": progress, "distribution": options.distribution}
-        if stored is None:
-            features = feature_cache.compute(model, images, forward(), lengths=parts[name].lengths, **settings)
-        else:
-            features = stored.compute(images, lengths=parts[name].lengths, **settings)
+
+        def run(half: bool, name: str = name, images: Sliceable = images, settings: dict[str, Any] = settings) -> list[np.ndarray]:
+            if stored is not None:
+                return stored.compute(images, lengths=parts[name].lengths, half=half, **settings)
+            return feature_cache.compute(model, images, forward(len(images)), lengths=parts[name].lengths, half=half, **settings)
+
+        half = name == "train" and options.distribution.workers == 1 and _size(model, images) > HALF_ABOVE
+        try:
+            features = run(half)
+        except TooCoarse as error:
+            options.say(f"features stay in float32: {error}")
+            features = run(False)
         computed += len(images)
         lengths = _lengths(split.suffix, parts[name])
         arrays[name] = Arrays(inputs=features, y=parts[name].y, lengths=lengths, views=views if name == "train" else 1)
@@ -124,9 +139,42 @@ def _rows_of_shared(
     return arrays
 
 
+def _size(prefix: keras.Model, images: Sliceable) -> int:
+    """Returns the bytes of the features in float32; of inputs that differ in length, those of one step."""
+    return 4 * len(images) * sum(math.prod(side or 1 for side in tensor.shape[1:]) for tensor in prefix.outputs)
+
+
+def _engines(prefix: keras.Model, images: Sliceable, lengths: np.ndarray | None, options: Options) -> Engines:
+    one_device = options.distribution.strategy is None and options.distribution.workers == 1
+    return Engines(
+        prefix=prefix,
+        images=images,
+        eligible=engines.eligible(prefix, lengths, one_device=one_device),
+        folder=None if options.cache is None else options.cache.folder.parent / "engines",
+        say=options.say,
+    )
+
+
 def uncached(model: keras.Model, part: Examples) -> Arrays:
     """Returns the examples themselves, for a model that computes everything anew."""
     return Arrays(inputs=[part.inputs], y=part.y, lengths=_lengths(model, part))
+
+
+def joined(first: Arrays, second: Arrays) -> Arrays:
+    """Returns two splits as one; of the second, which has one view of each example, that view stands for all views.
+
+    Args:
+        first: with any number of views.
+        second: with one view.
+    """
+    count = len(first.y)
+    parts = [
+        [part for view in range(first.views) for part in (array[view * count : (view + 1) * count], other)]
+        for array, other in zip(first.inputs, second.inputs, strict=True)
+    ]
+    lengths = None if first.lengths is None or second.lengths is None else np.concatenate([first.lengths, second.lengths])
+    inputs = [np.concatenate([np.asarray(part) for part in views]) for views in parts]
+    return Arrays(inputs=inputs, y=np.concatenate([first.y, second.y]), lengths=lengths, views=first.views)
 
 
 def _views(train: Examples, views: int, options: Options) -> Sliceable:

@@ -114,6 +114,8 @@ def _phases(
     if finish or "test" not in arrays:  # features of the last phase are of another model, or it was left out
         model, arrays = task.model, {}
     seen = observed.observe(task, model, arrays, parts, options)
+    if last is not None and last.scores and not finish:  # nothing is calibrated on examples that the head has seen
+        seen = dataclasses.replace(seen, scores={**seen.scores, **last.scores}, logits={})
     for name, answers in seen.scores.items():
         if not np.isfinite(answers).all():
             raise _diverged(f"the scores of the {name} split", phases[-1][0])
@@ -136,11 +138,13 @@ def _seed(seed: int, index: int) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class _Finished:
-    """A finished phase: its result, the part of the model that was trained, and what that part receives."""
+    """A finished phase: its result, the part of the model that was trained, what that part receives, and scores from before it learned
+    from the examples of a split."""
 
     result: PhaseResult
     model: keras.Model
     arrays: dict[str, Arrays]
+    scores: dict[str, np.ndarray]
 
 
 def _planned(
@@ -201,8 +205,11 @@ def _run_phase(
     if split.prefix is not None:
         options = dataclasses.replace(options, augment="none")  # the views are augmented already
     details: dict[str, Any] = {}
+    scores: dict[str, np.ndarray] = {}
     if phase.solver == "exact":
         history, best_epoch = _solved(task, phase, split.suffix, arrays, options, details), 1
+        if phase.validation_too and len(parts["val"]) and len(parts["test"]):
+            scores = _solved_on_validation_too(task, phase, split.suffix, arrays, options, details)
     else:
         history, best_epoch = _fitted(trained, phase, split.suffix, arrays, options, details)
     freezing.check_frozen(task.model, before)
@@ -217,7 +224,7 @@ def _run_phase(
         seconds={"features": features_done - started, "fit": time.monotonic() - features_done},
         details={"unfreeze": phase.unfreeze, "learning_rate": phase.learning_rate, **details},
     )
-    return _Finished(result=result, model=split.suffix, arrays=arrays)
+    return _Finished(result=result, model=split.suffix, arrays=arrays, scores=scores)
 
 
 def _check_finite(model: keras.Model, phase: Phase) -> None:
@@ -248,6 +255,25 @@ def _solved(
 def _part(options: Options, repeat: int) -> Options:
     """Returns the options of one of several fits of a phase, whose states are its own."""
     return dataclasses.replace(options, state=options.state.part(repeat)) if options.state else options
+
+
+def _solved_on_validation_too(
+    task: TaskModel, phase: Phase, head: keras.Model, arrays: Mapping[str, Arrays], options: Options, details: dict[str, Any]
+) -> dict[str, np.ndarray]:
+    """Solves the head on the validation examples too; returns their scores by the head that did not know them."""
+    scores = features.scores(head, arrays["val"], "val", options)
+    everything = features.joined(arrays["train"], arrays["val"])
+    without = averaging.weights_of(head)
+    try:
+        exact.solve(task, phase, head, everything, options)
+    except KeyboardInterrupt as error:
+        averaging.put(head, without)
+        raise Interrupted([], keep=phase.keep, task=task) from error
+    options.say(
+        f"{phase.name}: solved on the {len(arrays['val'].y):,} validation examples too; the validation figures are those of the head without them"
+    )
+    details["solved_on"] = {"train": len(arrays["train"].y), "val": len(arrays["val"].y)}
+    return {"val": scores}
 
 
 def _fitted(

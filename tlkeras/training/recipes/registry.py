@@ -25,6 +25,8 @@ class Phase:
         solver: `adamw`; `exact`: the head is the minimum of the regularised loss on the features (`tlkeras.training.exact`), in one epoch;
             or `pairs`: the backbone trains on pairs of examples, without the head (`tlkeras.training.contrastive`).
         strengths: of `exact`, strengths of the L2 penalty; the best of several by cross-validation.
+        validation_too: of `exact`, whether the head is solved on the validation examples too, where others are held out for the test and
+            nothing is chosen on validation; the scores of the validation examples are those of the head that was solved without them.
         layer_decay: factor of the learning rate from each section to the one below, 0 to 1; 1 for the same rate everywhere.
         only: names of the variables of the backbone that train, such as `bias`; all of its unfrozen layers when empty.
         batch_norm: `frozen` or `train`, where the phase needs it otherwise than the run.
@@ -45,6 +47,7 @@ class Phase:
     keep: Literal["best", "last"] = "best"
     solver: Literal["adamw", "exact", "pairs"] = "adamw"
     strengths: tuple[float, ...] = ()
+    validation_too: bool = False
     layer_decay: float = 1.0
     only: tuple[str, ...] = ()
     batch_norm: Literal["frozen", "train"] | None = None
@@ -180,7 +183,8 @@ RECIPES: Registry[Recipe] = Registry(
             name="few-shot",
             phases="tlkeras.training.recipes.few_shot:phases",
             decides=True,
-            why="As linear-probe, with one fixed strong penalty: with less than about 20 examples per class, comparing strengths is chance.",
+            why="As linear-probe, with one fixed strong penalty: with less than about 20 examples per class, comparing strengths is chance. "
+            "As nothing is chosen on validation, its examples are learned from too.",
             source="Tian et al. 2020, Rethinking Few-Shot Image Classification: a Good Embedding Is All You Need?, "
             "https://arxiv.org/abs/2003.11539",
         ),
