@@ -9,7 +9,7 @@ from __future__ import annotations
 from tlkeras.config import fields
 from tlkeras.config.fields import FlatConfig, Key
 from tlkeras.config.jobs import BenchmarkConfig, EvaluateConfig, ExportModelConfig, PretrainConfig
-from tlkeras.config.run import FORMATS_BY_DEFAULT, DataConfig, ExportConfig, ModelConfig, RunConfig, TrainConfig
+from tlkeras.config.run import FORMATS_BY_DEFAULT, DataConfig, ExportConfig, ModelConfig, ReportConfig, RunConfig, TrainConfig
 from tlkeras.config.yaml_files import read_yaml, to_yaml
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "Key",
     "ModelConfig",
     "PretrainConfig",
+    "ReportConfig",
     "RunConfig",
     "TrainConfig",
     "keys",

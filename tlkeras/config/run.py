@@ -276,6 +276,27 @@ class ExportConfig(Section):
     opset: int = key(18, "Opset of ONNX files, 13 to 18.", metavar="N", least=13, most=18)
 
 
+@dataclass(frozen=True, kw_only=True)
+class ReportConfig(Section):
+    """What the report shows, and where else the results go."""
+
+    feature_map: str = key(
+        "pca",
+        "Map of the features in the report: pca, tsne (about a second more) or none.",
+        metavar="NAME",
+        choices=("pca", "tsne", "none"),
+    )
+    tensorboard: bool = key(False, "Write curves, figures and texts for TensorBoard into the folder `tensorboard` of the run.")
+    mlflow: bool = key(False, "Record settings, curves, figures, report and artifacts with MLflow (needs `tlkeras[mlflow]`).")
+    mlflow_uri: str | None = key(
+        None,
+        "Where MLflow keeps what is recorded: a server, sqlite:///FILE, or a folder.",
+        unset="MLFLOW_TRACKING_URI, or MLflow's own",
+        metavar="URI",
+    )
+    mlflow_experiment: str = key("tlkeras", "Experiment of MLflow that the run belongs to.", metavar="NAME")
+
+
 @dataclass(frozen=True, kw_only=True, init=False)
 class RunConfig(FlatConfig):
     """All settings of one fine-tuning run.
@@ -295,5 +316,6 @@ class RunConfig(FlatConfig):
     model: ModelConfig = field(default_factory=ModelConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
+    report: ReportConfig = field(default_factory=ReportConfig)
     out: str | None = key(None, "Folder of the run; must not contain a run.", unset="runs/BACKBONE-DATA-N", metavar="DIR")
     seed: int = key(0, "Seed of splits, initial weights, order and augmentation.", metavar="N")

@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +23,9 @@ from tlkeras.data.row_cache import RowCache, open_cache
 from tlkeras.data.sources.registry import DEFAULT
 from tlkeras.data.split import SPLITS
 from tlkeras.distribution.strategies import Distribution, open_distribution
-from tlkeras.evaluation import report
 from tlkeras.export.artifact import Artifact
 from tlkeras.export.graph import precision_gap
-from tlkeras.jobs import export_run, outcome, preflight, run_folder, single, teacher
+from tlkeras.jobs import export_run, outcome, preflight, report_run, run_folder, single, teacher
 from tlkeras.jobs import plan as planning
 from tlkeras.jobs.examples import Data, build, prepare
 from tlkeras.jobs.plan import Plan
@@ -130,18 +128,20 @@ def _finetune(plan: Plan, distribution: Distribution, run: Run, dataset: Dataset
     with clock.step("export"):
         artifacts = _export(config, replace(task, target=target), data, scored, run, reporter, clock) if distribution.chief else []
         gap = precision_gap(task.model, np.asarray(data.store.inputs[: export_run.PARITY_SAMPLES], task.model.inputs[0].dtype))
+    with clock.step("report"):
+        report_run.keep(run, replace(task, target=target), data, scored, method=config.report.feature_map, seed=config.seed)
     clock.seconds["total"] = round(time.monotonic() - started, 3)
     summary = outcome.summary(config, distribution, data, scored, trained, artifacts, gap, clock) | {"precision": numbers}
     summary["data"] |= outcome.provenance(dataset)
-    pages = partial(report.write, run.report, summary, config.to_dict(), figures, target, data.audit.to_dict(), trained.history)
-    pages([])
+    summary["freeze"] = report_run.freeze_rows(task)
+    report_run.write(run, summary=summary, figures=figures)
     files.write_json(run.metrics, summary)
     if config.train.compare_single:  # by all workers, which train together; the run itself is complete, whatever comes of these
         summary["single"] = _each_alone(config, distribution, dataset, data, run, summary, reporter)
         held_out = "test" if figures["test"].n else "val"
         if distribution.chief:
             reporter.result(single.TITLE, single.rows(summary["single"], held_out), [f"on the {held_out} split"])
-        pages([single.section(summary["single"], held_out)])
+        report_run.write(run, summary=summary, figures=figures)
         files.write_json(run.metrics, summary)
     return Result(run=run, metrics=summary, config=config, backbone=plan.backbone)
 

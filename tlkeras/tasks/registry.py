@@ -76,6 +76,9 @@ class Task:
         signature: (scores, which examples could be read bool (n,), target) -> further outputs of a SavedModel, in TensorFlow.
         report: (score, name of the split, target, conditions) -> (title, HTML) of each section of the report; the first, without
             title, is the headline.
+        cases: (targets, scores, target) -> name -> `Cases`, how each example was answered: for galleries, maps and curves of the report.
+            The name is that of one of several targets, and empty where there is one. Empty where the report has none of these.
+        key: key of the split's record in `metrics.json` that is `figure`, by which runs are compared; empty: the first number of it.
         publish: (content of `metrics.json`, rows of `predictions.csv` of the held-out split, target) -> what the manifest of an
             entry records of it; `metrics` is in it.
         card: (manifest of an entry, what one input is called) -> (title, Markdown) of each section of the card; the first, without
@@ -116,6 +119,8 @@ class Task:
     judge: str
     signature: str
     report: str
+    cases: str = ""
+    key: str = ""
     publish: str
     card: str
     weigh: str = ""
@@ -196,6 +201,8 @@ TASKS: Registry[Task] = Registry(
             judge="tlkeras.tasks.classification:judge",
             signature="tlkeras.tasks.classification:signature",
             report="tlkeras.tasks.classification_pages:report",
+            cases="tlkeras.tasks.classification_pages:cases",
+            key="accuracy",
             publish="tlkeras.tasks.classification_pages:publish",
             card="tlkeras.tasks.classification_pages:card",
             spec="tlkeras.tasks.classification:spec",
@@ -221,6 +228,8 @@ TASKS: Registry[Task] = Registry(
             judge="tlkeras.tasks.multilabel:judge",
             signature="tlkeras.tasks.multilabel:signature",
             report="tlkeras.tasks.multilabel_pages:report",
+            cases="tlkeras.tasks.multilabel_pages:cases",
+            key="micro_f1",
             publish="tlkeras.tasks.multilabel_pages:publish",
             card="tlkeras.tasks.multilabel_pages:card",
             learn="tlkeras.tasks.multilabel:learn",
@@ -244,6 +253,8 @@ TASKS: Registry[Task] = Registry(
             judge="tlkeras.tasks.regression:judge",
             signature="tlkeras.tasks.regression:signature",
             report="tlkeras.tasks.regression_pages:report",
+            cases="tlkeras.tasks.regression_pages:cases",
+            key="r2",
             publish="tlkeras.tasks.regression_pages:publish",
             card="tlkeras.tasks.regression_pages:card",
             spec="tlkeras.tasks.regression:spec",
@@ -270,6 +281,7 @@ TASKS: Registry[Task] = Registry(
             judge="tlkeras.tasks.several:judge",
             signature="tlkeras.tasks.several:signature",
             report="tlkeras.tasks.several_pages:report",
+            cases="tlkeras.tasks.several_pages:cases",
             publish="tlkeras.tasks.several_pages:publish",
             card="tlkeras.tasks.several_pages:card",
             spec="tlkeras.tasks.several:spec",

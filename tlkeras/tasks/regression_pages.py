@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from tlkeras.data.target import Target, number_text
+from tlkeras.tasks.cases import Cases
 from tlkeras.tasks.markup import escape, markdown_table, table
-from tlkeras.tasks.registry import target_of
+from tlkeras.tasks.registry import TARGET, Targets, target_of
 from tlkeras.tasks.regression import COVERAGE, FEWEST, Score, column, output_names, short
 
 PLOTTED = 8  # numbers that get a plot of their own
@@ -148,6 +149,31 @@ def _largest(figures: Score, target: Target) -> str:
             true, predicted = figures.true[example, i], figures.predicted[example, i]
             rows.append((name, *map(short, (true, predicted, predicted - true))))
     return "<p class=muted>The largest errors; predictions.csv names the examples.</p>" + table(("", "true", "predicted", "error"), rows)
+
+
+def cases(targets: Targets, scores: np.ndarray, target: Target) -> dict[str, Cases]:
+    """Returns how far each answer is off, in standard deviations of the training examples; groups are quarters of the first number."""
+    true = np.asarray(targets[TARGET], "float64").reshape(scores.shape)
+    error = (np.abs(scores - true) / np.asarray(target.facts.get("std", 1.0))).max(axis=1, initial=0.0)
+    first = true[:, 0] if len(true) else np.zeros(0)
+    limits = np.unique(np.quantile(first, (0.25, 0.5, 0.75))) if len(first) else np.zeros(0)
+    names = [f"{target.labels[0]} up to {short(limit)}" for limit in limits] + [f"{target.labels[0]} above"]
+    return {
+        "": Cases(
+            truth=[_named(row, target.labels) for row in true],
+            answer=[_named(row, target.labels) for row in scores],
+            error=error,
+            groups=[names[index] for index in np.searchsorted(limits, first)],
+            mistakes="Largest errors, by example",
+        )
+    }
+
+
+def _named(row: np.ndarray, labels: Sequence[str]) -> str:
+    more = f" and {len(labels) - NAMED} more" if len(labels) > NAMED else ""
+    if len(labels) == 1:
+        return short(float(row[0]))
+    return ", ".join(f"{name} {short(float(value))}" for name, value in zip(labels[:NAMED], row, strict=False)) + more
 
 
 # === Entry of the zoo ===
