@@ -20,6 +20,7 @@ _PUBLIC = {
     "SILENT": "tlkeras.progress",
     "TlkerasError": "tlkeras.errors",
     "benchmark": "tlkeras.jobs.api",
+    "compare": "tlkeras.jobs.compare",
     "evaluate": "tlkeras.jobs.api",
     "export_model": "tlkeras.jobs.api",
     "finetune": "tlkeras.jobs.api",

@@ -58,7 +58,20 @@ def _bug(error: Exception) -> str:
 
 
 # One module of `tlkeras.cli` for each job, with its `command`, and `HELP` and `SETTINGS` where it has any; help lists them in this order.
-COMMANDS = ("finetune", "launch", "evaluate", "predict", "export", "benchmark", "pretrain", "sample", "recipes", "check_install")
+COMMANDS = (
+    "finetune",
+    "launch",
+    "evaluate",
+    "predict",
+    "export",
+    "benchmark",
+    "compare",
+    "report",
+    "pretrain",
+    "sample",
+    "recipes",
+    "check_install",
+)
 
 app = typer.Typer(
     name="tlkeras",

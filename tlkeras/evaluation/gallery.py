@@ -77,7 +77,7 @@ def features(model: keras.Model, inputs: np.ndarray) -> np.ndarray:
     Layers are called one by one: to trace a graph would take longer than the few examples of a map.
     """
     (tensor,) = model.inputs
-    body = keras.Model(model.inputs, model.get_layer(FEATURES).output)
+    body = keras.Model(tensor, model.get_layer(FEATURES).output)  # not of a list, which would have to be called with a list
     parts = [body(np.asarray(inputs[start : start + BATCH], tensor.dtype), training=False) for start in range(0, len(inputs), BATCH)]
     return np.concatenate([np.asarray(keras.ops.convert_to_numpy(part), "float32").reshape(len(part), -1) for part in parts])
 
@@ -132,6 +132,7 @@ def gallery(
     audited: Sequence[str] = (),
     method: str = "pca",
     seed: int = 0,
+    known: np.ndarray | None = None,
 ) -> Gallery:
     """Returns thumbnails and map of held-out examples.
 
@@ -145,12 +146,13 @@ def gallery(
         audited: ids of examples that the audit names.
         method: of the map, or `none`.
         seed: of what is chosen at random.
+        known: features of the examples, (n, width), where training has computed them.
     """
     shown = [names[index] for indices in chosen(cases, len(names), seed).values() for index in indices]
     points: list[tuple[str, float, float]] = []
     if method in MAPS and len(names) > 2:
         index = on_map(len(names), seed)
-        flat: Any = placed(features(model, inputs[index]), method)
+        flat: Any = placed(features(model, inputs[index]) if known is None else known[index], method)
         points = [(names[which], float(x), float(y)) for which, (x, y) in zip(index, flat, strict=True)]
     wanted = [*shown, *audited[:AUDITED], *(name for name, _, _ in points)]
     drawn = {name: html for name, html in thumbnails(wanted, draw).items() if html}

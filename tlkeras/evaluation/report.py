@@ -44,9 +44,7 @@ def page(title: str, kicker: str, parts: Sequence[Section]) -> str:
     """
     style, script = _asset("report.css"), _asset("report.js")
     names = _anchors([name for name, _ in parts])
-    links = "".join(
-        f'<li><a href="#{anchor}">{escape(name)}</a></li>' for (name, _), anchor in zip(parts, names, strict=True) if name
-    )
+    links = "".join(f'<li><a href="#{anchor}">{escape(name)}</a></li>' for (name, _), anchor in zip(parts, names, strict=True) if name)
     body = "".join(_section(name, anchor, html) for (name, html), anchor in zip(parts, names, strict=True))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     # Nothing is fetched and no other script runs, whatever stands in the data.

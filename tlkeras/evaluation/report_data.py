@@ -62,7 +62,12 @@ class Gallery:
     def to_dict(self) -> dict[str, Any]:
         """Returns the content of `examples.json`."""
         points = [[name, round(x, 4), round(y, 4)] for name, x, y in self.points]
-        return {"version": VERSION, "noun": self.noun, "thumbnails": dict(self.thumbnails), "map": {"method": self.method, "points": points}}
+        return {
+            "version": VERSION,
+            "noun": self.noun,
+            "thumbnails": dict(self.thumbnails),
+            "map": {"method": self.method, "points": points},
+        }
 
     @staticmethod
     def from_dict(content: Mapping[str, Any]) -> Gallery:

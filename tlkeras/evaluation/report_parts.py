@@ -42,7 +42,6 @@ PARTS: Registry[Part] = Registry(
     "report part",
     [
         Part(name="Headline", order=0, build="tlkeras.evaluation.parts.overview:headline"),
-        Part(name="Scores of the splits", order=10, build="tlkeras.evaluation.parts.overview:scores"),
         Part(name="Sections of the caller", order=20, build="tlkeras.evaluation.parts.overview:further"),
         Part(name="Sections of the task", order=30, build="tlkeras.evaluation.parts.overview:task_sections"),
         Part(name="Examples of the confusions", order=40, build="tlkeras.evaluation.parts.answers:confused"),

@@ -25,7 +25,7 @@ from tlkeras.data.split import SPLITS
 from tlkeras.distribution.strategies import Distribution, open_distribution
 from tlkeras.export.artifact import Artifact
 from tlkeras.export.graph import precision_gap
-from tlkeras.jobs import export_run, outcome, preflight, report_run, run_folder, single, teacher
+from tlkeras.jobs import export_run, outcome, preflight, report_run, run_folder, single, teacher, tracking
 from tlkeras.jobs import plan as planning
 from tlkeras.jobs.examples import Data, build, prepare
 from tlkeras.jobs.plan import Plan
@@ -81,6 +81,7 @@ def finetune_plan(plan: Plan, dataset: Dataset, *, reporter: Reporter, distribut
         reporter.say(f"{preflight.USES_DIGITS}; for your own images, name a folder with one folder per class (--data FOLDER)")
     plan = planning.for_examples(plan, dataset)
     teacher.check(plan.config, dataset.target)
+    tracking.check(plan.config)
     distribution = distribution or open_distribution(plan.config.train.placement)
     run = run_of(plan.config, distribution, dataset)
     with tidied(run, keep=distribution.chief), distribution.watched(), reporter.live():
@@ -99,6 +100,7 @@ def run_of(config: RunConfig, distribution: Distribution, dataset: Dataset) -> R
 def _finetune(plan: Plan, distribution: Distribution, run: Run, dataset: Dataset, reporter: Reporter) -> Result:
     clock = Clock(reporter)
     started = time.monotonic()
+    track = tracking.opened(plan.config) if distribution.chief else None
     cache = open_cache(plan.config.data.cache and distribution.workers == 1, reporter.warn)
     plan, dataset, task, data = prepared(plan, run, dataset, clock, reporter, cache)
     config = plan.config
@@ -129,7 +131,9 @@ def _finetune(plan: Plan, distribution: Distribution, run: Run, dataset: Dataset
         artifacts = _export(config, replace(task, target=target), data, scored, run, reporter, clock) if distribution.chief else []
         gap = precision_gap(task.model, np.asarray(data.store.inputs[: export_run.PARITY_SAMPLES], task.model.inputs[0].dtype))
     with clock.step("report"):
-        report_run.keep(run, replace(task, target=target), data, scored, method=config.report.feature_map, seed=config.seed)
+        report_run.keep(
+            run, replace(task, target=target), data, scored, trained.features, method=config.report.feature_map, seed=config.seed
+        )
     clock.seconds["total"] = round(time.monotonic() - started, 3)
     summary = outcome.summary(config, distribution, data, scored, trained, artifacts, gap, clock) | {"precision": numbers}
     summary["data"] |= outcome.provenance(dataset)
@@ -143,6 +147,8 @@ def _finetune(plan: Plan, distribution: Distribution, run: Run, dataset: Dataset
             reporter.result(single.TITLE, single.rows(summary["single"], held_out), [f"on the {held_out} split"])
         report_run.write(run, summary=summary, figures=figures)
         files.write_json(run.metrics, summary)
+    if track is not None:
+        track(run, report_run.collect(run))
     return Result(run=run, metrics=summary, config=config, backbone=plan.backbone)
 
 

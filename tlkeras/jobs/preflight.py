@@ -19,7 +19,7 @@ from tlkeras.data.target import Target
 from tlkeras.distribution.cluster import from_environment
 from tlkeras.errors import ConfigError, DataError, TlkerasError
 from tlkeras.export.manifest import NAME, read_manifest
-from tlkeras.jobs import plan, run_folder
+from tlkeras.jobs import plan, run_folder, tracking
 from tlkeras.jobs.lookup import Located, not_a_target
 from tlkeras.jobs.lookup import find as find_target
 from tlkeras.modalities.images.files import ENDINGS
@@ -86,6 +86,7 @@ def open_examples(resolved: plan.Plan, dataset: Dataset | None = None) -> Datase
         DataError: for a source that cannot be used.
     """
     config = resolved.asked
+    tracking.check(config)
     if dataset is None:
         dataset = open_source(config.data.source, data_dir=config.data.data_dir, columns=columns(config))
     check_modality(config.model.backbone, resolved.backbone, dataset)

@@ -7,6 +7,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from tlkeras import files
 from tlkeras.data.store import rows
 from tlkeras.data.target import Target
@@ -25,7 +27,9 @@ from tlkeras.tasks.registry import Score, Task, take, task_of
 from tlkeras.training import freezing
 
 
-def keep(run: Run, task: TaskModel, data: Data, scored: Mapping[str, Scored], *, method: str, seed: int) -> None:
+def keep(
+    run: Run, task: TaskModel, data: Data, scored: Mapping[str, Scored], features: Mapping[str, np.ndarray], *, method: str, seed: int
+) -> None:
     """Keeps what a report shows besides figures: targets and scores of the held-out examples, thumbnails, and a map of their features.
 
     Args:
@@ -33,6 +37,7 @@ def keep(run: Run, task: TaskModel, data: Data, scored: Mapping[str, Scored], *,
         task: the trained task model, with its final target.
         data: the examples.
         scored: split -> scores and figures.
+        features: split -> features before the head, where training has computed them.
         method: of the map, or `none`.
         seed: of what is chosen at random.
     """
@@ -42,8 +47,8 @@ def keep(run: Run, task: TaskModel, data: Data, scored: Mapping[str, Scored], *,
         for name, part in scored.items()
     }
     write_outcomes(run.root / OUTCOMES, outcomes)
-    part = scored["test" if len(scored["test"].index) else "val"]
-    held_out = outcomes["test" if len(scored["test"].index) else "val"]
+    split = "test" if len(scored["test"].index) else "val"
+    part, held_out = scored[split], outcomes[split]
     places = {example.id: index for index, example in enumerate(examples)}
 
     def draw(name: str) -> str:
@@ -60,6 +65,7 @@ def keep(run: Run, task: TaskModel, data: Data, scored: Mapping[str, Scored], *,
         audited=[issue.path for issue in data.audit.issues if issue.path in places],
         method=method,
         seed=seed,
+        known=features.get(split),
     )
     files.write_json(run.root / EXAMPLES, drawn.to_dict())
 
@@ -88,7 +94,11 @@ def freeze_rows(task: TaskModel) -> list[dict[str, Any]]:
 
 
 def write(
-    run: Run, *, summary: Mapping[str, Any] | None = None, figures: Mapping[str, Score] | None = None, further: Sequence[tuple[str, str]] = ()
+    run: Run,
+    *,
+    summary: Mapping[str, Any] | None = None,
+    figures: Mapping[str, Score] | None = None,
+    further: Sequence[tuple[str, str]] = (),
 ) -> ReportData:
     """Writes `report.html` from the files of a run.
 
@@ -115,8 +125,18 @@ def rewrite(run: Run, further: Sequence[tuple[str, str]] = ()) -> None:
     write(run, further=further)
 
 
+def refresh(run: Run) -> None:
+    """Writes the report of a run again after something was added to its folder; leaves that of a run that cannot be rewritten."""
+    if run.metrics.is_file() and (run.root / OUTCOMES).is_file():
+        rewrite(run)
+
+
 def collect(
-    run: Run, *, summary: Mapping[str, Any] | None = None, figures: Mapping[str, Score] | None = None, further: Sequence[tuple[str, str]] = ()
+    run: Run,
+    *,
+    summary: Mapping[str, Any] | None = None,
+    figures: Mapping[str, Score] | None = None,
+    further: Sequence[tuple[str, str]] = (),
 ) -> ReportData:
     """Returns what the report of a run says; see `write`."""
     if summary is None:

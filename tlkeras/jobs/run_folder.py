@@ -182,6 +182,30 @@ def run_of(target: str | Path) -> Run | None:
     return run if run and path.resolve() in (run.root, run.model.resolve()) else None
 
 
+SUMMARY = ("config", "val", "test", "exports")  # what every finished run has in `metrics.json`
+
+
+def finished(target: str | Path) -> tuple[Run, dict[str, Any]]:
+    """Returns a finished run, and the content of its `metrics.json`.
+
+    Raises:
+        DataError: when it is no run, is not finished, or is damaged.
+    """
+    run = run_of(target)
+    if run is None:
+        raise DataError(f"{str(target)!r} is not a run; expected a folder written by `tlkeras finetune`")
+    try:
+        summary = json.loads(run.metrics.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{str(target)!r} has no metrics.json: the run is not finished; finish it first") from None
+    except ValueError as error:
+        raise DataError(f"{str(target)!r} has a damaged metrics.json ({error}); train again") from error
+    missing = [name for name in SUMMARY if not isinstance(summary, dict) or name not in summary]
+    if missing:
+        raise DataError(f"the metrics.json of {str(target)!r} has no {missing[0]!r}; expected one written by `tlkeras finetune`")
+    return run, summary
+
+
 def read_config(run: Run) -> RunConfig:
     """Reads the effective config that a run stored."""
     return RunConfig.from_dict(configs.read_yaml(run.config))

@@ -11,6 +11,7 @@ import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,10 @@ DOTS = 72  # per inch, the unit of matplotlib's SVG
 # Drawn in these colours, of which the page's style makes its own: `style` of an SVG accepts CSS variables.
 NAMES = ("ink", "muted", "line", "card", *(f"series-{index + 1}" for index in range(SERIES)))
 STAND_INS = {name: f"#0101{index + 16:02x}" for index, name in enumerate(NAMES)}
+LIGHT = dict(zip(NAMES, ("#18212d", "#515d6c", "#d5dce5", "#ffffff"), strict=False)) | {
+    f"series-{index + 1}": value
+    for index, value in enumerate(("#2467cf", "#c2570c", "#1a7f4e", "#c02a5c", "#7a4fd0", "#0f7484", "#86691a", "#5b6472"))
+}  # of pictures, which have no style: those of the page on white
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,9 +46,27 @@ class Point:
     href: str = ""
 
 
+_pictures: ContextVar[dict[str, bytes] | None] = ContextVar("pictures", default=None)
+
+
+@contextmanager
+def pictures() -> Iterator[dict[str, bytes]]:
+    """Charts that are drawn in the body become PNG images, for programs that show no HTML: title -> PNG."""
+    drawn: dict[str, bytes] = {}
+    token = _pictures.set(drawn)
+    try:
+        yield drawn
+    finally:
+        _pictures.reset(token)
+
+
+def _tint(name: str) -> str:
+    return STAND_INS[name] if _pictures.get() is None else LIGHT[name]
+
+
 def colour(index: int) -> str:
     """Returns the colour of a series, as matplotlib accepts it."""
-    return STAND_INS[f"series-{index % SERIES + 1}"]
+    return _tint(f"series-{index % SERIES + 1}")
 
 
 # === Kinds of charts ===
@@ -71,7 +94,7 @@ def lines(
     """
     with _axes() as (figure, axes):
         if diagonal:
-            axes.plot((0, 1), (0, 1), color=STAND_INS["muted"], linewidth=1, linestyle=(0, (4, 4)))
+            axes.plot((0, 1), (0, 1), color=_tint("muted"), linewidth=1, linestyle=(0, (4, 4)))
         for index, (name, points) in enumerate(series.items()):
             axes.plot(
                 [point.x for point in points],
@@ -143,7 +166,7 @@ def scatter(
                 s=size,
                 color=colour(index),
                 marker=MARKERS[index // SERIES % len(MARKERS)],
-                edgecolors=STAND_INS["card"],
+                edgecolors=_tint("card"),
                 linewidths=0.5,
                 label=list(groups)[index],
                 gid=f"points-{index}",
@@ -163,10 +186,31 @@ def scatter(
         return _svg(figure, title, list(groups.values()))
 
 
+def matrix(counts: np.ndarray, labels: Sequence[str], *, title: str) -> str:
+    """Returns a confusion matrix as a chart, for where no HTML table can be.
+
+    Args:
+        counts: int (classes, classes); rows are true labels.
+        labels: of both axes.
+        title: what the chart shows.
+    """
+    side = max(HEIGHT, 22 * len(labels) + 90)
+    with _axes(width=side + 40, height=side) as (figure, axes):
+        shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1.4)
+        for row, column in np.argwhere(counts):
+            axes.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=9)
+        axes.set_xticks(range(len(labels)), labels, rotation=90)
+        axes.set_yticks(range(len(labels)), labels)
+        axes.grid(visible=False)
+        _labelled(axes, "predicted label", "true label", legend=False)
+        return _svg(figure, title, [])
+
+
 def _names(axes: Axes, groups: Mapping[str, Sequence[Point]]) -> None:
     for name, points in groups.items():
         for point in points:
-            axes.annotate(name, (point.x, point.y), xytext=(6, 5), textcoords="offset points", color=STAND_INS["ink"], fontsize=10)
+            axes.annotate(name, (point.x, point.y), xytext=(6, 5), textcoords="offset points", color=_tint("ink"), fontsize=10)
     axes.margins(0.18)
 
 
@@ -176,7 +220,7 @@ def _equal(axes: Axes, groups: Mapping[str, Sequence[Point]]) -> None:
     low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
     room = 0.05 * (high - low) or abs(low) or 1.0
     ends = (low - room, high + room)
-    axes.plot(ends, ends, color=STAND_INS["muted"], linewidth=1, linestyle=(0, (4, 4)))
+    axes.plot(ends, ends, color=_tint("muted"), linewidth=1, linestyle=(0, (4, 4)))
     axes.set_xlim(*ends)
     axes.set_ylim(*ends)
     axes.set_aspect("equal")
@@ -191,7 +235,7 @@ def _axes(width: float = WIDTH, height: float = HEIGHT) -> Iterator[tuple[Figure
     import matplotlib
     from matplotlib.figure import Figure
 
-    muted, line = STAND_INS["muted"], STAND_INS["line"]
+    muted, line = _tint("muted"), _tint("line")
     style = {
         "svg.fonttype": "none",  # texts stay texts: they are selected, searched and read aloud
         "svg.hashsalt": "tlkeras",  # equal charts are equal files
@@ -208,7 +252,7 @@ def _axes(width: float = WIDTH, height: float = HEIGHT) -> Iterator[tuple[Figure
         "ytick.color": line,
         "xtick.labelcolor": muted,
         "ytick.labelcolor": muted,
-        "text.color": STAND_INS["ink"],
+        "text.color": _tint("ink"),
         "legend.frameon": False,
         "text.parse_math": False,  # names of classes and targets are no formulas
     }
@@ -236,6 +280,10 @@ def _svg(figure: Figure, title: str, groups: Sequence[Sequence[Point]], bar_titl
     """Returns a figure as SVG inside HTML: no header, ids that are unique on the page, the page's colours and fonts."""
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
+    drawn_pictures = _pictures.get()
+    if drawn_pictures is not None:
+        drawn_pictures[title] = _png(figure)
+        return ""
     file = io.StringIO()
     FigureCanvasSVG(figure)
     figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
@@ -260,6 +308,15 @@ def _svg(figure: Figure, title: str, groups: Sequence[Sequence[Point]], bar_titl
     # An image has no parts for screen readers; a group has, and its links are among them.
     start = f'<svg class=chart viewBox="{view[1] if view else ""}" role="{"group" if links else "img"}" aria-label="{escape(title)}">'
     return start + re.sub(r">\s+<", "><", drawn[drawn.index(">") + 1 :].strip())
+
+
+def _png(figure: Figure) -> bytes:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    content = io.BytesIO()
+    FigureCanvasAgg(figure)
+    figure.savefig(content, format="png", dpi=2 * DOTS, facecolor=LIGHT["card"])
+    return content.getvalue()
 
 
 def _with_titles(drawn: str, gid: str, points: Sequence[Point]) -> str:
@@ -296,4 +353,3 @@ def _own_ids(drawn: str) -> str:
     drawn = re.sub(r' id="([^"]+)"', lambda match: f' id="c{mark}-{match[1]}"' if match[1] in used else "", drawn)
     drawn = re.sub(r"url\(#([^)]+)\)", rf"url(#c{mark}-\1)", drawn)
     return re.sub(r'<use href="#([^"]+)"', rf'<use href="#c{mark}-\1"', drawn)
-

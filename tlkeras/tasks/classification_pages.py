@@ -72,7 +72,8 @@ def _confusions(figures: Score, labels: Sequence[str]) -> str:
     worst = [np.unravel_index(flat, wrong.shape) for flat in np.argsort(-wrong, axis=None)[:PAIRS]]
     pairs = [(labels[t], labels[p], int(wrong[t, p])) for t, p in worst if wrong[t, p]]
     listed = table(("true label", "predicted label", "count"), pairs) or "<p>No example was confused.</p>"
-    return (_matrix(figures.confusion, labels) if figures.n and len(labels) <= MOST_CLASSES else "") + listed
+    matrix = _matrix(figures.confusion, labels) if figures.n and len(labels) <= MOST_CLASSES else ""
+    return f"<div class=beside>{matrix}<div>{listed}</div></div>" if matrix else listed
 
 
 def _matrix(confusion: np.ndarray, labels: Sequence[str]) -> str:
@@ -86,8 +87,8 @@ def _matrix(confusion: np.ndarray, labels: Sequence[str]) -> str:
         for i, label in enumerate(labels)
     )
     return (
-        "<p class=muted>Rows: true label. Columns: predicted label. Follow a number to its examples.</p>"
-        f'<div class=scroll tabindex=0 role=group aria-label="Confusion matrix"><table class=matrix>{head}{body}</table></div>'
+        "<div><p class=muted>Rows: true label. Columns: predicted label. Follow a number to its examples.</p>"
+        f'<div class=scroll tabindex=0 role=group aria-label="Confusion matrix"><table class=matrix>{head}{body}</table></div></div>'
     )
 
 

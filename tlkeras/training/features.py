@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from tlkeras.modalities.images import augment
+from tlkeras.models import FEATURES
 from tlkeras.training import feature_cache
 from tlkeras.training.feature_cache import Sliceable
 from tlkeras.training.feature_rows import FeatureRows
@@ -95,6 +96,13 @@ def compute(
 def uncached(model: keras.Model, part: Examples) -> Arrays:
     """Returns the examples themselves, for a model that computes everything anew."""
     return Arrays(inputs=[part.inputs], y=part.y, lengths=_lengths(model, part))
+
+
+def before_head(suffix: keras.Model, arrays: Mapping[str, Arrays]) -> dict[str, np.ndarray]:
+    """Returns the features before the head of each split, where they are what the trained part receives; else nothing."""
+    if FEATURES in [layer.name for layer in suffix.layers]:  # they are computed within that part
+        return {}
+    return {name: part.inputs[0] for name, part in arrays.items() if len(part.inputs) == 1}
 
 
 def _views(train: Examples, views: int, options: Options) -> Sliceable:

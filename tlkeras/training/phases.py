@@ -74,9 +74,10 @@ def run(
         if finish or "test" not in arrays:  # features of the last phase are of another model, or it was left out
             model, arrays = task.model, {name: features.uncached(task.model, parts[name]) for name in ("val", "test")}
         scores = {name: features.scores(model, arrays[name], name, options) for name in ("val", "test")}
+        before_head = features.before_head(model, {name: arrays[name] for name in scores})
     task = _kept(task)
     width = task.model.output_shape[-1]  # what only the loss needs stands in columns behind the scores
-    return Trained(task=task, phases=results, scores={name: values[:, :width] for name, values in scores.items()})
+    return Trained(task=task, phases=results, scores={name: values[:, :width] for name, values in scores.items()}, features=before_head)
 
 
 def _kept(task: TaskModel) -> TaskModel:

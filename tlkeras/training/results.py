@@ -57,11 +57,13 @@ class Trained:
         task: the trained task model; another one than was passed where the recipe transforms it.
         phases: in order.
         scores: `val` and `test` -> scores of the trained model, in the order of the split.
+        features: the same -> the features before the head, float32 (n, width), where training has computed them anyway.
     """
 
     task: TaskModel
     phases: list[PhaseResult]
     scores: dict[str, np.ndarray]
+    features: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def history(self) -> list[dict[str, Any]]:

@@ -76,24 +76,24 @@ def confused(data: ReportData) -> Sequence[Section]:
         body = "".join(wrong)
         if any(right):
             body += f"<details><summary>Correct answers</summary>{''.join(right)}</details>"
-        title = f"{name}: Examples of each confusion" if name else "Examples of each confusion"
+        title = f"{name}: Confused examples" if name else "Confused examples"
         sections.append((title, f"<div data-filter>{body}</div>" if body else ""))
     return sections
 
 
-def _cell(
-    data: ReportData, answers: Cases, cell: tuple[int, int], members: np.ndarray, prefix: str, *, opened: bool
-) -> str:
+def _cell(data: ReportData, answers: Cases, cell: tuple[int, int], members: np.ndarray, prefix: str, *, opened: bool) -> str:
     """Returns the examples of one cell; browsers open what is closed around the target of a link."""
     row, column = cell
     shown = [html for index in members[: PER_RIGHT_CELL if row == column else PER_CELL] if (html := card(data, answers, int(index)))]
     if not shown:
         return ""
     count, truth, answer = len(members), answers.labels[row], answers.labels[column]
-    said = f"{count:,} × {truth}" if row == column else f"{count:,} × {truth}, predicted as {answer}"
+    said = f"{truth} ({count:,})" if row == column else f"{truth} predicted as {answer} ({count:,})"
     more = f"<p class=muted>{count - len(shown):,} more are in predictions.csv.</p>" if count > len(shown) else ""
     anchor = cell_anchor(row, column, prefix)
-    return f"<details{' open' * opened}><summary>{escape(said)}</summary><div id={anchor} tabindex=-1>{gallery(shown)}{more}</div></details>"
+    return (
+        f"<details{' open' * opened}><summary>{escape(said)}</summary><div id={anchor} tabindex=-1>{gallery(shown)}{more}</div></details>"
+    )
 
 
 def random_examples(data: ReportData) -> Sequence[Section]:

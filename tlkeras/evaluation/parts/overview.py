@@ -12,10 +12,11 @@ from tlkeras.tasks.markup import escape, figure, table
 
 
 def headline(data: ReportData) -> Sequence[Section]:
-    """Returns the headline of the task, and the figures that people ask for next."""
+    """Returns the headline of the task, the scores of the splits, and the figures that people ask for next."""
     _, text = data.sections[0]
     shown = "".join(f"<li><strong>{escape(value)}</strong> {escape(name)}</li>" for value, name in _tiles(data))
-    return [("", f"{text}<ul class=tiles>{shown}</ul>")]
+    top = f"<div class=beside><div class=told>{text}</div>{_scores(data)}</div>"
+    return [("", f"{top}<ul class=tiles>{shown}</ul>" if shown else top)]
 
 
 def _tiles(data: ReportData) -> list[tuple[str, str]]:
@@ -68,11 +69,11 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
-def scores(data: ReportData) -> Sequence[Section]:
+def _scores(data: ReportData) -> str:
     """Returns the figures of each split."""
     rows = {name: score.cells() for name, score in data.figures.items()}
     head = next(iter(rows.values()))
-    return [("Scores", table(("", *head), [(name, *map(_cell, row.values())) for name, row in rows.items()]))]
+    return table(("", *head), [(name, *map(_cell, row.values())) for name, row in rows.items()])
 
 
 def _cell(value: float | int | None) -> str:

@@ -43,7 +43,9 @@ def reproduce(data: ReportData) -> Sequence[Section]:
     environment, command = data.environment, data.environment.get("command") or []
     typed = shlex.join([Path(command[0]).name, *command[1:]]) if command else ""
     body = f"<p>As it was started:</p><pre tabindex=0>{data.without_folders(escape(typed))}</pre>" if typed else ""
-    body += f"<p>With every setting of this run:</p><pre tabindex=0>tlkeras finetune --config {escape(data.title)}/config.yaml --out NEW</pre>"
+    body += (
+        f"<p>With every setting of this run:</p><pre tabindex=0>tlkeras finetune --config {escape(data.title)}/config.yaml --out NEW</pre>"
+    )
     facts = [
         ("seed", data.config.get("seed", "")),
         ("fingerprint of the data and its splits", data.summary.get("data", {}).get("fingerprint", "–")),
