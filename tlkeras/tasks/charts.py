@@ -114,26 +114,6 @@ def lines(
         return _svg(figure, title, list(series.values()))
 
 
-def bars(values: Mapping[str, float], *, title: str, x: str, titles: Sequence[str] = ()) -> str:
-    """Returns horizontal bars, the first at the top.
-
-    Args:
-        values: name -> length.
-        title: what the chart shows.
-        x: what the lengths are.
-        titles: what is shown under the pointer, for each.
-    """
-    with _axes(height=60 + 24 * len(values)) as (figure, axes):
-        drawn = axes.barh(range(len(values)), list(values.values()), color=colour(0), height=0.62)
-        for index, bar in enumerate(drawn):
-            bar.set_gid(f"bar-{index}")
-        axes.set_yticks(range(len(values)), list(values))
-        axes.invert_yaxis()
-        _labelled(axes, x, "", legend=False)
-        axes.grid(visible=False, axis="y")
-        return _svg(figure, title, [], titles)
-
-
 def scatter(
     groups: Mapping[str, Sequence[Point]],
     *,
@@ -276,7 +256,7 @@ def _labelled(axes: Axes, x: str, y: str, *, legend: bool) -> None:
         axes.figure.legend(handles, names, loc="outside upper left", ncols=columns, fontsize=10, handlelength=1.2, columnspacing=1.0)
 
 
-def _svg(figure: Figure, title: str, groups: Sequence[Sequence[Point]], bar_titles: Sequence[str] = ()) -> str:
+def _svg(figure: Figure, title: str, groups: Sequence[Sequence[Point]]) -> str:
     """Returns a figure as SVG inside HTML: no header, ids that are unique on the page, the page's colours and fonts."""
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
@@ -295,8 +275,6 @@ def _svg(figure: Figure, title: str, groups: Sequence[Sequence[Point]], bar_titl
     drawn = drawn.replace("xlink:href", "href")
     for index, points in enumerate(groups):
         drawn = _with_titles(drawn, f"points-{index}", points)
-    for index, text in enumerate(bar_titles):
-        drawn = drawn.replace(f'<g id="bar-{index}">', f"<g><title>{escape(text)}</title>")
     for name, value in STAND_INS.items():
         drawn = drawn.replace(value, f"var(--{name})")
     drawn = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", drawn)
