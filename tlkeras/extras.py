@@ -1,30 +1,30 @@
-"""Optional packages: what needs them, and how to install them, in one error."""
+"""Optional packages: what is wrong where one is missing is said in one line, with the command that installs it."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
-from types import ModuleType
+from typing import Any
 
 from tlkeras.errors import MissingPackage
 
 
-def check(package: str, *, wanted_by: str, install: str) -> None:
+def check(package: str, *, wanted_by: str, extra: str) -> None:
     """Checks that an optional package is installed, without importing it.
 
     Args:
-        package: name that is imported.
-        wanted_by: what needs it, at the start of a sentence.
-        install: what pip installs.
+        package: its name in `import`.
+        wanted_by: what needs it, for the message.
+        extra: name of the extra of tlkeras that installs it.
 
     Raises:
         MissingPackage: when it is not.
     """
     if importlib.util.find_spec(package) is None:
-        raise MissingPackage(f"{wanted_by} needs the package {package}, which is not installed; run: pip install '{install}'")
+        raise MissingPackage(f"{wanted_by} needs the package {package!r}, which is not installed; pip install 'tlkeras[{extra}]'")
 
 
-def require(package: str, *, wanted_by: str, install: str) -> ModuleType:
-    """Returns an optional package; see `check`."""
-    check(package, wanted_by=wanted_by, install=install)
-    return importlib.import_module(package)
+def require(module: str, *, wanted_by: str, extra: str) -> Any:
+    """Returns a module of an optional package; arguments and errors are those of `check`."""
+    check(module.partition(".")[0], wanted_by=wanted_by, extra=extra)
+    return importlib.import_module(module)

@@ -86,18 +86,23 @@ def test_a_run_that_kept_no_examples_has_a_report_without_dead_links(tmp_path):
     assert "<h2>Confusions</h2>" in page and 'href="#cell' not in page and "Random examples" not in page
 
 
+def test_the_headline_has_an_interval_and_says_what_it_means(page):
+    top = page[page.index('<section id="s-headline">') : page.index("</section>")]
+    assert "95 % interval" in top and ("of 100 cases" in top or "Of 100 new examples" in top)
+
+
 # === Parts ===
 
 
 def test_every_part_names_a_function_and_parts_stand_in_order():
-    assert all(callable(load_function(part.build)) for part in PARTS)
+    assert all(callable(load_function(part.build or part.section)) for part in PARTS)
     data = made_up("classification", further=[("Added", "<p>by a caller</p>")])
     titles = [title for title, _ in report_parts.sections(data)]
     assert titles[:3] == ["", "Added", "Classes"] and titles[-1] == "How to reproduce"
 
 
 def test_a_part_of_a_file_stands_where_the_run_has_the_file():
-    part = Part(name="Made up", order=1, build="tests.evaluation.test_report:section_of_file", file="made_up.json")
+    part = Part(name="Made up", order=1, section="tests.evaluation.test_report:section_of_file", file="made_up.json")
     assert part.sections(made_up("classification", contents={"made_up.json": {"figure": 3}})) == [("From a file", "<p>3</p>")]
     assert part.sections(made_up("classification")) == []
 

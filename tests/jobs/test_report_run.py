@@ -138,5 +138,5 @@ def test_a_store_that_cannot_be_used_is_one_line_before_training():
 def test_a_missing_package_is_one_line_with_the_command_before_anything_slow(monkeypatch):
     monkeypatch.setattr(extras.importlib.util, "find_spec", lambda name: None)
     config = RunConfig.from_dict({"backbone": "cnn", "weights": "none", "mlflow": True})
-    with pytest.raises(MissingPackage, match=r"--mlflow needs the package mlflow.*pip install 'tlkeras\[mlflow\]'"):
+    with pytest.raises(MissingPackage, match=r"--mlflow needs the package 'mlflow'.*pip install 'tlkeras\[mlflow\]'"):
         preflight.open_examples(planning.resolve(config))

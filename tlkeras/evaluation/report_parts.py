@@ -21,21 +21,24 @@ class Part:
     Args:
         name: of the part.
         order: where it stands; parts of one number stand in the order of the table.
-        build: `"module:function"`: `ReportData` -> sections, none where there is nothing to say. With `file`: content of the file -> one section.
-        file: a JSON file of the run folder, without which the part is left out.
+        build: `"module:function"`: `ReportData` -> sections, none where there is nothing to say.
+        section: the same, for a part that is made of a file alone: content of `file` -> one section.
+        file: a JSON file of the run folder that the part reads, and without which it is left out; `ReportData.contents` has it.
     """
 
     name: str
     order: int
-    build: str
+    build: str = ""
+    section: str = ""
     file: str = ""
 
     def sections(self, data: ReportData) -> Sequence[Section]:
         """Returns the sections of this part."""
-        function = load_function(self.build)
-        if not self.file:
-            return function(data)
-        return [function(data.contents[self.file])] if self.file in data.contents else []
+        if self.file and self.file not in data.contents:
+            return []
+        if self.section:
+            return [load_function(self.section)(data.contents[self.file])]
+        return load_function(self.build)(data)
 
 
 PARTS: Registry[Part] = Registry(

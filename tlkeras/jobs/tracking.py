@@ -34,7 +34,7 @@ def check(config: RunConfig) -> None:
         MissingPackage: when MLflow is asked for and not installed.
     """
     if config.report.mlflow:
-        extras.check("mlflow", wanted_by="--mlflow", install="tlkeras[mlflow]")
+        extras.check("mlflow", wanted_by="--mlflow", extra="mlflow")
 
 
 def opened(config: RunConfig) -> Callable[[Run, ReportData], None]:
@@ -154,7 +154,7 @@ def _text(tf: Any, tag: str, text: str) -> Any:
 
 def _experiment(config: RunConfig) -> tuple[Any, str]:
     """Returns a client of MLflow and the id of the experiment, which is made where there is none."""
-    mlflow = extras.require("mlflow", wanted_by="--mlflow", install="tlkeras[mlflow]")
+    mlflow = extras.require("mlflow", wanted_by="--mlflow", extra="mlflow")
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     name, uri = config.report.mlflow_experiment, config.report.mlflow_uri
     try:

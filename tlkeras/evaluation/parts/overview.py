@@ -5,18 +5,47 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from tlkeras.evaluation.report_data import ReportData
 from tlkeras.evaluation.report_parts import Section
 from tlkeras.progress import score_text
+from tlkeras.registry import load_function
 from tlkeras.tasks.markup import escape, figure, table
+from tlkeras.tasks.registry import take
+
+INTERVAL = "95 % interval"  # what headlines call theirs
+RESAMPLES, MOST = 300, 5000  # of the bootstrap, and examples of each
 
 
 def headline(data: ReportData) -> Sequence[Section]:
     """Returns the headline of the task, the scores of the splits, and the figures that people ask for next."""
     _, text = data.sections[0]
     shown = "".join(f"<li><strong>{escape(value)}</strong> {escape(name)}</li>" for value, name in _tiles(data))
+    if INTERVAL not in text:
+        text += _interval(data)
     top = f"<div class=beside><div class=told>{text}</div>{_scores(data)}</div>"
     return [("", f"{top}<ul class=tiles>{shown}</ul>" if shown else top)]
+
+
+def _interval(data: ReportData) -> str:
+    """Returns in a sentence how far the figure of the task would move with other held-out examples, by the bootstrap (Efron 1979)."""
+    part = data.outcomes.get(data.held_out)
+    if part is None or len(part.scores) < 2:
+        return ""
+    judge, count = load_function(data.task.judge), min(len(part.scores), MOST)
+    rng, figures = np.random.default_rng(0), []
+    for _ in range(RESAMPLES):
+        index = rng.integers(0, len(part.scores), count)
+        verdict = judge(part.scores[index], part.scores[index], take(part.targets, index), data.target)
+        if verdict is None or verdict.accuracy is None:
+            return ""
+        figures.append(verdict.accuracy)
+    low, high = np.quantile(figures, (0.025, 0.975))
+    return (
+        f"<p>With other {data.held_out} examples from the same source, {escape(data.task.figure)} would lie between {low:.3f} and {high:.3f} "
+        f"in 95 of 100 cases <span class=muted>({INTERVAL}, bootstrap)</span>.</p>"
+    )
 
 
 def _tiles(data: ReportData) -> list[tuple[str, str]]:
