@@ -14,8 +14,8 @@ from tlkeras import extras
 from tlkeras.config import RunConfig
 from tlkeras.errors import ConfigError, DataError, MissingPackage
 from tlkeras.evaluation.report_data import EXAMPLES, OUTCOMES, read_gallery, read_outcomes
-from tlkeras.jobs import preflight, report_run, tracking
 from tlkeras.jobs import plan as planning
+from tlkeras.jobs import preflight, report_run, tracking
 from tlkeras.jobs.run_folder import Run
 
 
