@@ -84,12 +84,12 @@ def rotated(folder, out):
 
 def prepared(settings):
     """Returns the task model that tlkeras would train with these settings, and its examples in the form that the model accepts."""
+    from tlkeras.jobs import finetune_request, preflight, run_folder
     from tlkeras.jobs import plan as planning
-    from tlkeras.jobs import preflight, run_folder
     from tlkeras.jobs.examples import build, prepare
     from tlkeras.progress import SILENT, Clock
 
-    config, _ = preflight.settings(None, None, settings)
+    config, _ = finetune_request.settings(None, None, settings)
     plan = planning.resolve(config)
     dataset = preflight.open_examples(plan)
     plan = planning.for_examples(plan, dataset)

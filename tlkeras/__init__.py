@@ -21,6 +21,7 @@ _PUBLIC = {
     "SILENT": "tlkeras.progress",
     "TlkerasError": "tlkeras.errors",
     "benchmark": "tlkeras.jobs.api",
+    "compare": "tlkeras.jobs.compare",
     "cross_validate": "tlkeras.jobs.out_of_fold",
     "evaluate": "tlkeras.jobs.api",
     "explain": "tlkeras.jobs.explain_request",

@@ -13,6 +13,7 @@ from tests.modalities.test_registry import DATASETS
 from tlkeras.cli.main import app
 from tlkeras.config import RunConfig, read_yaml, to_yaml
 from tlkeras.errors import ConfigError, DataError
+from tlkeras.evaluation.parts.from_files import EVALUATIONS
 from tlkeras.evaluation.robustness import corruptions_of
 from tlkeras.evaluation.slice_columns import columns_of
 from tlkeras.jobs import evaluate, finetune
@@ -45,12 +46,14 @@ def test_a_run_of_a_modality_is_sliced_corrupted_and_compared_and_everything_is_
     assert stored["against"]["targets"]["label"]["figures"]["accuracy"]["difference"] == 0
     assert set(stored["corruptions"]["label"]["kinds"]) == {row.name for row in corruptions_of(name)}
     assert {row["column"] for row in stored["slices"]["label"]["slices"]} <= set(columns_of(name))
-    assert [title for title, _ in evaluate.sections(stored)] == [
-        "Figures with intervals",
-        "Compared with another run",
-        "Slices",
-        "Corruptions",
+    assert [name for name in EVALUATIONS if name in stored] == [
+        "figures",
+        "against",
+        "slices",
+        "corruptions",
     ]
+    page = run.report.read_text(encoding="utf-8")
+    assert all(f">{title}<" in page for title in ("Figures with intervals", "Compared with another run", "Slices", "Corruptions"))
     text = "\n".join(found.lines())
     assert all(part in text for part in ("accuracy", "compared with", "slices", "corruptions"))
 

@@ -17,7 +17,7 @@ from tlkeras.data.sources.registry import is_passed, recorded
 from tlkeras.data.target import Target
 from tlkeras.distribution.cluster import Cluster
 from tlkeras.errors import ConfigError, DataError, OutputError
-from tlkeras.jobs import preflight
+from tlkeras.jobs import finetune_request, preflight
 from tlkeras.jobs.dry_run import describe
 from tlkeras.jobs.plan import resolve
 from tlkeras.modalities.images import formats
@@ -199,13 +199,13 @@ def test_a_dry_run_shows_the_splits_that_a_source_has(tmp_path):
 )
 def test_finetune_accepts_a_source_a_mapping_a_config_or_keys(config):
     flat = {"epochs": 3} | ({"data": "photos/"} if config is None else {})
-    settings, dataset = preflight.settings(config, None, flat)
+    settings, dataset = finetune_request.settings(config, None, flat)
     assert settings == RunConfig.from_dict({"data": "photos/", "epochs": 3}) and dataset is None
 
 
 def test_finetune_accepts_examples_first():
     dataset = arrays()
-    assert preflight.settings(dataset, None, {"epochs": 3}) == (RunConfig(epochs=3), dataset)
+    assert finetune_request.settings(dataset, None, {"epochs": 3}) == (RunConfig(epochs=3), dataset)
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ def test_finetune_accepts_examples_first():
 )
 def test_arguments_that_contradict_each_other_are_one_clear_line(config, dataset, flat, message):
     with pytest.raises(ConfigError, match=message):
-        preflight.settings(config, dataset, flat)
+        finetune_request.settings(config, dataset, flat)
 
 
 def test_a_config_takes_flat_keys_or_whole_parts():

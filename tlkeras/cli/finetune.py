@@ -47,9 +47,9 @@ def command(
     if list_backbones:
         return _list_backbones()
     from tlkeras.cli.screen import Screen, start_tensorflow
-    from tlkeras.jobs import choice, preflight
+    from tlkeras.jobs import choice, finetune_request, preflight
 
-    settings, _ = preflight.settings(settings_of(config, flags), None, {}, resume=resume)
+    settings, _ = finetune_request.settings(settings_of(config, flags), None, {}, resume=resume)
     settled = choice.settled(settings, None, Screen(quiet), start=start_tensorflow)
     plan = settled.plan
     dataset = preflight.open_examples(plan, settled.dataset)  # what is wrong with settings or data is reported before TensorFlow loads

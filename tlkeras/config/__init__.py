@@ -9,7 +9,8 @@ from __future__ import annotations
 from tlkeras.config import fields
 from tlkeras.config.fields import FlatConfig, Key
 from tlkeras.config.jobs import BenchmarkConfig, EvaluateConfig, ExplainConfig, ExportModelConfig, PretrainConfig, RecommendConfig
-from tlkeras.config.run import FORMATS_BY_DEFAULT, CertaintyConfig, DataConfig, ExportConfig, ModelConfig, RunConfig, TrainConfig
+from tlkeras.config.results import FORMATS_BY_DEFAULT, CertaintyConfig, ExportConfig, ReportConfig
+from tlkeras.config.run import DataConfig, ModelConfig, RunConfig, TrainConfig
 from tlkeras.config.yaml_files import read_yaml, to_yaml
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "ModelConfig",
     "PretrainConfig",
     "RecommendConfig",
+    "ReportConfig",
     "RunConfig",
     "TrainConfig",
     "keys",

@@ -6,65 +6,13 @@ the decision.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
-from typing import Any
 
-from tlkeras.config.fields import CHARACTERS, FlatConfig, Key, Section, key
-from tlkeras.errors import ConfigError, shown
-
-FORMATS_BY_DEFAULT = ("saved_model", "tflite", "onnx")
-
-
-def _rules(item: Key, value: Any) -> tuple[tuple[str, bool], ...]:
-    rules = []
-    for rule in value if isinstance(value, (list, tuple)) else [value]:
-        if not (isinstance(rule, (list, tuple)) and len(rule) == 2 and isinstance(rule[0], str) and isinstance(rule[1], bool)):
-            raise ConfigError(
-                f"freeze_rules contains {shown(rule)}; expected a list of [pattern, true or false], for example ['block7*', true]"
-            )
-        rules.append((rule[0], rule[1]))
-    return tuple(rules)
-
-
-def folds_and_repeats(item: Key, value: Any) -> str:
-    """Returns `K` or `KxR`, the number of folds and of repeats, as one way to write it.
-
-    Raises:
-        ConfigError: for anything else.
-    """
-    match = re.fullmatch(r"\s*(\d{1,4})(?:\s*[xX×]\s*(\d{1,4}))?\s*", str(value)) if type(value) in (int, str) else None
-    count, repeats = (int(match[1]), int(match[2] or 1)) if match else (0, 0)
-    if count < 2 or repeats < 1:
-        raise ConfigError(f"{item.key} is {value!r}; expected 2 folds or more, and repeats if any, for example 5 or 10x3")
-    return str(count) if repeats == 1 else f"{count}x{repeats}"
-
-
-BATCH = 32  # examples per step, that the learning rates of the recipes are made for
-AUTO = "auto"
-
-
-def _batch_size(item: Key, value: Any) -> int | str:
-    """Reads a number, or the word that has it chosen."""
-    if isinstance(value, str) and value.strip().isdecimal():
-        value = int(value)
-    if value == AUTO:
-        return AUTO
-    if type(value) is int:
-        return value
-    raise ConfigError(f"config key {item.key!r} is {value!r} ({type(value).__name__}); expected int, or {AUTO}")
-
-
-def named_sizes(options: tuple[str, ...]) -> dict[str, str]:
-    """Returns the sizes of a backbone, NAME=VALUE each, as name -> value.
-
-    Raises:
-        ConfigError: when one of them has another form.
-    """
-    parts = [option.partition("=") for option in options]
-    if any(not (name and sign and value) for name, sign, value in parts):
-        raise ConfigError(f"backbone_options is {','.join(options)!r}; expected NAME=VALUE, comma-separated")
-    return {name.strip(): value.strip() for name, _, value in parts}
+from tlkeras.config import readers
+from tlkeras.config.fields import CHARACTERS, FlatConfig, Section, key
+from tlkeras.config.readers import AUTO, BATCH, folds_and_repeats, named_sizes
+from tlkeras.config.results import CertaintyConfig, ExportConfig, ReportConfig
+from tlkeras.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,7 +157,7 @@ class TrainConfig(Section):
         metavar="N|auto",
         least=1,
         choices=(AUTO,),
-        read=_batch_size,
+        read=readers.batch_size,
     )
     accumulate: int = key(
         1, "Batches per step, whose gradients are added up: as a batch so many times as large, in the memory of one.", metavar="N", least=1
@@ -227,7 +175,10 @@ class TrainConfig(Section):
         metavar="SPEC",
     )
     freeze_rules: tuple[tuple[str, bool], ...] = key(
-        (), "Ordered [pattern, trainable] rules, first match wins (config file only); instead of unfreeze.", unset="unfreeze", read=_rules
+        (),
+        "Ordered [pattern, trainable] rules, first match wins (config file only); instead of unfreeze.",
+        unset="unfreeze",
+        read=readers.freeze_rules,
     )
     batch_norm: str | None = key(
         None,
@@ -326,60 +277,6 @@ class TrainConfig(Section):
         return self.batch_size if isinstance(self.batch_size, int) else BATCH
 
 
-@dataclass(frozen=True, kw_only=True)
-class ExportConfig(Section):
-    """Which artifacts are written for deployment."""
-
-    formats: tuple[str, ...] = key(
-        FORMATS_BY_DEFAULT, "Formats to export, comma-separated, or none; an unknown name lists them.", name="export", metavar="FORMATS"
-    )
-    max_drop: float = key(
-        0.02,
-        "Accuracy (micro-F1 of sets of labels, R² of numbers) that a quantised file may lose on held-out examples; export rejects files that lose more.",
-        metavar="X",
-        least=0.0,
-        most=1.0,
-    )
-    calibration_examples: int = key(100, "Number of training examples, stratified, to calibrate int8 formats on.", metavar="N", least=8)
-    tflite_io: str = key(
-        "float32",
-        "Input and output type of full-integer TFLite files: float32, int8 or uint8.",
-        metavar="TYPE",
-        choices=("float32", "int8", "uint8"),
-    )
-    opset: int = key(18, "Opset of ONNX files, 13 to 18.", metavar="N", least=13, most=18)
-
-
-@dataclass(frozen=True, kw_only=True)
-class CertaintyConfig(Section):
-    """How certain scores are, which examples are known, and which sets contain the truth."""
-
-    calibrate: bool = key(
-        True, "Divide logits by a temperature fitted on validation, if that lowers the loss of examples it was not fitted to."
-    )
-    rejection: str = key(
-        "distance",
-        "What tells known examples from others: distance (to training examples, by features), probability (the largest score) or none.",
-        metavar="distance|probability|none",
-        choices=("distance", "probability", "none"),
-    )
-    coverage: float = key(0.95, "Share of new examples like those of validation that are to be known.", metavar="X", least=0.5, most=0.999)
-    conformal: float | None = key(
-        None,
-        "Error rate of prediction sets: `tlkeras predict` lists labels that contain the true one but for this share; for numbers, intervals.",
-        unset="no sets; intervals of 90 %",
-        metavar="ALPHA",
-        least=0.001,
-        most=0.5,
-    )
-    conformal_method: str = key(
-        "lac",
-        "Prediction sets of classes: lac (smallest on average) or aps (larger for harder examples).",
-        metavar="lac|aps",
-        choices=("lac", "aps"),
-    )
-
-
 @dataclass(frozen=True, kw_only=True, init=False)
 class RunConfig(FlatConfig):
     """All settings of one fine-tuning run.
@@ -400,5 +297,6 @@ class RunConfig(FlatConfig):
     train: TrainConfig = field(default_factory=TrainConfig)
     certainty: CertaintyConfig = field(default_factory=CertaintyConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
+    report: ReportConfig = field(default_factory=ReportConfig)
     out: str | None = key(None, "Folder of the run; must not contain a run.", unset="runs/BACKBONE-DATA-N", metavar="DIR")
     seed: int = key(0, "Seed of splits, initial weights, order and augmentation.", metavar="N", least=0, most=2**32 - 1)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tlkeras.config import BenchmarkConfig, EvaluateConfig, ExportModelConfig, PretrainConfig, RunConfig
 from tlkeras.data.examples import Dataset
-from tlkeras.jobs import choice, evaluation_request, export_request, lookup, preflight
+from tlkeras.jobs import choice, evaluation_request, export_request, finetune_request, lookup, preflight
 from tlkeras.jobs import plan as planning
 from tlkeras.progress import AUTO, Reporter, resolve
 from tlkeras.startup import load_tensorflow
@@ -55,7 +55,7 @@ def finetune(
         ```
     """
     reporter = resolve(reporter)
-    config, dataset = preflight.settings(config, dataset, settings, resume=resume)
+    config, dataset = finetune_request.settings(config, dataset, settings, resume=resume)
     settled = choice.settled(config, dataset, reporter)
     plan = settled.plan
     dataset = preflight.open_examples(plan, settled.dataset)

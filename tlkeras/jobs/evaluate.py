@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -21,14 +21,15 @@ from tlkeras.errors import DataError
 from tlkeras.evaluation import comparison, intervals, robustness, slices
 from tlkeras.evaluation.prediction import Model
 from tlkeras.evaluation.slice_columns import COLUMNS
-from tlkeras.jobs import evaluation_request, run_folder
+from tlkeras.jobs import evaluation_request, report_run, run_folder
 from tlkeras.jobs.evaluation_request import Request
 from tlkeras.jobs.opening import open_target
 from tlkeras.jobs.preflight import Chosen
 from tlkeras.progress import AUTO, SILENT, Reporter, resolve
 from tlkeras.registry import load_function
 from tlkeras.tasks.measures import Measures
-from tlkeras.tasks.registry import Score, Targets, take
+from tlkeras.tasks.protocols import Score
+from tlkeras.tasks.registry import Targets, take
 
 VERSION = 1  # of the format of evaluation.json
 PARTS = ("figures", "against", "slices", "corruptions")
@@ -80,17 +81,6 @@ class Evaluation:
         ]
 
 
-def sections(content: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Returns title and HTML of each part of `evaluation.json`, for the report."""
-    pages: dict[str, Callable[[Any], tuple[str, str]]] = {
-        "figures": intervals.section,
-        "against": lambda part: comparison.section(part["run"], part["targets"]),
-        "slices": slices.section,
-        "corruptions": robustness.section,
-    }
-    return [pages[name](content[name]) for name in PARTS if content.get(name)]
-
-
 def evaluate(
     target: str | Path,
     data: str | Path | Dataset | Chosen | Request | None = None,
@@ -114,6 +104,7 @@ def evaluate(
     run = run_folder.run_of(target)
     if run is not None:
         _store(run.evaluation, result)
+        report_run.refresh(run)
     return result
 
 

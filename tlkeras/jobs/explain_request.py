@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tlkeras.config import ExplainConfig
-from tlkeras.data.sources.folder import absent
+from tlkeras.data.sources.listing import absent
 from tlkeras.data.target import Target
 from tlkeras.errors import ConfigError, DataError, OutputError, near
 from tlkeras.explain.registry import SUBJECTS, method_named

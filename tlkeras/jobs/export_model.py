@@ -14,7 +14,7 @@ from tlkeras.export.artifact import Artifact
 from tlkeras.export.budget import Budget
 from tlkeras.export.export import export
 from tlkeras.export.graph import Graph
-from tlkeras.jobs import export_run
+from tlkeras.jobs import export_run, report_run
 from tlkeras.jobs.export_request import ExportRequest
 from tlkeras.jobs.foreign_examples import divided, examples_for
 from tlkeras.jobs.foreign_model import as_classifier, spec_of, takes_raw_images, with_contract, with_free_batch
@@ -36,7 +36,7 @@ def export_checked(request: ExportRequest, out: str | Path | None, *, reporter: 
     config = request.config
     if request.run is not None:
         changes = {name: value for name, value in config.to_dict().items() if name in BUDGET and value is not None}
-        return export_run.export_run(
+        artifacts = export_run.export_run(
             request.run.root,
             config.formats,
             out,
@@ -45,6 +45,9 @@ def export_checked(request: ExportRequest, out: str | Path | None, *, reporter: 
             changes=changes,
             reporter=reporter,
         )
+        if out is None:
+            report_run.refresh(request.run)
+        return artifacts
     if request.note:
         reporter.warn(request.note)
     folder = default_folder(request.model) if out is None else out

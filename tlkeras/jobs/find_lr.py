@@ -10,9 +10,10 @@ from tlkeras import files
 from tlkeras.data.examples import Dataset
 from tlkeras.data.split import SPLITS
 from tlkeras.distribution.strategies import open_distribution
-from tlkeras.jobs import batch_size, finetune, teacher
+from tlkeras.jobs import batch_size, finetune, run_folder, teacher
 from tlkeras.jobs import plan as planning
 from tlkeras.jobs.plan import Plan
+from tlkeras.jobs.training_options import batch_size_of, facts, options_of
 from tlkeras.progress import Clock, Reporter
 from tlkeras.training.range_test import RangeTest, range_test
 
@@ -47,11 +48,11 @@ def find_learning_rate(plan: Plan, dataset: Dataset, *, reporter: Reporter) -> L
     distribution = open_distribution(plan.config.train.placement)
     batch_size.check(plan.config, distribution)
     run = finetune.run_of(plan.config, distribution, dataset)
-    with finetune.tidied(run, keep=distribution.chief), reporter.live():
+    with run_folder.tidied(run, keep=distribution.chief), reporter.live():
         plan, _, task, data = finetune.prepared(plan, run, dataset, Clock(reporter), reporter)
-        plan = finetune.batch_size_of(plan, distribution, task, data, run, reporter)
-        options = finetune.options_of(plan.config, distribution, task, data, run, reporter)
-        phases = planning.phases(plan, task.section_names, **finetune.facts(task.task, data))
+        plan = batch_size_of(plan, distribution, task, data, run, reporter)
+        options = options_of(plan.config, distribution, task, data, run, reporter)
+        phases = planning.phases(plan, task.section_names, **facts(task.task, data))
         result = range_test(task, phases, {name: data.part(name) for name in SPLITS}, options, recipe=plan.recipe)
         distribution.wait()
         # The setting is scaled by the size of a step, and what was tested is what reaches the optimizer.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,8 @@ from tlkeras.jobs.resume import Recorded
 from tlkeras.modalities.sources import modality_of
 from tlkeras.progress import Clock
 from tlkeras.registry import load_function
-from tlkeras.tasks.registry import Score, Task, take
+from tlkeras.tasks.protocols import Score
+from tlkeras.tasks.registry import Task, take
 from tlkeras.training import phases as training
 
 
@@ -43,6 +44,11 @@ def score(calibrated: Calibrated, data: Data) -> dict[str, Scored]:
         figures = load_function(task.task.score)(take(data.targets, index), scores, task.target)
         scored[name] = Scored(index=index, scores=scores, figures=figures, known=calibrated.known.get(name))
     return scored
+
+
+def held_out(figures: Mapping[str, Score]) -> str:
+    """Returns the split that figures of a run are of: `test`, or `val` where no test split is held out."""
+    return "test" if figures["test"].n else "val"
 
 
 def prediction_rows(data: Data, scored: dict[str, Scored], task: Task, target: Target) -> list[dict[str, Any]]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from tlkeras.backbones.registry import BACKBONES
 from tlkeras.backbones.row import Backbone
@@ -20,8 +18,7 @@ from tlkeras.data.target import Target
 from tlkeras.distribution.cluster import from_environment
 from tlkeras.errors import ConfigError, DataError, TlkerasError
 from tlkeras.export.manifest import NAME, read_manifest
-from tlkeras.jobs import plan, run_folder
-from tlkeras.jobs import resume as resuming
+from tlkeras.jobs import plan, run_folder, tracking
 from tlkeras.jobs.corrections import relabelled
 from tlkeras.jobs.lookup import Located, not_a_target
 from tlkeras.jobs.lookup import find as find_target
@@ -41,54 +38,6 @@ NAMED = 4  # backbones that an error names
 # === Settings ===
 
 
-def settings(
-    config: RunConfig | Dataset | Mapping[str, Any] | str | Path | None,
-    dataset: Dataset | None,
-    flat: Mapping[str, Any],
-    *,
-    resume: str | Path | None = None,
-) -> tuple[RunConfig, Dataset | None]:
-    """Returns the config and the examples that the arguments of `tlkeras.finetune` stand for.
-
-    Args:
-        config: a config, a mapping of flat keys, a source of data, or examples.
-        dataset: examples.
-        flat: further flat keys, which win.
-        resume: folder of a run to go on with, whose settings count; others must agree with them.
-
-    Raises:
-        ConfigError: when the arguments contradict each other or are of another type.
-        OutputError, DataError: for a run that cannot go on, see `resume.settings`.
-    """
-    if resume is not None:
-        if isinstance(config, Dataset):
-            config, dataset = None, config
-        values = (
-            config.to_dict()
-            if isinstance(config, RunConfig)
-            else {"data": str(config)}
-            if isinstance(config, (str, Path))
-            else config or {}
-        )
-        return resuming.settings(resume, {**values, **flat}, passed=dataset is not None), dataset
-    if isinstance(config, Dataset):
-        if dataset is not None:
-            raise ConfigError("finetune received two datasets; pass one: tlkeras.finetune(dataset, backbone='cnn')")
-        return RunConfig.from_dict(flat), config
-    if isinstance(config, (str, Path)):
-        if "data" in flat:
-            raise ConfigError(f"finetune received the data {str(config)!r} and data={flat['data']!r}; pass one of them")
-        return RunConfig.from_dict({"data": str(config), **flat}), dataset
-    if isinstance(config, RunConfig):
-        return (config.updated(**flat) if flat else config), dataset
-    if config is None or isinstance(config, Mapping):
-        return RunConfig.from_dict({**(config or {}), **flat}), dataset
-    raise ConfigError(
-        f"finetune received a {type(config).__name__}; expected a source of data, a RunConfig or examples: "
-        "tlkeras.finetune('photos/', backbone='efficientnet'), or tlkeras.finetune(tlkeras.from_arrays(x, y))"
-    )
-
-
 def columns(config: RunConfig) -> Columns:
     """Returns which column of a table is what."""
     task = config.model.task
@@ -106,6 +55,7 @@ def open_examples(resolved: plan.Plan, dataset: Dataset | None = None) -> Datase
         DataError: for a source that cannot be used.
     """
     config = resolved.asked
+    tracking.check(config)
     if dataset is None:
         dataset = open_source(config.data.source, data_dir=config.data.data_dir, columns=columns(config))
     dataset = relabelled(dataset, config.data.relabel)

@@ -24,7 +24,8 @@ from tlkeras.export.export import export
 from tlkeras.export.graph import Graph
 from tlkeras.export.parity import Samples
 from tlkeras.export.spec import ExportSpec
-from tlkeras.jobs import finetune, publish, run_folder
+from tlkeras.jobs import finetune, publish
+from tlkeras.jobs.environment import environment
 from tlkeras.jobs.plan import PretrainPlan
 from tlkeras.pretraining.network import Pretraining
 from tlkeras.progress import Reporter
@@ -162,5 +163,5 @@ def _provenance(trained: _Trained) -> dict[str, Any]:
             "epochs": config.epochs,
             "seed": config.seed,
         },
-        "environment": run_folder.environment(),
+        "environment": environment(),
     }

@@ -69,6 +69,8 @@ def settings(path: str | Path, flat: Mapping[str, Any], *, passed: bool = False)
         raise DataError(
             f"{str(path)!r} was begun with examples passed from Python; go on there: tlkeras.finetune(dataset, resume={str(path)!r})"
         )
+    if not isinstance(config.train.batch_size, int) and run.config.is_file():  # it was measured, and would be another one now
+        config = config.updated(batch_size=run_folder.read_config(run).train.batch_size)
     return _found(config, begun)
 
 

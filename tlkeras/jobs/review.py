@@ -27,6 +27,7 @@ from tlkeras.jobs.cross_validation import CrossValidation
 from tlkeras.jobs.examples import Data
 from tlkeras.jobs.plan import Plan
 from tlkeras.jobs.run_folder import Run
+from tlkeras.jobs.training_options import facts, fold_options
 from tlkeras.models import FEATURES
 from tlkeras.progress import Clock, Reporter
 from tlkeras.registry import load_function
@@ -69,10 +70,10 @@ def cross_validate(run: Run, plan: Plan, dataset: Dataset, *, probe: bool, repor
     try:
         with distribution.watched(), reporter.live():
             plan, _, task, data = finetune.prepared(plan, scratch, dataset, clock, reporter, cache)
-            options = partial(finetune.fold_options, config, distribution, task, scratch, cache)
+            options = partial(fold_options, config, distribution, task, scratch, cache)
             final = cross_validation.OF_PROBE if probe else cross_validation.OF_RUN
             result = cross_validation.of_run(
-                plan, task, data, run, options=options, facts=finetune.facts, clock=clock, reporter=reporter, final=final
+                plan, task, data, run, options=options, facts=facts, clock=clock, reporter=reporter, final=final
             )
     finally:
         shutil.rmtree(scratch.root, ignore_errors=True)

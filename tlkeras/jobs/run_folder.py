@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib.metadata
 import json
 import os
-import platform
 import re
+import shutil
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,21 +20,6 @@ from tlkeras.config import RunConfig
 from tlkeras.data.target import DEFAULT as KIND
 from tlkeras.data.target import Target
 from tlkeras.errors import DataError, OutputError, reason
-from tlkeras.startup import ONEDNN
-
-RECORDED = (
-    "tlkeras",
-    "tensorflow",
-    "keras",
-    "numpy",
-    "keras-hub",
-    "onnx",
-    "tf2onnx",
-    "onnxruntime",
-    "ai-edge-litert",
-    "pillow",
-    "scikit-learn",
-)
 
 
 @dataclass(frozen=True)
@@ -227,6 +211,26 @@ def release(run: Run) -> None:
         os.close(handle)
 
 
+@contextmanager
+def tidied(run: Run, *, keep: bool) -> Iterator[None]:
+    """Removes working files at the end, and the folders of a run that failed before it had anything to keep, or that is not kept."""
+    try:
+        yield
+    finally:
+        if not keep:
+            shutil.rmtree(run.root, ignore_errors=True)
+        shutil.rmtree(run.work, ignore_errors=True)
+        release(run)
+        if run.metrics.exists() or not run.config.exists():  # finished, or nothing to go on with
+            shutil.rmtree(run.states, ignore_errors=True)
+            run.asked.unlink(missing_ok=True)
+            run.begun.unlink(missing_ok=True)
+        if not run.config.exists():
+            for folder in (run.exports, run.checkpoints, run.root):
+                if folder.is_dir() and not any(folder.iterdir()):
+                    folder.rmdir()
+
+
 def _cannot_write(root: Path, error: OSError) -> OutputError:
     return OutputError(f"cannot write to --out {str(root)!r}: {error.strerror or error}; choose a folder that you may write to")
 
@@ -333,37 +337,3 @@ def write_target(run: Run, target: Target) -> None:
         raise DataError(f"label {broken[0]!r} contains a line break; rename the class")
     files.write_json(run.target, target.to_dict())
     files.write(run.labels, "".join(f"{label}\n" for label in target.labels))
-
-
-def environment(arguments: Iterable[str] | None = None) -> dict[str, Any]:
-    """Returns what a reader needs to run the same again: versions, machine, command."""
-    versions: dict[str, str | None] = {}
-    for name in RECORDED:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            versions[name] = None
-    return {
-        "command": list(sys.argv if arguments is None else arguments),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "processors": os.cpu_count(),
-        "onednn": os.environ.get(ONEDNN),
-        "packages": versions,
-        "installed": installed(),
-    }
-
-
-def installed() -> dict[str, dict[str, str | None]]:
-    """Returns all installed packages, the bill of materials of a run: name -> version, and sha256 of the record of its files.
-
-    The record (RECORD, as installers write it) has the sha256 of each file, so two installations with equal records have equal files. It is
-    None where an installer wrote none.
-    """
-    packages: dict[str, dict[str, str | None]] = {}
-    for package in importlib.metadata.distributions():
-        name, record = package.metadata["Name"], package.read_text("RECORD")
-        if name:
-            sha256 = None if record is None else hashlib.sha256("\n".join(sorted(record.splitlines())).encode()).hexdigest()
-            packages.setdefault(name.lower().replace("_", "-"), {"version": package.version, "record_sha256": sha256})
-    return dict(sorted(packages.items()))

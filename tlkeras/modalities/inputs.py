@@ -75,6 +75,14 @@ class Inputs(Protocol):
     def encoded(self, example: Example) -> bytes:
         """Returns an example as clients send it: an encoded image, or a text in UTF-8."""
 
+    def thumbnail(self, example: Example, array: np.ndarray) -> str:
+        """Returns an example as a small part of an HTML page, without scripts: at most a few kB.
+
+        Args:
+            example: as the source gave it.
+            array: its input of the model, without the batch dimension.
+        """
+
     def metadata(self) -> dict[str, str]:
         """Returns the metadata stored with the artifacts."""
 

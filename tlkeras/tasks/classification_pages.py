@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from tlkeras.data.target import Target
+from tlkeras.tasks.cases import Cases, cell_anchor
 from tlkeras.tasks.classification import Score, interval, score
 from tlkeras.tasks.markup import code, escape, figure, markdown_table, table
-from tlkeras.tasks.registry import TARGET
+from tlkeras.tasks.registry import TARGET, Targets
 
 MOST_CLASSES = 40  # a larger confusion matrix is unreadable; the most confused pairs are listed instead
 PAIRS = 10  # confused pairs that the report lists
@@ -41,13 +42,20 @@ def report(figures: Score, split: str, target: Target, conditions: str) -> list[
 
 def _headline(figures: Score, split: str, conditions: str) -> str:
     limits = interval(figures.n, figures.accuracy)
-    if limits is None:
+    if limits is None or figures.accuracy is None:
         return "<p class=muted>Nothing was held out, so there is no score.</p>"
     return (
         f"<p><span class=big>{figures.accuracy:.1%}</span> of {figures.n:,} {split} examples are labelled correctly "
         f"<span class=muted>(95 % interval {limits[0]:.1%} to {limits[1]:.1%}, {escape(conditions)})</span></p>"
-        f"<p>{escape(figures.headline(split))}</p>"
+        f"<p>{_meaning(figures.n, figures.accuracy, limits)}</p><p>{escape(figures.headline(split))}</p>"
     )
+
+
+def _meaning(n: int, accuracy: float, limits: tuple[float, float]) -> str:
+    """Returns what the figure says about new examples, in a plain sentence."""
+    expected, low, high = (round(100 * value) for value in (accuracy, *limits))
+    text = f"Of 100 new examples from the same source, expect about {expected} to be labelled correctly"
+    return f"{text}; as only {n:,} were held out, the true share may be anywhere from {low} to {high}."
 
 
 def _class_table(figures: Score) -> str:
@@ -64,23 +72,54 @@ def _confusions(figures: Score, labels: Sequence[str]) -> str:
     worst = [np.unravel_index(flat, wrong.shape) for flat in np.argsort(-wrong, axis=None)[:PAIRS]]
     pairs = [(labels[t], labels[p], int(wrong[t, p])) for t, p in worst if wrong[t, p]]
     listed = table(("true label", "predicted label", "count"), pairs) or "<p>No example was confused.</p>"
-    return (_matrix(figures.confusion, labels) if figures.n and len(labels) <= MOST_CLASSES else "") + listed
+    matrix = _matrix(figures.confusion, labels) if figures.n and len(labels) <= MOST_CLASSES else ""
+    return f"<div class=beside>{matrix}<div>{listed}</div></div>" if matrix else listed
 
 
 def _matrix(confusion: np.ndarray, labels: Sequence[str]) -> str:
     totals = np.maximum(confusion.sum(axis=1, keepdims=True), 1)
-    shades = confusion / totals
-    head = "<tr><th></th>" + "".join(f"<th>{escape(label)}</th>" for label in labels) + "</tr>"
+    shares = confusion / totals
+    head = "<tr><td></td>" + "".join(f"<th scope=col>{escape(label)}</th>" for label in labels) + "</tr>"
     body = "".join(
-        f"<tr><th>{escape(label)}</th>"
-        + "".join(
-            f'<td style="background:rgba({"38,132,90" if i == j else "200,70,50"},{0.6 * shades[i, j]:.2f})">{confusion[i, j] or ""}</td>'
-            for j in range(len(labels))
-        )
+        f"<tr><th scope=row>{escape(label)}</th>"
+        + "".join(_cell(i, j, int(confusion[i, j]), float(shares[i, j]), labels) for j in range(len(labels)))
         + "</tr>"
         for i, label in enumerate(labels)
     )
-    return f"<p class=muted>Rows: true label. Columns: predicted label.</p><table class=matrix>{head}{body}</table>"
+    return (
+        "<div><p class=muted>Rows: true label. Columns: predicted label. Follow a number to its examples.</p>"
+        f'<div class=scroll tabindex=0 role=group aria-label="Confusion matrix"><table class=matrix>{head}{body}</table></div></div>'
+    )
+
+
+def _cell(i: int, j: int, count: int, share: float, labels: Sequence[str]) -> str:
+    """Returns one cell, with a link to its examples; the report takes away links to examples that it does not show."""
+    if not count:
+        return "<td></td>"
+    kind = "right" if i == j else "wrong"
+    title = escape(f"{count:,} of {labels[i]} predicted as {labels[j]} ({share:.0%})")
+    return f'<td class={kind} style="--share:{share:.2f}"><a class=cell href="#{cell_anchor(i, j)}" title="{title}">{count}</a></td>'
+
+
+def cases(targets: Targets, scores: np.ndarray, target: Target) -> dict[str, Cases]:
+    """Returns how each example was classified."""
+    y, predicted, labels = np.asarray(targets[TARGET], int), scores.argmax(axis=1), target.labels
+    certainty, correct = scores.max(axis=1), predicted == y
+    truth = [labels[index] for index in y]
+    return {
+        "": Cases(
+            truth=truth,
+            answer=[labels[index] for index in predicted],
+            error=np.where(correct, 0.0, certainty),
+            certainty=certainty,
+            correct=correct,
+            groups=truth,
+            cells=np.stack([y, predicted], axis=1),
+            labels=labels,
+            probabilities=certainty,
+            events=correct,
+        )
+    }
 
 
 # === Entry of the zoo ===

@@ -21,11 +21,21 @@ def figure(value: float | None) -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Returns an HTML table; nothing without rows."""
+    """Returns an HTML table, which scrolls where it is wider than the page, and which a script of the page makes sortable; nothing without rows."""
     body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     if not body:
         return ""
-    return f'<table class=""><tr>{"".join(f"<th>{escape(cell)}</th>" for cell in head)}</tr>{body}</table>'
+    titles = "".join(f"<th>{escape(cell)}</th>" for cell in head)
+    name = escape(", ".join(filter(None, head)))
+    return (
+        f'<div class=scroll tabindex=0 role=group aria-label="Table: {name}">'
+        f"<table class=data><thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def details(summary: str, body: str, *, opened: bool = False) -> str:
+    """Returns what is shown on request, with HTML as its body; nothing without a body."""
+    return f"<details{' open' * opened}><summary>{escape(summary)}</summary>{body}</details>" if body else ""
 
 
 def code(text: object) -> str:

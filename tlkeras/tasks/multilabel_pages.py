@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from tlkeras.data.target import SEPARATOR, Target
+from tlkeras.tasks.cases import Cases
 from tlkeras.tasks.markup import code, escape, figure, markdown_table, table
 from tlkeras.tasks.multilabel import LabelScore, Score, confused, label_scores
-from tlkeras.tasks.registry import target_of
-from tlkeras.tasks.thresholds import thresholds
+from tlkeras.tasks.registry import TARGET, Targets, target_of
+from tlkeras.tasks.thresholds import decisions, thresholds
 
 PAIRS = 10  # confused pairs that the report lists
 WORST, CONFUSED = 3, 3  # rows listed as known weaknesses
@@ -80,6 +81,28 @@ def _confusions(figures: Score, labels: Sequence[str]) -> str:
 def _most_confused(counts: np.ndarray, labels: Sequence[str], shown: int) -> list[tuple[str, str, int]]:
     worst = [np.unravel_index(flat, counts.shape) for flat in np.argsort(-counts, axis=None, kind="stable")[:shown]]
     return [(labels[missed], labels[added], int(counts[missed, added])) for missed, added in worst if counts[missed, added]]
+
+
+def cases(targets: Targets, scores: np.ndarray, target: Target) -> dict[str, Cases]:
+    """Returns how each example was labelled; its certainty is the probability of all its decisions, were the labels independent."""
+    y, predicted = targets[TARGET] > 0, decisions(scores, target)
+    wrong, names = y != predicted, [", ".join(_holding(row, target.labels)) or "no label" for row in y]
+    return {
+        "": Cases(
+            truth=names,
+            answer=[", ".join(_holding(row, target.labels)) or "no label" for row in predicted],
+            error=np.where(wrong, np.abs(scores - y), 0.0).max(axis=1, initial=0.0),
+            certainty=np.where(predicted, scores, 1.0 - scores).prod(axis=1),
+            correct=~wrong.any(axis=1),
+            groups=[name if row.sum() < 2 else "several labels" for name, row in zip(names, y, strict=True)],
+            probabilities=np.asarray(scores, "float64").ravel(),
+            events=y.ravel(),
+        )
+    }
+
+
+def _holding(row: np.ndarray, labels: Sequence[str]) -> list[str]:
+    return [label for label, holds in zip(labels, row, strict=True) if holds]
 
 
 # === Entry of the zoo ===

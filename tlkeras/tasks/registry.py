@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from tlkeras.registry import Registry, load_function
+from tlkeras.tasks.protocols import Labelled
 
 if TYPE_CHECKING:
     from tlkeras.data.target import Target
@@ -15,36 +16,6 @@ if TYPE_CHECKING:
 Targets = Mapping[str, Any]  # name -> array (n, …), in the order of the examples
 TARGET = "target"  # the entry that the loss receives, and the only one where one thing is predicted for each example
 DEFAULT = "classification"  # also the task of files that were written before tasks had names
-
-
-class Labelled(Protocol):
-    """An example, as the sources give it."""
-
-    @property
-    def label(self) -> Any: ...
-
-
-class Score(Protocol):
-    """The figures of a model on some examples; see `Task.score`."""
-
-    @property
-    def n(self) -> int:
-        """Number of examples."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns the record of a split in `metrics.json`; `n` is in it."""
-
-    def detailed(self) -> dict[str, Any]:
-        """Returns the same and more, as `tlkeras evaluate --json` prints it."""
-
-    def cells(self) -> dict[str, float | int | None]:
-        """Returns column -> figure, for the table of scores."""
-
-    def headline(self, split: str) -> str:
-        """Returns one sentence about a split; empty without examples."""
-
-    def lines(self) -> list[str]:
-        """Returns the details that `tlkeras evaluate` prints below the headline."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +50,9 @@ class Task:
         signature: (scores, which examples could be read bool (n,), target) -> further outputs of a SavedModel, in TensorFlow.
         report: (score, name of the split, target, conditions) -> (title, HTML) of each section of the report; the first, without
             title, is the headline.
+        cases: (targets, scores, target) -> name -> `Cases`, how each example was answered: for galleries, maps and curves of the report.
+            The name is that of one of several targets, and empty where there is one. Empty where the report has none of these.
+        key: key of the split's record in `metrics.json` that is `figure`, by which runs are compared; empty: the first number of it.
         publish: (content of `metrics.json`, rows of `predictions.csv` of the held-out split, target) -> what the manifest of an
             entry records of it; `metrics` is in it.
         card: (manifest of an entry, what one input is called) -> (title, Markdown) of each section of the card; the first, without
@@ -126,6 +100,8 @@ class Task:
     judge: str
     signature: str
     report: str
+    cases: str = ""
+    key: str = ""
     publish: str
     card: str
     weigh: str = ""
@@ -212,6 +188,8 @@ TASKS: Registry[Task] = Registry(
             judge="tlkeras.tasks.classification:judge",
             signature="tlkeras.tasks.classification:signature",
             report="tlkeras.tasks.classification_pages:report",
+            cases="tlkeras.tasks.classification_pages:cases",
+            key="accuracy",
             publish="tlkeras.tasks.classification_pages:publish",
             card="tlkeras.tasks.classification_pages:card",
             spec="tlkeras.tasks.classification:spec",
@@ -243,6 +221,8 @@ TASKS: Registry[Task] = Registry(
             judge="tlkeras.tasks.multilabel:judge",
             signature="tlkeras.tasks.multilabel:signature",
             report="tlkeras.tasks.multilabel_pages:report",
+            cases="tlkeras.tasks.multilabel_pages:cases",
+            key="micro_f1",
             publish="tlkeras.tasks.multilabel_pages:publish",
             card="tlkeras.tasks.multilabel_pages:card",
             learn="tlkeras.tasks.multilabel:learn",
@@ -271,6 +251,8 @@ TASKS: Registry[Task] = Registry(
             judge="tlkeras.tasks.regression:judge",
             signature="tlkeras.tasks.regression:signature",
             report="tlkeras.tasks.regression_pages:report",
+            cases="tlkeras.tasks.regression_pages:cases",
+            key="r2",
             publish="tlkeras.tasks.regression_pages:publish",
             card="tlkeras.tasks.regression_pages:card",
             spec="tlkeras.tasks.regression:spec",
@@ -301,6 +283,7 @@ TASKS: Registry[Task] = Registry(
             judge="tlkeras.tasks.several:judge",
             signature="tlkeras.tasks.several:signature",
             report="tlkeras.tasks.several_pages:report",
+            cases="tlkeras.tasks.several_pages:cases",
             publish="tlkeras.tasks.several_pages:publish",
             card="tlkeras.tasks.several_pages:card",
             spec="tlkeras.tasks.several:spec",

@@ -7,19 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from tlkeras.data.target import Target, number_text
+from tlkeras.data.target import Target
+from tlkeras.tasks.cases import Cases
+from tlkeras.tasks.charts import Point, scatter
 from tlkeras.tasks.markup import code, escape, markdown_table, table
-from tlkeras.tasks.registry import target_of
+from tlkeras.tasks.registry import TARGET, Targets, target_of
 from tlkeras.tasks.regression import COVERAGE, FEWEST, Score, column, output_names, short
 
 PLOTTED = 8  # numbers that get a plot of their own
-POINTS = 2000  # of a plot; of more examples, as many are drawn, evenly over the true values
+POINTS = 1000  # of a plot; of more examples, as many are drawn, evenly over the true values
+TITLED = 400  # points up to which each shows its values under the pointer
 LARGEST = 10  # errors that the report lists
 WORST = 3  # errors that a card lists
 NAMED = 8  # numbers that a card names in its first sentence
 QUANTILES = (0, 0.05, 0.25, 0.5, 0.75, 0.95, 1)
-SIDE, LEFT, BOTTOM, TOP = 320, 84, 44, 10  # of a plot, and the margins of its axes, in pixels
-TICKS = 6  # most steps between the labels of an axis
 
 # === Report of a run ===
 
@@ -88,54 +89,31 @@ def _explained(target: Target) -> str:
 def _plots(figures: Score, target: Target) -> str:
     shown = "".join(_plot(name, figures.true[:, i], figures.predicted[:, i]) for i, name in enumerate(target.labels[:PLOTTED]))
     more = len(target.labels) - PLOTTED
-    return shown + (f"<p class=muted>{more} more numbers are not drawn.</p>" if more > 0 else "")
+    return f"<div class=charts>{shown}</div>" + (f"<p class=muted>{more} more numbers are not drawn.</p>" if more > 0 else "")
 
 
 def _plot(name: str, true: np.ndarray, predicted: np.ndarray) -> str:
-    """Returns predicted against true values of one number as SVG: both axes have the same scale, so that errors are seen as they are."""
+    """Returns predicted against true values of one number: both axes have the same scale, so that errors are seen as they are."""
     order = np.argsort(true, kind="stable")
     order = order[np.linspace(0, len(order) - 1, min(len(order), POINTS)).round().astype(int)]
-    low, high, ticks = _axis(min(true.min(), predicted.min()), max(true.max(), predicted.max()))
-    size = SIDE - BOTTOM - TOP
-
-    def place(value: float) -> float:
-        return size * (value - low) / (high - low)
-
-    opacity = max(0.12, min(0.8, 60 / len(order)))
-    points = "".join(
-        f'<circle cx="{LEFT + place(true[i]):.1f}" cy="{TOP + size - place(predicted[i]):.1f}" r="{2 if len(order) > 300 else 3}"/>'
+    named = len(order) <= TITLED
+    points = [
+        Point(
+            x=float(true[i]),
+            y=float(predicted[i]),
+            title=f"true {short(float(true[i]))}, predicted {short(float(predicted[i]))}" if named else "",
+        )
         for i in order
+    ]
+    chart = scatter(
+        {name: points},
+        title=f"predicted against true {name}",
+        x=f"true {name}",
+        y=f"predicted {name}",
+        diagonal=True,
+        size=26 if len(order) <= 300 else 10,
     )
-    labels = "".join(
-        f'<path d="M{LEFT} {TOP + size - place(tick):.1f}h-4M{LEFT + place(tick):.1f} {TOP + size}v4" stroke="#aab4c0"/>'
-        f'<text x="{LEFT - 8}" y="{TOP + size - place(tick) + 4:.1f}" text-anchor="end">{number_text(tick)}</text>'
-        f'<text x="{LEFT + place(tick):.1f}" y="{TOP + size + 17}" text-anchor="middle">{number_text(tick)}</text>'
-        for tick in ticks
-    )
-    middle = TOP + size / 2
-    return (
-        f'<svg viewBox="0 0 {LEFT + size + 24} {SIDE}" width="{LEFT + size + 24}" height="{SIDE}" font-size="12" fill="#5d6b7c" role="img" '
-        f'aria-label="predicted against true {escape(name)}">'
-        f'<path d="M{LEFT} {TOP}V{TOP + size}H{LEFT + size}" fill="none" stroke="#aab4c0"/>'
-        f'<path d="M{LEFT} {TOP + size}L{LEFT + size} {TOP}" stroke="#8a97a8" stroke-dasharray="4 4"/>'
-        f'<g fill="#2463b8" fill-opacity="{opacity:.2f}">{points}</g>{labels}'
-        f'<text x="{LEFT + size / 2}" y="{SIDE - 8}" text-anchor="middle">true {escape(name)}</text>'
-        f'<text transform="translate(12 {middle}) rotate(-90)" text-anchor="middle">predicted {escape(name)}</text></svg>'
-    )
-
-
-def _axis(low: float, high: float) -> tuple[float, float, list[float]]:
-    """Returns both ends of an axis with some room, and round values on it."""
-    if high <= low:
-        room = abs(low) or 1.0
-    else:
-        room = 0.05 * (high - low)
-    low, high = float(low - room), float(high + room)
-    rough = (high - low) / TICKS
-    power = 10.0 ** np.floor(np.log10(rough))
-    step = float(next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough))
-    first = int(np.ceil(low / step))
-    return low, high, [index * step for index in range(first, int(np.floor(high / step)) + 1)]
+    return f"<figure>{chart}</figure>"
 
 
 def _residuals(figures: Score, target: Target) -> str:
@@ -153,6 +131,31 @@ def _largest(figures: Score, target: Target) -> str:
             true, predicted = figures.true[example, i], figures.predicted[example, i]
             rows.append((name, *map(short, (true, predicted, predicted - true))))
     return "<p class=muted>The largest errors; predictions.csv names the examples.</p>" + table(("", "true", "predicted", "error"), rows)
+
+
+def cases(targets: Targets, scores: np.ndarray, target: Target) -> dict[str, Cases]:
+    """Returns how far each answer is off, in standard deviations of the training examples; groups are quarters of the first number."""
+    true = np.asarray(targets[TARGET], "float64").reshape(scores.shape)
+    error = (np.abs(scores - true) / np.asarray(target.facts.get("std", 1.0))).max(axis=1, initial=0.0)
+    first = true[:, 0] if len(true) else np.zeros(0)
+    limits = np.unique(np.quantile(first, (0.25, 0.5, 0.75))) if len(first) else np.zeros(0)
+    names = [f"{target.labels[0]} up to {short(limit)}" for limit in limits] + [f"{target.labels[0]} above"]
+    return {
+        "": Cases(
+            truth=[_named(row, target.labels) for row in true],
+            answer=[_named(row, target.labels) for row in scores],
+            error=error,
+            groups=[names[index] for index in np.searchsorted(limits, first)],
+            mistakes="Largest errors, by example",
+        )
+    }
+
+
+def _named(row: np.ndarray, labels: Sequence[str]) -> str:
+    more = f" and {len(labels) - NAMED} more" if len(labels) > NAMED else ""
+    if len(labels) == 1:
+        return short(float(row[0]))
+    return ", ".join(f"{name} {short(float(value))}" for name, value in zip(labels[:NAMED], row, strict=False)) + more
 
 
 # === Entry of the zoo ===

@@ -15,8 +15,8 @@ from tlkeras.data.target import Target
 from tlkeras.registry import load_function
 from tlkeras.tasks.judgement import Judgement
 from tlkeras.tasks.measures import Measures
+from tlkeras.tasks.protocols import Score as PartScore
 from tlkeras.tasks.registry import TARGET, Options, Targets, Task, task_for
-from tlkeras.tasks.registry import Score as PartScore
 from tlkeras.tasks.weighting import UNCERTAINTY, weights_of
 
 VARIANCES = "log_variances"  # the layer that holds them while training

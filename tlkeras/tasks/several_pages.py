@@ -6,9 +6,13 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from tlkeras.data.target import Target
 from tlkeras.registry import load_function
+from tlkeras.tasks.cases import Cases, slug
 from tlkeras.tasks.markup import code, escape, figure, table
+from tlkeras.tasks.registry import Targets
 from tlkeras.tasks.several import Score, parts_of
 
 
@@ -19,8 +23,18 @@ def report(figures: Score, split: str, target: Target, conditions: str) -> list[
         name = part.target.name
         (_, headline), *others = load_function(part.task.report)(figures.parts[name], split, part.target, conditions)
         headlines += f"<h3>{escape(name)}</h3>{headline}"
-        sections += [(f"{code(name)}: {title}", body) for title, body in others]
+        start = f'href="#{slug(name)}-cell-'  # the matrices of several targets are told apart
+        sections += [(f"{code(name)}: {title}", body.replace('href="#cell-', start)) for title, body in others]
     return [("", headlines), *_weights(target), *sections]
+
+
+def cases(targets: Targets, scores: np.ndarray, target: Target) -> dict[str, Cases]:
+    """Returns how each target of each example was predicted."""
+    return {
+        part.target.name: load_function(part.task.cases)(part.targets_in(targets), scores[:, part.scores], part.target)[""]
+        for part in parts_of(target)
+        if part.task.cases
+    }
 
 
 def _weights(target: Target) -> list[tuple[str, str]]:

@@ -22,6 +22,7 @@ from tlkeras.modalities.images.file_decoder import DECODE_NOISE, Decoder
 from tlkeras.modalities.images.files import ARRAYS, FILES
 from tlkeras.modalities.images.formats import encoded_image
 from tlkeras.modalities.images.reading import materialise
+from tlkeras.modalities.images.thumbnail import thumbnail
 from tlkeras.modalities.inputs import check_modality, load_array
 from tlkeras.startup import filtered_stderr
 
@@ -135,6 +136,9 @@ class Images:
         if example.content is not None:
             return decode.decodable(example.content)
         return decode.encode_png(example.array) if example.array is not None else decode.read_image_bytes(example.path or example.id)
+
+    def thumbnail(self, example: Example, array: np.ndarray) -> str:
+        return thumbnail(array, example.id)
 
     def metadata(self) -> dict[str, str]:
         metadata = {"resize": self.resize, "image_size": decode.size_text(self.size)}

@@ -18,6 +18,7 @@ from tlkeras.errors import DataError
 from tlkeras.modalities.inputs import check_modality, load_array
 from tlkeras.modalities.sequences import arrays
 from tlkeras.modalities.sequences.files import FILES
+from tlkeras.modalities.sequences.sparkline import sparkline
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +62,9 @@ class Sequences:
 
     def encoded(self, example: Example) -> bytes:
         return b""
+
+    def thumbnail(self, example: Example, array: np.ndarray) -> str:
+        return sparkline(array if example.array is None else example.array, example.id)
 
     def metadata(self) -> dict[str, str]:
         return {"modality": "sequence", "time": str(self.time), "features": str(self.features)}

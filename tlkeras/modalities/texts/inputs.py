@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from tlkeras.modalities.texts.materialise import fitting, length_note, materiali
 from tlkeras.modalities.texts.tokens import Tokens, padded
 from tlkeras.modalities.texts.tokens import load as load_tokens
 
+SHOWN = 320  # characters of a text on a page
 TOKENIZER = "tokenizer"  # folder of the vocabulary, in a run and beside artifacts
 SENTENCES = ("a short text", "the film was better than I had expected", "no", "two words", "what a day!", "é, ß and 蜂", "1 2 3", "end")
 
@@ -74,6 +76,10 @@ class Texts:
 
     def encoded(self, example: Example) -> bytes:
         return (example.text or "").encode("utf-8", "replace")
+
+    def thumbnail(self, example: Example, array: np.ndarray) -> str:
+        text = " ".join((example.text or "").split())
+        return f"<p class=text>{html.escape(text if len(text) <= SHOWN else text[: SHOWN - 1] + '…')}</p>"
 
     def metadata(self) -> dict[str, str]:
         return {"modality": "text", "max_length": str(self.tokens.length), "pad": str(self.tokens.pad)}

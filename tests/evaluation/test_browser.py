@@ -1,0 +1,151 @@
+"""The report in a browser: no errors, every picture loads, clicks, sorting and filters work, and it fits a phone. One browser serves all tests."""
+
+import shutil
+
+import pytest
+
+from tests.evaluation.pages import made_up
+from tlkeras.evaluation import report
+from tlkeras.tasks.registry import TASKS
+
+selenium = pytest.importorskip("selenium", reason="selenium is not installed: pip install 'tlkeras[test]'")
+
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+ARGUMENTS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from selenium import webdriver
+
+    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
+    driver = shutil.which("chromedriver")
+    if program is None or driver is None:
+        pytest.skip("no Chromium with chromedriver is installed: apt-get install chromium chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = program
+    for argument in ARGUMENTS:
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    opened = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    yield opened
+    opened.quit()
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    """Task -> its page."""
+    folder = tmp_path_factory.mktemp("pages")
+    for task in TASKS.names():
+        report.write(folder / f"{task}.html", made_up(task))
+    return folder
+
+
+def screen(browser, width=1280, scheme="light", scripts=True):
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": not scripts})
+    media = [{"name": "prefers-color-scheme", "value": scheme}, {"name": "prefers-reduced-motion", "value": "reduce"}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": media})  # clicks do not wait for a page that glides
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+
+
+@pytest.fixture
+def page(browser, pages):
+    """The page of a classifier on a wide screen."""
+    screen(browser)
+    browser.get("about:blank")
+    browser.get((pages / "classification.html").as_uri())
+    return browser
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("task", TASKS.names())
+def test_a_page_has_no_errors_loads_its_pictures_and_fits_the_screen(browser, pages, task, width):
+    screen(browser, width)
+    browser.get((pages / f"{task}.html").as_uri())
+    assert browser.get_log("browser") == []
+    broken, count, wide = browser.execute_script(
+        "document.querySelectorAll('details').forEach((part) => { part.open = true; });"
+        "const images = [...document.images];"
+        "return [images.filter((image) => !image.complete || !image.naturalWidth).length, images.length, document.documentElement.scrollWidth]"
+    )
+    assert broken == 0 and count > 20 and wide <= width
+
+
+def column(page, name):
+    return page.execute_script(
+        "const table = [...document.querySelectorAll('section')].find((part) => part.querySelector('h2')?.textContent === 'Classes').querySelector('table');"
+        "const at = [...table.tHead.rows[0].cells].findIndex((cell) => cell.textContent === arguments[0]);"
+        "return [...table.tBodies[0].rows].map((row) => row.cells[at].textContent)",
+        name,
+    )
+
+
+def test_a_click_on_a_heading_sorts_and_a_second_one_turns_the_order(page):
+    button = page.find_element("xpath", "//section[h2='Classes']//th/button[.='recall']")
+    button.click()
+    rising = column(page, "recall")
+    button.click()
+    assert rising == sorted(rising, key=float) and column(page, "recall") == rising[::-1]
+    assert button.find_element("xpath", "..").get_attribute("aria-sort") == "descending"
+
+
+def test_a_click_on_a_cell_of_the_matrix_shows_its_examples(page):
+    cell = page.find_elements("css selector", ".matrix td.right a")[0]
+    target = page.find_element("id", cell.get_attribute("href").partition("#")[2])
+    assert not target.is_displayed()
+    cell.click()
+    assert target.is_displayed() and target.find_elements("css selector", ".example img")
+
+
+def test_without_scripts_the_link_opens_what_it_leads_to(browser, pages):
+    screen(browser, scripts=False)
+    browser.get((pages / "classification.html").as_uri())
+    cell = browser.find_elements("css selector", ".matrix td.right a")[0]
+    target = browser.find_element("id", cell.get_attribute("href").partition("#")[2])
+    cell.click()
+    shown = target.is_displayed()
+    headings = [heading.text for heading in browser.find_elements("css selector", "h2")]
+    screen(browser)
+    assert shown and "Classes" in headings and "Random examples" in headings
+
+
+def test_a_filter_leaves_the_examples_of_a_label(page):
+    page.find_element("xpath", "//section[h2='Confused examples']//select/option[.='1']").click()
+    left = page.execute_script(
+        "return [...document.querySelectorAll('[data-filter] .example:not([hidden])')].map((card) => card.dataset.truth)"
+    )
+    assert left and set(left) == {"1"}
+
+
+def test_a_point_of_the_map_shows_its_example(page):
+    from selenium.webdriver import ActionChains
+
+    point = page.find_elements("css selector", "[data-map] a")[0]
+    page.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", point)
+    ActionChains(page).move_to_element(point.find_element("css selector", "use")).perform()
+    assert page.find_element("css selector", ".hover img").is_displayed()
+
+
+def test_the_first_key_leads_past_the_navigation_and_every_control_shows_its_focus(page):
+    from selenium.webdriver.common.keys import Keys
+
+    page.find_element("css selector", "body").send_keys(Keys.TAB)
+    first = page.switch_to.active_element
+    assert first.get_attribute("class") == "skip" and first.get_attribute("href").endswith("#main")
+    for selector in ("nav a", "summary", ".scroll", "th button"):
+        style = page.execute_script(
+            "const part = document.querySelector(arguments[0]); part.focus({focusVisible: true});"
+            "return [document.activeElement === part, getComputedStyle(part).outlineStyle]",
+            selector,
+        )
+        assert style == [True, "solid"], selector
+
+
+def test_dark_screens_get_a_dark_page(browser, pages):
+    grounds = []
+    for scheme in ("light", "dark"):
+        screen(browser, scheme=scheme)
+        browser.get((pages / "classification.html").as_uri())
+        grounds.append(browser.execute_script("return getComputedStyle(document.body).backgroundColor"))
+    assert grounds == ["rgb(244, 246, 249)", "rgb(16, 20, 26)"]
