@@ -87,7 +87,8 @@ def table(tmp_path_factory):
 def runs(table, tmp_path_factory):
     """Two runs on the table that differ in their seeds, and so in their splits."""
     folder = tmp_path_factory.mktemp("runs")
-    settings = {**TINY, "data": str(table), "recipe": "linear-probe", "test_split": 0.4}
+    steps = {"recipe": "full", "epochs": 12, "batch_size": 8, "learning_rate": 0.01}
+    settings = {**TINY, **steps, "data": str(table), "test_split": 0.4}
     configs = [RunConfig.from_dict({**settings, "seed": seed, "out": str(folder / f"seed{seed}")}) for seed in (0, 1)]
     return [finetune.finetune(config, reporter=None).run for config in configs]
 
@@ -119,7 +120,7 @@ def test_a_later_evaluation_on_the_same_examples_keeps_what_was_found_before(run
 
 
 def test_the_command_line_prints_intervals_and_json(runs):
-    screen = CliRunner().invoke(app, ["evaluate", str(runs[0].root), "--slices", "site"])
+    screen = CliRunner().invoke(app, ["evaluate", str(runs[0].root), "--split", "all", "--slices", "site"])
     assert screen.exit_code == 0 and "95 % bootstrap intervals" in screen.output and "site = south" in screen.output, screen.output
     printed = CliRunner().invoke(app, ["evaluate", str(runs[0].root), "--json", "--quiet", "--seed", "3"])
     figures = json.loads(printed.stdout)["figures"]["label"]
