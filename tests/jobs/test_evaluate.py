@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
@@ -90,7 +91,7 @@ def table(tmp_path_factory):
 def runs(table, tmp_path_factory):
     """Two runs on the table that differ in their seeds, and so in their splits."""
     folder = tmp_path_factory.mktemp("runs")
-    settings = {**TINY, "data": str(table), "recipe": "linear-probe", "test_split": 0.4}
+    settings = {**TINY, "recipe": "full", "epochs": 2, "learning_rate": 0.01, "data": str(table), "test_split": 0.4}
     configs = [RunConfig.from_dict({**settings, "seed": seed, "out": str(folder / f"seed{seed}")}) for seed in (0, 1)]
     return [finetune.finetune(config, reporter=None).run for config in configs]
 
@@ -103,13 +104,16 @@ def test_runs_of_other_splits_are_compared_on_what_is_held_out_from_both(runs, c
     assert screen.exit_code == 0 and "held out from both" in screen.output and "McNemar" in screen.output, screen.output
 
 
-def test_columns_of_a_table_slice_its_examples(runs):
+def test_columns_of_a_table_slice_its_examples(runs, table):
     found = tlkeras.evaluate(runs[0].root, part="all", slices="site,age,brightness", reporter=None)
-    rows = found.slices["label"]["slices"]
-    assert [row["slice"] for row in rows if row["worse"]] == ["site = south"]
-    assert {row["column"] for row in rows} == {"site", "age", "brightness"} and sum(
-        row["n"] for row in rows if row["column"] == "age"
-    ) == 90
+    slices = {row["slice"]: row for row in found.slices["label"]["slices"]}
+    assert {row["column"] for row in slices.values()} == {"site", "age", "brightness"}
+    assert sum(row["n"] for row in slices.values() if row["column"] == "age") == 90
+    rows = [line.split(",") for line in table.read_text().splitlines()[1:]]
+    answers = tlkeras.load(runs[0].root).predict([table.parent / path for path, *_ in rows])
+    for site in ("north", "south", "east"):
+        right = [answer.label == label for answer, (_, label, own, _) in zip(answers, rows, strict=True) if own == site]
+        assert slices[f"site = {site}"]["n"] == len(right) and slices[f"site = {site}"]["value"] == pytest.approx(np.mean(right))
 
 
 def test_a_later_evaluation_on_the_same_examples_keeps_what_was_found_before(runs):
@@ -122,7 +126,7 @@ def test_a_later_evaluation_on_the_same_examples_keeps_what_was_found_before(run
 
 
 def test_the_command_line_prints_intervals_and_json(runs):
-    screen = CliRunner().invoke(app, ["evaluate", str(runs[0].root), "--slices", "site"])
+    screen = CliRunner().invoke(app, ["evaluate", str(runs[0].root), "--split", "all", "--slices", "site"])
     assert screen.exit_code == 0 and "95 % bootstrap intervals" in screen.output and "site = south" in screen.output, screen.output
     printed = CliRunner().invoke(app, ["evaluate", str(runs[0].root), "--json", "--quiet", "--seed", "3"])
     figures = json.loads(printed.stdout)["figures"]["label"]
