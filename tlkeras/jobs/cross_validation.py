@@ -126,7 +126,12 @@ def run(
             undo()
             seed, began = _seed(config.seed, repeat, fold), time.monotonic()
             says = reporter if not number else None
-            trained, splits = _trained(plan, task, data, learn, test, folds.keys, seed, options, facts, shared, says)
+            try:
+                trained, splits = _trained(plan, task, data, learn, test, folds.keys, seed, options, facts, shared, says)
+            except training.Interrupted as stopped:
+                raise KeyboardInterrupt(
+                    f"stopped in fold {number + 1} of {count * repeats}, before the model itself was trained"
+                ) from stopped
             scores[repeat, test] = trained.scores["test"]
             targets[repeat, fold] = trained.task.target
             row = {"repeat": repeat, "fold": fold, **{name: len(getattr(splits, name)) for name in SPLITS}}
