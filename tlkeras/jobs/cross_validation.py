@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import random
 import tempfile
 import time
@@ -155,12 +156,21 @@ def _undone(task: TaskModel, data: Data, seed: int) -> Iterator[Callable[[], Non
         for variable, value in variables:
             variable.assign(value)
 
-    yield undo
+    logger = logging.getLogger("tensorflow")
+    logger.addFilter(_no_retracing)  # each fold has functions of its own, and they are traced once each
+    try:
+        yield undo
+    finally:
+        logger.removeFilter(_no_retracing)
     undo()
     task.task.prepared(task.model, data.target)
     keras.utils.set_random_seed(seed)
     random.setstate(chance[0])
     np.random.set_state(chance[1])
+
+
+def _no_retracing(record: logging.LogRecord) -> bool:
+    return "tf.function retracing" not in record.getMessage()
 
 
 def _everything(data: Data) -> training.Examples:
