@@ -135,7 +135,7 @@ def run(
                 ) from stopped
             scores[repeat, test] = trained.scores["test"]
             targets[repeat, fold] = trained.task.target
-            row = {"repeat": repeat, "fold": fold, **{name: len(getattr(splits, name)) for name in SPLITS}}
+            row: dict[str, Any] = {"repeat": repeat, "fold": fold, **{name: len(getattr(splits, name)) for name in SPLITS}}
             details = {name: value for name, value in trained.phases[-1].details.items() if isinstance(value, int | float | str)}
             rows.append({**row, "seconds": round(time.monotonic() - began, 3), "details": details})
             shared.closed = True
