@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from tlkeras.tasks.markup import escape, table
 
-BLOCK = 1024  # rows that are compared with all others at a time
+BLOCK, ENTRIES = 1024, 2**24  # rows that are compared with all others at a time, and cosines (64 MB) that these may be at most
 NEAR = 0.97  # cosine of centred features from which two examples are nearly the same
 NEIGHBOURS = 10  # whose distance says how unusual an example is
 FENCE = 3.0  # interquartile ranges above the upper quartile, from which a distance is far out (Tukey 1977, Exploratory Data Analysis)
@@ -51,8 +51,7 @@ def near_duplicates(features: np.ndarray, splits: Sequence[str], labels: Sequenc
     numbers: dict[Any, int] = {}
     label = np.array([numbers.setdefault(value, len(numbers)) for value in labels])
     best: dict[tuple[int, int], float] = {}
-    for start in range(0, len(unit), BLOCK):
-        rows = np.arange(start, min(start + BLOCK, len(unit)))
+    for rows in _blocks(len(unit)):
         cosines = unit[rows] @ unit.T
         apart = (split[rows, None] != split[None]) | (label[rows, None] != label[None])
         cosines[~apart] = -1.0
@@ -89,8 +88,7 @@ def unusual(features: np.ndarray, train: np.ndarray, *, neighbours: int = NEIGHB
     position = np.full(len(unit), -1)
     position[train] = np.arange(len(train))
     distances = np.empty(len(unit))
-    for start in range(0, len(unit), BLOCK):
-        rows = np.arange(start, min(start + BLOCK, len(unit)))
+    for rows in _blocks(len(unit)):
         cosines = unit[rows] @ unit[train].T
         own = np.flatnonzero(inside[rows])
         cosines[own, position[rows[own]]] = -2.0
@@ -106,6 +104,13 @@ def outliers(distances: np.ndarray, train: np.ndarray) -> np.ndarray:
     lower, upper = np.quantile(distances[train], (0.25, 0.75))
     far = np.flatnonzero(distances > upper + FENCE * (upper - lower))
     return far[np.argsort(-distances[far], kind="stable")]
+
+
+def _blocks(count: int) -> Iterator[np.ndarray]:
+    """Yields the indices of examples, as many at a time as can be compared with all of them."""
+    step = max(1, min(BLOCK, ENTRIES // max(count, 1)))
+    for start in range(0, count, step):
+        yield np.arange(start, min(start + step, count))
 
 
 def _unit(features: np.ndarray) -> np.ndarray:

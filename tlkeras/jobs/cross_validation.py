@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import random
 import tempfile
 import time
@@ -126,10 +127,15 @@ def run(
             undo()
             seed, began = _seed(config.seed, repeat, fold), time.monotonic()
             says = reporter if not number else None
-            trained, splits = _trained(plan, task, data, learn, test, folds.keys, seed, options, facts, shared, says)
+            try:
+                trained, splits = _trained(plan, task, data, learn, test, folds.keys, seed, options, facts, shared, says)
+            except training.Interrupted as stopped:
+                raise KeyboardInterrupt(
+                    f"stopped in fold {number + 1} of {count * repeats}, before the model itself was trained"
+                ) from stopped
             scores[repeat, test] = trained.scores["test"]
             targets[repeat, fold] = trained.task.target
-            row = {"repeat": repeat, "fold": fold, **{name: len(getattr(splits, name)) for name in SPLITS}}
+            row: dict[str, Any] = {"repeat": repeat, "fold": fold, **{name: len(getattr(splits, name)) for name in SPLITS}}
             details = {name: value for name, value in trained.phases[-1].details.items() if isinstance(value, int | float | str)}
             rows.append({**row, "seconds": round(time.monotonic() - began, 3), "details": details})
             shared.closed = True
@@ -150,12 +156,21 @@ def _undone(task: TaskModel, data: Data, seed: int) -> Iterator[Callable[[], Non
         for variable, value in variables:
             variable.assign(value)
 
-    yield undo
+    logger = logging.getLogger("tensorflow")
+    logger.addFilter(_no_retracing)  # each fold has functions of its own, and they are traced once each
+    try:
+        yield undo
+    finally:
+        logger.removeFilter(_no_retracing)
     undo()
     task.task.prepared(task.model, data.target)
     keras.utils.set_random_seed(seed)
     random.setstate(chance[0])
     np.random.set_state(chance[1])
+
+
+def _no_retracing(record: logging.LogRecord) -> bool:
+    return "tf.function retracing" not in record.getMessage()
 
 
 def _everything(data: Data) -> training.Examples:
