@@ -282,11 +282,11 @@ TASKS: Registry[Task] = Registry(
             learn="tlkeras.tasks.several:learn",
             prepare="tlkeras.tasks.several:prepare",
             calibrate="tlkeras.tasks.several:calibrate",
+            certainty="tlkeras.tasks.certainty:OfSeveral",
             transform="tlkeras.tasks.several:transform",
             finish="tlkeras.tasks.several:finish",
             losses=("squared", "huber"),
             attribute="targets",
-            certainty="tlkeras.tasks.certainty:OfSeveral",
         ),
     ],
 )
