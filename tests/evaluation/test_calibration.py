@@ -229,7 +229,7 @@ def drawn_from(part, logits, rng):
     return logits + rng.normal(size=logits.shape)
 
 
-@pytest.mark.parametrize("row", TASKS, ids=lambda row: row.name)
+@pytest.mark.parametrize("row", list(TASKS), ids=lambda row: row.name)
 def test_the_head_of_every_task_is_calibrated_and_gives_what_is_scored(row):
     target, rng = TARGETS[row.target], np.random.default_rng(0)
     keras.utils.set_random_seed(0)

@@ -240,8 +240,8 @@ def _of_tempering(tempering: Tempering | None) -> dict[str, Any]:
     if tempering is None:
         return {"temperature": None, "n": None, "gain": None, "note": "not asked for"}
     values = sorted(set(tempering.temperatures))
-    one = values[0] if len(values) == 1 else list(tempering.temperatures)
-    return {"temperature": one, "n": tempering.n, "gain": tempering.gain, "note": tempering.note}
+    shared = values[0] if len(values) == 1 else list(tempering.temperatures)
+    return {"temperature": shared, "n": tempering.n, "gain": tempering.gain, "note": tempering.note}
 
 
 def without_bins(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -265,12 +265,12 @@ def lines(record: Mapping[str, Any], split: str) -> list[str]:
     """
     parts = record.get("targets", {})
     texts = [_calibration_line(name if len(parts) > 1 else "", row, split) for name, row in parts.items() if split in row]
-    reject, sets = record.get("rejection"), record.get("conformal")
+    reject, sets = record.get("rejection"), record.get("conformal") or {}
     if reject and split in reject:
         texts.append(f"known by {reject['method']}: {reject[split]['known']:.1%} of {split} (coverage {reject['coverage']:g})")
     elif reject and reject.get("note"):
         texts.append(f"known: not told apart ({reject['note']})")
-    for name, own in (sets or {}).get(split, {}).items():
+    for name, own in sets.get(split, {}).items():
         label = f", {name}" if len(sets[split]) > 1 else ""
         texts.append(
             f"prediction sets{label}: {own['covered']:.1%} of {split} covered, {1 - sets['alpha']:.1%} asked for; mean size {own['size']:.3g}"

@@ -46,8 +46,8 @@ def config_of(config: RunConfig, part: Target, folder: Path) -> RunConfig:
         folder: where the run is written.
     """
     task = task_for(part.kind)
-    # The examples have their splits, and nothing more is carved from them.
-    alone = {"task": None, "target_weights": None, "compare_single": False, "export": (), "val_split": 0.0, "test_split": 0.0}
+    alone: dict[str, Any] = {"task": None, "target_weights": None, "compare_single": False, "export": ()}
+    alone |= {"val_split": 0.0, "test_split": 0.0}  # the examples have their splits, and nothing more is carved from them
     alone |= {"cross_validate": None, "relabel": None, "group_column": None}  # the examples are relabelled and grouped already
     alone |= {"rejection": "none", "conformal": None}  # which are no part of the comparison, and numbers alone have no probability
     of_task = {

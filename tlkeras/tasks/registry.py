@@ -291,6 +291,7 @@ TASKS: Registry[Task] = Registry(
             learn="tlkeras.tasks.several:learn",
             prepare="tlkeras.tasks.several:prepare",
             calibrate="tlkeras.tasks.several:calibrate",
+            certainty="tlkeras.tasks.certainty:OfSeveral",
             transform="tlkeras.tasks.several:transform",
             finish="tlkeras.tasks.several:finish",
             losses=("squared", "huber"),
@@ -298,7 +299,6 @@ TASKS: Registry[Task] = Registry(
             mistakes="tlkeras.tasks.mistakes:of_parts",
             confused="tlkeras.tasks.mistakes:confused_parts",
             label_errors="tlkeras.tasks.label_errors:of_parts",
-            certainty="tlkeras.tasks.certainty:OfSeveral",
         ),
     ],
 )
