@@ -95,7 +95,10 @@ class Lineup:
 
 def sorted_out(rows: Iterable[Backbone], limits: Limits) -> Lineup:
     """Sorts backbones by where their weights are, and leaves out those beyond a limit that is known without running them."""
-    here, index, downloads, untrained = [], [], [], []
+    here: list[Backbone] = []
+    index: list[Backbone] = []
+    downloads: list[Backbone] = []
+    untrained: list[str] = []
     excluded: dict[str, str] = {}
     for row in rows:
         if not row.weights:
