@@ -6,6 +6,7 @@ tells where a network looks, and not what for: the map is the same for every lab
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -96,8 +97,12 @@ def _recorded(layers: Sequence[Any]) -> Iterator[list[Any]]:
     scores: list[Any] = []
 
     def recording(original: Any) -> Any:
+        signature = inspect.signature(original)
+
         def compute(*arguments: Any, **options: Any) -> Any:
-            output, attention = original(*arguments, **{**options, "return_attention_scores": True})
+            bound = signature.bind(*arguments, **options)
+            bound.arguments["return_attention_scores"] = True
+            output, attention = original(*bound.args, **bound.kwargs)
             scores.append(attention)
             return output, attention
 
