@@ -21,7 +21,7 @@ _PUBLIC = {
     "TlkerasError": "tlkeras.errors",
     "benchmark": "tlkeras.jobs.api",
     "evaluate": "tlkeras.jobs.api",
-    "explain": "tlkeras.jobs.explain_request",
+    "explain": "tlkeras.jobs.explain_api",
     "export_model": "tlkeras.jobs.api",
     "finetune": "tlkeras.jobs.api",
     "from_arrays": "tlkeras.data.examples",

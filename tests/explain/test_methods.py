@@ -8,12 +8,12 @@ from scipy.stats import spearmanr
 
 from tests.explain.conftest import PATCH, SIDE, TARGET
 from tlkeras.errors import ConfigError, UnknownName
+from tlkeras.explain.array_networks import intervals
 from tlkeras.explain.explainer import Explainer
 from tlkeras.explain.explanation import resized
 from tlkeras.explain.faithfulness import curves, random_map, randomised
 from tlkeras.explain.gallery import explained, overlays
 from tlkeras.explain.integrated_gradients import GAP
-from tlkeras.explain.networks import intervals
 from tlkeras.explain.registry import METHODS, methods_for
 from tlkeras.modalities.images.inputs import Images
 from tlkeras.registry import load_function

@@ -16,8 +16,8 @@ import numpy as np
 import tensorflow as tf
 
 from tlkeras.errors import ConfigError
+from tlkeras.explain.array_networks import Network
 from tlkeras.explain.explanation import Map, Sample
-from tlkeras.explain.networks import Network
 from tlkeras.explain.positions import patch_size, token_grid
 from tlkeras.explain.text_network import by_word
 

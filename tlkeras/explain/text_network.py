@@ -10,8 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from tlkeras.errors import ConfigError
+from tlkeras.explain.array_networks import Network
 from tlkeras.explain.explanation import Sample
-from tlkeras.explain.networks import Network
 from tlkeras.explain.words import without
 
 
