@@ -137,12 +137,14 @@ def main():
     parser.add_argument("--data", type=Path, required=True, help="folder with hymenoptera/ and rt_polarity/")
     parser.add_argument("--examples", type=int, default=24)
     parser.add_argument("--sets", default=",".join(SETS))
+    parser.add_argument("--limit", type=int, help="examples to train on and to choose from; 2,000 texts, all images")
     parser.add_argument("--runs", type=Path, help="folder of runs that are kept: a run NAME there is used again")
     options = parser.parse_args()
     load_tensorflow()
     result = {}
     for name in options.sets.split(","):
         source, settings = SETS[name]
+        settings = {**settings, "limit": options.limit} if options.limit else settings
         with tempfile.TemporaryDirectory() as folder:
             kept = options.runs / name if options.runs else None
             root = kept if kept and kept.is_dir() else trained(options.data / source, settings, Path(folder))

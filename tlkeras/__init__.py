@@ -24,7 +24,7 @@ _PUBLIC = {
     "compare": "tlkeras.jobs.compare",
     "cross_validate": "tlkeras.jobs.out_of_fold",
     "evaluate": "tlkeras.jobs.api",
-    "explain": "tlkeras.jobs.explain_request",
+    "explain": "tlkeras.jobs.explain_api",
     "export_model": "tlkeras.jobs.api",
     "finetune": "tlkeras.jobs.api",
     "from_arrays": "tlkeras.data.examples",

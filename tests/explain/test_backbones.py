@@ -13,7 +13,7 @@ from tlkeras.explain.positions import positions, token_grid
 from tlkeras.modalities.images.inputs import Images
 from tlkeras.tasks.registry import TASKS
 
-QUICK = ("cnn", "vae", "deit_tiny", "efficientnet_lite0")
+QUICK = ("cnn", "vae", "deit_tiny")
 WITHOUT = ("vae",)  # no layer with positions
 ATTENDING = ("vit", "deit", "dinov2")  # families with the attention of Keras
 IMAGES = [row for row in BACKBONES if row.modality == "image"]

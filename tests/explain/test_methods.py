@@ -3,16 +3,17 @@
 import keras
 import numpy as np
 import pytest
+from scipy.ndimage import uniform_filter
 from scipy.stats import spearmanr
 
 from tests.explain.conftest import PATCH, SIDE, TARGET
 from tlkeras.errors import ConfigError, UnknownName
+from tlkeras.explain.array_networks import intervals
 from tlkeras.explain.explainer import Explainer
 from tlkeras.explain.explanation import resized
 from tlkeras.explain.faithfulness import curves, random_map, randomised
 from tlkeras.explain.gallery import explained, overlays
 from tlkeras.explain.integrated_gradients import GAP
-from tlkeras.explain.networks import intervals
 from tlkeras.explain.registry import METHODS, methods_for
 from tlkeras.modalities.images.inputs import Images
 from tlkeras.registry import load_function
@@ -20,6 +21,8 @@ from tlkeras.tasks import classification
 from tlkeras.tasks.registry import TASKS
 
 OF_IMAGES = [row.name for row in methods_for("image") if row.by_answer]
+# The slope of a network that averages its features is nearly the same everywhere: what these two show is not where the patch is.
+POINTING = [name for name in OF_IMAGES if name not in ("gradient", "smoothgrad")]
 of_every_method = pytest.mark.parametrize("method", OF_IMAGES)
 
 
@@ -33,15 +36,15 @@ def maps(finder):
     return found
 
 
-@of_every_method
+@pytest.mark.parametrize("method", POINTING)
 def test_the_highest_point_of_a_map_is_in_the_planted_patch(method, maps, finder):
-    near = np.zeros_like(finder.where)
-    for mask, patch in zip(near, finder.where, strict=True):
+    hits = []
+    for values, patch in zip(maps[method], finder.where, strict=True):
         rows, columns = np.nonzero(patch)
-        mask[max(0, rows.min() - 2) : rows.max() + 3, max(0, columns.min() - 2) : columns.max() + 3] = True
-    hits = [mask.flat[values.argmax()] for mask, values in zip(near, maps[method], strict=True)]
-    assert np.mean(hits) >= 0.9  # by chance (PATCH + 4)² / SIDE², 0.17
-    assert PATCH + 4 < SIDE / 2
+        row, column = np.unravel_index(uniform_filter(values, 5).argmax(), values.shape)
+        hits.append(rows.min() - 1 <= row <= rows.max() + 1 and columns.min() - 1 <= column <= columns.max() + 1)
+    assert np.mean(hits) >= 0.85  # by chance (PATCH + 2)² / SIDE², 0.11
+    assert PATCH + 2 < SIDE / 2
 
 
 @of_every_method
@@ -58,17 +61,18 @@ def test_a_map_changes_when_the_weights_are_random(method, maps, finder, explain
 
 @of_every_method
 def test_deleting_what_a_map_shows_harms_more_and_inserting_it_helps_more_than_at_random(method, maps, finder, explainer_of):
-    explainer = explainer_of(method)
-    deleted, inserted = [], []
-    for index, image in enumerate(finder.images[:4]):
-        sample, column = explainer.sample(image[None], str(index)), int(finder.labels[index])
-        own = curves(explainer.network, sample, column, maps[method][index], cells=12)
-        chance = [
-            curves(explainer.network, sample, column, random_map(explainer.network, sample, seed, cells=12), cells=12) for seed in range(2)
-        ]
-        deleted.append(own.deleted - np.mean([one.deleted for one in chance]))
-        inserted.append(own.inserted - np.mean([one.inserted for one in chance]))
-    assert np.mean(deleted) < -0.05 and np.mean(inserted) > 0.05
+    explainer, layer = explainer_of(method), finder.model.get_layer("head_logits")
+    before = layer.get_weights()
+    try:
+        layer.set_weights([array / 8 for array in before])  # it is less sure, so that each step shows
+        for index in np.flatnonzero(finder.labels == 1)[:3]:  # the network calls an empty image green
+            sample = explainer.sample(finder.images[index : index + 1], "red")
+            own = curves(explainer.network, sample, 1, maps[method][index], cells=12)
+            chance = [curves(explainer.network, sample, 1, random_map(explainer.network, sample, seed, 12), cells=12) for seed in range(2)]
+            assert own.deleted < min(one.deleted for one in chance) and own.inserted > max(one.inserted for one in chance)
+            assert own.deletion[0] == pytest.approx(own.insertion[-1]) and own.deletion[-1] == pytest.approx(own.insertion[0])
+    finally:
+        layer.set_weights(before)
 
 
 def test_contributions_of_integrated_gradients_add_up_to_one_percent(finder, explainer_of):

@@ -19,7 +19,7 @@ WORDS = ["The", "plot", "was", "dull", ",", "but", "this", "cast", "isn't", "bad
 ATTENDING = ("Bert", "DistilBert", "Electra", "Roberta", "XLMRoberta", "Albert", "GPT2", "OPT")  # the attention of Keras
 
 
-@pytest.fixture(scope="module", params=texts.families())
+@pytest.fixture(scope="module", params=[app if app == "Bert" else pytest.param(app, marks=pytest.mark.slow) for app in texts.VOCABULARIES])
 def built(request, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(texts.SIZES, "max_sequence_length", LENGTH)

@@ -6,6 +6,7 @@ tells where a network looks, and not what for: the map is the same for every lab
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -15,8 +16,8 @@ import numpy as np
 import tensorflow as tf
 
 from tlkeras.errors import ConfigError
+from tlkeras.explain.array_networks import Network
 from tlkeras.explain.explanation import Map, Sample
-from tlkeras.explain.networks import Network
 from tlkeras.explain.positions import patch_size, token_grid
 from tlkeras.explain.text_network import by_word
 
@@ -96,8 +97,12 @@ def _recorded(layers: Sequence[Any]) -> Iterator[list[Any]]:
     scores: list[Any] = []
 
     def recording(original: Any) -> Any:
+        signature = inspect.signature(original)
+
         def compute(*arguments: Any, **options: Any) -> Any:
-            output, attention = original(*arguments, **{**options, "return_attention_scores": True})
+            bound = signature.bind(*arguments, **options)
+            bound.arguments["return_attention_scores"] = True
+            output, attention = original(*bound.args, **bound.kwargs)
             scores.append(attention)
             return output, attention
 

@@ -11,8 +11,8 @@ import numpy as np
 from tlkeras.data.target import Target
 from tlkeras.errors import ConfigError
 from tlkeras.explain.answers import answers_named, answers_of
+from tlkeras.explain.array_networks import BATCH, Network
 from tlkeras.explain.explanation import Explanation, Map, Sample
-from tlkeras.explain.networks import BATCH, Network
 from tlkeras.explain.registry import SUBJECTS, Method, method_named, methods_for
 from tlkeras.explain.words import words_of
 from tlkeras.registry import load_function

@@ -13,8 +13,8 @@ import keras
 import numpy as np
 
 from tlkeras.explain.answers import VALUE
+from tlkeras.explain.array_networks import Network
 from tlkeras.explain.explanation import Sample, resized
-from tlkeras.explain.networks import Network
 from tlkeras.explain.occlusion import numbers_without
 
 CELLS = 14  # of an image in each direction: single pixels that are deleted make noise, which networks have never seen

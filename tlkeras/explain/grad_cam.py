@@ -12,8 +12,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tlkeras.explain.array_networks import Network
 from tlkeras.explain.explanation import Map, Sample
-from tlkeras.explain.networks import Network
 from tlkeras.explain.positions import Positions, positions
 
 LAYER = "layer with positions"

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from tlkeras.explain.array_networks import Network
 from tlkeras.explain.explanation import Map, Sample
-from tlkeras.explain.networks import Network
 
 GAP = 0.01  # of completeness, as a share of the difference
 FIRST = 16  # intervals, all of one length

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tlkeras.explain.array_networks import Network
 from tlkeras.explain.explanation import Map, Sample
-from tlkeras.explain.networks import Network
 
 
 def occlusion(network: Network, samples: Sequence[Sample], columns: Sequence[int]) -> list[Map]:

@@ -58,9 +58,9 @@ def positions(model: keras.Model) -> list[Positions]:
 
 def _candidates(model: keras.Model) -> Iterator[Positions]:
     """Yields tensors with positions, from output to input."""
-    _, rows, columns, *_ = (*model.inputs[0].shape, None, None)
     if model.inputs[0].ndim != 4:
         return
+    _, rows, columns, _ = model.inputs[0].shape
     patch, learnt = patch_size(model), _above_weights(model)
     for depth in sorted(model._nodes_by_depth):
         for node in model._nodes_by_depth[depth]:

@@ -110,7 +110,7 @@ class Subject:
 
     Args:
         name: in `MODALITIES`.
-        network: class in `tlkeras.explain.networks`: what is differentiated, what can be taken away.
+        network: class in `tlkeras.explain.array_networks`: what is differentiated, what can be taken away.
         draw: (explanation, sample) -> file ending -> content: what is written for each explanation.
         page: (explanations, samples) -> file name -> content: what is written for all of them; empty for none.
     """
@@ -124,14 +124,14 @@ class Subject:
 SUBJECTS: Registry[Subject] = Registry(
     "subject",
     [
-        Subject(name="image", network="tlkeras.explain.networks:Images", draw="tlkeras.explain.drawing:image"),
+        Subject(name="image", network="tlkeras.explain.array_networks:Images", draw="tlkeras.explain.drawing:image"),
         Subject(
             name="text",
             network="tlkeras.explain.text_network:Texts",
             draw="tlkeras.explain.text_pages:drawn",
             page="tlkeras.explain.text_pages:page",
         ),
-        Subject(name="sequence", network="tlkeras.explain.networks:Sequences", draw="tlkeras.explain.drawing:sequence"),
+        Subject(name="sequence", network="tlkeras.explain.array_networks:Sequences", draw="tlkeras.explain.drawing:sequence"),
     ],
 )
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tlkeras.explain.array_networks import Network
 from tlkeras.explain.explanation import Map, Sample
-from tlkeras.explain.networks import Network
 
 
 def gradient(network: Network, samples: Sequence[Sample], columns: Sequence[int]) -> list[Map]:

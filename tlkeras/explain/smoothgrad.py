@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tlkeras.explain.array_networks import Network
 from tlkeras.explain.explanation import Map, Sample
-from tlkeras.explain.networks import Network
 
 COPIES = 32  # more than 50 change little: section 3.1
 NOISE = 0.15  # standard deviation, as a share of the range of the input: 10 % to 20 %, same section

@@ -10,8 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from tlkeras.errors import ConfigError
+from tlkeras.explain.array_networks import Network
 from tlkeras.explain.explanation import Sample
-from tlkeras.explain.networks import Network
 from tlkeras.explain.words import without
 
 
@@ -25,17 +25,21 @@ class Texts(Network):
     def _embeddings(self) -> Any:
         """The tensor of the embeddings: what the one layer that reads token ids gives, float (batch, tokens, …, width)."""
         ids = self.model.inputs[0]
+        candidates = []
         for depth in sorted(self.model._nodes_by_depth, reverse=True):
             for node in self.model._nodes_by_depth[depth]:
-                reads = any(tensor is ids for tensor in node.input_tensors)
                 output = node.output_tensors[0]
-                if (
-                    reads
-                    and isinstance(node.operation, keras.layers.Layer)
-                    and output.ndim == ids.ndim + 1
-                    and "float" in str(output.dtype)
-                ):
-                    return output
+                reads_ids = node.input_tensors and all("int" in str(tensor.dtype) for tensor in node.input_tensors)
+                is_wider = output.ndim == ids.ndim + 1 and "float" in str(output.dtype)
+                if reads_ids and is_wider and isinstance(node.operation, keras.layers.Layer):
+                    candidates.append(output)
+        # Embeddings of segments and of places are made of the ids too, and are the same for every text.
+        shape = (1, *(side or 2 for side in ids.shape[1:]))
+        for tensor in candidates:
+            lower = keras.Model(ids, tensor)
+            first, second = (np.asarray(lower(fill(shape, "int32"), training=False)) for fill in (np.zeros, np.ones))
+            if not np.array_equal(first, second):
+                return tensor
         raise ConfigError(f"no layer of {self.model.name} turns token ids into vectors, so it has no gradient; use --method occlusion")
 
     @cached_property

@@ -84,12 +84,12 @@ def drawn(explanation: Explanation, sample: Sample) -> dict[str, str]:
     largest = float(np.abs(explanation.values).max(initial=0.0))
     body, row, column, end = [], 0, 0, 0
     for word, value in zip(sample.words, explanation.values, strict=True):
-        column += bool(sample.text[end : word.start].strip(" ") != sample.text[end : word.start]) and column > 0
-        end, width = word.end, _width(word.text)
-        if column and column + width > COLUMNS:
+        column += int(word.start > end and column > 0)  # what is between words are spaces
+        end, taken = word.end, _width(word.text)
+        if column and column + taken > COLUMNS:
             row, column = row + 1, 0
-        body.append(_word(word.text, level(value, largest) if word.seen else "", row, column, width))
-        column += width
+        body.append(_word(word.text, level(value, largest) if word.seen else "", row, column, taken))
+        column += taken
     height = MARGIN * 2 + LINE * (row + 2)
     width = MARGIN * 2 + CELL * max(COLUMNS, max((_width(word.text) for word in sample.words), default=0))
     title = f'<text class="t" x="{MARGIN}" y="{height - MARGIN}">{_xml(explanation.title)}</text>'
