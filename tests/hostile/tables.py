@@ -252,6 +252,13 @@ SOURCES = {
 def cases():
     yield from (Case("table", name, table(content, check=count(rows)), READ) for name, (content, rows) in READABLE.items())
     yield from (Case("table", name, table(content)) for name, content in BROKEN.items())
+    for name in ("a newline", "an escape", "half a character", "markup", "a formula"):
+        file = NAMES[name].replace("/", "_") + ".csv"
+        yield Case("name of a table", name, table(GOOD + "lost\n", file, count(2)), READ)
+        yield Case("name of a table", f"{name}, JSON lines", table("[]\n", file[:-4] + ".jsonl"))
+    for name in NAMES:
+        cells = f'path,label\n"{NAMES[name]}.png",a\n"{NAMES[name]}2.png",b\n'
+        yield Case("path in a table", name, table(cells.encode("utf-8", "surrogateescape")))
     yield from lines()
     yield from parquet()
     yield from folders()

@@ -24,7 +24,7 @@ from tlkeras.data.sources.tabular import Table, read_json_lines, read_parquet
 from tlkeras.data.split_names import parse_split
 from tlkeras.data.target import Target
 from tlkeras.data.values import Column, Request, Values, read_values
-from tlkeras.errors import DataError
+from tlkeras.errors import DataError, printable
 
 NOT_UTF8 = "the line is not UTF-8; pass --encoding NAME if it is another"
 Content = dict[str, Any] | Issue  # fields of an `Example`, or why there is none
@@ -218,7 +218,7 @@ def _encoded(table: Table, roles: Roles, files: FileIndex, where: Sequence[str],
         if isinstance(content, bytes) and content:
             yield {"content": content}
         elif path:
-            yield {"id": f"{path}#{row_id.rpartition(':')[2]}", "path": files.root / path}
+            yield {"id": f"{printable(str(path))}#{row_id.rpartition(':')[2]}", "path": files.root / path}
         else:
             yield Issue(kind="bad-row", path=row_id, reason=f"no {roles.content[0]}", action="skipped")
 
