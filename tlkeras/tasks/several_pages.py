@@ -8,7 +8,7 @@ from typing import Any
 
 from tlkeras.data.target import Target
 from tlkeras.registry import load_function
-from tlkeras.tasks.markup import code, escape, figure, table
+from tlkeras.tasks.markup import code, escape, figure, plain, table
 from tlkeras.tasks.several import Score, parts_of
 
 
@@ -19,7 +19,7 @@ def report(figures: Score, split: str, target: Target, conditions: str) -> list[
         name = part.target.name
         (_, headline), *others = load_function(part.task.report)(figures.parts[name], split, part.target, conditions)
         headlines += f"<h3>{escape(name)}</h3>{headline}"
-        sections += [(f"{code(name)}: {title}", body) for title, body in others]
+        sections += [(f"{name}: {title}", body) for title, body in others]
     return [("", headlines), *_weights(target), *sections]
 
 
@@ -59,5 +59,5 @@ def card(content: Mapping[str, Any], noun: str) -> list[tuple[str, str]]:
         }
         (_, summary), *others = load_function(part.task.card)(own, noun)
         summaries.append(f"{code(name)} ({summary.rstrip('.')})")
-        sections += [(f"{code(name)}: {title}", body) for title, body in others]
+        sections += [(f"{plain(name)}: {title}", body) for title, body in others]
     return [("", f"{content['task']}: {len(summaries)} targets at once: {'; '.join(summaries)}."), *sections]
