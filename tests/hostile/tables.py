@@ -58,6 +58,7 @@ READABLE = {
     "labels that are NaN": ("text,label\nfine,pos\nbad,neg\nlost,NaN\nlost,\n", 2),
     "a label of 5,000 brackets": ("text,label\nfine," + "[" * 5000 + "\nbad,neg\n", 2),
     "a label of 5,000 pairs of brackets": ("text,label\nfine," + "[" * 5000 + "]" * 5000 + "\nbad,neg\n", 2),
+    "a label that is a list of two million": (lambda: 'text,label\nfine,"[' + "1," * 2_000_000 + ']"\nbad,neg\n', 2),
     "a label that is a call": ("text,label\nfine,[__import__('os').system('touch canary')]\nbad,neg\n", 2),
     "1,000 columns": (
         "text,label," + ",".join(f"c{i}" for i in range(1000)) + "\n" + ("a,b" + "," * 1000 + "\n") + ("c,d" + "," * 1000 + "\n"),
