@@ -16,7 +16,7 @@ def main() -> None:
     text = PAGE.read_text(encoding="utf-8") if PAGE.is_file() else "# Reliability\n"
     before, _, rest = text.partition(corpus.BEGIN)
     after = rest.partition(corpus.END)[2]
-    PAGE.write_text(f"{before.rstrip()}\n\n{corpus.section()}\n{after.lstrip()}".rstrip() + "\n", encoding="utf-8")
+    PAGE.write_text(f"{before.rstrip()}\n\n{corpus.section()}\n\n{after.lstrip()}".rstrip() + "\n", encoding="utf-8")
     print(corpus.table())
 
 

@@ -132,7 +132,7 @@ def reason(error: BaseException) -> str:
 
     Keras puts it last, behind the whole config of the layer, or between the layer's name and its arguments; TensorFlow repeats it.
     """
-    text = " ".join(re.sub(r"\x1b\[\d*m", "", str(error)).split()) or type(error).__name__
+    text = printable(" ".join(re.sub(r"\x1b\[\d*m", "", str(error)).split())) or type(error).__name__
     text = text.rpartition("Exception encountered: ")[2]
     called = re.search(r"Exception encountered when calling (.+?)\.? (?!Could not automatically)(.+?) Arguments received by", text)
     if called:

@@ -70,9 +70,9 @@ def _flush(path: Path) -> None:
 
 
 def write(path: str | Path, content: bytes | str) -> None:
-    """Writes a file whole or not at all; texts in UTF-8."""
+    """Writes a file whole or not at all; texts in UTF-8. Bytes of a file's name that are no UTF-8 are spelled out, as JSON and YAML read them."""
     with aside(path) as temporary:
-        temporary.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+        temporary.write_bytes(content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content)
 
 
 def write_json(path: str | Path, value: Mapping[str, Any]) -> None:

@@ -58,6 +58,7 @@ READABLE = {
     "labels that are NaN": ("text,label\nfine,pos\nbad,neg\nlost,NaN\nlost,\n", 2),
     "a label of 5,000 brackets": ("text,label\nfine," + "[" * 5000 + "\nbad,neg\n", 2),
     "a label of 5,000 pairs of brackets": ("text,label\nfine," + "[" * 5000 + "]" * 5000 + "\nbad,neg\n", 2),
+    "a label that is a list of two million": (lambda: 'text,label\nfine,"[' + "1," * 2_000_000 + ']"\nbad,neg\n', 2),
     "a label that is a call": ("text,label\nfine,[__import__('os').system('touch canary')]\nbad,neg\n", 2),
     "1,000 columns": (
         "text,label," + ",".join(f"c{i}" for i in range(1000)) + "\n" + ("a,b" + "," * 1000 + "\n") + ("c,d" + "," * 1000 + "\n"),
@@ -252,6 +253,13 @@ SOURCES = {
 def cases():
     yield from (Case("table", name, table(content, check=count(rows)), READ) for name, (content, rows) in READABLE.items())
     yield from (Case("table", name, table(content)) for name, content in BROKEN.items())
+    for name in ("a newline", "an escape", "half a character", "markup", "a formula"):
+        file = NAMES[name].replace("/", "_") + ".csv"
+        yield Case("name of a table", name, table(GOOD + "lost\n", file, count(2)), READ)
+        yield Case("name of a table", f"{name}, JSON lines", table("[]\n", file[:-4] + ".jsonl"))
+    for name in NAMES:
+        cells = f'path,label\n"{NAMES[name]}.png",a\n"{NAMES[name]}2.png",b\n'
+        yield Case("path in a table", name, table(cells.encode("utf-8", "surrogateescape")))
     yield from lines()
     yield from parquet()
     yield from folders()

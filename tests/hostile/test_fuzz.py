@@ -25,11 +25,11 @@ from tlkeras.data.sources.columns import Columns
 from tlkeras.data.sources.encoding import decode_text, detect_encoding
 from tlkeras.data.sources.idx import read_idx
 from tlkeras.data.sources.listing import absent, readable
-from tlkeras.data.sources.registry import open_dataset
 from tlkeras.data.sources.table import read_table
 from tlkeras.errors import TlkerasError, is_obeyed, printable, shown
 from tlkeras.modalities.images import headers
 from tlkeras.modalities.images.formats import decodable
+from tlkeras.modalities.sources import open_source
 from tlkeras.tasks.markup import code, fenced, plain
 from tlkeras.weights import pickle_machine, safetensors_file, torch_pickle
 from tlkeras.weights.keras_file import config_in
@@ -152,7 +152,7 @@ def cell(text):
 def path(text):
     absent(text)
     readable(text)
-    open_dataset(text, kinds=())
+    open_source(text)
 
 
 OURS = (TlkerasError,)
@@ -177,8 +177,8 @@ PARSERS = {
     "headers of images": (BYTES, header, OURS),
     "images": (IMAGES, image, OURS),
     "delimited table": (TABLES, lambda text: read_table(file(text, "x.csv"), "x.csv", Columns()), OURS),
-    "table": (TABLES, lambda text: open_dataset(str(file("text,label\n" + text, "x.csv"))), OURS),
-    "JSON lines": (st.lists(JSON.map(json.dumps) | TEXTS).map("\n".join), lambda text: open_dataset(str(file(text, "x.jsonl"))), OURS),
+    "table": (TABLES, lambda text: open_source(str(file("text,label\n" + text, "x.csv"))), OURS),
+    "JSON lines": (st.lists(JSON.map(json.dumps) | TEXTS).map("\n".join), lambda text: open_source(str(file(text, "x.jsonl"))), OURS),
     "encoding": (BYTES, encoded, OURS),
     "cell": (st.lists(st.sampled_from(MARKS) | TEXTS, max_size=20).map("".join), cell, OURS),
     "idx": (BYTES, lambda data: read_idx(file(b"\0\0\x08\x03" + data, "x"), 3), OURS),

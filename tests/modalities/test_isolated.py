@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.hostile import images
 from tlkeras.errors import DataError
 from tlkeras.modalities.images import isolated
 from tlkeras.modalities.images.formats import decodable
+from tlkeras.modalities.images.reading import materialise
+from tlkeras.modalities.sources import open_source
 
 
 def tiff(size=(9, 9), mark=b""):
@@ -77,3 +80,16 @@ def test_one_process_serves_many_images():
     for _ in range(50):
         decodable(tiff())
     assert list(isolated._idle.queue) == [worker] and time.perf_counter() - started < 5
+
+
+def test_a_damaged_avif_costs_one_file_of_a_data_set(tmp_path, decoders):
+    for label in ("cat", "dog"):
+        (tmp_path / label).mkdir()
+        (tmp_path / label / "good.avif").write_bytes(images.image("avif"))
+        (tmp_path / label / "good.tif").write_bytes(tiff())
+    whole = images.image("avif")
+    (tmp_path / "cat" / "cut.avif").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "dog" / "crash.tif").write_bytes(tiff(mark=b"CRASH"))
+    store = materialise(open_source(str(tmp_path)), size=8)
+    assert [example.id for example in store.examples] == ["cat/good.avif", "cat/good.tif", "dog/good.avif", "dog/good.tif"]
+    assert [issue.path for issue in store.skipped] == ["cat/cut.avif", "dog/crash.tif"]

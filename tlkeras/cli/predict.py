@@ -138,15 +138,25 @@ def _all_absent(sources: list[Any], json_out: bool) -> bool:
     return True
 
 
+MOST_INPUT = 1024**3  # bytes of standard input, which are kept in memory
+
+
 def _with_standard_input(sources: list[Any], inputs: Any) -> list[Any]:
     """Returns what to predict, with what standard input holds in the place of -."""
     import sys
 
+    from tlkeras.errors import DataError
     from tlkeras.modalities.items import standard_input
 
     listed: list[Any] = []
     for source in sources:
-        listed += standard_input(sys.stdin.buffer.read(), inputs) if source == "-" else [source]
+        if source != "-":
+            listed.append(source)
+            continue
+        content = sys.stdin.buffer.read(MOST_INPUT + 1)
+        if len(content) > MOST_INPUT:
+            raise DataError(f"standard input has more than {MOST_INPUT:,} bytes; pass files instead")
+        listed += standard_input(content, inputs)
     return listed
 
 

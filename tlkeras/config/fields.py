@@ -268,6 +268,8 @@ def _typed(item: Key, value: Any) -> Any:
         return str(value)  # columns may be numbers
     if expected is str and isinstance(value, str) and not (value if item.metavar == CHARACTERS else value.strip()):
         raise empty(item, value)
+    if isinstance(value, str) and "\0" in value:
+        raise ConfigError(f"config key {item.key!r} is {shown(value)}, which contains a zero character; no path and no name does")
     if type(value) is not expected:
         raise ConfigError(f"config key {item.key!r} is {shown(value)} ({type(value).__name__}); expected {expected.__name__}")
     return value

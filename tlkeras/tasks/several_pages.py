@@ -11,7 +11,7 @@ import numpy as np
 from tlkeras.data.target import Target
 from tlkeras.registry import load_function
 from tlkeras.tasks.cases import Cases, slug
-from tlkeras.tasks.markup import code, escape, figure, table
+from tlkeras.tasks.markup import code, escape, figure, plain, table
 from tlkeras.tasks.registry import Targets
 from tlkeras.tasks.several import Score, parts_of
 
@@ -24,7 +24,7 @@ def report(figures: Score, split: str, target: Target, conditions: str) -> list[
         (_, headline), *others = load_function(part.task.report)(figures.parts[name], split, part.target, conditions)
         headlines += f"<h3>{escape(name)}</h3>{headline}"
         start = f'href="#{slug(name)}-cell-'  # the matrices of several targets are told apart
-        sections += [(f"{code(name)}: {title}", body.replace('href="#cell-', start)) for title, body in others]
+        sections += [(f"{name}: {title}", body.replace('href="#cell-', start)) for title, body in others]
     return [("", headlines), *_weights(target), *sections]
 
 
@@ -73,5 +73,5 @@ def card(content: Mapping[str, Any], noun: str) -> list[tuple[str, str]]:
         }
         (_, summary), *others = load_function(part.task.card)(own, noun)
         summaries.append(f"{code(name)} ({summary.rstrip('.')})")
-        sections += [(f"{code(name)}: {title}", body) for title, body in others]
+        sections += [(f"{plain(name)}: {title}", body) for title, body in others]
     return [("", f"{content['task']}: {len(summaries)} targets at once: {'; '.join(summaries)}."), *sections]

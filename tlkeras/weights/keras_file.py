@@ -17,6 +17,7 @@ from tlkeras.weights import layers  # noqa: F401 - registers the layers that onl
 
 CONFIG = "config.json"
 LARGEST_SIZE = 2**31 - 1  # of one side of an array of weights
+SIZES = re.compile("units|filters|dim|size|length|shape|channels|tokens|num_")  # what a config calls sizes; it holds ids and seeds too
 
 
 def check_safe_mode(what: str) -> None:
@@ -77,7 +78,7 @@ def _check_sizes(config: Any) -> None:
         name, part = parts.pop()
         if isinstance(part, dict | list):
             parts += part.items() if isinstance(part, dict) else ((name, entry) for entry in part)
-        elif isinstance(part, int) and abs(part) > LARGEST_SIZE and not re.search("seed|salt", str(name)):
+        elif isinstance(part, int) and abs(part) > LARGEST_SIZE and SIZES.search(str(name)):
             raise ValueError(f"its {CONFIG} has {name}={shown(part)}; expected at most {LARGEST_SIZE:,}")
 
 

@@ -137,6 +137,13 @@ class _Machine:
         if (number := self._read(1)[0]) not in PROTOCOLS:
             raise ValueError(f"pickle protocol {number}")
 
+    def frame(self) -> None:
+        """How many bytes follow, for readers that fetch them at once."""
+        self._read(8)
+
+    def drop(self) -> None:
+        self._pop()
+
     def text(self, form: str) -> None:
         self._push(self._read(self._number(form)).decode("utf-8"))
 
@@ -198,9 +205,9 @@ def _since_mark(use: Callable[[_Machine, list[Any]], None]) -> Callable[[_Machin
 # byte arrays and buffers, and the numbers and texts of protocol 0, which PyTorch never wrote.
 INSTRUCTIONS: dict[bytes, Callable[[_Machine], None]] = {
     b"\x80": _Machine.protocol,
-    b"\x95": lambda machine: machine._read(8) and None,  # FRAME: how many bytes follow, for readers that fetch them at once
+    b"\x95": _Machine.frame,
     b"(": lambda machine: machine._push(MARK),
-    b"0": lambda machine: machine._pop() and None,
+    b"0": _Machine.drop,
     b"N": lambda machine: machine._push(None),
     b"\x88": lambda machine: machine._push(True),
     b"\x89": lambda machine: machine._push(False),

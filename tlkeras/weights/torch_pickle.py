@@ -14,7 +14,7 @@ import struct
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, cast
 
 import ml_dtypes
 import numpy as np
@@ -95,7 +95,7 @@ def _called(call: Call) -> Any:
         storage, offset, shape, strides, *_ = arguments
         if not isinstance(storage, _Storage):
             raise WeightsMismatch("the checkpoint builds a tensor from something that is not a storage; expected a PyTorch state dict")
-        return _Tensor(storage, *_whole_numbers((offset,)), _whole_numbers(shape), _whole_numbers(strides))
+        return _Tensor(storage, _whole_numbers((offset,))[0], _whole_numbers(shape), _whole_numbers(strides))
     if function == REBUILD_PARAMETER and isinstance(arguments[0], _Tensor):
         return arguments[0]
     raise WeightsMismatch("the checkpoint calls something that builds no tensor; expected a PyTorch state dict")
@@ -164,7 +164,7 @@ def _read_zip(archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
     if f"{root}byteorder" in members and archive.read(_stored(members[f"{root}byteorder"], 6)) != b"little":
         raise WeightsMismatch("a checkpoint written on a big-endian machine; save it again on a little-endian one")
     with archive.open(_stored(members[f"{root}data.pkl"], LARGEST)) as file:
-        named = _tensors(load(io.BufferedReader(file), _resolved))
+        named = _tensors(load(io.BufferedReader(cast(io.RawIOBase, file)), _resolved))
 
     def numbers(storage: _Storage) -> bytes:
         size = storage.size * storage.dtype.itemsize

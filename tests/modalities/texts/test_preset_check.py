@@ -46,7 +46,7 @@ def test_weights_of_more_layers_than_the_config_has_are_refused(folder):
 
 def test_weights_of_fewer_layers_are_refused(folder):
     configured(folder, num_layers=3)
-    with pytest.raises(WeightsMismatch, match="contains no backbone for bert"):
+    with pytest.raises(WeightsMismatch, match="contains no backbone for"):
         read(folder)
 
 

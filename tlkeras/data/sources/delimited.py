@@ -13,7 +13,7 @@ from tlkeras.data.examples import Issue
 from tlkeras.data.sources.columns import Columns, recognises, suggestion
 from tlkeras.data.sources.encoding import decode_text, detect_encoding
 from tlkeras.data.sources.tabular import LARGEST, Table
-from tlkeras.errors import DataError
+from tlkeras.errors import DataError, printable
 from tlkeras.files import read_regular
 
 TITLES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
@@ -138,9 +138,10 @@ def read_delimited(file: Path, spec: str, columns: Columns) -> Delimited | None:
         DataError: when it cannot be decoded, or its first line looks like data and nothing says which column is what.
     """
     csv.field_size_limit(LONGEST_CELL)
+    name = printable(file.name)
     content = read_regular(file, LARGEST)
     encoding = detect_encoding(content, columns.encoding)
-    notes = [Issue(kind="encoding", path=file.name, reason=encoding.note, action="reported")] if encoding.note else []
+    notes = [Issue(kind="encoding", path=name, reason=encoding.note, action="reported")] if encoding.note else []
     lines = list(io.StringIO(decode_text(content, encoding), newline=""))
     expected = BY_ENDING.get(file.suffix.lower(), TABS_FIRST)
     hint = SEPARATOR_LINE.fullmatch(lines[0]) if lines else None
@@ -151,18 +152,18 @@ def read_delimited(file: Path, spec: str, columns: Columns) -> Delimited | None:
     dialect = dialect or Dialect(separator=expected[0])
     records = list(_records(lines, start, dialect))
     if not records:
-        return Delimited(file.name, [], [], notes, dialect, lines, has_header=True)
+        return Delimited(name, [], [], notes, dialect, lines, has_header=True)
     dialect, records = _without_quoting(lines, start, dialect, records)
     if dialect != Dialect(separator=expected[0]):
-        notes.append(Issue(kind="dialect", path=file.name, reason=_described(dialect), action="reported"))
+        notes.append(Issue(kind="dialect", path=name, reason=_described(dialect), action="reported"))
     first = [cell.strip() for cell in records[0].cells(dialect)]
-    has_header = _has_header(spec, file.name, first, records, dialect, lines, columns)
+    has_header = _has_header(spec, name, first, records, dialect, lines, columns)
     if not has_header:
         reason = "no header: the first line contains data, and the columns are numbered from 1"
-        notes.append(Issue(kind="no-header", path=file.name, reason=reason, action="reported"))
+        notes.append(Issue(kind="no-header", path=name, reason=reason, action="reported"))
     names = first if has_header else _numbered(first)
-    good, bad = _fitting(records[1:] if has_header else records, dialect, len(names), file.name)
-    return Delimited(file.name, names, good, [*notes, *bad], dialect, lines, has_header=has_header)
+    good, bad = _fitting(records[1:] if has_header else records, dialect, len(names), name)
+    return Delimited(name, names, good, [*notes, *bad], dialect, lines, has_header=has_header)
 
 
 # === Dialect ===

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from tlkeras.data.examples import Issue
 from tlkeras.data.sources.listing import JUNK, Identity, identity
+from tlkeras.errors import printable
 
 DEPTH = 4  # folders below the table that are searched
 
@@ -59,7 +60,7 @@ class FileIndex:
 
     def id_of(self, name: str) -> str:
         """Returns the name of an example: the path that a row names, the same on all systems."""
-        return name.replace("\\", "/") if self._backslashes and not os.path.exists(self.root / name) else name
+        return printable(name.replace("\\", "/") if self._backslashes and not os.path.exists(self.root / name) else name)
 
     def notes(self, table: str, column: str) -> Iterator[Issue]:
         """Yields what was done to find files."""

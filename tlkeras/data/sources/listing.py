@@ -125,7 +125,7 @@ def absent(source: str | Path) -> str | None:
         if path.exists() or path.is_symlink():
             return None
         if glob.has_magic(str(path)):
-            return None if glob.glob(str(path), recursive=True) else f"{source}: no file matches this pattern"
+            return None if next(glob.iglob(str(path), recursive=True), None) is not None else f"{source}: no file matches this pattern"
     except (OSError, ValueError, RuntimeError) as error:  # too long, a NUL, an unknown user
         return f"{str(source)[:60]!r}: {getattr(error, 'strerror', None) or error}"
     return f"{source}: No such file or directory"

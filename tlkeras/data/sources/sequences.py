@@ -17,7 +17,7 @@ from tlkeras.data.sources.columns import Columns, Roles
 from tlkeras.data.sources.tabular import Table
 from tlkeras.data.split_names import parse_split
 from tlkeras.data.target import Target
-from tlkeras.errors import DataError, reason
+from tlkeras.errors import DataError, printable, reason
 from tlkeras.files import read_npz
 
 
@@ -103,7 +103,7 @@ def of_rows(
     for number, label, split, group, row in zip(table.lines, values_of_rows, splits, groups, rows_of_table, strict=True):
         if label is None:
             continue
-        name = clean(str(row[0]))
+        name = printable(clean(str(row[0])))
         belongs.setdefault(name, group)
         if known.setdefault(name, (label, split)) != (label, split):
             raise DataError(f"{table.name}:{number}: the sequence {name!r} has the label {label!r} here and {known[name][0]!r} before")

@@ -25,7 +25,7 @@ from tlkeras.data.sources.tabular import Table, read_json_lines, read_parquet
 from tlkeras.data.split_names import parse_split
 from tlkeras.data.target import Target
 from tlkeras.data.values import Column, Request, Values, read_values
-from tlkeras.errors import DataError
+from tlkeras.errors import DataError, printable, reason
 
 NOT_UTF8 = "the line is not UTF-8; pass --encoding NAME if it is another"
 Content = dict[str, Any] | Issue  # fields of an `Example`, or why there is none
@@ -104,7 +104,7 @@ def read_table(file: Path, spec: str, columns: Columns) -> Table:
     except DataError as error:
         raise DataError(str(error) if repr(spec) in str(error) or file.name in str(error) else f"cannot read {spec!r}: {error}") from error
     except (csv.Error, OSError, ValueError) as error:
-        raise DataError(f"cannot read {spec!r} as {file.suffix[1:].upper()}: {' '.join(str(error).split())[:200]}") from error
+        raise DataError(f"cannot read {spec!r} as {file.suffix[1:].upper()}: {reason(error)}") from error
     if table is None:
         raise DataError(
             f"{spec!r} is a file but not a table: its first line has one cell; expected columns separated by tabs, commas, ; or |"
@@ -234,7 +234,7 @@ def _encoded(table: Table, roles: Roles, files: FileIndex, where: Sequence[str],
         if isinstance(content, bytes) and content:
             yield {"content": content}
         elif path:
-            yield {"id": f"{path}#{row_id.rpartition(':')[2]}", "path": files.root / path}
+            yield {"id": f"{printable(str(path))}#{row_id.rpartition(':')[2]}", "path": files.root / path}
         else:
             yield Issue(kind="bad-row", path=row_id, reason=f"no {roles.content[0]}", action="skipped")
 

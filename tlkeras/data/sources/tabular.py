@@ -46,7 +46,7 @@ class Table(ABC):
         has_header: bool = True,
         binary: Sequence[str] = (),
     ):
-        self.name = name
+        self.name = printable(name)
         self.names = [column_name(name) for name in names]
         self.lines = list(lines)
         self.notes = list(notes)
@@ -90,11 +90,11 @@ def read_json_lines(file: Path, encoding: str | None) -> JsonLines:
     """
     content = read_regular(file, LARGEST)
     detected = detect_encoding(content, encoding)
-    notes = [Issue(kind="encoding", path=file.name, reason=detected.note, action="reported")] if detected.note else []
+    notes = [Issue(kind="encoding", path=printable(file.name), reason=detected.note, action="reported")] if detected.note else []
     rows: list[tuple[int, Mapping[str, Any]]] = []
     halves = 0
     for number, line in enumerate(decode_text(content, detected).split("\n"), 1):
-        where = f"{file.name}:{number}"
+        where = f"{printable(file.name)}:{number}"
         if not line.strip():
             continue
         try:
@@ -111,7 +111,7 @@ def read_json_lines(file: Path, encoding: str | None) -> JsonLines:
         rows.append((number, row))
     if halves:
         reason = f"{halves:,} rows contain half a character (a lone surrogate), which is read as U+FFFD"
-        notes.append(Issue(kind="lone-surrogate", path=file.name, reason=reason, action="kept"))
+        notes.append(Issue(kind="lone-surrogate", path=printable(file.name), reason=reason, action="kept"))
     return JsonLines(file.name, rows, notes)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image, ImageOps
 
 from tlkeras.data.examples import Dataset
-from tlkeras.errors import DataError, reason
+from tlkeras.errors import DataError, reason, shown
 from tlkeras.files import open_regular, read_regular
 from tlkeras.modalities.images import headers, isolated
 from tlkeras.modalities.images.pillow_worker import eight_bits, png
@@ -82,7 +82,7 @@ def check_files(dataset: Dataset) -> None:
         if why is None:
             usable.add(example.label)
         else:
-            reasons.setdefault(example.label, []).append(f"{example.id!r}: {why}")
+            reasons.setdefault(example.label, []).append(f"{shown(example.id, 200)}: {why}")
     lost = [label for label in reasons if label not in usable]
     if lost:
         first = reasons[lost[0]]

@@ -10,7 +10,7 @@ import io
 import struct
 import sys
 import zlib
-from typing import BinaryIO
+from typing import IO
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -63,7 +63,7 @@ def eight_bits(image: Image.Image) -> Image.Image:
     return image.convert("RGBA" if has_alpha else "RGB")
 
 
-def write(stream: BinaryIO, *parts: bytes) -> None:
+def write(stream: IO[bytes], *parts: bytes) -> None:
     """Writes texts, each behind its length."""
     for part in parts:
         stream.write(LENGTH.pack(len(part)))
@@ -71,7 +71,7 @@ def write(stream: BinaryIO, *parts: bytes) -> None:
     stream.flush()
 
 
-def read(stream: BinaryIO) -> bytes:
+def read(stream: IO[bytes]) -> bytes:
     """Reads a text behind its length.
 
     Raises:
