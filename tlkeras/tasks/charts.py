@@ -162,6 +162,7 @@ def scatter(
         if plain:
             axes.set_xticks([])
             axes.set_yticks([])
+            axes.spines[:].set_visible(False)
         _labelled(axes, x, y, legend=len(groups) > 1 and not named)
         return _svg(figure, title, list(groups.values()))
 

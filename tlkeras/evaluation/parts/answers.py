@@ -33,7 +33,8 @@ def card(data: ReportData, answers: Cases | None, index: int, anchor: str = "") 
         marks = f' data-truth="{escape(answers.truth[index])}" data-answer="{escape(answers.answer[index])}"'
     extra = data.explanations.get(name, "")
     identity = f' id="{anchor}"' if anchor else ""
-    label = f"<span class=name>{data.without_folders(escape(name))}</span>"
+    shown_name = data.without_folders(escape(name))
+    label = f'<span class=name title="{shown_name}">{shown_name}</span>'
     return f"<figure class=example{identity}{marks}>{thumbnail}{extra}<figcaption>{shown}{label}</figcaption></figure>"
 
 
