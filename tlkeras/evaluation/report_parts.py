@@ -50,6 +50,7 @@ PARTS: Registry[Part] = Registry(
         Part(name="Examples of the confusions", order=40, build="tlkeras.evaluation.parts.answers:confused"),
         Part(name="Mistakes", order=41, build="tlkeras.evaluation.parts.answers:mistakes"),
         Part(name="Random examples", order=42, build="tlkeras.evaluation.parts.answers:random_examples"),
+        Part(name="Probable label errors", order=43, build="tlkeras.evaluation.parts.answers:label_errors", file="errors.json"),
         Part(name="Certainty", order=50, build="tlkeras.evaluation.parts.certainty:certainty"),
         Part(name="Map of the features", order=60, build="tlkeras.evaluation.parts.feature_map:feature_map"),
         Part(name="Training curves", order=70, build="tlkeras.evaluation.parts.training:training"),
