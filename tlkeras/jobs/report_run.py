@@ -91,11 +91,11 @@ def add_thumbnails(run: Run, data: Data, names: Iterable[str]) -> None:
     path = run.root / EXAMPLES
     if not path.is_file():
         return
-    kept, places = read_gallery(path), {example.id: index for index, example in enumerate(data.store.examples)}
-    room = BYTES - sum(len(html.encode()) for html in kept.thumbnails.values())
-    new = [name for name in names if name in places and name not in kept.thumbnails]
-    drawn = thumbnails(new, lambda name: data.inputs.thumbnail(data.store.examples[places[name]], data.store.inputs[places[name]]), room)
-    files.write_json(path, replace(kept, thumbnails={**kept.thumbnails, **drawn}).to_dict())
+    drawn, places = read_gallery(path), {example.id: index for index, example in enumerate(data.store.examples)}
+    room = BYTES - sum(len(html.encode()) for html in drawn.thumbnails.values())
+    new = [name for name in names if name in places and name not in drawn.thumbnails]
+    more = thumbnails(new, lambda name: data.inputs.thumbnail(data.store.examples[places[name]], data.store.inputs[places[name]]), room)
+    files.write_json(path, replace(drawn, thumbnails={**drawn.thumbnails, **more}).to_dict())
 
 
 def freeze_rows(task: TaskModel) -> list[dict[str, Any]]:

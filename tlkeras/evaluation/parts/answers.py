@@ -71,7 +71,8 @@ def confused(data: ReportData) -> Sequence[Section]:
     sections = []
     for name, answers in data.cases.items():
         prefix = f"{slug(name)}-" if name else ""
-        wrong, right = [], []
+        wrong: list[str] = []
+        right: list[str] = []
         for cell, members in answers.confused():
             block = _cell(data, answers, cell, members, prefix, opened=len(wrong) < OPENED and cell[0] != cell[1])
             (right if cell[0] == cell[1] else wrong).append(block)
@@ -110,12 +111,12 @@ def random_examples(data: ReportData) -> Sequence[Section]:
 def label_errors(data: ReportData) -> Sequence[Section]:
     """Returns examples whose labels are probably wrong, as `errors.json` lists them: with the label that they have, and the one suggested."""
     listed = data.contents[ERRORS].get("label_errors", ())
-    cards = []
+    cards: list[str] = []
     for row in listed:
         thumbnail = data.gallery.thumbnails.get(row["example"])
         if thumbnail is not None and len(cards) < WORST:
-            name, given, suggested = (data.without_folders(escape(row[key])) for key in ("example", "given", "suggested"))
-            text = f"<span class=truth>{given}</span> <span class=wrong><span class=arrow>→</span> {suggested}?</span>"
+            name, stated, suggested = (data.without_folders(escape(row[key])) for key in ("example", "given", "suggested"))
+            text = f"<span class=truth>{stated}</span> <span class=wrong><span class=arrow>→</span> {suggested}?</span>"
             label = f'<span class=name title="{name}">{name}</span>'
             cards.append(f"<figure class=example>{thumbnail}<figcaption>{text}{label}</figcaption></figure>")
     note = "<p class=muted>The label in the data, then the one that the model of other folds is sure of. review.csv has all of them.</p>"

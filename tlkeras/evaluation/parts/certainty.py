@@ -35,10 +35,10 @@ def bins(probabilities: np.ndarray, events: np.ndarray, count: int = BINS) -> li
         >>> bins(np.array([0.1, 0.9, 0.9]), np.array([False, True, False]), 2)
         [(0.1, 0.0, 1), (0.9, 0.5, 2)]
     """
-    places = np.minimum((probabilities * count).astype(int), count - 1)
+    numbers = np.minimum((probabilities * count).astype(int), count - 1)
     rows = []
-    for place in np.unique(places):
-        own = places == place
+    for number in np.unique(numbers):
+        own = numbers == number
         rows.append((float(probabilities[own].mean()), float(events[own].mean()), int(own.sum())))
     return rows
 
