@@ -55,7 +55,7 @@ def pytest_collection_finish(session):
 ROW_BY_ROW = ("tests/backbones/test_families.py",)  # their networks are built anew for each row: rows are shared out among processes
 # Modules that look at the same run: in one process it is trained and exported once.
 TOGETHER = [
-    ("tests/jobs/test_finetune.py", "tests/jobs/test_predict.py"),
+    ("tests/jobs/test_finetune.py", "tests/jobs/test_predict.py", "tests/jobs/test_report_run.py"),
     (
         "tests/modalities/test_registry.py",
         "tests/modalities/texts/test_elmo.py",

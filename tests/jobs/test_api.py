@@ -15,6 +15,7 @@ from tlkeras.jobs import export_request
 CALLS = {
     "finetune": "tlkeras.finetune('missing')",
     "finetune-out": "tlkeras.finetune('digits', backbone='cnn', weights='none', out='full')",
+    "compare": "tlkeras.compare(['missing', 'other'])",
     "evaluate": "tlkeras.evaluate('missing')",
     "predict": "tlkeras.predict('missing', 'a.png')",
     "load": "tlkeras.load('missing')",

@@ -22,7 +22,7 @@ COMMANDS: Mapping[str, str] = {
     **dict.fromkeys(("infer", "inference", "classify", "label", "ask"), "predict"),
     **dict.fromkeys(("convert", "quantize", "quantise", "save"), "export"),
     **dict.fromkeys(("serve", "deploy", "register"), "zoo publish"),
-    **dict.fromkeys(("bench", "compare", "profile", "speed", "latency"), "benchmark"),
+    **dict.fromkeys(("bench", "profile", "speed", "latency"), "benchmark"),
     **dict.fromkeys(("check", "doctor", "info", "env", "selftest"), "check-install"),
     **dict.fromkeys(("generate", "draw"), "sample"),
     **dict.fromkeys(("distribute", "distributed", "spawn", "mpirun"), "launch"),

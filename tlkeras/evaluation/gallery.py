@@ -154,6 +154,6 @@ def gallery(
         index = on_map(len(names), seed)
         flat: Any = placed(features(model, inputs[index]) if known is None else known[index], method)
         points = [(names[which], float(x), float(y)) for which, (x, y) in zip(index, flat, strict=True)]
-    wanted = [*shown, *audited[:AUDITED], *(name for name, _, _ in points)]
-    drawn = {name: html for name, html in thumbnails(wanted, draw).items() if html}
+    names_to_draw = [*shown, *audited[:AUDITED], *(name for name, _, _ in points)]
+    drawn = {name: html for name, html in thumbnails(names_to_draw, draw).items() if html}
     return Gallery(noun=noun, thumbnails=drawn, points=points, method=method if points else "")

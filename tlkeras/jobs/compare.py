@@ -216,11 +216,11 @@ def _differences(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str
 def _warning(run: RunFigures, first: RunFigures) -> str:
     if run.task != first.task:
         reason = f"it predicts another kind of target ({run.task}, not {first.task})"
-    elif run.split != first.split:
-        reason = f"it was measured on the {run.split} split, not on the {first.split} split"
-    else:
+    elif run.fingerprint != first.fingerprint:
         marks = [(own.fingerprint or "none")[:8] for own in (run, first)]
         reason = f"its data or splits differ (fingerprint {marks[0]}, not {marks[1]})"
+    else:
+        reason = f"it was measured on the {run.split} split, not on the {first.split} split"
     return f"{run.name} is not comparable with {first.name}: {reason}"
 
 

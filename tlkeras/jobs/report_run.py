@@ -4,28 +4,34 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from tlkeras import files
 from tlkeras.data.store import rows
 from tlkeras.data.target import Target
 from tlkeras.errors import DataError
 from tlkeras.evaluation import report
-from tlkeras.evaluation.gallery import gallery
+from tlkeras.evaluation.gallery import BYTES, gallery, thumbnails
 from tlkeras.evaluation.report_data import EXAMPLES, OUTCOMES, Outcomes, ReportData, read_gallery, read_outcomes, write_outcomes
 from tlkeras.evaluation.report_parts import files_of_parts
 from tlkeras.jobs import baseline, run_folder, single
 from tlkeras.jobs.examples import Data
 from tlkeras.jobs.outcome import Scored
 from tlkeras.jobs.run_folder import Run
+from tlkeras.modalities.images.thumbnail import thumbnail
 from tlkeras.models import TaskModel
 from tlkeras.registry import load_function
 from tlkeras.tasks.protocols import Score
 from tlkeras.tasks.registry import Task, take, task_of
 from tlkeras.training import freezing
+
+EXPLANATIONS = "explanations"  # folder of a run, which `tlkeras explain` writes
 
 
 def keep(
@@ -73,6 +79,24 @@ def keep(
 
 def _cases(task: Task, part: Outcomes, target: Target) -> Mapping[str, Any]:
     return load_function(task.cases)(part.targets, part.scores, target) if task.cases and len(part.scores) else {}
+
+
+def add_thumbnails(run: Run, data: Data, names: Iterable[str]) -> None:
+    """Keeps thumbnails of further examples, for parts of the report that show others than the held-out ones.
+
+    Args:
+        run: with an `examples.json`; of one without, nothing is kept.
+        data: the examples.
+        names: ids of examples, the important ones first.
+    """
+    path = run.root / EXAMPLES
+    if not path.is_file():
+        return
+    drawn, places = read_gallery(path), {example.id: index for index, example in enumerate(data.store.examples)}
+    room = BYTES - sum(len(html.encode()) for html in drawn.thumbnails.values())
+    new = [name for name in names if name in places and name not in drawn.thumbnails]
+    more = thumbnails(new, lambda name: data.inputs.thumbnail(data.store.examples[places[name]], data.store.inputs[places[name]]), room)
+    files.write_json(path, replace(drawn, thumbnails={**drawn.thumbnails, **more}).to_dict())
 
 
 def freeze_rows(task: TaskModel) -> list[dict[str, Any]]:
@@ -152,6 +176,7 @@ def collect(
         figures = {name: score(part.targets, part.scores, target) for name, part in outcomes.items()}
     contents = {name: content for name in files_of_parts() if (content := _json(run, name)) is not None}
     held_out = "test" if figures["test"].n else "val"
+    drawn = read_gallery(run.root / EXAMPLES)
     own = [single.section(summary["single"], held_out)] if "single" in summary else []
     own += [baseline.section(summary["baseline"])] if summary.get("baseline") else []
     return ReportData(
@@ -165,10 +190,25 @@ def collect(
         history=_rows(run),
         environment=_json(run, run.environment.name) or {},
         outcomes=outcomes,
-        gallery=read_gallery(run.root / EXAMPLES),
+        gallery=drawn,
+        explanations=_explanations(run, drawn.thumbnails),
         contents=contents,
         further=[*own, *further],
     )
+
+
+def _explanations(run: Run, names: Container[str]) -> dict[str, str]:
+    """Returns id of an example -> picture of where the model looked, of those that `tlkeras explain` has explained."""
+    content = _json(run, f"{EXPLANATIONS}/explanations.json")
+    shown: dict[str, str] = {}
+    for record in content["explanations"] if content else ():
+        overlay = run.root / EXPLANATIONS / Path(str(record.get("overlay", ""))).name
+        parts = Path(str(record.get("file", ""))).parts
+        name = next((tail for start in range(len(parts)) if (tail := "/".join(parts[start:])) in names), None)
+        if name is not None and name not in shown and overlay.is_file():
+            with Image.open(overlay) as image:
+                shown[name] = thumbnail(np.asarray(image.convert("RGB")), f"{name}: what speaks for {record.get('label', 'the answer')}")
+    return shown
 
 
 def _json(run: Run, name: str) -> Any:

@@ -43,7 +43,7 @@ def opened(config: RunConfig) -> Callable[[Run, ReportData], None]:
     Raises:
         ConfigError: when the store cannot be used: before training rather than after it.
     """
-    writers: list[Callable[[Run, ReportData], None]] = []
+    writers: list[Callable[[Run, ReportData], object]] = []
     if config.report.tensorboard:
         writers.append(write_events)
     if config.report.mlflow:
@@ -71,12 +71,12 @@ def curves(data: ReportData) -> Iterator[tuple[str, str, int, float]]:
 
 def results(data: ReportData) -> dict[str, float]:
     """Returns the figures of the held-out splits by name, `test/accuracy`, and those of the artifacts, `artifacts/onnx/bytes`."""
-    found = dict(_flat({name: data.summary[name] for name in ("val", "test") if name in data.summary}))
+    figures_of_splits = dict(_flat({name: data.summary[name] for name in ("val", "test") if name in data.summary}))
     exports = {
         name: {key: record.get(key) for key in ("bytes", "latency_ms", "accuracy", "drop")}
         for name, record in data.summary["exports"].items()
     }
-    return found | dict(_flat({"artifacts": exports, "timing": {"total": data.summary.get("timing", {}).get("total")}}))
+    return figures_of_splits | dict(_flat({"artifacts": exports, "timing": {"total": data.summary.get("timing", {}).get("total")}}))
 
 
 def _flat(values: Mapping[str, Any], start: str = "") -> Iterator[tuple[str, float]]:
@@ -159,8 +159,8 @@ def _experiment(config: RunConfig) -> tuple[Any, str]:
     name, uri = config.report.mlflow_experiment, config.report.mlflow_uri
     try:
         client = mlflow.MlflowClient(tracking_uri=uri)
-        found = client.get_experiment_by_name(name)
-        return client, client.create_experiment(name) if found is None else found.experiment_id
+        experiment = client.get_experiment_by_name(name)
+        return client, client.create_experiment(name) if experiment is None else experiment.experiment_id
     except (mlflow.exceptions.MlflowException, OSError, ImportError) as error:
         where = uri or os.environ.get("MLFLOW_TRACKING_URI") or "MLflow's own"
         text = " ".join(str(error).split())[:300]

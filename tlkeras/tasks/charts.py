@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -92,6 +92,8 @@ def lines(
         limits: ends of the vertical axis.
         whole: whether the horizontal axis counts something.
     """
+    from matplotlib.ticker import MaxNLocator
+
     with _axes() as (figure, axes):
         if diagonal:
             axes.plot((0, 1), (0, 1), color=_tint("muted"), linewidth=1, linestyle=(0, (4, 4)))
@@ -109,7 +111,7 @@ def lines(
         if limits:
             axes.set_ylim(*limits)
         if whole:
-            axes.xaxis.get_major_locator().set_params(integer=True)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         _labelled(axes, x, y, legend=len(series) > 1)
         return _svg(figure, title, list(series.values()))
 
@@ -162,6 +164,7 @@ def scatter(
         if plain:
             axes.set_xticks([])
             axes.set_yticks([])
+            axes.spines[:].set_visible(False)
         _labelled(axes, x, y, legend=len(groups) > 1 and not named)
         return _svg(figure, title, list(groups.values()))
 
@@ -216,7 +219,7 @@ def _axes(width: float = WIDTH, height: float = HEIGHT) -> Iterator[tuple[Figure
     from matplotlib.figure import Figure
 
     muted, line = _tint("muted"), _tint("line")
-    style = {
+    style: Any = {
         "svg.fonttype": "none",  # texts stay texts: they are selected, searched and read aloud
         "svg.hashsalt": "tlkeras",  # equal charts are equal files
         "font.size": 11,

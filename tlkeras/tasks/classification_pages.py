@@ -73,7 +73,8 @@ def _confusions(figures: Score, labels: Sequence[str]) -> str:
     pairs = [(labels[t], labels[p], int(wrong[t, p])) for t, p in worst if wrong[t, p]]
     listed = table(("true label", "predicted label", "count"), pairs) or "<p>No example was confused.</p>"
     matrix = _matrix(figures.confusion, labels) if figures.n and len(labels) <= MOST_CLASSES else ""
-    return f"<div class=beside>{matrix}<div>{listed}</div></div>" if matrix else listed
+    note = "<p class=muted>Rows: true label. Columns: predicted label. Follow a number to its examples.</p>"
+    return f"{note}<div class=beside>{matrix}<div>{listed}</div></div>" if matrix else listed
 
 
 def _matrix(confusion: np.ndarray, labels: Sequence[str]) -> str:
@@ -86,10 +87,7 @@ def _matrix(confusion: np.ndarray, labels: Sequence[str]) -> str:
         + "</tr>"
         for i, label in enumerate(labels)
     )
-    return (
-        "<div><p class=muted>Rows: true label. Columns: predicted label. Follow a number to its examples.</p>"
-        f'<div class=scroll tabindex=0 role=group aria-label="Confusion matrix"><table class=matrix>{head}{body}</table></div></div>'
-    )
+    return f'<div class=scroll tabindex=0 role=group aria-label="Confusion matrix"><table class=matrix>{head}{body}</table></div>'
 
 
 def _cell(i: int, j: int, count: int, share: float, labels: Sequence[str]) -> str:

@@ -12,6 +12,7 @@ from tlkeras.evaluation.report_parts import Section
 from tlkeras.tasks.cases import Cases, cell_anchor, slug
 from tlkeras.tasks.markup import escape
 
+ERRORS = "errors.json"  # of a run that was reviewed
 OPENED = 3  # most confused pairs whose examples are shown at once
 
 
@@ -33,7 +34,8 @@ def card(data: ReportData, answers: Cases | None, index: int, anchor: str = "") 
         marks = f' data-truth="{escape(answers.truth[index])}" data-answer="{escape(answers.answer[index])}"'
     extra = data.explanations.get(name, "")
     identity = f' id="{anchor}"' if anchor else ""
-    label = f"<span class=name>{data.without_folders(escape(name))}</span>"
+    shown_name = data.without_folders(escape(name))
+    label = f'<span class=name title="{shown_name}">{shown_name}</span>'
     return f"<figure class=example{identity}{marks}>{thumbnail}{extra}<figcaption>{shown}{label}</figcaption></figure>"
 
 
@@ -69,7 +71,8 @@ def confused(data: ReportData) -> Sequence[Section]:
     sections = []
     for name, answers in data.cases.items():
         prefix = f"{slug(name)}-" if name else ""
-        wrong, right = [], []
+        wrong: list[str] = []
+        right: list[str] = []
         for cell, members in answers.confused():
             block = _cell(data, answers, cell, members, prefix, opened=len(wrong) < OPENED and cell[0] != cell[1])
             (right if cell[0] == cell[1] else wrong).append(block)
@@ -103,3 +106,18 @@ def random_examples(data: ReportData) -> Sequence[Section]:
     shown = gallery([card(data, answers, index) for index in chosen({}, len(data.ids), seed)["random"]])
     note = f"<p class=muted>Drawn at random from the {data.held_out} examples: what the model usually sees and says.</p>"
     return [("Random examples", note + shown if shown else "")]
+
+
+def label_errors(data: ReportData) -> Sequence[Section]:
+    """Returns examples whose labels are probably wrong, as `errors.json` lists them: with the label that they have, and the one suggested."""
+    listed = data.contents[ERRORS].get("label_errors", ())
+    cards: list[str] = []
+    for row in listed:
+        thumbnail = data.gallery.thumbnails.get(row["example"])
+        if thumbnail is not None and len(cards) < WORST:
+            name, stated, suggested = (data.without_folders(escape(row[key])) for key in ("example", "given", "suggested"))
+            text = f"<span class=truth>{stated}</span> <span class=wrong><span class=arrow>→</span> {suggested}?</span>"
+            label = f'<span class=name title="{name}">{name}</span>'
+            cards.append(f"<figure class=example>{thumbnail}<figcaption>{text}{label}</figcaption></figure>")
+    note = "<p class=muted>The label in the data, then the one that the model of other folds is sure of. review.csv has all of them.</p>"
+    return [("Probable label errors", note + gallery(cards) if cards else "")]

@@ -15,7 +15,7 @@ from tlkeras.tasks.markup import escape
 BINS = 10  # of the reliability curve, equally wide
 STEPS = 60  # points of the curve of coverage
 FEWEST = 10  # examples; the curves of fewer are noise
-TOLD = (0.5, 0.8, 0.9)  # coverages named in words
+NAMED = (0.5, 0.8, 0.9)  # coverages named in words
 
 
 def certainty(data: ReportData) -> Sequence[Section]:
@@ -35,10 +35,10 @@ def bins(probabilities: np.ndarray, events: np.ndarray, count: int = BINS) -> li
         >>> bins(np.array([0.1, 0.9, 0.9]), np.array([False, True, False]), 2)
         [(0.1, 0.0, 1), (0.9, 0.5, 2)]
     """
-    places = np.minimum((probabilities * count).astype(int), count - 1)
+    numbers = np.minimum((probabilities * count).astype(int), count - 1)
     rows = []
-    for place in np.unique(places):
-        own = places == place
+    for number in np.unique(numbers):
+        own = numbers == number
         rows.append((float(probabilities[own].mean()), float(events[own].mean()), int(own.sum())))
     return rows
 
@@ -89,6 +89,8 @@ def _coverage(answers: Cases) -> str:
         x="share of examples that get an answer",
         y="share of those that is correct",
     )
-    told = "; ".join(f"{right[max(1, round(share * len(order))) - 1]:.1%} of the {share:.0%} most certain" for share in TOLD)
-    text = f"Answers that are correct: {told}; {right[-1]:.1%} of all. A model that knows what it does not know falls from left to right."
+    examples = "; ".join(f"{right[max(1, round(share * len(order))) - 1]:.1%} of the {share:.0%} most certain" for share in NAMED)
+    text = (
+        f"Answers that are correct: {examples}; {right[-1]:.1%} of all. A model that knows what it does not know falls from left to right."
+    )
     return f"<figure>{chart}<figcaption>{escape(text)}</figcaption></figure>"

@@ -64,7 +64,7 @@ def _tiles(data: ReportData) -> list[tuple[str, str]]:
             fastest, name = min(timed)
             tiles.append((f"{fastest:.1f} ms", f"fastest artifact ({name})"))
     if summary.get("timing", {}).get("total"):
-        tiles.append((duration(summary["timing"]["total"]), "from data to artifacts"))
+        tiles.append((duration(summary["timing"]["total"]), "from data to report"))
     return tiles
 
 

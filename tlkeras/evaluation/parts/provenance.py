@@ -29,7 +29,7 @@ def audit(data: ReportData) -> Sequence[Section]:
 
 def _named(data: ReportData, issues: Sequence[dict[str, Any]]) -> str:
     """Returns thumbnails of the examples that issues name."""
-    cards = []
+    cards: list[str] = []
     for issue in issues:
         thumbnail = data.gallery.thumbnails.get(issue["path"])
         if thumbnail is not None and len(cards) < SHOWN:
