@@ -17,8 +17,9 @@ import numpy as np
 from tlkeras import files
 from tlkeras.errors import ExportError, UnsupportedOps
 from tlkeras.export import clients, manifest, parity, verification
-from tlkeras.export.artifact import Artifact, measure
+from tlkeras.export.artifact import Artifact
 from tlkeras.export.budget import Budget, check_within, figures
+from tlkeras.export.checksum import measure
 from tlkeras.export.formats import FORMATS, Format
 from tlkeras.export.graph import Graph, is_mixed
 from tlkeras.export.parity import Samples, Verdict
@@ -82,8 +83,7 @@ def export(
         expected = parity.reference(graph, samples, None if isinstance(model, Graph) or is_mixed(model) else score)
         exporter = _Exporter(graph, out, verifier, expected, budget, timed or (lambda name, seconds: None))
 
-        def describe() -> None:
-            """Records what is done: it stays when another one fails."""
+        def describe() -> None:  # what is done stays when another one fails
             done = [exporter.done[row.name] for row in rows if row.name in exporter.done]
             if done:
                 _describe(out, graph, samples, expected, done, earlier_records)

@@ -153,7 +153,9 @@ class Graph:
         """Yields a SavedModel with the one signature `serving_default` of tensors, for converters."""
         module = self.module if any(tensor.dtype == tf.resource for tensor in function.captured_inputs) else tf.Module()
         with tempfile.TemporaryDirectory() as folder:
-            tf.saved_model.save(module, folder, signatures={"serving_default": function})
+            # Converters need no gradients, and those of some activations refer to what is a constant here.
+            plain = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+            tf.saved_model.save(module, folder, signatures={"serving_default": function}, options=plain)
             yield Path(folder)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tlkeras import __version__, files
 from tlkeras.errors import ExportError
-from tlkeras.export.artifact import measure
+from tlkeras.export.checksum import measure
 from tlkeras.export.spec import Interface, Tensor
 
 if TYPE_CHECKING:  # both load TensorFlow

@@ -11,7 +11,7 @@ from typing import Any
 
 from tlkeras.errors import ZooError
 from tlkeras.export import clients, verification
-from tlkeras.export.artifact import measure
+from tlkeras.export.checksum import measure
 from tlkeras.export.export import ASSETS
 from tlkeras.export.formats import SERVING
 from tlkeras.export.manifest import LABELS

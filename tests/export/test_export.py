@@ -153,6 +153,15 @@ def test_T7_what_needs_flex_is_refused_with_operation_and_remedy(tmp_path, optio
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("activation", ["silu", "gelu", "relu6", "mish"])
+def test_an_activation_with_a_gradient_of_its_own_is_exported_to_every_float_format(tmp_path, activation):
+    inputs = keras.Input((8, 8, 3), name="image")
+    x = layers.Activation(activation)(layers.Conv2D(4, 3)(inputs))
+    model = keras.Model(inputs, layers.Dense(3, activation="softmax")(layers.GlobalAveragePooling2D(name="features")(x)))
+    names = [artifact.format for artifact in export_all(model, tmp_path, formats=("tflite", "onnx"), size=8)]
+    assert names == ["tflite", "onnx"]
+
+
 def test_T7_fnet_is_refused_by_tflite_with_its_operations(tmp_path):
     import keras_hub
 

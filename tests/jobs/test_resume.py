@@ -16,7 +16,7 @@ import tlkeras
 from tests.helpers import pictures
 from tlkeras.data.examples import from_arrays
 from tlkeras.errors import ConfigError, DataError, ExportError, OutputError
-from tlkeras.jobs import resume, run_folder
+from tlkeras.jobs import resume, run_folder, run_lifetime
 from tlkeras.training import phases, states
 from tlkeras.training.states import State, States
 
@@ -98,7 +98,7 @@ def test_a_run_that_is_killed_at_any_checkpoint_goes_on_to_the_same_result(name,
         except Killed:
             kills += 1
         killed_at(0)
-        run_folder.release(run_folder.Run(out))
+        run_lifetime.release(run_folder.Run(out))
         result = tlkeras.finetune(dataset=dataset(), resume=out, reporter=None)
         same(content(result.run), expected)
         assert not (out / "checkpoints/states").exists() and not (out / "checkpoints/asked.yaml").exists()
@@ -119,7 +119,7 @@ def test_what_is_trained_is_not_trained_again(tmp_path, killed_at, monkeypatch):
         return run_phase(task, phase, *arguments)
 
     monkeypatch.setattr(phases, "_run_phase", counted)
-    run_folder.release(run_folder.Run(tmp_path / "run"))
+    run_lifetime.release(run_folder.Run(tmp_path / "run"))
     result = tlkeras.finetune(dataset=dataset(), resume=tmp_path / "run", reporter=None)
     assert fits == [phase["name"] for phase in result.metrics["phases"]][1:] and len(fits) > 1
 
@@ -168,7 +168,7 @@ def stopped(tmp_path_factory):
         out = tmp_path_factory.mktemp("stopped") / "run"
         with pytest.raises(Killed):
             tlkeras.finetune(dataset=dataset(), out=str(out), **SMALL, recipe="full", epochs=4, reporter=None)
-    run_folder.release(run_folder.Run(out))
+    run_lifetime.release(run_folder.Run(out))
     return out
 
 
@@ -208,9 +208,11 @@ def test_what_is_no_run_is_refused(tmp_path, what):
 
 
 def test_a_run_that_another_process_works_on_is_refused(copy):
-    code = f"import time; from tlkeras.jobs import run_folder; run_folder.claim(run_folder.Run({str(copy)!r})); print('held', flush=True); time.sleep(60)"
-    code = code.replace(f"Run({str(copy)!r})", f"Run(__import__('pathlib').Path({str(copy)!r}))")
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as other:
+    code = (
+        "import sys, time, pathlib; from tlkeras.jobs import run_folder, run_lifetime; "
+        "run_lifetime.claim(run_folder.Run(pathlib.Path(sys.argv[1]))); print('held', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(copy)], stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout.readline() == "held\n"
         try:
             with pytest.raises(OutputError, match="another process works on the run"):

@@ -50,9 +50,8 @@ def command(
     from tlkeras.jobs import choice, finetune_request, preflight
 
     settings, _ = finetune_request.settings(settings_of(config, flags), None, {}, resume=resume)
-    settled = choice.settled(settings, None, Screen(quiet), start=start_tensorflow)
-    plan = settled.plan
-    dataset = preflight.open_examples(plan, settled.dataset)  # what is wrong with settings or data is reported before TensorFlow loads
+    # What is wrong with settings or data is reported before TensorFlow loads.
+    plan, dataset = choice.opened(settings, None, Screen(quiet), start=start_tensorflow)
     if not dry_run and resume is None:
         preflight.check_out(settings)
     start_tensorflow()

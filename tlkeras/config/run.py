@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from tlkeras.config import readers
+from tlkeras.config import parsing
 from tlkeras.config.fields import CHARACTERS, FlatConfig, Section, key
-from tlkeras.config.readers import AUTO, BATCH, folds_and_repeats, named_sizes
+from tlkeras.config.parsing import AUTO, BATCH, folds_and_repeats, named_sizes
 from tlkeras.config.results import CertaintyConfig, ExportConfig, ReportConfig
 from tlkeras.errors import ConfigError
 
@@ -157,7 +157,7 @@ class TrainConfig(Section):
         metavar="N|auto",
         least=1,
         choices=(AUTO,),
-        read=readers.batch_size,
+        read=parsing.batch_size,
     )
     accumulate: int = key(
         1, "Batches per step, whose gradients are added up: as a batch so many times as large, in the memory of one.", metavar="N", least=1
@@ -178,7 +178,7 @@ class TrainConfig(Section):
         (),
         "Ordered [pattern, trainable] rules, first match wins (config file only); instead of unfreeze.",
         unset="unfreeze",
-        read=readers.freeze_rules,
+        read=parsing.freeze_rules,
     )
     batch_norm: str | None = key(
         None,

@@ -59,7 +59,6 @@ PARTS: Registry[Part] = Registry(
         Part(name="Map of the features", order=60, build="tlkeras.evaluation.parts.feature_map:feature_map"),
         Part(name="Training curves", order=70, build="tlkeras.evaluation.parts.training:training"),
         Part(name="Freeze report", order=71, build="tlkeras.evaluation.parts.training:freezing"),
-        Part(name="Choice of the backbone", order=75, section="tlkeras.selection.pages:section", file="recommend.json"),
         Part(name="Table of artifacts", order=80, build="tlkeras.evaluation.parts.overview:artifacts"),
         Part(name="Data audit", order=90, build="tlkeras.evaluation.parts.provenance:audit"),
         Part(name="How to reproduce", order=100, build="tlkeras.evaluation.parts.provenance:reproduce"),

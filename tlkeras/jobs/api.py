@@ -56,9 +56,7 @@ def finetune(
     """
     reporter = resolve(reporter)
     config, dataset = finetune_request.settings(config, dataset, settings, resume=resume)
-    settled = choice.settled(config, dataset, reporter)
-    plan = settled.plan
-    dataset = preflight.open_examples(plan, settled.dataset)
+    plan, dataset = choice.opened(config, dataset, reporter)
     if resume is None:
         preflight.check_out(config)
     load_tensorflow()

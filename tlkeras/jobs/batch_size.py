@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from tlkeras.config import RunConfig
-from tlkeras.config.readers import AUTO, BATCH
+from tlkeras.config.parsing import AUTO, BATCH
 from tlkeras.distribution.strategies import Distribution
 from tlkeras.errors import ConfigError
 from tlkeras.jobs import plan as planning

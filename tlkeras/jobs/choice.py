@@ -55,3 +55,11 @@ def settled(config: RunConfig, dataset: Dataset | None, reporter: Reporter, *, s
     recommendation = recommend.for_run(config, dataset, reporter=reporter)
     reporter.say(f"backbone: {recommendation.reason}")
     return Settled(plan=planning.resolve(config, recommendation.content), dataset=dataset)
+
+
+def opened(
+    config: RunConfig, dataset: Dataset | None, reporter: Reporter, *, start: Callable[[], None] = load_tensorflow
+) -> tuple[Plan, Dataset]:
+    """Returns the plan of a run, see `settled`, and its examples, see `preflight.open_examples`."""
+    decided = settled(config, dataset, reporter, start=start)
+    return decided.plan, preflight.open_examples(decided.plan, decided.dataset)

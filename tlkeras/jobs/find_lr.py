@@ -10,7 +10,7 @@ from tlkeras import files
 from tlkeras.data.examples import Dataset
 from tlkeras.data.split import SPLITS
 from tlkeras.distribution.strategies import open_distribution
-from tlkeras.jobs import batch_size, finetune, run_folder, teacher
+from tlkeras.jobs import batch_size, finetune, run_lifetime, teacher
 from tlkeras.jobs import plan as planning
 from tlkeras.jobs.plan import Plan
 from tlkeras.jobs.training_options import batch_size_of, facts, options_of
@@ -48,7 +48,7 @@ def find_learning_rate(plan: Plan, dataset: Dataset, *, reporter: Reporter) -> L
     distribution = open_distribution(plan.config.train.placement)
     batch_size.check(plan.config, distribution)
     run = finetune.run_of(plan.config, distribution, dataset)
-    with run_folder.tidied(run, keep=distribution.chief), reporter.live():
+    with run_lifetime.tidied(run, keep=distribution.chief), reporter.live():
         plan, _, task, data = finetune.prepared(plan, run, dataset, Clock(reporter), reporter)
         plan = batch_size_of(plan, distribution, task, data, run, reporter)
         options = options_of(plan.config, distribution, task, data, run, reporter)

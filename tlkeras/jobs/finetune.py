@@ -23,7 +23,8 @@ from tlkeras.data.sources.registry import DEFAULT, is_passed
 from tlkeras.data.split import SPLITS
 from tlkeras.distribution.strategies import Distribution, open_distribution
 from tlkeras.evaluation import calibration
-from tlkeras.export.artifact import Artifact, measure
+from tlkeras.export.artifact import Artifact
+from tlkeras.export.checksum import measure
 from tlkeras.export.graph import precision_gap
 from tlkeras.jobs import (
     baseline,
@@ -36,6 +37,7 @@ from tlkeras.jobs import (
     preflight,
     report_run,
     run_folder,
+    run_lifetime,
     single,
     teacher,
     tracking,
@@ -82,9 +84,8 @@ def finetune(
     """Fine-tunes a backbone; arguments, result and errors are those of `tlkeras.finetune`."""
     reporter = resolve(reporter)
     config, dataset = finetune_request.settings(config, dataset, settings, resume=resume)
-    settled = choice.settled(config, dataset, reporter)
-    examples = preflight.open_examples(settled.plan, settled.dataset)
-    return finetune_plan(settled.plan, examples, resume=resume is not None, reporter=reporter)
+    plan, dataset = choice.opened(config, dataset, reporter)
+    return finetune_plan(plan, dataset, resume=resume is not None, reporter=reporter)
 
 
 def finetune_plan(
@@ -108,8 +109,8 @@ def finetune_plan(
     cross_validation.check(plan.config, distribution)
     batch_size.check(plan.config, distribution)
     run = Run(Path(plan.asked.out or "")) if resume else run_of(plan.config, distribution, dataset)
-    run_folder.claim(run)
-    with run_folder.tidied(run, keep=distribution.chief), distribution.watched(), reporter.live():
+    run_lifetime.claim(run)
+    with run_lifetime.tidied(run, keep=distribution.chief), distribution.watched(), reporter.live():
         if not resume:
             resuming.begin(run, plan.asked, passed=dataset.source is None or is_passed(dataset.source))
         result = _finetune(plan, distribution, run, dataset, reporter)
@@ -135,7 +136,7 @@ def _finetune(plan: Plan, distribution: Distribution, run: Run, dataset: Dataset
     data.inputs.save(run.root)
     files.write(run.config, configs.to_yaml(config.to_dict()))
     if plan.choice is not None:
-        files.write_json(run.root / "recommend.json", plan.choice)
+        files.write_json(run.root / report_run.RECOMMENDATION, plan.choice)
     numbers = precision.record(task.model, tf32=tf32_of(config, distribution))
     files.write_json(run.environment, {**environment(), **numbers})
     run_folder.write_target(run, data.target)

@@ -12,7 +12,7 @@ from tlkeras.backbones.adapters import Adapter
 from tlkeras.backbones.row import Backbone
 from tlkeras.backbones.sections import HEAD
 from tlkeras.config import PretrainConfig, RunConfig, TrainConfig
-from tlkeras.config.readers import BATCH
+from tlkeras.config.parsing import BATCH
 from tlkeras.data.examples import Dataset
 from tlkeras.data.sources.registry import recorded
 from tlkeras.distribution import registry as placements

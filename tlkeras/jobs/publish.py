@@ -14,7 +14,7 @@ from tlkeras.backbones.row import Backbone
 from tlkeras.data.sources.registry import PASSED, is_passed, kind_of
 from tlkeras.errors import DataError, ZooError, reason
 from tlkeras.export import clients, verification
-from tlkeras.export.artifact import measure
+from tlkeras.export.checksum import measure
 from tlkeras.export.manifest import interface_of
 from tlkeras.export.parity import Samples
 from tlkeras.jobs import finetune, run_folder

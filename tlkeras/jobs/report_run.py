@@ -27,11 +27,15 @@ from tlkeras.jobs.run_folder import Run
 from tlkeras.modalities.images.thumbnail import thumbnail
 from tlkeras.models import TaskModel
 from tlkeras.registry import load_function
+from tlkeras.selection import pages as recommendation
 from tlkeras.tasks.protocols import Score
 from tlkeras.tasks.registry import Task, take, task_of
 from tlkeras.training import freezing
 
 EXPLANATIONS = "explanations"  # folder of a run, which `tlkeras explain` writes
+
+
+RECOMMENDATION = "recommend.json"  # file of a run whose backbone was chosen by its data
 
 
 def keep(
@@ -178,6 +182,8 @@ def collect(
     held_out = "test" if figures["test"].n else "val"
     drawn = read_gallery(run.root / EXAMPLES)
     own = [single.section(summary["single"], held_out)] if "single" in summary else []
+    chosen = _json(run, RECOMMENDATION)
+    own += [recommendation.section(chosen)] if chosen else []
     own += [baseline.section(summary["baseline"])] if summary.get("baseline") else []
     return ReportData(
         title=run.root.resolve().name,

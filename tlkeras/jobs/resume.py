@@ -13,7 +13,7 @@ from tlkeras import config as configs
 from tlkeras.config import RunConfig
 from tlkeras.errors import ConfigError, DataError, ExportError, OutputError
 from tlkeras.export import manifest as manifests
-from tlkeras.export.artifact import measure
+from tlkeras.export.checksum import measure
 from tlkeras.jobs import run_folder
 from tlkeras.jobs.run_folder import Run
 
@@ -76,11 +76,9 @@ def settings(path: str | Path, flat: Mapping[str, Any], *, passed: bool = False)
 
 def _differing(config: RunConfig, flat: Mapping[str, Any]) -> list[str]:
     """Returns `key: value now instead of value then` of each setting that was given now and differs."""
-    given = RunConfig.from_dict({key: value for key, value in flat.items() if key not in ("out", CALLER)}).to_dict()
+    now = RunConfig.from_dict({key: value for key, value in flat.items() if key not in ("out", CALLER)}).to_dict()
     before = config.to_dict()
-    return [
-        f"{key}: {given[key]!r} instead of {before[key]!r}" for key in flat if key in given and key != "out" and given[key] != before[key]
-    ]
+    return [f"{key}: {now[key]!r} instead of {before[key]!r}" for key in flat if key in now and key != "out" and now[key] != before[key]]
 
 
 def _found(config: RunConfig, begun: Mapping[str, Any]) -> RunConfig:

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
-import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -178,59 +173,6 @@ def check_free(root: Path) -> None:
         )
 
 
-_claimed: dict[Path, int] = {}  # runs that this process works on -> the handle that holds their folder
-
-
-def claim(run: Run) -> None:
-    """Holds the folder of a run for this process, until `release` or its end.
-
-    Raises:
-        OutputError: when another process works on it.
-    """
-    if sys.platform == "win32":
-        return
-    import fcntl
-
-    run.checkpoints.mkdir(parents=True, exist_ok=True)
-    handle = os.open(run.checkpoints, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        raise OutputError(f"another process works on the run {str(run.root)!r}; wait for it, or stop it") from None
-    except OSError:  # a file system without locks
-        os.close(handle)
-        return
-    _claimed[run.root] = handle
-
-
-def release(run: Run) -> None:
-    """Lets other processes work on a run."""
-    handle = _claimed.pop(run.root, None)
-    if handle is not None:
-        os.close(handle)
-
-
-@contextmanager
-def tidied(run: Run, *, keep: bool) -> Iterator[None]:
-    """Removes working files at the end, and the folders of a run that failed before it had anything to keep, or that is not kept."""
-    try:
-        yield
-    finally:
-        if not keep:
-            shutil.rmtree(run.root, ignore_errors=True)
-        shutil.rmtree(run.work, ignore_errors=True)
-        release(run)
-        if run.metrics.exists() or not run.config.exists():  # finished, or nothing to go on with
-            shutil.rmtree(run.states, ignore_errors=True)
-            run.asked.unlink(missing_ok=True)
-            run.begun.unlink(missing_ok=True)
-        if not run.config.exists():
-            for folder in (run.exports, run.checkpoints, run.root):
-                if folder.is_dir() and not any(folder.iterdir()):
-                    folder.rmdir()
-
-
 def _cannot_write(root: Path, error: OSError) -> OutputError:
     return OutputError(f"cannot write to --out {str(root)!r}: {error.strerror or error}; choose a folder that you may write to")
 
@@ -280,6 +222,27 @@ def run_of(target: str | Path) -> Run | None:
     path = Path(target).expanduser()
     run = of(path) if path.exists() else None
     return run if run and path.resolve() in (run.root, run.model.resolve()) else None
+
+
+SUMMARY = ("config", "val", "test", "exports")  # what every finished run has in `metrics.json`
+
+
+def finished(target: str | Path) -> tuple[Run, dict[str, Any]]:
+    """Returns a finished run, and the content of its `metrics.json`.
+
+    Raises:
+        DataError: when it is no run, is not finished, or is damaged.
+    """
+    run = run_of(target)
+    if run is None:
+        raise DataError(f"{str(target)!r} is not a run; expected a folder written by `tlkeras finetune`")
+    if not run.metrics.is_file():
+        raise DataError(f"{str(target)!r} has no metrics.json: the run is not finished; finish it first")
+    summary = read_json(run.metrics)
+    missing = [name for name in SUMMARY if name not in summary]
+    if missing:
+        raise DataError(f"the metrics.json of {str(target)!r} has no {missing[0]!r}; expected one written by `tlkeras finetune`")
+    return run, summary
 
 
 def read_config(run: Run) -> RunConfig:

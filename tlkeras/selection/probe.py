@@ -185,7 +185,7 @@ class Probe:
         if reader.cache is None:
             more = feature_cache.compute(self.prefix, store.inputs, self.forward, **settings)
         else:
-            more = FeatureRows(prefix=self.prefix, cache=reader.cache, forward=lambda: self.forward).compute(store.inputs, **settings)
+            more = FeatureRows(prefix=self.prefix, cache=reader.cache, forward=lambda count: self.forward).compute(store.inputs, **settings)
         self.features = [np.concatenate(pair) for pair in zip(self.features, more, strict=True)] if self.features else list(more)
         self.computed = size
 

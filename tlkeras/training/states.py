@@ -185,12 +185,12 @@ class SaveState(keras.callbacks.Callback):
 
     def _state(self) -> State:
         best: dict[str, Any] = {} if self._best is None else self._best.state()
-        kept = best.pop("weights", None)
+        weights = best.pop("weights", None)
         return State(
             arrays={
                 "model": values(self.model.variables),
                 "optimizer": values(self.model.optimizer.variables),
-                **({} if kept is None else {"best": kept}),
+                **({} if weights is None else {"best": weights}),
             },
             facts={"rows": [dict(row) for row in self._rows()], "best": best, "done": False},
         )

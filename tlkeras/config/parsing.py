@@ -30,7 +30,7 @@ def folds_and_repeats(item: Key, value: Any) -> str:
     match = re.fullmatch(r"\s*(\d{1,4})(?:\s*[xX×]\s*(\d{1,4}))?\s*", str(value)) if type(value) in (int, str) else None
     count, repeats = (int(match[1]), int(match[2] or 1)) if match else (0, 0)
     if count < 2 or repeats < 1:
-        raise ConfigError(f"{item.key} is {value!r}; expected 2 folds or more, and repeats if any, for example 5 or 10x3")
+        raise ConfigError(f"config key {item.key!r} is {value!r}; expected 2 folds or more, and repeats if any, for example 5 or 10x3")
     return str(count) if repeats == 1 else f"{count}x{repeats}"
 
 
