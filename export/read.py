@@ -91,8 +91,8 @@ def open_artifact(path: str | Path, reader: str | None = None) -> Predictor:
     """
     path = Path(path)
     kind = kind_of(path)
-    if kind == "saved_model":
-        safety.check_saved_model(path)
+    if kind in safety.CHECKS:
+        safety.CHECKS[kind](path)
     try:
         with filtered_stderr(re.compile(r"Created TensorFlow Lite XNNPACK delegate|" + KNOWN_NOISE.pattern)):
             name, shape, takes = INPUTS[kind](path)

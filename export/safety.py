@@ -36,6 +36,37 @@ def check_saved_model(path: str | Path) -> None:
         )
 
 
+def check_onnx(path: str | Path) -> None:
+    """Refuses an ONNX file whose weights are in files outside of its folder, without running it.
+
+    Raises:
+        ConfigError: naming the files.
+        ExportError: when it is not an ONNX file.
+    """
+    import onnx
+    from google.protobuf.message import DecodeError
+    from onnx.external_data_helper import _get_all_tensors, uses_external_data
+
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+    except (DecodeError, OSError, ValueError) as error:
+        raise ExportError(f"cannot read {str(path)!r}: {error}") from error
+    home = Path(path).resolve().parent
+    stored = [
+        entry.value
+        for tensor in _get_all_tensors(model)
+        if uses_external_data(tensor)
+        for entry in tensor.external_data
+        if entry.key == "location"
+    ]
+    outside = sorted({name for name in stored if not (home / name).resolve().is_relative_to(home)})
+    if outside:
+        raise ConfigError(
+            f"{str(path)!r} has weights in files outside of its folder ({', '.join(map(repr, outside[:3]))}); expected them beside the file; "
+            "do not use it unless you know who wrote it"
+        )
+
+
 def parse(path: str | Path) -> Any:
     """Returns the protocol buffer of a SavedModel.
 
@@ -133,3 +164,7 @@ def _called(node: Any, library: dict[str, Any]) -> Iterator[str]:
         if value.func.name:
             yield value.func.name
         yield from (function.name for function in value.list.func)
+
+
+# What is looked at before an artifact is opened, by its reader.
+CHECKS = {"saved_model": check_saved_model, "onnx": check_onnx}

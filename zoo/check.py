@@ -8,10 +8,10 @@ from functools import partial
 
 from tlkeras.errors import ConfigError, ExportError, MissingPackage, ZooError
 from tlkeras.export import parity, verification
-from tlkeras.export.formats import FORMATS, SERVING, Format
+from tlkeras.export.formats import FORMATS, Format
 from tlkeras.export.manifest import interface_of
 from tlkeras.export.parity import Reference
-from tlkeras.export.safety import check_saved_model
+from tlkeras.export.safety import CHECKS
 from tlkeras.export.spec import Interface
 from tlkeras.export.verifier import Running, Verifier
 from tlkeras.registry import load_function
@@ -87,8 +87,8 @@ def _started(entry: Entry, name: str, variants: Sequence[Format], verifier: Veri
     """Starts an artifact in its runtimes, unless reading it could do harm."""
     path = entry.artifact(name)
     try:
-        if variants[0].reader == SERVING.reader:
-            check_saved_model(path)
+        if variants[0].reader in CHECKS:
+            CHECKS[variants[0].reader](path)
     except (ConfigError, ExportError) as error:
         return [Check(what=name, problem=str(error))]
     return [verifier.start(variant, path, score=False) for variant in variants]
