@@ -141,7 +141,7 @@ def test_other_tasks_have_estimates_and_reviews(task, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"cross_validate": "1"}, "cross_validate is '1'; expected 2 folds or more"),
+        ({"cross_validate": "1"}, "'cross_validate' is '1'; expected 2 folds or more"),
         ({"cross_validate": "many"}, "expected 2 folds or more, and repeats if any, for example 5 or 10x3"),
         ({"cross_validate": 61}, "asks for 61 folds, and there are 60 different examples"),
     ],

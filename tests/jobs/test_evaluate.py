@@ -149,6 +149,7 @@ def copy_of(runs, table, tmp_path):
         (folder / "config.yaml").write_text(to_yaml(config))
         target = content(folder / "target.json") | {"labels": list(labels)}
         (folder / "target.json").write_text(json.dumps(target))
+        (folder / "labels.txt").write_text("".join(f"{label}\n" for label in labels))
         return str(folder)
 
     return copied

@@ -77,7 +77,9 @@ def test_pictures_of_explanations_stand_below_their_examples(copy):
 
 def test_probable_label_errors_are_shown_with_the_label_suggested(copy):
     name = next(iter(read_gallery(copy.root / EXAMPLES).thumbnails))
-    errors = {"label_errors": [{"example": name, "given": "red", "suggested": "blue", "quality": 0.1}]}
+    lists = ("mistakes", "confused", "near_duplicates", "outliers")
+    errors = {"basis": "made up", **{other: [] for other in lists}, "counts": {**dict.fromkeys(lists, 0), "label_errors": 1}}
+    errors["label_errors"] = [{"example": name, "given": "red", "suggested": "blue", "quality": 0.1}]
     (copy.root / "errors.json").write_text(json.dumps(errors))
     report_run.refresh(copy)
     page = copy.report.read_text(encoding="utf-8")

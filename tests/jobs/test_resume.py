@@ -107,7 +107,7 @@ def test_a_run_that_is_killed_at_any_checkpoint_goes_on_to_the_same_result(name,
 
 
 def test_what_is_trained_is_not_trained_again(tmp_path, killed_at, monkeypatch):
-    killed_at(4)  # two of the fit of the first phase, one of that phase, and one after the first epoch of the second
+    killed_at(2)  # the states of the fit of the first phase, and of that phase
     settings = {**SMALL, "recipe": "gradual", "epochs": 2}
     with pytest.raises(Killed):
         tlkeras.finetune(dataset=dataset(), out=str(tmp_path / "run"), **settings, reporter=None)

@@ -187,7 +187,7 @@ def test_a_code_of_more_than_two_numbers_makes_no_plane():
         plane_of_codes(2, 2, 3)
 
 
-@pytest.mark.parametrize("limit", [None, 7])
+@pytest.mark.parametrize("limit", [None, 12])
 def test_what_a_source_holds_out_is_not_learned_from(limit):
     held = [replace(one, split=("train", "test", "val")[index % 3]) for index, one in enumerate(digits().examples)]
     dataset = replace(digits(), examples=tuple(held))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -269,7 +270,8 @@ def _svg(figure: Figure, title: str, groups: Sequence[Sequence[Point]]) -> str:
         return ""
     file = io.StringIO()
     FigureCanvasSVG(figure)
-    figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    with _any_script():
+        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     drawn = file.getvalue()
     drawn = drawn[drawn.index("<svg") :]
     drawn = re.sub(r"<metadata>.*?</metadata>\s*", "", drawn, flags=re.DOTALL)
@@ -296,8 +298,17 @@ def _png(figure: Figure) -> bytes:
 
     content = io.BytesIO()
     FigureCanvasAgg(figure)
-    figure.savefig(content, format="png", dpi=2 * DOTS, facecolor=LIGHT["card"])
+    with _any_script():
+        figure.savefig(content, format="png", dpi=2 * DOTS, facecolor=LIGHT["card"])
     return content.getvalue()
+
+
+@contextmanager
+def _any_script() -> Iterator[None]:
+    """Labels may be of any script: a page is shown in the fonts of its reader, whatever matplotlib has to measure them with."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font", UserWarning)
+        yield
 
 
 def _with_titles(drawn: str, gid: str, points: Sequence[Point]) -> str:
