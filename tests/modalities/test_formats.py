@@ -312,7 +312,7 @@ def test_pictures_from_0_to_1_are_refused_with_the_way_to_convert_them():
 def test_a_table_keeps_ids_that_do_not_depend_on_the_line_and_counts_lines_of_quoted_cells(tmp_path):
     (tmp_path / "t.csv").write_text('path,label\nx.png,"a"\nx.png,b\n"y\n.png",b\n,b\n')
     listed = open_source(str(tmp_path / "t.csv"))
-    assert [one.id for one in listed.examples] == ["x.png", "x.png#3", "y\n.png"]
+    assert [one.id for one in listed.examples] == ["x.png", "x.png#3", "y\\n.png"]
     assert [note.path for note in listed.notes] == ["t.csv:6", "t.csv"]
 
 
