@@ -226,6 +226,12 @@ class TrainConfig(Section):
         least=0.0,
         most=0.9,
     )
+    features_engine: str = key(
+        "tensorflow",
+        "What computes the features of frozen layers: tensorflow, or auto, which uses LiteRT where a short trial shows that it is faster.",
+        metavar="tensorflow|auto",
+        choices=("tensorflow", "auto"),
+    )
     patience: int = key(8, "Epochs without a better validation loss before a phase stops early.", metavar="N", least=1)
     placement: str = key(
         "auto", "Where the work runs: auto, cpu, gpu:N, mirrored[:N], multiworker (see `tlkeras launch`) or tpu.", metavar="NAME"

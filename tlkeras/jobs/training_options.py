@@ -41,6 +41,7 @@ def options_of(
         mixup=config.train.mixup,
         cutmix=config.train.cutmix,
         label_smoothing=config.train.label_smoothing,
+        engines=config.train.features_engine == "auto",
         patience=config.train.patience,
         seed=config.seed,
         tf32=tf32_of(config, distribution),

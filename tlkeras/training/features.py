@@ -149,7 +149,7 @@ def _engines(prefix: keras.Model, images: Sliceable, lengths: np.ndarray | None,
     return Engines(
         prefix=prefix,
         images=images,
-        eligible=engines.eligible(prefix, lengths, one_device=one_device),
+        eligible=options.engines and engines.eligible(prefix, lengths, one_device=one_device),
         folder=None if options.cache is None else options.cache.folder.parent / "engines",
         say=options.say,
     )

@@ -65,6 +65,7 @@ class Options:
         augment: name of the augmentation of training images.
         views: augmented views of each example whose features are cached, at most.
         mixup, cutmix, label_smoothing: see `tlkeras.data.mixing`; 0 for none. Exact heads do without.
+        engines: whether another engine than TensorFlow may compute features; see `tlkeras.training.engines`.
         patience: passes over the training examples without a better one before a phase ends that keeps its best epoch.
         seed: of the order of the examples and of augmentation; each phase derives its own.
         class_weights: class id -> weight of its examples.
@@ -90,6 +91,7 @@ class Options:
     mixup: float = 0.0
     cutmix: float = 0.0
     label_smoothing: float = 0.0
+    engines: bool = False
     patience: int = 8
     seed: int = 0
     class_weights: Mapping[int, float] | None = None
