@@ -88,9 +88,9 @@ def test_the_stored_config_is_complete_and_reads_back(run):
     stored = read_yaml(result.run.config)
     assert RunConfig.from_dict(stored) == result.config
     assert [key for key, value in stored.items() if value is None] == [
-        "data_dir", "text_column", "path_column", "label_column", "label_separator", "header", "encoding", "limit", "channel_adapter",
-        "max_length", "clip_norm", "max_minutes", "lora_rank", "teacher", "temperature", "tf32", "loss", "target_weights",
-        "conformal", "mlflow_uri",
+        "data_dir", "text_column", "path_column", "label_column", "label_separator", "group_column", "header", "encoding", "limit",
+        "relabel", "backbone_reason", "channel_adapter", "max_length", "clip_norm", "max_minutes", "lora_rank", "teacher", "temperature",
+        "tf32", "loss", "target_weights", "cross_validate", "baseline", "conformal", "mlflow_uri",
     ]  # fmt: skip
 
 
