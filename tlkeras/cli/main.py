@@ -31,9 +31,9 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
         from tlkeras.cli import signals
         from tlkeras.errors import TlkerasError, printable, system_problem
 
-        signals.install()
         try:
-            command(*args, **kwargs)
+            with signals.handled():
+                command(*args, **kwargs)
         except TlkerasError as error:
             if kwargs.get("debug"):
                 raise

@@ -6,22 +6,31 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 GRACE = 4.0  # seconds from SIGTERM to the end: Kubernetes and SLURM kill soon after, and checkpoints are on disk already
 INTERRUPTED, TERMINATED = 130, 143  # exit codes, as shells know them
 
-_received: list[int] = []
+_received: list[int] = []  # signals that the present command was sent
 
 
-def install() -> None:
-    """Handles Ctrl-C and SIGTERM; does nothing outside the main thread, and where somebody else handles or ignores them."""
-    if threading.current_thread() is not threading.main_thread():
-        return
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, _stop)
-    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, _stop)
+@contextmanager
+def handled() -> Iterator[None]:
+    """Handles Ctrl-C and SIGTERM while a command runs; does nothing outside the main thread, and where somebody else handles or ignores them."""
+    _received.clear()
+    before: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
+            if signal.getsignal(number) is usual:
+                before[number] = signal.signal(number, _stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def code() -> int:
