@@ -15,6 +15,7 @@ GRACE = 4.0  # seconds from SIGTERM to the end: Kubernetes and SLURM kill soon a
 INTERRUPTED, TERMINATED = 130, 143  # exit codes, as shells know them
 
 _received: list[int] = []  # signals that the present command was sent
+_timers: list[threading.Timer] = []  # that end it if it does not end by itself
 
 
 @contextmanager
@@ -29,6 +30,9 @@ def handled() -> Iterator[None]:
     try:
         yield
     finally:
+        for timer in _timers:
+            timer.cancel()
+        _timers.clear()
         for number, handler in before.items():
             signal.signal(number, handler)
 
@@ -46,6 +50,7 @@ def _stop(number: int, frame: FrameType | None) -> None:
         timer = threading.Timer(GRACE, _end)
         timer.daemon = True
         timer.start()
+        _timers.append(timer)
         raise KeyboardInterrupt("stopped by SIGTERM")
     raise KeyboardInterrupt
 
