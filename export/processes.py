@@ -52,6 +52,11 @@ class Process:
         self._process.wait()
         self._end()
 
+    @property
+    def alive(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.poll() is None
+
     def ask(self, question: Mapping[str, Any], timeout: float | None = None) -> dict[str, Any]:
         """Returns the answer to a question; `{"error": …}` where the process ended, or was ended after `timeout` seconds, without one."""
         started = time.monotonic()
@@ -124,8 +129,13 @@ class Kept:
 
     def take(self, command: Sequence[str]) -> Process | None:
         """Returns a process that a command started, if one waits."""
-        waiting = self._waiting.get(tuple(command))
-        return waiting.pop() if waiting else None
+        waiting = self._waiting.get(tuple(command), [])
+        while waiting:
+            process = waiting.pop()
+            if process.alive:
+                return process
+            process.close()
+        return None
 
     def give(self, process: Process) -> None:
         """Takes back a process that has answered everything."""

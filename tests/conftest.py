@@ -90,6 +90,16 @@ def kept_runtimes():
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def commands_leave_the_process_alone():
+    """A command that ends in an error ends its process at once: one that runs inside a test ends the test."""
+    from tlkeras.cli import main
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(main, "_leave", sys.exit)
+        yield
+
+
 @pytest.fixture
 def fresh_runtimes(monkeypatch):
     """Each export starts its runtimes anew, as for users."""
