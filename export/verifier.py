@@ -78,7 +78,7 @@ class Verifier:
             score: whether it is run on the held-out split, and `latency` will be called.
         """
         answers = self._folder / f"{len(self._jobs)}.npz"
-        job = {**self._job, "do": "verify", "path": str(path), "answers": str(answers), "keep": score}
+        job = {**self._job, "do": "verify", "path": str(path.absolute()), "answers": str(answers), "keep": score}
         if row.reader not in ENCODED:
             job["encoded"] = []
         if not score:
@@ -110,7 +110,7 @@ class Verifier:
     def latency(self, running: Running) -> float:
         """Waits until nothing else runs, and measures the median milliseconds of single examples."""
         wait([job.record for job in self._jobs])
-        job = {"do": "time", "path": str(running.path), "samples": self._job["samples"]}
+        job = {"do": "time", "path": str(running.path.absolute()), "samples": self._job["samples"]}
         return float(self._answered(running, self._processes.submit(running.row.reader, job))["latency_ms"])
 
     def _answered(self, running: Running, record: Future[dict[str, Any]]) -> dict[str, Any]:
