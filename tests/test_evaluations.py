@@ -7,7 +7,7 @@ import tlkeras
 from tlkeras.evaluation.slice_columns import columns_of
 from tlkeras.jobs import baseline
 
-pytestmark = [pytest.mark.slow, pytest.mark.promise]
+pytestmark = pytest.mark.slow
 MINILM = {"backbone": "minilm_l6", "recipe": "linear-probe"}
 CASES = {
     "digits": ({"data": "digits", "limit": 600, "recipe": "linear-probe"}, "image", "accuracy"),

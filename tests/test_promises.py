@@ -21,7 +21,7 @@ def test_the_first_command_gives_three_verified_artifacts_and_093_on_the_digits(
     assert set(exports) == set(FORMATS_BY_DEFAULT) and all(one["verified"] for one in exports.values())
     assert {one["accuracy"] for one in exports.values()} == {result.metrics["test"]["accuracy"]}
     weights = 4 * (3_413_024 + 1280 * 10 + 10)
-    assert exports["saved_model"]["bytes"] <= 1.1 * weights
+    assert exports["saved_model"]["bytes"] <= 1.15 * weights  # with the features of 128 examples, for what is known
 
 
 def test_unfreezing_the_last_sections_gives_098_on_the_digits(tmp_path):

@@ -232,7 +232,6 @@ def test_a_review_says_how_to_install_what_it_needs(runs, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.promise
 def test_ten_folds_of_rt_polarity_by_a_linear_probe(shared_data, tmp_path):
     settings = {"backbone": "minilm_l6", "recipe": "linear-probe", "export": "none", "cross_validate": 10}
     result = tlkeras.finetune(str(shared_data / "rt_polarity" / "rt_polarity.csv"), out=str(tmp_path / "run"), reporter=None, **settings)
