@@ -213,9 +213,7 @@ def test_a_run_with_backbone_auto_uses_the_recommended_one_and_records_why(regis
         "compute",
         lambda prefix, inputs, *rest, **more: _count(computed, prefix, inputs) or compute(prefix, inputs, *rest, **more),
     )
-    result = tlkeras.finetune(
-        images(), backbone="auto", image_size=16, export="none", out=str(tmp_path / "run"), cache=False, reporter=None
-    )
+    result = tlkeras.finetune(images(), backbone="auto", image_size=16, export="none", out=str(tmp_path / "run"), reporter=None)
     assert result.config.model.backbone == "tiny_colours" and result.config.model.backbone_reason.startswith("tiny_colours has accuracy")
     assert result.metrics["test"]["accuracy"] > 0.9
     assert max(computed.values()) == 120  # the run computes those of the test split only: the comparison computed the others
