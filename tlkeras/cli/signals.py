@@ -24,9 +24,9 @@ def handled() -> Iterator[None]:
     _received.clear()
     before: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():
-        for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
-            if signal.getsignal(number) is usual:
-                before[number] = signal.signal(number, _stop)
+        for usual_number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
+            if signal.getsignal(usual_number) is usual:
+                before[usual_number] = signal.signal(usual_number, _stop)
     try:
         yield
     finally:
