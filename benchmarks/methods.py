@@ -3,7 +3,7 @@
 `python benchmarks/methods.py JOBS.json` runs in a process of its own; see `opponents/protocol.py`. All methods read the same table and
 start from the same weights of the same backbone.
 
-    NAME of a recipe  tlkeras.finetune(…, recipe=NAME, export="none"); NAME@MINUTES adds max_minutes=MINUTES
+    NAME of a recipe  tlkeras.finetune(…, recipe=NAME, export="none"); NAME@MINUTES adds max_minutes=MINUTES, NAME+KEY=VALUE any setting
     keras-frozen      plain Keras: frozen backbone, head trained by Adam 1e-3 for 10 epochs
     keras-full        plain Keras: everything trained by Adam 1e-4, 10 epochs on images, 3 on texts
     sklearn           LogisticRegressionCV or RidgeCV on the standardised features; sets of labels as in `targets.logistic`
@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import targets
+import yaml
 from opponents.protocol import TABLE, Job, read_table, serve
 
 from tlkeras.startup import load_tensorflow
@@ -57,10 +58,14 @@ def with_tlkeras(job: Job) -> dict[str, Any]:
     """Fine-tunes by a recipe."""
     import tlkeras
 
-    name, _, minutes = job["method"].partition("@")
-    budget = {"max_minutes": float(minutes)} if minutes else {}
+    name, *more = job["method"].split("+")
+    name, _, minutes = name.partition("@")
+    asked = {"max_minutes": float(minutes)} if minutes else {}
+    for each in more:
+        key, _, value = each.partition("=")
+        asked[key] = yaml.safe_load(value)
     with tempfile.TemporaryDirectory() as folder:
-        run = tlkeras.finetune(settings(job, recipe=name, out=f"{folder}/run", **budget), reporter=None)
+        run = tlkeras.finetune(settings(job, recipe=name, out=f"{folder}/run", **asked), reporter=None)
     metrics = run.metrics
     figures = {"score": metrics["test"][job["metric"]], "tested": metrics["test"]["n"], "train_seconds": metrics["timing"]["train"]}
     validation = {key: value for key, value in metrics["val"].items() if isinstance(value, float)}

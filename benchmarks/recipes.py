@@ -22,6 +22,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -64,7 +65,7 @@ def methods_for(suite: str, source: tables.Source, options: argparse.Namespace) 
     usual = [*recipes, *plain, *others]
     asked = [name for each in options.methods or usual for name in (recipes if each == "recipes" else [each])]
     known = {*usual, *RECIPES.names()}
-    chosen = [name for name in dict.fromkeys(asked) if name.partition("@")[0] in known]
+    chosen = [name for name in dict.fromkeys(asked) if re.split("[@+]", name)[0] in known]
     return sorted(chosen, key=lambda name: SLOWEST.index(name) if name in SLOWEST else len(SLOWEST))
 
 
@@ -254,7 +255,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("suites", nargs="*", choices=SUITES, metavar="SUITE", default="splits", help=", ".join(SUITES))
     parser.add_argument("--data", type=Path, help="folder with the data sets; digits need none")
     parser.add_argument("--datasets", nargs="+", choices=tables.SOURCES, help="some of the data sets")
-    methods = "some of the recipes and other methods; `recipes`: all recipes; NAME@MINUTES: with --max-minutes"
+    methods = "some of the recipes and other methods; `recipes`: all recipes; NAME@MINUTES: with --max-minutes, NAME+KEY=VALUE: with any setting"
     parser.add_argument("--recipes", "--methods", dest="methods", nargs="+", metavar="NAME", help=methods)
     parser.add_argument(
         "--plan", type=Path, help="JSON file with a list of stages instead of suites, each with options of its own; see plans/"
