@@ -255,7 +255,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("suites", nargs="*", choices=SUITES, metavar="SUITE", default="splits", help=", ".join(SUITES))
     parser.add_argument("--data", type=Path, help="folder with the data sets; digits need none")
     parser.add_argument("--datasets", nargs="+", choices=tables.SOURCES, help="some of the data sets")
-    methods = "some of the recipes and other methods; `recipes`: all recipes; NAME@MINUTES: with --max-minutes, NAME+KEY=VALUE: with any setting"
+    methods = (
+        "some of the recipes and other methods; `recipes`: all recipes; NAME@MINUTES: with --max-minutes, NAME+KEY=VALUE: with any setting"
+    )
     parser.add_argument("--recipes", "--methods", dest="methods", nargs="+", metavar="NAME", help=methods)
     parser.add_argument(
         "--plan", type=Path, help="JSON file with a list of stages instead of suites, each with options of its own; see plans/"

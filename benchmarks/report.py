@@ -171,13 +171,13 @@ def _sentences(default: Group | None) -> list[str]:
 
 
 def plot(found: list[Group], path: Path) -> None:
-    """Draws accuracy against seconds, one panel for each comparison with seconds, one point for each method."""
+    """Draws accuracy against seconds, one panel for each comparison of several methods with seconds, one point for each method."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    panels = [group for group in found if any(method["seconds"] for method in group["methods"])]
+    panels = [group for group in found if sum(bool(method["seconds"]) for method in group["methods"]) > 1]
     if not panels:
         return
     columns = min(3, math.ceil(len(panels) ** 0.5))
@@ -198,7 +198,7 @@ def plot(found: list[Group], path: Path) -> None:
     figure.canvas.draw()  # fixes where the points are, between which the names are put
     for axis, group in zip(axes.flat, panels, strict=False):
         _names(axis, [method for method in group["methods"] if method["seconds"]])
-    figure.savefig(path, dpi=150)
+    figure.savefig(path, dpi=100)
     pyplot.close(figure)
 
 

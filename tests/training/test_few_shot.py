@@ -57,3 +57,20 @@ def test_joined_splits_have_each_view_of_the_first_and_the_one_of_the_second(vie
     both = features.joined(first, second)
     assert both.y.tolist() == [0, 1, 2, 7, 8] and both.views == views
     assert both.inputs[0][:, 0].tolist() == [0, 1, 2, 10, 11, *([3, 4, 5, 10, 11] if views == 2 else [])]
+
+
+FEW = {"examples": 30, "classes": 3, "fewest": 10, "target": "class", "accelerator": False}
+
+
+def names(**facts):
+    return [phase.name for phase in RECIPES.get("auto").phases_for(("a",), Facts(**{**FEW, **facts}))]
+
+
+def test_few_texts_of_classes_are_learned_from_in_pairs_by_default_and_few_images_are_not():
+    assert names(few_recipe="contrastive") == ["pairs", "head"]
+    assert names() == ["head"]
+
+
+@pytest.mark.parametrize("facts", [{"target": "labels"}, {"examples": 5000}, {"minutes": 0}], ids=["sets", "many others", "no time"])
+def test_the_head_alone_is_trained_where_pairs_do_not_fit(facts):
+    assert names(few_recipe="contrastive", **facts) == ["head"]

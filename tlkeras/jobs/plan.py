@@ -290,10 +290,12 @@ def _with_settings(recipe: Recipe, train: TrainConfig) -> Recipe:
 
 
 def _facts(config: RunConfig, row: Backbone, adapter: Adapter | None, **of_data: Any) -> Facts:
+    modality = MODALITIES.get(row.modality)
     return Facts(
         fixed_features=config.model.weights != "none" and not (adapter and adapter.trains),
         minutes=config.train.max_minutes,
-        full_tuning=MODALITIES.get(row.modality).full_tuning or {},
+        full_tuning=modality.full_tuning or {},
+        few_recipe=modality.few_recipe,
         **of_data,
     )
 

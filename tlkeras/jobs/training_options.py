@@ -77,7 +77,7 @@ def facts(task: Task, data: Data) -> dict[str, Any]:
         strata = data.store.strata[train]
         fewest = int((np.bincount(strata, minlength=labels) if strata.ndim == 1 else strata.sum(0)).min())
     accelerator = any(tf.config.get_visible_devices(kind) for kind in ("GPU", "TPU"))
-    return {"examples": len(train), "classes": labels, "fewest": fewest, "accelerator": accelerator}
+    return {"examples": len(train), "classes": labels, "fewest": fewest, "target": task.target, "accelerator": accelerator}
 
 
 def tf32_of(config: RunConfig, distribution: Distribution) -> bool:

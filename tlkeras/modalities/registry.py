@@ -39,6 +39,7 @@ class Modality:
         backbone: one that errors recommend.
         weights: what `--weights` names, for the help of its backbones.
         full_tuning: figures that are usual when the whole network is trained; None for those of the recipe.
+        few_recipe: the recipe that was best here with few examples of a class.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Modality:
     backbone: str
     weights: str = "FILE"
     full_tuning: Mapping[str, Any] | None = None
+    few_recipe: str = "few-shot"
 
 
 # A later row is asked first whether an example is its own, so the first row owns what no other row does. In a folder with files of
@@ -110,6 +112,7 @@ MODALITIES: Registry[Modality] = Registry(
             # The last weights, when the learning rate has come down to 0: the loss of a transformer rises, as it grows sure
             # of its answers, while it still gets more of them right.
             full_tuning={"epochs": 3, "learning_rate": 5e-5, "weight_decay": 1e-2, "keep": "last"},
+            few_recipe="contrastive",
         ),
         Modality(
             name="sequence",

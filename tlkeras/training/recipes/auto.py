@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 from tlkeras.training.recipes import few_shot, full
 from tlkeras.training.recipes.lp_ft import after_head
-from tlkeras.training.recipes.registry import Facts, Phase
+from tlkeras.training.recipes.registry import RECIPES, Facts, Phase
 
 FEWEST = 20  # examples of a class, below which nothing is chosen on validation
+FEW = 1000  # examples, up to which the recipe of a modality for few of them takes seconds, without a GPU too
 MINUTES = 10.0  # that fine-tuning takes at most on an accelerator, where nothing is said
 SHARES = (0.0, 0.5, 1.0)  # of the way from the exact head to the fine-tuned network; 0 keeps the head
 
@@ -20,11 +21,7 @@ def phases(sections: Sequence[str], facts: Facts) -> tuple[Phase, ...]:
         (whole,) = full.phases(sections, facts)
         return (dataclasses.replace(whole, why="all layers, as the network has weights that were never trained"),)
     if facts.fewest is not None and facts.fewest < FEWEST:
-        (head,) = few_shot.phases(sections, facts)
-        few = (
-            f"exact, with a fixed penalty, and no fine-tuning: {facts.fewest} training examples of the rarest class are less than {FEWEST}"
-        )
-        return (dataclasses.replace(head, why=few),)
+        return _of_few(sections, facts)
     minutes = MINUTES if facts.minutes is None else facts.minutes
     head, tune = after_head(facts, minutes=minutes, interpolate=SHARES)
     why = "exact, the strength of its penalty by cross-validation"
@@ -34,3 +31,15 @@ def phases(sections: Sequence[str], facts: Facts) -> tuple[Phase, ...]:
         dataclasses.replace(head, why=why),
         dataclasses.replace(tune, why=f"fine-tuning for at most {minutes:g} minutes, kept only as far as it is better on validation"),
     )
+
+
+def _of_few(sections: Sequence[str], facts: Facts) -> tuple[Phase, ...]:
+    """Returns the phases for so few examples that nothing can be chosen on validation."""
+    few = f"{facts.fewest} training examples of the rarest class are less than {FEWEST}"
+    recipe = RECIPES.get(facts.few_recipe)
+    fits = (facts.examples or 0) <= FEW and (not recipe.targets or facts.target in recipe.targets)
+    if recipe.name == "few-shot" or facts.minutes == 0 or not fits:
+        (head,) = few_shot.phases(sections, facts)
+        return (dataclasses.replace(head, why=f"exact, with a fixed penalty, and no fine-tuning: {few}"),)
+    *earlier, head = recipe.phases_for(sections, facts)
+    return (dataclasses.replace(earlier[0], why=f"{earlier[0].why}: {few}"), *earlier[1:], dataclasses.replace(head, why="exact"))

@@ -82,7 +82,9 @@ class Facts:
         fixed_features: whether the backbone is pretrained and nothing new stands below the head, so that features may be computed first.
         minutes: how long the user lets fine-tuning take; None where nothing is said.
         accelerator: whether the work runs on a GPU or a TPU; None where that is not known yet.
+        target: kind of the targets; None before the data are read.
         full_tuning: fields of `Phase` that are usual where a whole network of this modality is trained, where they differ.
+        few_recipe: the recipe for few examples of this modality.
     """
 
     examples: int | None = None
@@ -91,7 +93,9 @@ class Facts:
     fixed_features: bool = True
     minutes: float | None = None
     accelerator: bool | None = None
+    target: str | None = None
     full_tuning: Mapping[str, Any] = field(default_factory=dict)
+    few_recipe: str = "few-shot"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,7 +172,7 @@ RECIPES: Registry[Recipe] = Registry(
             "is better on validation.",
             source="Kumar et al. 2022, Fine-Tuning can Distort Pretrained Features and Underperform Out-of-Distribution, "
             "https://arxiv.org/abs/2202.10054",
-            figure="clothes 0.887, ants and bees 0.937, rt-polarity 0.828, GoEmotions macro-F1 0.644, EmoBank r 0.561, while "
+            figure="clothes 0.881, ants and bees 0.943, rt-polarity 0.848 (ten folds); GoEmotions macro-F1 0.644, EmoBank r 0.561, while "
             "fine-tuning had falling rates",
         ),
         Recipe(
@@ -187,12 +191,14 @@ RECIPES: Registry[Recipe] = Registry(
             "As nothing is chosen on validation, its examples are learned from too.",
             source="Tian et al. 2020, Rethinking Few-Shot Image Classification: a Good Embedding Is All You Need?, "
             "https://arxiv.org/abs/2003.11539",
+            figure="10 of each class: clothes 0.730, rt-polarity 0.602; 5: rt-polarity 0.566",
         ),
         Recipe(
             name="feature-extraction",
             phases="tlkeras.training.recipes.feature_extraction:phases",
             why="The backbone stays frozen and each example's features are computed once; the head is trained by steps, with dropout.",
             source="Donahue et al. 2014, DeCAF, https://arxiv.org/abs/1310.1531",
+            figure="clothes 0.843",
         ),
         Recipe(
             name="lp-ft",
@@ -261,6 +267,7 @@ RECIPES: Registry[Recipe] = Registry(
             why="The exact head, then a narrow change of each dense layer and convolution, merged in the end: little memory, for large backbones.",
             source="Hu et al. 2021, LoRA, https://arxiv.org/abs/2106.09685; Schulman et al. 2025, LoRA Without Regret (its rate), "
             "https://thinkingmachines.ai/blog/lora/",
+            figure="clothes 0.876, rt-polarity 0.819 (one seed)",
         ),
         Recipe(
             name="distill",
@@ -272,6 +279,7 @@ RECIPES: Registry[Recipe] = Registry(
             settings={"teacher": None, "temperature": 2.0},
             why="As lp-ft, and what it learns is half the labels, half the scores of a larger model that was trained before (--teacher RUN).",
             source="Hinton et al. 2015, Distilling the Knowledge in a Neural Network, https://arxiv.org/abs/1503.02531",
+            figure="clothes 0.892, from EfficientNet-Lite2 (0.901)",
         ),
         Recipe(
             name="contrastive",
@@ -280,6 +288,7 @@ RECIPES: Registry[Recipe] = Registry(
             targets=("class",),
             why="The backbone learns from pairs of examples to tell classes apart, then the exact head: for texts with few examples.",
             source="Tunstall et al. 2022, Efficient Few-Shot Learning Without Prompts (SetFit), https://arxiv.org/abs/2209.11055",
+            figure="rt-polarity with 5, 10, 50 of each class 0.620, 0.685, 0.712",
         ),
         Recipe(
             name="bitfit",
