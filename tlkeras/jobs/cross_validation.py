@@ -273,7 +273,7 @@ def _content(config: RunConfig, data: Data, folds: Folds, rows: list[dict[str, A
 
 def write(run: Run, result: CrossValidation, data: Data, task: Task) -> None:
     """Writes the figures, the table of out-of-fold predictions, and their scores as arrays, into the folder of a run."""
-    store, where = data.store, {index: name for name in SPLITS for index in getattr(data.splits, name).tolist()}
+    store, where = data.store, data.splits.names()
     target = task.calibrated(data.target, data.targets, result.scores)
     columns = load_function(task.columns)
     files.write_json(run.cross_validation, result.content)
