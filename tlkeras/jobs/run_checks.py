@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tlkeras.backbones import alternatives
+from tlkeras.backbones.row import check_size, with_options
 from tlkeras.config import RunConfig
 from tlkeras.data import folds as folding
 from tlkeras.data.examples import Dataset
@@ -11,19 +13,19 @@ from tlkeras.jobs import plan as planning
 from tlkeras.jobs import teacher
 from tlkeras.jobs.plan import Plan
 from tlkeras.tasks import conformal
-from tlkeras.weights.sources import NAMED, is_path
+from tlkeras.weights.sources import FIRST, NAMED, ZooModel, chosen_source, is_path
 
 
 def check(plan: Plan, dataset: Dataset) -> None:
     """Checks what a run needs besides names and values that are right.
 
     Raises:
-        WeightsUnavailable: when the file or folder of the weights is not there.
-        ConfigError: for a teacher that is no run or predicts something else, for more folds or a smaller error rate than there are examples
-            for, and for phases that contradict the settings.
+        WeightsUnavailable: when the backbone has no such weights, or their file or folder is not there.
+        ConfigError: for sizes that the backbone does not have or accept; for a teacher that is no run or predicts something else; for more
+            folds or a smaller error rate than there are examples for; and for phases that contradict the settings.
     """
     config = plan.asked
-    _check_weights(config.model.weights)
+    _check_backbone(plan)
     _check_folds(config, dataset)
     teacher.check(config, dataset.target)
     _check_sets(config, dataset)
@@ -31,12 +33,19 @@ def check(plan: Plan, dataset: Dataset) -> None:
         planning.phases(plan, planning.section_names(plan))
 
 
-def _check_weights(choice: str) -> None:
-    name = choice.partition("#sha256=")[0]
-    if is_path(choice) and not readable(name):
+def _check_backbone(plan: Plan) -> None:
+    row, model = plan.backbone, plan.config.model
+    name, source = model.weights.partition("#sha256=")[0], chosen_source(row, model.weights)
+    if is_path(model.weights) and not readable(name):
         raise WeightsUnavailable(
             f"no weights file or folder {name!r}; expected {', '.join(NAMED)}, an existing file of weights, or the folder of a preset"
         )
+    if source is None and model.weights != "none" and not is_path(model.weights):
+        what = "pretrained weights" if model.weights in FIRST else f"weights of the kind {model.weights!r}"
+        raise WeightsUnavailable(f"{row.name} has no {what}; {alternatives.ways(row)}")
+    with_options(row, model.options())
+    if model.image_size is not None and not isinstance(source, ZooModel):  # a published network has the size that it was trained with
+        check_size(row, model.image_size)
 
 
 def _check_folds(config: RunConfig, dataset: Dataset) -> None:
@@ -57,7 +66,8 @@ def _check_sets(config: RunConfig, dataset: Dataset) -> None:
     if config.certainty.conformal is None:
         return
     splits = [example.split for example in dataset.examples]
-    held_out = splits.count("val") or min(sum(split in (None, "train") for split in splits), _most(config, dataset))
+    carved = config.data.val_split != 0.0  # from the training examples, where the source has none for validation
+    held_out = splits.count("val") or carved * min(sum(split in (None, "train") for split in splits), _most(config, dataset))
     conformal.check_enough(config.certainty.conformal, held_out, at_most=True)
 
 
