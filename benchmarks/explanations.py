@@ -35,21 +35,13 @@ def trained(source, settings, folder):
 
 def held_out(root, count):
     """Returns the opened run and the first held-out inputs as (array, text), classes in turns as they come."""
-    from tlkeras.data.split import split
     from tlkeras.jobs.opening import load
     from tlkeras.jobs.preflight import to_evaluate
 
     opened, chosen = load(root), to_evaluate(root, None)
     store = opened.inputs.materialise(chosen.dataset)
     own = chosen.own
-    splits = split(
-        store.sha256,
-        store.strata,
-        [example.split for example in store.examples],
-        val_split=own.data.val_split,
-        test_split=own.data.test_split,
-        seed=own.seed,
-    )
+    splits = store.split(val_split=own.data.val_split, test_split=own.data.test_split, seed=own.seed)
     index = splits.test if len(splits.test) else splits.val
     index = np.random.default_rng(0).permutation(index)[:count]
     if opened.inputs.modality == "text":

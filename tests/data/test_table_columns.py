@@ -46,6 +46,12 @@ def test_sequences_have_the_cells_of_their_first_rows(tmp_path):
     assert [(example.id, cell) for example, cell in cells_of(tmp_path / "steps.csv", "place")] == [("p", "1"), ("q", "2")]
 
 
+def test_a_sequence_whose_name_cannot_be_printed_has_its_cells(tmp_path):
+    lines = [f"{name},{label},{step},{step},{place}" for name, label, place in (("p", "up", 1), ("q\x1b", "down", 2)) for step in range(3)]
+    (tmp_path / "steps.csv").write_text("\n".join(["id,label,time,value,place", *lines, ""]))
+    assert [(example.id, cell) for example, cell in cells_of(tmp_path / "steps.csv", "place")] == [("p", "1"), ("q\\x1b", "2")]
+
+
 @pytest.mark.parametrize("ending", ["jsonl", "parquet"])
 def test_typed_tables_keep_the_types_of_their_cells(tmp_path, ending):
     import pyarrow as pa

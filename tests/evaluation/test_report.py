@@ -15,6 +15,7 @@ from tlkeras.evaluation.report_data import Gallery, read_outcomes, write_outcome
 from tlkeras.evaluation.report_parts import PARTS, Part
 from tlkeras.registry import load_function
 from tlkeras.tasks.cases import Cases
+from tlkeras.tasks.measures import expected_calibration_error, reliability
 from tlkeras.tasks.registry import TASKS
 
 CSS = importlib.resources.files("tlkeras.evaluation").joinpath("report.css").read_text(encoding="utf-8")
@@ -124,7 +125,7 @@ def test_the_curves_are_of_each_phase_and_of_what_was_held_out():
 
 def test_the_calibration_error_is_the_mean_gap_between_certainty_and_truth():
     probabilities, events = np.array([0.95] * 10 + [0.55] * 10), np.array([True] * 8 + [False] * 2 + [True] * 5 + [False] * 5)
-    assert certainty.calibration_error(certainty.bins(probabilities, events)) == pytest.approx((0.15 + 0.05) / 2)
+    assert expected_calibration_error(reliability(probabilities, events)) == pytest.approx((0.15 + 0.05) / 2)
 
 
 def test_accuracy_at_a_coverage_is_that_of_the_most_certain_examples():

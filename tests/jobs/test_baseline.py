@@ -13,8 +13,9 @@ from tlkeras import models
 from tlkeras.backbones.load import load
 from tlkeras.config import RunConfig, read_yaml
 from tlkeras.data.examples import from_arrays
+from tlkeras.data.target import Target
 from tlkeras.errors import ConfigError
-from tlkeras.jobs import baseline, plan
+from tlkeras.jobs import baseline, plan, single
 from tlkeras.training.recipes import full
 
 
@@ -83,6 +84,19 @@ def test_whatever_the_recipe_the_run_from_scratch_is_planned_as_full_training(se
     planned = plan.resolve(baseline.config_of(config, took, tmp_path)).config.train
     assert (planned.recipe, planned.unfreeze, planned.batch_norm, planned.baseline) == ("full", "all", "train", None)
     assert (planned.epochs, planned.learning_rate) == (epochs, rate)
+
+
+@pytest.mark.parametrize("config_of", ["baseline", "single"])
+def test_a_run_beside_another_one_is_neither_cross_validated_nor_compared_again(config_of, tmp_path):
+    asked = {"backbone": "efficientnet", "cross_validate": "5x2", "baseline": "scratch", "compare_single": True, "relabel": "fixed.csv"}
+    config = RunConfig.from_dict({**asked, "data": "photos", "group_column": "patient", "limit": 50})
+    if config_of == "baseline":
+        beside = baseline.config_of(config, 3, tmp_path)
+    else:
+        beside = single.config_of(config, Target(kind="class", labels=("a", "b")), tmp_path)
+    train, data = beside.train, beside.data
+    assert (train.cross_validate, train.baseline, train.compare_single) == (None, None, False)
+    assert (data.source, data.relabel, data.group_column, data.limit) == (None, None, None, None) and beside.export.formats == ()
 
 
 def test_a_network_that_has_random_weights_already_is_not_compared_with_itself():

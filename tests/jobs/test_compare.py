@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 import tlkeras
 from tests.conftest import ROOT
 from tlkeras.cli.main import app
+from tlkeras.data.target import Target
 from tlkeras.errors import ConfigError, DataError, OutputError
 
 CONFIG = {
@@ -72,6 +73,21 @@ def test_only_settings_that_differ_are_shown(runs):
 def test_another_task_is_not_comparable(tmp_path):
     first, second = made_up_run(tmp_path / "a"), made_up_run(tmp_path / "b", task="regression")
     assert "another kind of target (regression, not classification)" in tlkeras.compare([first, second]).warnings[0]
+
+
+def test_runs_of_several_targets_are_compared_by_the_mean_figure_of_which_more_is_better(tmp_path):
+    runs = []
+    for name, mae, r2 in (("near", 1.0, 0.8), ("far", 5.0, 0.2)):
+        runs.append(made_up_run(tmp_path / name, task="several"))
+        parts = [Target(kind="numbers", labels=("age",), name="age"), Target(kind="class", labels=("a", "b"), name="sex")]
+        (runs[-1] / "target.json").write_text(json.dumps(Target.several(parts).to_dict()))
+        (runs[-1] / "labels.txt").write_text("age:age\nsex:a\nsex:b\n")
+        summary = json.loads((runs[-1] / "metrics.json").read_text())
+        summary["test"] = {"n": 50, "targets": {"age": {"n": 50, "mae": mae, "r2": r2}, "sex": {"n": 50, "accuracy": 0.6}}}
+        (runs[-1] / "metrics.json").write_text(json.dumps(summary))
+    comparison = tlkeras.compare(runs, tmp_path / "page.html")
+    assert [run.figure for run in comparison.runs] == pytest.approx([0.7, 0.4]) and comparison.measure == "mean figure"
+    assert "Best of those that can be compared: near, mean figure 0.700" in (tmp_path / "page.html").read_text(encoding="utf-8")
 
 
 def test_runs_of_one_name_are_told_apart_by_the_folders_above(tmp_path):

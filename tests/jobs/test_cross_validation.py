@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -155,6 +156,7 @@ def test_a_finished_run_is_cross_validated_again(runs):
     alone = runs[0]
     content = tlkeras.cross_validate(alone.run.root, 2, dataset=tlkeras.from_arrays(*images(wrong=[5]), groups=GROUPS), reporter=None)
     assert content == json.loads(alone.run.cross_validation.read_text()) and content["recipe"] == "linear-probe"
+    assert "<h2>Cross-validation</h2>" in alone.run.report.read_text(encoding="utf-8")
     first = [row["figures"] for row in runs[1].metrics["cross_validation"]["rows"] if not row["repeat"]]
     assert [row["figures"] for row in content["rows"]] == first
 
@@ -185,6 +187,14 @@ def test_a_review_lists_the_wrong_label_and_uses_the_scores_of_the_run(reviewed)
     assert tuple(files.read_sheet(reviewed.table)[0]) == review.COLUMNS
     assert reviewed.content == json.loads((reviewed.table.parent / "errors.json").read_text())
     assert reviewed.content["basis"] == "Labels are judged by the out-of-fold scores of the run."
+
+
+def test_a_review_in_the_folder_of_a_run_shows_doubtful_examples_in_its_report(runs, tmp_path):
+    pytest.importorskip("cleanlab")
+    shutil.copytree(runs[1].run.root, tmp_path / "run")
+    tlkeras.review(tmp_path / "run", dataset=tlkeras.from_arrays(*images(wrong=[5]), groups=GROUPS), reporter=None)
+    assert "<h2>Probable label errors</h2>" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "arrays/5" in json.loads((tmp_path / "run" / "examples.json").read_text(encoding="utf-8"))["thumbnails"]
 
 
 def test_corrections_are_applied_counted_and_leave_the_source_as_it_is(reviewed, tmp_path):

@@ -133,6 +133,12 @@ def test_the_command_line_prints_intervals_and_json(runs):
     assert figures["figures"]["log_loss"]["low"] < figures["figures"]["log_loss"]["high"] and set(figures["labels"]) == {"green", "red"}
 
 
+def test_a_damaged_record_of_an_earlier_evaluation_is_replaced(runs):
+    runs[0].evaluation.write_text('{"version": 1, "figures"')
+    tlkeras.evaluate(runs[0].root, part="val", reporter=None)
+    assert content(runs[0].evaluation)["split"] == "val"
+
+
 # === Errors ===
 
 
@@ -168,6 +174,17 @@ COPIES = {
     ),
     "expected models of the same target to compare": (lambda row: row.replace("red", "hot").replace("green", "cold"), ("cold", "hot")),
 }
+
+
+def test_examples_of_one_name_and_another_content_are_not_the_same(runs, table, tmp_path):
+    for at, image in enumerate(pictures(90, classes=2, seed=1)[0]):
+        Image.fromarray(image).save(tmp_path / f"{at}.png")
+    shutil.copy(table, tmp_path / table.name)
+    other = tmp_path / "copy"
+    shutil.copytree(runs[0].root, other)
+    (other / "config.yaml").write_text(to_yaml(read_yaml(other / "config.yaml") | {"data": str(tmp_path / table.name)}))
+    with pytest.raises(DataError, match="no example is held out from both models"):
+        tlkeras.evaluate(runs[0].root, against=str(other), reporter=None)
 
 
 @pytest.mark.parametrize("text", COPIES)

@@ -60,12 +60,12 @@ def test_the_command_writes_into_the_run_and_replaces_what_it_wrote_before(run_o
     photos, out = tmp_path / "photos", tmp_path / "maps"
     photos.mkdir()
     Image.fromarray(np.full((20, 30, 3), 200, "uint8")).save(photos / "one.png")
-    (photos / "two.jpg").write_bytes(b"no image")
+    (photos / "two\x1b.jpg").write_bytes(b"no image")
     for limit in (1, 9):
         code = command("explain", root, "--data", photos, "--method", "gradient", "--out", out, "--limit", limit, "--quiet")
         assert code == (1 if limit == 9 else 0)
     printed = capsys.readouterr()
-    assert "gradient · log-odds" in printed.out and f"wrote {out}" in printed.out and "two.jpg" in printed.err
+    assert "gradient · log-odds" in printed.out and f"wrote {out}" in printed.out and "two\\x1b.jpg" in printed.err and "\x1b" not in printed.err
     assert sorted(path.suffix for path in out.iterdir()) == [".json", ".png", ".png"]
 
 

@@ -16,7 +16,7 @@ from tlkeras.data.examples import Example, from_arrays, make_dataset
 from tlkeras.data.sources.registry import is_passed, recorded
 from tlkeras.data.target import Target
 from tlkeras.distribution.cluster import Cluster
-from tlkeras.errors import ConfigError, DataError, OutputError
+from tlkeras.errors import ConfigError, DataError, OutputError, WeightsError
 from tlkeras.jobs import finetune_request, preflight
 from tlkeras.jobs.dry_run import describe
 from tlkeras.jobs.plan import resolve
@@ -72,9 +72,12 @@ COMMANDS = {
     "report-no-run": ["report", "missing"],
     "report-unfinished": ["report", "run"],
     "benchmark-no-artifacts": ["benchmark", "bare"],
+    **{f"zoo-{verb}-no-entry": ["zoo", verb, "gone/1"] for verb in ("verify", "promote", "remove")},
     "publish-no-artifacts": ["zoo", "publish", "bare", "--name", "ab"],
     "finetune-missing-files": ["finetune", "--data", "paths.csv", "--backbone", "cnn", "--weights", "none"],
     "finetune-damaged-arrays": ["finetune", "--data", "cut.npz"],
+    "finetune-weights": ["finetune", "--data", "reviews.csv", "--backbone", "bert", "--weights", "gone"],
+    "finetune-folds": ["finetune", "--data", "reviews.csv", "--backbone", "bert", "--cross-validate", "9"],
     "finetune-loss": ["finetune", "--data", "reviews.csv", "--backbone", "bert", "--loss", "huber"],
     "finetune-target-weights": [
         *"finetune --data several.csv --backbone bert --label-column label,stars".split(),
@@ -117,6 +120,37 @@ def test_a_python_call_reports_wrong_data_without_tensorflow(call, tmp_path, rev
     code = f"import sys, tlkeras\ntry: {call}\nexcept tlkeras.TlkerasError: print('tensorflow' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+IMPOSSIBLE = {
+    "no weights file or folder 'gone.h5'": {"weights": "gone.h5#sha256=ab"},
+    "efficientnet_lite0 has no weights of the kind 'hub'; instead: --weights FILE": {"weights": "hub"},
+    "cnn has no pretrained weights; --weights none starts from random ones": {"backbone": "cnn"},
+    "cnn has no option 'depth'; it has filters1": {"backbone": "cnn", "weights": "none", "backbone_options": ["depth=3"]},
+    "image_size is 16; efficientnet_lite0 accepts 32 pixels or more": {"image_size": 16},
+    "needs 9 validation examples, and there are at most 0": {"conformal": 0.1, "val_split": 0.0},
+    "teacher is 'gone', which is not the folder of a finished run": {"teacher": "gone", "recipe": "distill"},
+    "the teacher has seen examples that the folds test on": {"teacher": "gone", "recipe": "distill", "cross_validate": 2},
+    "asks for 13 folds, and there are 12 different examples": {"cross_validate": 13},
+    "asks for 9 folds, and there are 8 different examples": {"cross_validate": 9, "limit": 8},
+    "needs 19 validation examples, and there are at most 12": {"conformal": 0.05},
+    "mixup is 0.2, and recipe 'linear-probe' solves the head exactly here": {"mixup": 0.2, "recipe": "linear-probe"},
+}
+
+
+@pytest.mark.parametrize("message", IMPOSSIBLE)
+def test_what_settings_ask_of_the_examples_in_vain_is_refused_when_these_are_opened(message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    plan = resolve(RunConfig.from_dict(IMPOSSIBLE[message]))
+    with pytest.raises((ConfigError, WeightsError), match=message):
+        preflight.open_examples(plan, arrays())
+
+
+def test_there_are_as_many_folds_as_groups():
+    dataset = from_arrays(np.zeros((12, 8, 8, 3), "uint8"), ["ab"[i % 2] for i in range(12)], groups=[f"p{i // 4}" for i in range(12)])
+    with pytest.raises(ConfigError, match="asks for 4 folds, and there are 3 groups"):
+        preflight.open_examples(resolve(RunConfig(cross_validate=4)), dataset)
+    preflight.open_examples(resolve(RunConfig(cross_validate=3)), dataset)
 
 
 # === Backbone and data ===

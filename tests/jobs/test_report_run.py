@@ -107,9 +107,13 @@ def test_a_run_without_stored_scores_keeps_its_report(copy):
         report_run.rewrite(copy)
 
 
-def test_a_damaged_file_of_scores_is_one_line(copy):
-    (copy.root / OUTCOMES).write_bytes(b"PK\x03\x04 and no more")
-    with pytest.raises(DataError, match="cannot read predictions.npz") as caught:
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [(OUTCOMES, b"PK\x03\x04 and no more"), (EXAMPLES, b'{"version": 1, "noun"'), (EXAMPLES, b'{"version": 1}'), (EXAMPLES, b"[]")],
+)
+def test_a_damaged_file_of_scores_or_thumbnails_is_one_line(copy, name, content):
+    (copy.root / name).write_bytes(content)
+    with pytest.raises(DataError, match=f"cannot read {name}") as caught:
         report_run.rewrite(copy)
     assert "\n" not in str(caught.value)
 

@@ -61,7 +61,7 @@ def one_vs_rest(function, y, p):
 
 def ece(confidence, outcome):
     """Returns the calibration error, bin by bin."""
-    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    bins = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
     parts = [(bins == at) for at in range(BINS)]
     return sum(part.mean() * abs(confidence[part].mean() - outcome[part].mean()) for part in parts if part.any())
 

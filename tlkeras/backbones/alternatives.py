@@ -5,8 +5,7 @@ from __future__ import annotations
 from tlkeras.backbones.registry import BACKBONES
 from tlkeras.backbones.row import Backbone
 from tlkeras.registry import load_function
-from tlkeras.weights.presets import has_preset
-from tlkeras.weights.sources import Wheel, WheelFolder
+from tlkeras.weights.sources import Wheel, WheelFolder, has_preset
 
 
 def ways(row: Backbone) -> str:

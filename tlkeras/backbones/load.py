@@ -15,8 +15,7 @@ import keras
 from tlkeras.backbones.adapters import RGB
 from tlkeras.backbones.pooling import FEATURES
 from tlkeras.backbones.registry import find
-from tlkeras.backbones.row import Backbone, Sections
-from tlkeras.errors import ConfigError
+from tlkeras.backbones.row import Backbone, Sections, with_options
 from tlkeras.modalities.texts.tokens import Tokens
 from tlkeras.modalities.texts.tokens import load as load_tokens
 from tlkeras.registry import load_function
@@ -105,25 +104,6 @@ class Arguments:
     weights: str
     data: Mapping[str, Any]
     own_sizes: bool
-
-
-def with_options(row: Backbone, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the row's options, updated with those of the user, which must be known and of the same type.
-
-    Raises:
-        ConfigError: naming the option.
-    """
-    known = dict(row.options)
-    for name, value in options.items():
-        if name not in known:
-            raise ConfigError(f"{row.name} has no option {name!r}; it has {', '.join(known) or 'none'}")
-        try:
-            known[name] = type(known[name])(value)
-        except ValueError as error:
-            raise ConfigError(f"option {name} of {row.name} is {value!r}; expected {type(known[name]).__name__}") from error
-        if isinstance(known[name], int) and known[name] < 1:
-            raise ConfigError(f"option {name} of {row.name} is {value!r}; expected 1 or more")
-    return known
 
 
 def published(row: Backbone, weights: str) -> Base | None:

@@ -8,7 +8,7 @@ from tlkeras.backbones import adapters, alternatives, contracts
 from tlkeras.backbones.builders import hub_images
 from tlkeras.backbones.contracts import CONTRACTS, Contract
 from tlkeras.backbones.load import Arguments, Base, published
-from tlkeras.backbones.row import Backbone
+from tlkeras.backbones.row import Backbone, check_size
 from tlkeras.errors import ConfigError, WeightsUnavailable
 from tlkeras.registry import load_function
 from tlkeras.weights import downloads, formats, presets, wheels
@@ -27,23 +27,13 @@ def image(row: Backbone, arguments: Arguments) -> Base:
         return base
     size = arguments.image_size or row.input_size
     adapter = adapters.chosen(arguments.channels, arguments.adapter)
-    _check_size(row, size)
+    check_size(row, size)
     network, contract, notes = _with_weights(row, size, arguments)
     missing = row.rescale if is_path(arguments.weights) else ()
     inputs = keras.Input((size, size, arguments.channels), name="image")
     x = contracts.apply(contract, adapter.apply(inputs) if adapter else inputs)
     model = keras.Model(inputs, _run_again(network, x, missing), name=row.name)
     return Base(model=model, sections=hub_images.sections(row, model), notes=notes)
-
-
-def _check_size(row: Backbone, size: int) -> None:
-    if size < row.min_size:
-        raise ConfigError(f"image_size is {size}; {row.name} accepts {row.min_size} pixels or more")
-    if size % row.step:
-        near = sorted({max(row.min_size, size // row.step * row.step), (size // row.step + 1) * row.step})
-        raise ConfigError(
-            f"image_size is {size}; {row.name} accepts multiples of {row.step} from {row.min_size}; the nearest is {' or '.join(map(str, near))}"
-        )
 
 
 def _with_weights(row: Backbone, size: int, arguments: Arguments) -> tuple[keras.Model, Contract, tuple[str, ...]]:
@@ -79,7 +69,7 @@ def _built(row: Backbone, size: int, choice: str) -> tuple[keras.Model, tuple[st
     if isinstance(source, KerasDownload):
         with downloads.with_alternatives(f"the ImageNet weights of {row.name}", ways):
             return builder(row, size, weights="imagenet"), ()
-    raise WeightsUnavailable(f"{row.name} has no weights in a wheel; {ways}")
+    raise WeightsUnavailable(f"{row.name} has no weights of the kind {choice!r}; {ways}")
 
 
 def _run_again(base: keras.Model, x: keras.KerasTensor, rescale: tuple[float, ...]) -> keras.KerasTensor:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tlkeras.errors import ConfigError
 from tlkeras.weights.sources import WeightsSource
 
 Sections = tuple[tuple[str, str], ...]
@@ -102,3 +103,40 @@ def named_sections(table: Mapping[str, str] | Iterable[str]) -> Sections:
 
 def block_sections(count: int) -> Sections:
     return named_sections(["stem", *(f"block{i + 1}" for i in range(count)), "top"])
+
+
+# === Settings ===
+
+
+def with_options(row: Backbone, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the row's options, updated with those of the user, which must be known and of the same type.
+
+    Raises:
+        ConfigError: naming the option.
+    """
+    known = dict(row.options)
+    for name, value in options.items():
+        if name not in known:
+            raise ConfigError(f"{row.name} has no option {name!r}; it has {', '.join(known) or 'none'}")
+        try:
+            known[name] = type(known[name])(value)
+        except ValueError as error:
+            raise ConfigError(f"option {name} of {row.name} is {value!r}; expected {type(known[name]).__name__}") from error
+        if isinstance(known[name], int) and known[name] < 1:
+            raise ConfigError(f"option {name} of {row.name} is {value!r}; expected 1 or more")
+    return known
+
+
+def check_size(row: Backbone, size: int) -> None:
+    """Checks that a network accepts images of a size.
+
+    Raises:
+        ConfigError: with the nearest sizes that it accepts.
+    """
+    if size < row.min_size:
+        raise ConfigError(f"image_size is {size}; {row.name} accepts {row.min_size} pixels or more")
+    if size % row.step:
+        near = sorted({max(row.min_size, size // row.step * row.step), (size // row.step + 1) * row.step})
+        raise ConfigError(
+            f"image_size is {size}; {row.name} accepts multiples of {row.step} from {row.min_size}; the nearest is {' or '.join(map(str, near))}"
+        )

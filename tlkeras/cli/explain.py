@@ -29,6 +29,7 @@ def command(
     import json
 
     from tlkeras.cli.screen import Screen, start_tensorflow
+    from tlkeras.errors import printable
     from tlkeras.jobs import explain_request
 
     request = explain_request.check(target, ExplainConfig.from_dict(flags))
@@ -37,11 +38,10 @@ def command(
 
     result = explain.explain(request, write=not json_out, reporter=Screen(quiet or json_out))
     for explanation in result:
-        typer.echo(
-            json.dumps(explanation.to_dict(), ensure_ascii=False) if json_out else f"{_short(explanation.file)}\t{explanation.title}"
-        )
+        line = "\t".join(map(printable, (_short(explanation.file), explanation.title)))
+        typer.echo(json.dumps(explanation.to_dict(), ensure_ascii=False) if json_out else line)
     for error in result.errors:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"error: {printable(error)}", err=True)
     if result.folder is not None:
         typer.echo(f"wrote {result.folder}")
     if result.errors:

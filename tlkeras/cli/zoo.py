@@ -53,8 +53,7 @@ def publish(
     zoo = _zoo(root)
     entry = publishing.publish(run, name, zoo, data_licence=data_licence, data_source=data_source, sign=signed)
     if promote:
-        entry = zoo.promote(name, entry.version)
-        publishing.renew(zoo)
+        entry = publishing.promote(zoo, entry)
     typer.echo(f"published {entry}: {len(entry.files)} files, {entry.bytes / 1e6:.1f} MB in {entry.path}")
     typer.echo(f"  card     {entry.path / 'README.md'}")
     typer.echo(f"  verify   tlkeras zoo verify {entry}" + (f" --zoo {root}" if root else ""))
@@ -126,15 +125,15 @@ def verify(
     """Verify the hash of every file, and run every artifact in its runtimes again."""
     from tlkeras.cli.screen import start_tensorflow
 
-    start_tensorflow()
-    from tlkeras.zoo.check import verify as verified
-
     zoo = _zoo(root)
     damaged: list[str] = []
     entries = [zoo.get(name)] if name else zoo.list(lambda entry, error: damaged.append(f"{entry}\n  FAILED  manifest        {error}"))
     failed = len(damaged)
     for line in damaged:
         typer.echo(line)
+    start_tensorflow()
+    from tlkeras.zoo.check import verify as verified
+
     for entry in entries:
         typer.echo(str(entry))
         for check in verified(entry, public_key=public_key):
@@ -175,10 +174,11 @@ def promote(
     """Make a version the stable one."""
     from tlkeras.startup import load_tensorflow
 
+    zoo = _zoo(root)
+    zoo.get(name)  # a name that is not there is reported before TensorFlow loads
     load_tensorflow()
     from tlkeras.jobs import publish as publishing
 
-    zoo = _zoo(root)
     entry = zoo.promote(name)
     publishing.renew(zoo)
     typer.echo(f"{entry} is stable")
@@ -193,15 +193,15 @@ def remove(
     """Remove a version."""
     from tlkeras.errors import ZooError
     from tlkeras.startup import load_tensorflow
-
-    load_tensorflow()
-    from tlkeras.jobs import publish as publishing
     from tlkeras.zoo.names import split_name
 
     zoo, (plain, version) = _zoo(root), split_name(name)
     if version is None:
         raise ZooError(f"which version of {plain!r}? write {plain}/VERSION; there are {', '.join(map(str, zoo.versions(plain)))}")
     entry = zoo.get(plain, version)
+    load_tensorflow()
+    from tlkeras.jobs import publish as publishing
+
     zoo.remove(plain, entry.version, force=force)
     publishing.renew(zoo)
     typer.echo(f"removed {entry}")

@@ -35,11 +35,11 @@ NUMPY_LIST = re.compile(r"(['\"])\s+(['\"])")  # "['a' 'b']": how NumPy writes a
 
 def is_missing(value: Any) -> bool:
     """Whether a cell holds nothing: None, NaN, pandas' NA, or a text for one of them."""
+    if isinstance(value, str):
+        return value.strip() in MISSING
     if value is None or type(value).__name__ in MISSING_TYPES:
         return True
-    if isinstance(value, (float, np.floating)):
-        return math.isnan(value)
-    return isinstance(value, str) and value.strip() in MISSING
+    return isinstance(value, (float, np.floating)) and math.isnan(value)
 
 
 def label_texts(
@@ -56,7 +56,15 @@ def label_texts(
     Raises:
         DataError: for a value that is no single label.
     """
-    texts = [_text(value, row_id, names) for value, row_id in zip(values, where, strict=True)]
+    seen: dict[str, str | None] = {}  # a label stands in many cells, and is read once
+    texts = []
+    for value, row_id in zip(values, where, strict=True):
+        if not isinstance(value, str):
+            texts.append(_text(value, row_id, names))
+            continue
+        if value not in seen:
+            seen[value] = _text(value, row_id, names)
+        texts.append(seen[value])
     whole = {text: WHOLE.fullmatch(text) for text in set(texts) if text is not None}
     numbers = all(match or NUMBER.fullmatch(text) and "." not in text for text, match in whole.items())
     if numbers:  # 0.0 and 1.0: ints that became floats where others are missing
@@ -84,7 +92,7 @@ def _text(value: Any, where: str, names: Sequence[str] | None) -> str | None:
 
 def clean(text: str) -> str:
     """Returns a text with U+FFFD for each lone surrogate, half a character that no encoding can write."""
-    return SURROGATES.sub("\ufffd", text)
+    return text if text.isascii() else SURROGATES.sub("\ufffd", text)
 
 
 def check_classes(name: str, labels: Collection[str | None], known: Sequence[str] | None = None) -> None:

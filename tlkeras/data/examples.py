@@ -119,8 +119,7 @@ def make_dataset(
     Raises:
         DataError: no examples, nothing to learn, held-out examples only, or labels that a given map lacks.
     """
-    expected = target or draft
-    examples = tuple(_named(example, expected, name) for example in examples)
+    examples = _named(examples, target or draft, name)
     if not examples:
         raise DataError(f"{name} contains no examples; expected images or texts in one folder per class, or a table of them")
     values = [example.label for example in examples]
@@ -128,7 +127,7 @@ def make_dataset(
     splits = {example.split for example in examples}
     if target is None and not splits & {None, TRAIN}:
         raise DataError(f"{name} contains only {' and '.join(sorted(filter(None, splits)))} examples; expected a train split to learn from")
-    entries = {entry for value in set(values) for entry in expected.tally(value)} if target else set()
+    entries = {entry for value in set(values) for entry in target.tally(value)} if target else set()
     strange = ordered(entries - set(completed.labels))
     if strange:
         raise DataError(
@@ -139,18 +138,34 @@ def make_dataset(
     return Dataset(name=name, examples=tuple(arranged), target=completed, notes=tuple(notes))
 
 
-def _named(example: Example, target: Target, name: str) -> Example:
+def _named(examples: Iterable[Example], target: Target, name: str) -> tuple[Example, ...]:
     """One way to write each label: macOS stores folder names decomposed, other systems composed (Unicode NFC)."""
-    if not target.accepts(example.label):
-        expected = f"a value such as {target.some_value!r}" if target.labels else f"{KINDS.get(target.kind).noun}"
-        raise DataError(f"{name} has the label {example.label!r} for {example.id!r}; expected {expected}, as the model predicts")
+    known: dict[Any, Any] = {}  # each value is looked at once, however many examples have it
+    named = []
+    for example in examples:
+        if not target.accepts(example.label):
+            expected = f"a value such as {target.some_value!r}" if target.labels else f"{KINDS.get(target.kind).noun}"
+            raise DataError(f"{name} has the label {example.label!r} for {example.id!r}; expected {expected}, as the model predicts")
+        if example.label not in known:
+            known[example.label] = _renamed(example, target)
+        renamed = known[example.label]
+        named.append(example if renamed == example.label else replace(example, label=renamed))
+    return tuple(named)
+
+
+def _renamed(example: Example, target: Target) -> Any:
+    """Returns the label of an example as it is stored.
+
+    Raises:
+        DataError: for one that cannot be printed on a line.
+    """
     renamed = target.renamed(example.label, lambda label: unicodedata.normalize("NFC", label))
     for label in target.tally(renamed):
         if not label.strip() or any(map(is_obeyed, label)):
             raise DataError(
                 f"the label {label!r} of {example.id!r} is blank or has characters that cannot be printed; rename it (labels are stored one per line)"
             )
-    return example if renamed == example.label else replace(example, label=renamed)
+    return renamed
 
 
 def losses(name: str, what: str, totals: Mapping[Any, int], lost: Mapping[Any, int], target: Target = CLASS) -> list[Issue]:

@@ -52,6 +52,24 @@ def parse(text: str) -> tuple[int, int]:
     return int(count), int(repeats or 1)
 
 
+def check_count(count: int, members: int, *, grouped: bool) -> None:
+    """Checks that there is enough to deal out.
+
+    Args:
+        count: folds.
+        members: what can be dealt out: different examples, or groups.
+        grouped: whether it is groups.
+
+    Raises:
+        ConfigError: when there is less than folds.
+    """
+    if members < count:
+        raise ConfigError(
+            f"cross_validate asks for {count} folds, and there are {members} {'groups' if grouped else 'different examples'}; "
+            f"expected {members} folds or less"
+        )
+
+
 def deal(
     strata: np.ndarray,
     sha256: Sequence[str],
@@ -82,11 +100,7 @@ def deal(
     _, first, inverse = np.unique(np.array(keys), return_index=True, return_inverse=True)
     members = np.split(np.argsort(inverse, kind="stable"), np.cumsum(np.bincount(inverse))[:-1])
     grouped = groups is not None and any(group is not None for group in groups)
-    if len(members) < count:
-        raise ConfigError(
-            f"cross_validate asks for {count} folds, and there are {len(members)} {'groups' if grouped else 'different examples'}; "
-            f"expected {len(members)} folds or less"
-        )
+    check_count(count, len(members), grouped=grouped)
     columns = in_columns(strata)
     sizes = np.array([len(index) for index in members]) if grouped else np.zeros(len(members), int)
     rows = []

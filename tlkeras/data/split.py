@@ -23,6 +23,19 @@ class Splits:
     val: np.ndarray
     test: np.ndarray
 
+    def names(self) -> list[str]:
+        """Returns the name of the split of each example.
+
+        Example:
+            >>> Splits(train=np.array([0, 2]), val=np.array([1]), test=np.array([], int)).names()
+            ['train', 'val', 'train']
+        """
+        parts = {name: getattr(self, name) for name in SPLITS}
+        names = np.empty(sum(map(len, parts.values())), object)
+        for name, index in parts.items():
+            names[index] = name
+        return names.tolist()
+
 
 def split(
     sha256: Sequence[str],

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tlkeras.data.examples import Example, Issue
+from tlkeras.data.split import Splits, split
 from tlkeras.data.target import Target
 
 Progress = Callable[[int, int], None]
@@ -66,6 +67,11 @@ class Store:
     def group_of(self) -> list[str | None]:
         """The group that each example belongs to; see `Example.group`."""
         return [example.group for example in self.examples]
+
+    def split(self, *, val_split: float | None = None, test_split: float | None = None, seed: int = 0) -> Splits:
+        """Splits the examples; see `tlkeras.data.split.split`."""
+        of_source = [example.split for example in self.examples]
+        return split(self.sha256, self.strata, of_source, val_split=val_split, test_split=test_split, seed=seed, groups=self.group_of)
 
     @property
     def groups(self) -> np.ndarray:

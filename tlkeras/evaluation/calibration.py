@@ -20,12 +20,12 @@ from tlkeras.models import TaskModel
 from tlkeras.tasks import conformal, rejection
 from tlkeras.tasks.certainty import Certainty, certainty_of, known_of
 from tlkeras.tasks.markup import escape, figure, table
+from tlkeras.tasks.measures import BINS, expected_calibration_error, reliability
 from tlkeras.tasks.registry import Targets, Task
 from tlkeras.tasks.temperature import Tempering
 from tlkeras.training import observed
 from tlkeras.training.observed import Observed
 
-BINS = 15  # of equal width, as in Guo et al. 2017
 BATCH = 4096  # rows of logits that are turned into scores at a time
 
 
@@ -66,12 +66,7 @@ def check(config: CertaintyConfig, examples: int, task: Task, target: Target) ->
     if config.conformal is not None:
         if certainty is None:
             raise ConfigError(f"conformal is {config.conformal:g}, and the task {task.name!r} has no prediction sets; leave it out")
-        needed = conformal.needed(config.conformal)
-        if examples < needed:
-            raise ConfigError(
-                f"conformal is {config.conformal:g}, which needs {needed:,} validation examples, and there are {examples:,}; "
-                "use a larger --val-split or a larger error rate"
-            )
+        conformal.check_enough(config.conformal, examples)
     if config.rejection == rejection.PROBABILITY and certainty is not None:
         if certainty.confidence(np.zeros((1, len(target.labels)), "float32"), target) is None:
             raise ConfigError(f"rejection is 'probability', and {target.described} have none; use --rejection distance or none")
@@ -189,31 +184,6 @@ def _of_sets(
 # === How often scores are right ===
 
 
-def bins(confidence: np.ndarray, correct: np.ndarray) -> list[dict[str, Any]]:
-    """Returns the reliability of scores: for each of 15 bins of equal width that is not empty, how many, what they claim, and what is so.
-
-    Args:
-        confidence: what scores claim, 0 to 1, (m,).
-        correct: bool (m,), whether it is so.
-    """
-    indices = np.clip(np.ceil(np.asarray(confidence, "float64") * BINS).astype(int) - 1, 0, BINS - 1)
-    rows = []
-    for index in np.unique(indices):
-        inside = indices == index
-        claimed, actual = float(confidence[inside].mean(dtype="float64")), float(correct[inside].mean())
-        rows.append({"from": index / BINS, "to": (index + 1) / BINS, "n": int(inside.sum()), "confidence": claimed, "correct": actual})
-    return rows
-
-
-def expected_calibration_error(rows: Sequence[Mapping[str, Any]]) -> float | None:
-    """Returns the mean difference between what scores claim and what is so, weighted by the numbers in the bins; None without any.
-
-    Naeini et al. 2015, Obtaining Well Calibrated Probabilities Using Bayesian Binning, doi:10.1609/aaai.v29i1.9602.
-    """
-    total = sum(row["n"] for row in rows)
-    return sum(row["n"] * abs(row["confidence"] - row["correct"]) for row in rows) / total if total else None
-
-
 def _of_targets(
     certainty: Certainty,
     temperings: Mapping[str, Tempering],
@@ -230,7 +200,7 @@ def _of_targets(
         pairs = zip(*(certainty.claims(targets[split], scores[split], target) for scores in (before, after)), strict=True)
         for raw, own in pairs:
             row = record.setdefault(own.name, _of_tempering(temperings.get(own.name)))
-            rows = {"before": bins(raw.confidence, raw.correct), "after": bins(own.confidence, own.correct)}
+            rows = {"before": reliability(raw.confidence, raw.correct), "after": reliability(own.confidence, own.correct)}
             errors = {name: expected_calibration_error(values) for name, values in rows.items()}
             row[split] = {"n": len(before[split]), "ece": errors, "bins": rows}
     return record

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tlkeras.evaluation import intervals
-from tlkeras.evaluation.significance import holm, mcnemar, wilcoxon
+from tlkeras.evaluation.significance import holm, mcnemar, p_text, wilcoxon
 from tlkeras.tasks.markup import escape, table
 from tlkeras.tasks.measures import Measures
 
@@ -146,11 +146,6 @@ def _test_lines(part: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def p_text(p: float) -> str:
-    """Returns a p-value as text."""
-    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
-
-
 def section(name: str, content: Mapping[str, Mapping[str, Any]], title: str = TITLE) -> tuple[str, str]:
     """Returns title and HTML of a comparison, for the report; see `lines`."""
     parts = []
@@ -158,14 +153,11 @@ def section(name: str, content: Mapping[str, Mapping[str, Any]], title: str = TI
         head = f"<h3>{escape(target)}</h3>" if len(content) > 1 else ""
         texts = "".join(f"<p>{escape(line)}</p>" for line in [f"{part['words']} ({part['n']:,} examples)", *_test_lines(part)])
         rows = [
-            (row["title"], *(_cell(row[key]) for key in ("first", "second", "difference")), _range(row)) for row in part["figures"].values()
+            (row["title"], *(intervals.number(row[key]) for key in ("first", "second", "difference")), _range(row))
+            for row in part["figures"].values()
         ]
         parts.append(head + texts + table(("", "this run", name, "difference", "95 % interval"), rows))
     return title, "".join(parts)
-
-
-def _cell(value: float | None) -> str:
-    return "–" if value is None else intervals.number(value)
 
 
 def _range(row: Mapping[str, Any]) -> str:

@@ -143,14 +143,14 @@ def _estimate(item: Figure, value: float, sampled: np.ndarray | None, n: int) ->
 
 def text(row: Mapping[str, Any]) -> str:
     """Returns a figure with its interval as text."""
-    if row["value"] is None:
-        return "–"
     value = number(row["value"])
     return value if row["low"] is None else f"{value} ({number(row['low'])} to {number(row['high'])})"
 
 
-def number(value: float) -> str:
-    """Returns a figure with 3 decimals, and large ones with 4 digits."""
+def number(value: float | None) -> str:
+    """Returns a figure with 3 decimals, and large ones with 4 digits; a dash where it is not defined."""
+    if value is None or not np.isfinite(value):
+        return figure(None)
     return figure(value) if abs(value) < 10 else f"{value:.4g}"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ import numpy as np
 
 from tlkeras import files
 from tlkeras.data.target import Target
-from tlkeras.errors import DataError
+from tlkeras.errors import DataError, reason
 from tlkeras.registry import load_function
 from tlkeras.tasks.cases import Cases
 from tlkeras.tasks.markup import escape
@@ -202,5 +201,14 @@ def read_outcomes(path: Path) -> dict[str, Outcomes]:
 
 
 def read_gallery(path: Path) -> Gallery:
-    """Reads thumbnails and map; an empty gallery where the run has no such file."""
-    return Gallery.from_dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else Gallery()
+    """Reads thumbnails and map; an empty gallery where the run has no such file.
+
+    Raises:
+        DataError: when it is damaged.
+    """
+    if not path.is_file():
+        return Gallery()
+    try:
+        return Gallery.from_dict(files.read_json(path))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DataError(f"cannot read {path.name}: {reason(error)}; delete it, and the report leaves out what is made of it") from error

@@ -153,18 +153,15 @@ def lines(content: Mapping[str, Mapping[str, Any]]) -> list[str]:
     for target, part in content.items():
         of = f" of {target}" if len(content) > 1 else ""
         shown.append(
-            f"corruptions{of}: {part['title']} {intervals.text(part['clean'])} on clean inputs, {number(part['mean']['first'])} on average"
+            f"corruptions{of}: {part['title']} {intervals.text(part['clean'])} on clean inputs, {intervals.number(part['mean']['first'])} on average"
         )
         shown.append(f"  against clean inputs, {part['words']}")
         for name, row in part["kinds"].items():
-            severities = "  ".join(map(number, row["values"]))
-            shown.append(f"  {name:<16} severity 1 to 3: {severities}   mean {number(row['first'])}   {words(row).partition(': ')[2]}")
+            severities = "  ".join(map(intervals.number, row["values"]))
+            shown.append(
+                f"  {name:<16} severity 1 to 3: {severities}   mean {intervals.number(row['first'])}   {words(row).partition(': ')[2]}"
+            )
     return shown
-
-
-def number(value: float) -> str:
-    """Returns a figure as text."""
-    return intervals.number(value) if np.isfinite(value) else "–"
 
 
 def section(content: Mapping[str, Mapping[str, Any]]) -> tuple[str, str]:
@@ -174,7 +171,7 @@ def section(content: Mapping[str, Mapping[str, Any]]) -> tuple[str, str]:
         head = f"<h3>{escape(target)}</h3>" if len(content) > 1 else ""
         text = f"<p>{escape(part['title'])} {escape(intervals.text(part['clean']))} on clean inputs. Against them, {escape(part['words'])}.</p>"
         rows = [
-            (name, *map(number, row["values"]), number(row["first"]), words(row).partition(": ")[2])
+            (name, *map(intervals.number, row["values"]), intervals.number(row["first"]), words(row).partition(": ")[2])
             for name, row in {**part["kinds"], "all kinds": {**part["mean"], "values": [float("nan")] * len(SEVERITIES)}}.items()
         ]
         parts.append(head + text + table(("kind", *(f"severity {one}" for one in SEVERITIES), "mean", "against clean"), rows))

@@ -70,6 +70,11 @@ def worse(inside: np.ndarray, outside: np.ndarray) -> float:
     return float(stats.mannwhitneyu(inside, outside, alternative="greater").pvalue)
 
 
+def p_text(p: float) -> str:
+    """Returns a p-value as text."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """Returns p-values corrected for their number, 0 to 1 (Holm 1979, https://www.jstor.org/stable/4615733)."""
     p = np.asarray(p_values, "float64")

@@ -10,7 +10,7 @@ import numpy as np
 
 from tlkeras.data.cells import NUMBER, is_missing
 from tlkeras.evaluation import intervals
-from tlkeras.evaluation.significance import ALPHA, holm, worse
+from tlkeras.evaluation.significance import ALPHA, holm, p_text, worse
 from tlkeras.tasks.markup import escape, table
 from tlkeras.tasks.measures import Measures
 
@@ -117,18 +117,12 @@ def lines(content: Mapping[str, Mapping[str, Any]]) -> list[str]:
         shown.append(f"slices{f' of {target}' if len(content) > 1 else ''}: {part['title']} {intervals.text(part)} on all examples")
         for row in part["slices"]:
             mark = "worse" if row["worse"] else ""
-            shown.append(f"  {mark:<6} {row['slice']:<40} {intervals.text(row)}, the rest {_cell(row['rest'])}, n {row['n']:,}, {_p(row)}")
+            shown.append(
+                f"  {mark:<6} {row['slice']:<40} {intervals.text(row)}, the rest {intervals.number(row['rest'])}, n {row['n']:,}, {p_text(row['p'])}"
+            )
         if not part["slices"]:
             shown.append(f"  no slice has {FEWEST} examples or more")
     return [*shown, f"  {NOTE}"]
-
-
-def _p(row: Mapping[str, Any]) -> str:
-    return "p < 0.001" if row["p"] < 0.001 else f"p = {row['p']:.3f}"
-
-
-def _cell(value: float | None) -> str:
-    return "–" if value is None else intervals.number(value)
 
 
 def section(content: Mapping[str, Mapping[str, Any]]) -> tuple[str, str]:
@@ -137,7 +131,7 @@ def section(content: Mapping[str, Mapping[str, Any]]) -> tuple[str, str]:
     for target, part in content.items():
         head = f"<h3>{escape(target)}</h3>" if len(content) > 1 else ""
         rows = [
-            (row["slice"], row["n"], intervals.text(row), _cell(row["rest"]), _p(row), "worse" if row["worse"] else "")
+            (row["slice"], row["n"], intervals.text(row), intervals.number(row["rest"]), p_text(row["p"]), "worse" if row["worse"] else "")
             for row in part["slices"]
         ]
         shown = table(("slice", "n", f"{part['title']} (95 % interval)", "all others", "p, corrected", ""), rows)

@@ -10,11 +10,10 @@ from typing import Any
 from tlkeras.config import RunConfig
 from tlkeras.data import store
 from tlkeras.data.examples import Dataset
-from tlkeras.data.split import SPLITS
 from tlkeras.evaluation import comparison
 from tlkeras.evaluation.prediction import keras_scores
+from tlkeras.jobs import companion, run_folder
 from tlkeras.jobs import plan as planning
-from tlkeras.jobs import run_folder
 from tlkeras.jobs.examples import Data
 from tlkeras.jobs.outcome import Scored
 from tlkeras.jobs.plan import Plan
@@ -34,9 +33,7 @@ RECIPE = "full"  # that trains the whole network
 
 def dataset_of(dataset: Dataset, data: Data) -> Dataset:
     """Returns the examples of a run in its splits."""
-    splits = {index: name for name in SPLITS for index in getattr(data.splits, name).tolist()}
-    examples = tuple(replace(example, split=splits[index]) for index, example in enumerate(data.store.examples))
-    return replace(dataset, examples=examples, notes=(), source=None)
+    return replace(dataset, examples=companion.examples_of(data), notes=(), source=None)
 
 
 def config_of(config: RunConfig, epochs: int, folder: Path) -> RunConfig:
@@ -53,21 +50,14 @@ def config_of(config: RunConfig, epochs: int, folder: Path) -> RunConfig:
     rate = config.train.learning_rate if config.train.recipe == RECIPE else None  # other recipes have rates for pretrained weights
     of_recipe = {"unfreeze": None, "freeze_rules": (), "max_minutes": None, "teacher": None, "temperature": None}
     return config.updated(
+        **companion.settings(folder),
         **of_recipe,
-        baseline=None,
-        compare_single=False,
         recipe=RECIPE,
         epochs=max(epochs, full.PHASE.epochs),
         learning_rate=rate or full.PHASE.learning_rate,
         batch_norm="train",
         lora_rank=None,
         lora_targets=(),
-        export=(),
-        data=None,
-        limit=None,
-        val_split=0.0,  # the examples have their splits, and nothing more is carved from them
-        test_split=0.0,
-        out=str(folder),
     )
 
 

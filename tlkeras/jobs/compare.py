@@ -14,9 +14,10 @@ from tlkeras.evaluation import report
 from tlkeras.evaluation.parts.overview import duration, size
 from tlkeras.evaluation.report_parts import Section
 from tlkeras.jobs import run_folder
+from tlkeras.jobs.run_folder import Run
 from tlkeras.tasks.charts import Point, scatter
 from tlkeras.tasks.markup import escape, figure, table
-from tlkeras.tasks.registry import task_of
+from tlkeras.tasks.registry import Task, task_for, task_of
 
 NOT_SETTINGS = ("out",)  # keys that differ between all runs
 LONGEST = 60  # characters of a value in the table of settings
@@ -130,7 +131,7 @@ def compare(runs: Sequence[str | Path], out: str | Path | None = None) -> Compar
         _check_out(Path(out))
     names = _names([run.root for run, _ in opened])
     first = opened[0][1]
-    figures = tuple(_figures(name, summary, first) for name, (_, summary) in zip(names, opened, strict=True))
+    figures = tuple(_figures(name, run, summary, first) for name, (run, summary) in zip(names, opened, strict=True))
     comparison = Comparison(
         runs=figures,
         differences=_differences(dict(zip(names, (summary["config"] for _, summary in opened), strict=True))),
@@ -157,12 +158,9 @@ def _names(roots: Sequence[Path]) -> list[str]:
     return [f"{names[index]} ({index + 1})" for index in range(len(names))]
 
 
-def _figures(name: str, summary: Mapping[str, Any], first: Mapping[str, Any]) -> RunFigures:
+def _figures(name: str, run: Run, summary: Mapping[str, Any], first: Mapping[str, Any]) -> RunFigures:
     config, split = summary["config"], _held_out(summary)
     task, record = task_of(config), summary[split]
-    measure, value = task.figure, record.get(task.key) if task.key else None
-    if value is None:
-        measure, value = next(_numbers(record), (task.figure, None))
     exports = list(summary["exports"].items())
     smallest, least = min(((form, own["bytes"]) for form, own in exports), key=lambda pair: pair[1], default=("", None))
     timed = [(form, own["latency_ms"]) for form, own in exports if own.get("latency_ms") is not None]
@@ -173,8 +171,8 @@ def _figures(name: str, summary: Mapping[str, Any], first: Mapping[str, Any]) ->
         recipe=str(config.get("recipe", "")),
         task=task.name,
         split=split,
-        measure=measure,
-        figure=value,
+        measure=task.figure,
+        figure=_figure(task, record, run),
         n=record["n"],
         seconds=summary.get("timing", {}).get("total"),
         bytes=least,
@@ -198,13 +196,14 @@ def _measured_on(summary: Mapping[str, Any]) -> tuple[object, ...]:
     return (_fingerprint(summary), _held_out(summary), task_of(summary["config"]).name)
 
 
-def _numbers(record: Mapping[str, Any], start: str = "") -> Any:
-    """Yields (name, value) of the figures of a record, those of several targets among them."""
-    for key, value in record.items():
-        if isinstance(value, Mapping):
-            yield from _numbers(value, f"{start}{key} ".removeprefix("targets "))
-        elif isinstance(value, float):
-            yield f"{start}{key}".replace("_", " "), value
+def _figure(task: Task, record: Mapping[str, Any], run: Run) -> float | None:
+    """Returns the figure of a task, of which more is better; of several targets the mean of theirs, and None where one has none."""
+    if "targets" not in record:
+        return record.get(task.key) if task.key else None
+    parts = run_folder.read_target(run).parts
+    values = [_figure(task_for(part.kind), record["targets"].get(part.name, {}), run) for part in parts]
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known and len(known) == len(values) else None
 
 
 def _differences(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

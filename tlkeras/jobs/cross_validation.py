@@ -65,11 +65,7 @@ def check(config: RunConfig, distribution: Distribution) -> None:
     Raises:
         ConfigError: naming what is in the way.
     """
-    if config.train.cross_validate is None:
-        return
-    if config.train.teacher is not None:
-        raise ConfigError("cross_validate is set, and the teacher has seen examples that the folds test on; leave one of them out")
-    if distribution.workers > 1:
+    if config.train.cross_validate is not None and distribution.workers > 1:
         raise ConfigError(f"cross_validate is set, and {distribution.workers} workers train together; use one machine, or leave it out")
 
 
@@ -273,7 +269,7 @@ def _content(config: RunConfig, data: Data, folds: Folds, rows: list[dict[str, A
 
 def write(run: Run, result: CrossValidation, data: Data, task: Task) -> None:
     """Writes the figures, the table of out-of-fold predictions, and their scores as arrays, into the folder of a run."""
-    store, where = data.store, {index: name for name in SPLITS for index in getattr(data.splits, name).tolist()}
+    store, where = data.store, data.splits.names()
     target = task.calibrated(data.target, data.targets, result.scores)
     columns = load_function(task.columns)
     files.write_json(run.cross_validation, result.content)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -15,7 +14,6 @@ from tlkeras import files
 from tlkeras.config import EvaluateConfig, RunConfig
 from tlkeras.data.examples import Dataset, Example
 from tlkeras.data.row_cache import open_cache
-from tlkeras.data.split import split
 from tlkeras.data.store import Store
 from tlkeras.errors import DataError
 from tlkeras.evaluation import comparison, intervals, robustness, slices
@@ -139,7 +137,10 @@ def _store(path: Path, result: Evaluation) -> None:
     """Writes what was found; parts of an earlier evaluation on the same examples stay."""
     content = {"version": VERSION, **result.to_dict()}
     if path.is_file():
-        earlier = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            earlier = run_folder.read_json(path)
+        except DataError:  # it is replaced: a damaged file must not cost an evaluation
+            earlier = {}
         if all(earlier.get(name) == content[name] for name in ("version", "runtime", "data", "split", "n")):
             content |= {name: earlier[name] for name in PARTS if name in earlier and name not in content}
     files.write_json(path, content)
@@ -164,6 +165,7 @@ class _Scored:
 
     opened: Model
     examples: tuple[Example, ...]
+    sha256: tuple[str, ...]
     inputs: np.ndarray
     targets: Targets
     scores: np.ndarray
@@ -197,6 +199,7 @@ def _scored(opened: Model, examples: _Examples, reporter: Reporter) -> _Scored:
     return _Scored(
         opened=opened,
         examples=tuple(store.examples[position] for position in index),
+        sha256=tuple(store.sha256[position] for position in index),
         inputs=inputs,
         targets=take(opened.task.targets_of(store.examples, opened.target), index),
         scores=opened.scores(inputs, progress=partial(reporter.progress, "score")),
@@ -217,7 +220,7 @@ def _chosen(store: Store, dataset: Dataset, own: RunConfig | None, part: str) ->
     if part == "all" or (part == "auto" and own is None and not dataset.has_splits):
         return everything, "all"
     fractions: dict[str, Any] = {"val_split": own.data.val_split, "test_split": own.data.test_split, "seed": own.seed} if own else {}
-    splits = split(store.sha256, store.strata, [example.split for example in store.examples], groups=store.group_of, **fractions)
+    splits = store.split(**fractions)
     if part == "auto":
         part = "test" if len(splits.test) else "val"
     return getattr(splits, part), part
@@ -231,8 +234,10 @@ def _against(config: EvaluateConfig, chosen: Chosen, first: _Scored, reporter: R
     other_name = str(config.against)
     opened = open_target(other_name)
     second = _scored(opened, _decoded(opened, chosen, config.part, reporter), reporter)
-    places = {example.id: place for place, example in enumerate(second.examples)}
-    pairs = [(place, places[example.id]) for place, example in enumerate(first.examples) if example.id in places]
+    # By content too: two sources may have different examples of one name.
+    places = {(example.id, digest): place for place, (example, digest) in enumerate(zip(second.examples, second.sha256, strict=True))}
+    names = ((example.id, digest) for example, digest in zip(first.examples, first.sha256, strict=True))
+    pairs = [(place, places[name]) for place, name in enumerate(names) if name in places]
     if not pairs:
         raise DataError(
             f"no example is held out from both models: {other_name!r} has other examples or other splits; pass --data with examples of neither"

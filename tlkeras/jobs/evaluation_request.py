@@ -30,15 +30,13 @@ class Request:
         config: what is asked for.
         chosen: the examples.
         other: the examples of the model it is compared with.
-        computed: columns that are computed from the inputs.
-        cells: id of an example -> column -> cell, of columns of the table.
-        in_table: names of those columns.
+        in_table: the columns to slice by that the table has; others are computed from the inputs.
+        cells: id of an example -> column -> cell, of those.
     """
 
     config: EvaluateConfig
     chosen: Chosen
     other: Chosen | None = None
-    computed: tuple[str, ...] = ()
     in_table: tuple[str, ...] = ()
     cells: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
 
@@ -69,8 +67,8 @@ def check(target: str | Path, data: str | Path | Dataset | Chosen | None, config
             config.against, None if isinstance(same, Chosen) else same, part=config.part, data_dir=config.data_dir
         )
         _check_same_target(str(target), predicted, config.against, other.dataset.target)
-    computed, in_table, cells = _columns(config.slices, chosen)
-    return Request(config=config, chosen=chosen, other=other, computed=computed, in_table=in_table, cells=cells)
+    in_table, cells = _columns(config.slices, chosen)
+    return Request(config=config, chosen=chosen, other=other, in_table=in_table, cells=cells)
 
 
 def _check_same_target(name: str, first: Target, other: str, second: Target) -> None:
@@ -81,10 +79,10 @@ def _check_same_target(name: str, first: Target, other: str, second: Target) -> 
         raise DataError(f"{other!r} predicts {described[1]} and {name!r} {described[0]}; expected models of the same target to compare")
 
 
-def _columns(names: Sequence[str], chosen: Chosen) -> tuple[tuple[str, ...], tuple[str, ...], Mapping[str, Any]]:
-    """Returns which columns are computed, which are of the table, and the cells of those; a column of the table wins."""
+def _columns(names: Sequence[str], chosen: Chosen) -> tuple[tuple[str, ...], Mapping[str, Any]]:
+    """Returns which columns are of the table, and their cells; a column of the table wins over a computed one of its name."""
     if not names:
-        return (), (), {}
+        return (), {}
     dataset, known = chosen.dataset, columns_of(modality_of(chosen.dataset).name)
     kind = kind_of(dataset.source) if dataset.source else None
     of_table: tuple[str, ...] = ()
@@ -92,12 +90,11 @@ def _columns(names: Sequence[str], chosen: Chosen) -> tuple[tuple[str, ...], tup
     if kind is not None and kind.facts:
         of_table = load_function(f"{kind.facts}:names")(dataset.source, columns)
     in_table = tuple(name for name in names if name in of_table)
-    computed = tuple(name for name in names if name not in of_table)
-    strange = [name for name in computed if name not in known]
+    strange = [name for name in names if name not in of_table and name not in known]
     if strange:
         where = f"{dataset.name} has no column {strange[0]!r}, and none of that name is computed"
         raise DataError(f"{where}; {near(strange[0], [*of_table, *known])}")
     if not in_table or kind is None:
-        return computed, in_table, {}
+        return in_table, {}
     files = [row.files for row in MODALITIES if row.files is not None]
-    return computed, in_table, load_function(f"{kind.facts}:read")(dataset.source, in_table, columns, files, dataset.target)
+    return in_table, load_function(f"{kind.facts}:read")(dataset.source, in_table, columns, files, dataset.target)

@@ -15,7 +15,7 @@ from tlkeras.config import RunConfig
 from tlkeras.data.audit import Audit, audit
 from tlkeras.data.examples import Dataset
 from tlkeras.data.row_cache import RowCache
-from tlkeras.data.split import Splits, split
+from tlkeras.data.split import Splits
 from tlkeras.data.store import Store, rows
 from tlkeras.data.target import Target
 from tlkeras.jobs import plan as planning
@@ -66,15 +66,7 @@ def prepare(
         store = inputs.materialise(
             dataset, cache_dir=run.work, strict=config.data.strict, progress=partial(reporter.progress, "decode"), cache=cache
         )
-        splits = split(
-            store.sha256,
-            store.strata,
-            [example.split for example in store.examples],
-            val_split=config.data.val_split,
-            test_split=config.data.test_split,
-            seed=config.seed,
-            groups=store.group_of,
-        )
+        splits = store.split(val_split=config.data.val_split, test_split=config.data.test_split, seed=config.seed)
         audited = audit(dataclasses.replace(store, notes=(*store.notes, *notes)), splits)
     files.write_json(run.audit, audited.to_dict())
     for line in audited.summary():

@@ -15,10 +15,9 @@ import numpy as np
 
 from tlkeras import files, models
 from tlkeras.config import RunConfig
-from tlkeras.data import split as splitting
 from tlkeras.data.examples import Dataset, Example
 from tlkeras.data.row_cache import open_cache
-from tlkeras.data.split import SPLITS, Splits
+from tlkeras.data.split import Splits
 from tlkeras.data.store import Store
 from tlkeras.data.target import Target
 from tlkeras.errors import ConfigError, DataError, OutputError
@@ -196,9 +195,8 @@ def _calibration(config: RunConfig, examples: Examples, tensor: keras.KerasTenso
 
 def fingerprint(store: Store, splits: Splits) -> str:
     """Returns one hash over the content, the label and the split of every example, whatever their order."""
-    part = {index: name for name in SPLITS for index in getattr(splits, name).tolist()}
     texts = [store.target.text(value) for value in store.values]
-    lines = sorted(f"{sha}\t{text}\t{part.get(index, '-')}" for index, (sha, text) in enumerate(zip(store.sha256, texts, strict=True)))
+    lines = sorted("\t".join(fields) for fields in zip(store.sha256, texts, splits.names(), strict=True))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
@@ -278,15 +276,8 @@ def _examples(
     dataset, own = chosen.dataset, chosen.own is not None
     cache = open_cache(config.data.cache, reporter.warn)
     store = opened.inputs.materialise(dataset, progress=partial(reporter.progress, "decode"), cache=cache)
-    splits = splitting.split(
-        store.sha256,
-        store.strata,
-        [example.split for example in store.examples],
-        val_split=config.data.val_split if own else None,
-        test_split=config.data.test_split if own else None,
-        seed=config.seed,
-        groups=store.group_of if own else None,
-    )
+    fractions: dict[str, Any] = {"val_split": config.data.val_split, "test_split": config.data.test_split} if own else {}
+    splits = store.split(**fractions, seed=config.seed)
     if own and _changed(run, store, splits):
         reporter.warn(f"{dataset.name} has changed since the run: examples that are held out now may have been trained on")
     return Examples(store=store, splits=splits, target=opened.target)

@@ -10,7 +10,7 @@ from tlkeras import files
 from tlkeras.data.examples import Dataset
 from tlkeras.data.split import SPLITS
 from tlkeras.distribution.strategies import open_distribution
-from tlkeras.jobs import batch_size, finetune, run_lifetime, teacher
+from tlkeras.jobs import batch_size, finetune, run_lifetime
 from tlkeras.jobs import plan as planning
 from tlkeras.jobs.plan import Plan
 from tlkeras.jobs.training_options import batch_size_of, facts, options_of
@@ -44,7 +44,6 @@ def find_learning_rate(plan: Plan, dataset: Dataset, *, reporter: Reporter) -> L
         ConfigError: when the last phase of the recipe is not trained by steps.
     """
     plan = planning.for_examples(plan, dataset)
-    teacher.check(plan.config, dataset.target)
     distribution = open_distribution(plan.config.train.placement)
     batch_size.check(plan.config, distribution)
     run = finetune.run_of(plan.config, distribution, dataset)

@@ -39,7 +39,6 @@ from tlkeras.jobs import (
     run_folder,
     run_lifetime,
     single,
-    teacher,
     tracking,
 )
 from tlkeras.jobs import plan as planning
@@ -103,7 +102,6 @@ def finetune_plan(
     if plan.asked.data.source is None and dataset.source == DEFAULT:
         reporter.say(f"{preflight.USES_DIGITS}; for your own images, name a folder with one folder per class (--data FOLDER)")
     plan = planning.for_examples(plan, dataset)
-    teacher.check(plan.config, dataset.target)
     tracking.check(plan.config)
     distribution = distribution or open_distribution(plan.config.train.placement)
     cross_validation.check(plan.config, distribution)

@@ -72,9 +72,12 @@ def cross_validate(
     config = config.updated(cross_validate=folds, **AGAIN)
     plan, dataset = planned(config, dataset)
     load_tensorflow()
+    from tlkeras.jobs import report_run
     from tlkeras.jobs import review as job
 
-    return job.cross_validate(run, plan, dataset, probe=False, reporter=reporter).result.content
+    content = job.cross_validate(run, plan, dataset, probe=False, reporter=reporter).result.content
+    report_run.refresh(run)
+    return content
 
 
 def review(

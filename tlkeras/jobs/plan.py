@@ -114,8 +114,7 @@ def resolve(config: RunConfig, choice: Mapping[str, Any] | None = None) -> Plan:
     placements.parse(config.train.placement)
     unfreeze = None if config.train.freeze_rules else (config.train.unfreeze or last.unfreeze)
     if unfreeze is not None and row.sections:
-        first = [adapters.SECTION] if adapter and adapter.trains else []
-        parse(unfreeze, [*first, *(name for name, _ in row.sections)])
+        parse(unfreeze, _section_names(row, adapter))
     formats = tuple(FORMATS.get(name) for name in config.export.formats)
     filled = config.updated(
         backbone=row.name,
@@ -130,6 +129,15 @@ def resolve(config: RunConfig, choice: Mapping[str, Any] | None = None) -> Plan:
         **recipe.settings,
     )
     return Plan(config=filled, asked=config, backbone=row, recipe=recipe, adapter=adapter, formats=formats, choice=choice)
+
+
+def section_names(plan: Plan) -> list[str]:
+    """Returns the sections of the network of a plan, from input to output, as its row states them."""
+    return _section_names(plan.backbone, plan.adapter)
+
+
+def _section_names(row: Backbone, adapter: Adapter | None) -> list[str]:
+    return [*([adapters.SECTION] if adapter and adapter.trains else []), *(name for name, _ in row.sections)]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from tlkeras.data.target import Target
 from tlkeras.distribution.cluster import from_environment
 from tlkeras.errors import ConfigError, DataError, TlkerasError
 from tlkeras.export.manifest import NAME, read_manifest
-from tlkeras.jobs import plan, run_folder, tracking
+from tlkeras.jobs import plan, run_checks, run_folder, tracking
 from tlkeras.jobs.corrections import relabelled
 from tlkeras.jobs.lookup import Located, not_a_target
 from tlkeras.jobs.lookup import find as find_target
@@ -63,7 +63,7 @@ def open_examples(resolved: plan.Plan, dataset: Dataset | None = None) -> Datase
     check = modality_of(dataset).check
     if check is not None:
         load_function(check)(dataset)
-    plan.for_examples(resolved, dataset)
+    run_checks.check(plan.for_examples(resolved, dataset), dataset)
     return dataset
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from tlkeras import files
-from tlkeras.data.store import rows
+from tlkeras.data.store import Store, rows
 from tlkeras.data.target import Target
 from tlkeras.errors import DataError
 from tlkeras.evaluation import report
@@ -85,22 +85,24 @@ def _cases(task: Task, part: Outcomes, target: Target) -> Mapping[str, Any]:
     return load_function(task.cases)(part.targets, part.scores, target) if task.cases and len(part.scores) else {}
 
 
-def add_thumbnails(run: Run, data: Data, names: Iterable[str]) -> None:
+def add_thumbnails(run: Run, inputs: Any, store: Store, names: Iterable[str]) -> None:
     """Keeps thumbnails of further examples, for parts of the report that show others than the held-out ones.
 
     Args:
         run: with an `examples.json`; of one without, nothing is kept.
-        data: the examples.
-        names: ids of examples, the important ones first.
+        inputs: what the model accepts; see `tlkeras.modalities.inputs.Inputs`.
+        store: the examples.
+        names: ids of those to show, the important ones first.
     """
     path = run.root / EXAMPLES
     if not path.is_file():
         return
-    drawn, places = read_gallery(path), {example.id: index for index, example in enumerate(data.store.examples)}
+    drawn, places = read_gallery(path), {example.id: index for index, example in enumerate(store.examples)}
     room = BYTES - sum(len(html.encode()) for html in drawn.thumbnails.values())
     new = [name for name in names if name in places and name not in drawn.thumbnails]
-    more = thumbnails(new, lambda name: data.inputs.thumbnail(data.store.examples[places[name]], data.store.inputs[places[name]]), room)
-    files.write_json(path, replace(drawn, thumbnails={**drawn.thumbnails, **more}).to_dict())
+    more = thumbnails(new, lambda name: inputs.thumbnail(store.examples[places[name]], store.inputs[places[name]]), room)
+    shown = {**drawn.thumbnails, **{name: html for name, html in more.items() if html}}
+    files.write_json(path, replace(drawn, thumbnails=shown).to_dict())
 
 
 def freeze_rows(task: TaskModel) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +16,20 @@ from tlkeras import files
 from tlkeras.config import RunConfig
 from tlkeras.data.examples import Dataset
 from tlkeras.data.row_cache import open_cache
-from tlkeras.data.split import SPLITS, Splits, split
+from tlkeras.data.split import Splits
 from tlkeras.data.store import Store
 from tlkeras.data.target import SEPARATOR, Target, number_text
 from tlkeras.distribution.strategies import open_distribution
 from tlkeras.evaluation import errors
-from tlkeras.jobs import cross_validation, finetune, opening, preflight, run_folder
+from tlkeras.evaluation.gallery import WORST
+from tlkeras.jobs import cross_validation, finetune, opening, preflight, report_run, run_folder
 from tlkeras.jobs.corrections import CORRECTED, EXAMPLE
 from tlkeras.jobs.cross_validation import CrossValidation
 from tlkeras.jobs.examples import Data
 from tlkeras.jobs.plan import Plan
 from tlkeras.jobs.run_folder import Run
 from tlkeras.jobs.training_options import facts, fold_options
+from tlkeras.modalities.inputs import Inputs
 from tlkeras.models import FEATURES
 from tlkeras.progress import Clock, Reporter
 from tlkeras.registry import load_function
@@ -102,6 +104,7 @@ class Review:
 class _Material:
     """Examples with their splits, out-of-fold scores and features, all in one order."""
 
+    inputs: Inputs
     store: Store
     splits: Splits
     scores: np.ndarray
@@ -110,10 +113,9 @@ class _Material:
     task: Task
     basis: str
 
-    @property
+    @cached_property
     def where(self) -> list[str]:
-        names = {index: name for name in SPLITS for index in getattr(self.splits, name).tolist()}
-        return [names[index] for index in range(len(self.store))]
+        return self.splits.names()
 
 
 def review(run: Run, config: RunConfig, plan: Plan, dataset: Dataset, *, table: Path, probe: bool, reporter: Reporter) -> Review:
@@ -131,6 +133,10 @@ def review(run: Run, config: RunConfig, plan: Plan, dataset: Dataset, *, table: 
         rows, content = _listed(material)
     files.write_sheet(table, rows, COLUMNS)
     files.write_json(table.parent / run.errors.name, content)
+    if table.parent.resolve() == run.root.resolve():
+        doubtful = [entry["example"] for entry in content["label_errors"][:WORST]]
+        report_run.add_thumbnails(run, material.inputs, material.store, doubtful)
+        report_run.refresh(run)
     return Review(rows=rows, content=content, table=table)
 
 
@@ -147,18 +153,10 @@ def _stored(run: Run, config: RunConfig, dataset: Dataset, reporter: Reporter) -
     if scores is None or model is None:
         reporter.say("the out-of-fold scores of the run are of other examples, so they are computed again")
         return None
-    splits = split(
-        store.sha256,
-        store.strata,
-        [example.split for example in store.examples],
-        val_split=config.data.val_split,
-        test_split=config.data.test_split,
-        seed=config.seed,
-        groups=store.group_of,
-    )
     return _Material(
+        inputs=opened.inputs,
         store=store,
-        splits=splits,
+        splits=store.split(val_split=config.data.val_split, test_split=config.data.test_split, seed=config.seed),
         scores=scores,
         features=_features(model, store, config, reporter),
         target=opened.target,
@@ -180,6 +178,7 @@ def _computed(run: Run, plan: Plan, dataset: Dataset, probe: bool, reporter: Rep
         store = opened.inputs.materialise(dataset, progress=partial(reporter.progress, "decode"))
         features = _features(read_keras(run.model), store, config, reporter)
     return _Material(
+        inputs=data.inputs,
         store=data.store,
         splits=data.splits,
         scores=refolded.result.scores,

@@ -9,8 +9,8 @@ from typing import Any
 
 from tlkeras.config import RunConfig
 from tlkeras.data.examples import Dataset
-from tlkeras.data.split import SPLITS
 from tlkeras.data.target import Target
+from tlkeras.jobs import companion
 from tlkeras.jobs.examples import Data
 from tlkeras.jobs.run_folder import Run
 from tlkeras.tasks.markup import figure, table
@@ -23,8 +23,7 @@ ALONE, TOGETHER = "alone", "together"
 
 def datasets(dataset: Dataset, data: Data) -> dict[str, Dataset]:
     """Returns the examples of a run with one of its targets only, for each target, in the splits of the run."""
-    splits = {index: name for name in SPLITS for index in getattr(data.splits, name).tolist()}
-    examples = [replace(example, split=splits[index]) for index, example in enumerate(data.store.examples)]
+    examples = companion.examples_of(data)
     return {
         part.name: replace(
             dataset,
@@ -46,15 +45,15 @@ def config_of(config: RunConfig, part: Target, folder: Path) -> RunConfig:
         folder: where the run is written.
     """
     task = task_for(part.kind)
-    alone: dict[str, Any] = {"task": None, "target_weights": None, "compare_single": False, "export": ()}
-    alone |= {"val_split": 0.0, "test_split": 0.0}  # the examples have their splits, and nothing more is carved from them
-    alone |= {"cross_validate": None, "relabel": None, "group_column": None}  # the examples are relabelled and grouped already
-    alone |= {"rejection": "none", "conformal": None}  # which are no part of the comparison, and numbers alone have no probability
     of_task = {
+        "task": None,
+        "target_weights": None,
         "class_weights": config.train.class_weights and task.class_weights,
         "loss": config.train.loss if config.train.loss in task.losses else None,
+        "rejection": "none",  # no part of the comparison, and numbers alone have no probability
+        "conformal": None,
     }
-    return config.updated(**alone, **of_task, data=None, limit=None, out=str(folder))
+    return config.updated(**companion.settings(folder), **of_task)
 
 
 def folders(names: Collection[str], run: Run) -> dict[str, Path]:

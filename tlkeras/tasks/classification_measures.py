@@ -11,12 +11,15 @@ from tlkeras.data.target import Target
 from tlkeras.tasks.measures import (
     BINS,
     EACH,
+    LOSSES,
     SMALLEST,
     Family,
     Figure,
     Measures,
     calibration_error,
     calibration_errors,
+    macro_means,
+    mean_losses,
     mean_of_defined,
     means,
     precision_recall_f1,
@@ -37,10 +40,6 @@ ANSWERS = (
     Figure(name="precision", title="precision", each=True),
     Figure(name="recall", title="recall", each=True),
     Figure(name="f1", title="F1", each=True),
-)
-LOSSES = (
-    Figure(name="log_loss", title="log loss", higher=False, share=False),
-    Figure(name="brier", title="Brier score", higher=False, share=False),
 )
 CALIBRATION = (
     Figure(name="ece", title="calibration error (top label)", higher=False, biased=True),
@@ -76,7 +75,7 @@ def measures(targets: Targets, scores: np.ndarray, target: Target) -> dict[str, 
     losses = np.stack([-np.log(np.clip(own, SMALLEST, 1.0)), np.square(scores - true).sum(axis=1) / (2 if count == 2 else 1)], axis=1)
     families = (
         Family(figures=(*ANSWERS, *titles), compute=partial(_answers, true, answered, top), cost=0.03 * count + 0.1),
-        Family(figures=LOSSES, compute=partial(_losses, losses), cost=0.02),
+        Family(figures=LOSSES, compute=partial(mean_losses, losses), cost=0.02),
         Family(figures=CALIBRATION, compute=partial(_calibration, true, scores, ranks == 0), cost=0.01 * BINS * (count + 1)),
         Family(figures=RANKING, compute=partial(_ranking, true, scores), cost=float(count)),
     )
@@ -91,25 +90,16 @@ def measures(targets: Targets, scores: np.ndarray, target: Target) -> dict[str, 
 def _answers(true: np.ndarray, answered: np.ndarray, top: Mapping[str, np.ndarray], weights: np.ndarray) -> dict[str, np.ndarray]:
     correct, predicted, support = (sums(weights, part) for part in (true & answered, answered, true))
     precision, recall, f1 = precision_recall_f1(correct, predicted, support)
-    present = predicted + support > 0  # macro means are over the classes that occur, among targets or answers
-    macro = {
-        name: ratio(np.where(present, values, 0).sum(axis=1), present.sum(axis=1))
-        for name, values in (("macro_precision", precision), ("macro_recall", recall), ("macro_f1", f1))
-    }
+    present = predicted + support > 0  # among targets or answers
     return {
         "accuracy": ratio(correct.sum(axis=1), weights.sum(axis=1, dtype="float64")),
         "balanced_accuracy": mean_of_defined(np.where(support > 0, recall, np.nan)),
-        **macro,
+        **macro_means(precision, recall, f1, present),
         f"{EACH}precision": np.where(present, precision, np.nan),
         f"{EACH}recall": np.where(support > 0, recall, np.nan),
         f"{EACH}f1": np.where(present, f1, np.nan),
         **{name: means(weights, values) for name, values in top.items()},
     }
-
-
-def _losses(losses: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
-    values = means(weights, losses)
-    return {"log_loss": values[:, 0], "brier": values[:, 1]}
 
 
 def _calibration(true: np.ndarray, scores: np.ndarray, correct: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:

@@ -12,6 +12,7 @@ from tlkeras.data.target import Target
 from tlkeras.tasks.cases import Cases, cell_anchor
 from tlkeras.tasks.classification import Score, interval, score
 from tlkeras.tasks.markup import code, escape, figure, markdown_table, table
+from tlkeras.tasks.mistakes import pairs_in
 from tlkeras.tasks.registry import TARGET, Targets
 
 MOST_CLASSES = 40  # a larger confusion matrix is unreadable; the most confused pairs are listed instead
@@ -69,9 +70,7 @@ def _class_table(figures: Score) -> str:
 def _confusions(figures: Score, labels: Sequence[str]) -> str:
     wrong = figures.confusion.copy()
     np.fill_diagonal(wrong, 0)
-    worst = [np.unravel_index(flat, wrong.shape) for flat in np.argsort(-wrong, axis=None)[:PAIRS]]
-    pairs = [(labels[t], labels[p], int(wrong[t, p])) for t, p in worst if wrong[t, p]]
-    listed = table(("true label", "predicted label", "count"), pairs) or "<p>No example was confused.</p>"
+    listed = table(("true label", "predicted label", "count"), pairs_in(wrong, labels)[:PAIRS]) or "<p>No example was confused.</p>"
     matrix = _matrix(figures.confusion, labels) if figures.n and len(labels) <= MOST_CLASSES else ""
     note = "<p class=muted>Rows: true label. Columns: predicted label. Follow a number to its examples.</p>"
     return f"{note}<div class=beside>{matrix}<div>{listed}</div></div>" if matrix else listed

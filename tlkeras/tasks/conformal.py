@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from tlkeras.data.target import Target
+from tlkeras.errors import ConfigError
 
 CONFORMAL = "conformal"  # the fact of a target
 METHODS = ("lac", "aps")  # of classes
@@ -22,6 +23,24 @@ METHODS = ("lac", "aps")  # of classes
 def needed(alpha: float) -> int:
     """Returns how many validation examples an error rate needs: with fewer, only the set of everything would keep it."""
     return math.ceil(1 / alpha - 1e-9) - 1
+
+
+def check_enough(alpha: float, examples: int, *, at_most: bool = False) -> None:
+    """Checks that there are enough validation examples for an error rate.
+
+    Args:
+        alpha: error rate.
+        examples: validation examples.
+        at_most: whether there may be fewer.
+
+    Raises:
+        ConfigError: naming how many are needed.
+    """
+    if examples < needed(alpha):
+        raise ConfigError(
+            f"conformal is {alpha:g}, which needs {needed(alpha):,} validation examples, and there are {'at most ' * at_most}{examples:,}; "
+            "use a larger --val-split or a larger error rate"
+        )
 
 
 def rank(n: int, alpha: float) -> int:

@@ -6,8 +6,9 @@ weights of 1 (`tests/tasks/test_measures.py`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -98,6 +99,12 @@ class Measures:
         return next(figure for figure in self.figures if figure.key == self.headline)
 
 
+LOSSES = (
+    Figure(name="log_loss", title="log loss", higher=False, share=False),
+    Figure(name="brier", title="Brier score", higher=False, share=False),
+)
+
+
 # === Weighted sums ===
 
 
@@ -118,6 +125,12 @@ def means(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
     return ratio(sums(weights, values), total if values.ndim == 1 else total[:, None])
 
 
+def mean_losses(losses: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
+    """Returns the figures `LOSSES` from those of each example, (n, 2)."""
+    values = means(weights, losses)
+    return {"log_loss": values[:, 0], "brier": values[:, 1]}
+
+
 def mean_of_defined(values: np.ndarray) -> np.ndarray:
     """Returns the mean of each row over the columns that are defined; NaN where none is."""
     defined = np.isfinite(values)
@@ -127,6 +140,12 @@ def mean_of_defined(values: np.ndarray) -> np.ndarray:
 def precision_recall_f1(correct: np.ndarray, predicted: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns precision, recall and F1 from counts; 0 where their denominator is 0, as in scikit-learn with `zero_division=0`."""
     return ratio(correct, predicted, 0.0), ratio(correct, true, 0.0), ratio(2 * correct, predicted + true, 0.0)
+
+
+def macro_means(precision: np.ndarray, recall: np.ndarray, f1: np.ndarray, present: np.ndarray) -> dict[str, np.ndarray]:
+    """Returns the macro means of figures of each label, (resamples, labels), over the labels that occur: `present`, of the same shape."""
+    parts = {"macro_precision": precision, "macro_recall": recall, "macro_f1": f1}
+    return {name: ratio(np.where(present, values, 0).sum(axis=1), present.sum(axis=1)) for name, values in parts.items()}
 
 
 # === Ranking ===
@@ -172,6 +191,36 @@ def rankings(weights: np.ndarray, holds: np.ndarray, scores: np.ndarray) -> tupl
 # === Calibration ===
 
 
+def _bin_of(confidence: np.ndarray) -> np.ndarray:
+    """Returns the bin of each probability; its upper end belongs to a bin, as in Guo et al. 2017."""
+    return np.clip(np.ceil(np.asarray(confidence, "float64") * BINS).astype(int) - 1, 0, BINS - 1)
+
+
+def reliability(confidence: np.ndarray, outcome: np.ndarray) -> list[dict[str, Any]]:
+    """Returns, for each of 15 bins of equal width that is not empty: its ends, how many, what they claim, and what is so.
+
+    Args:
+        confidence: predicted probabilities, 0 to 1, (n,).
+        outcome: bool (n,), what they are the probabilities of.
+
+    Example:
+        >>> [(row["n"], row["confidence"], row["correct"]) for row in reliability(np.array([0.1, 0.9, 0.9]), np.array([False, True, False]))]
+        [(1, 0.1, 0.0), (2, 0.9, 0.5)]
+    """
+    bins, rows = _bin_of(confidence), []
+    for index in np.unique(bins):
+        inside = bins == index
+        claimed, actual = float(confidence[inside].mean(dtype="float64")), float(outcome[inside].mean())
+        rows.append({"from": index / BINS, "to": (index + 1) / BINS, "n": int(inside.sum()), "confidence": claimed, "correct": actual})
+    return rows
+
+
+def expected_calibration_error(rows: Sequence[Mapping[str, Any]]) -> float | None:
+    """Returns the calibration error of what `reliability` gives; None without any."""
+    total = sum(row["n"] for row in rows)
+    return sum(row["n"] * abs(row["confidence"] - row["correct"]) for row in rows) / total if total else None
+
+
 def calibration_error(weights: np.ndarray, confidence: np.ndarray, outcome: np.ndarray) -> np.ndarray:
     """Returns the expected calibration error (Naeini et al. 2015, doi:10.1609/aaai.v29i1.9602) over 15 bins of equal width.
 
@@ -183,9 +232,8 @@ def calibration_error(weights: np.ndarray, confidence: np.ndarray, outcome: np.n
     Returns:
         (resamples,): the mean distance of predicted from observed frequency, weighted by the examples of the bins.
     """
-    bins = np.minimum((np.asarray(confidence, "float64") * BINS).astype(int), BINS - 1)
-    gaps = np.zeros((len(bins), BINS))
-    gaps[np.arange(len(bins)), bins] = confidence - outcome
+    gaps = np.zeros((len(confidence), BINS))
+    gaps[np.arange(len(confidence)), _bin_of(confidence)] = confidence - outcome
     return ratio(np.abs(sums(weights, gaps)).sum(axis=1), weights.sum(axis=1, dtype="float64"))
 
 

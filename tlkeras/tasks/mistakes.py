@@ -57,7 +57,7 @@ def confused_classes(targets: Targets, scores: np.ndarray, target: Target) -> li
     matrix = np.zeros((count, count), int)
     np.add.at(matrix, (targets[TARGET], scores.argmax(axis=1)), 1)
     np.fill_diagonal(matrix, 0)
-    return _pairs(matrix, target.labels)
+    return pairs_in(matrix, target.labels)
 
 
 # === Sets of labels ===
@@ -78,7 +78,7 @@ def confused_labels(targets: Targets, scores: np.ndarray, target: Target) -> lis
     """Returns (label that is missed, label that is added instead, examples), the most frequent first."""
     actual, decided = targets[TARGET] > 0, np.asarray(scores, "float32") >= thresholds(target)
     matrix = (actual & ~decided).T.astype(int) @ (~actual & decided).astype(int)
-    return _pairs(matrix, target.labels)
+    return pairs_in(matrix, target.labels)
 
 
 def _set_text(holds: np.ndarray, target: Target) -> str:
@@ -134,7 +134,8 @@ def _sorted(mistakes: Iterable[Mistake]) -> list[Mistake]:
     return sorted(mistakes, key=lambda mistake: -mistake.confidence)
 
 
-def _pairs(matrix: np.ndarray, labels: Sequence[str]) -> list[Pair]:
+def pairs_in(matrix: np.ndarray, labels: Sequence[str]) -> list[Pair]:
+    """Returns (label, other label, count) of every cell of a matrix that is not 0, the largest count first."""
     order = np.argsort(-matrix, axis=None, kind="stable")
-    places = zip(*np.unravel_index(order, matrix.shape), strict=True)
-    return [(labels[i], labels[j], int(matrix[i, j])) for i, j in places if matrix[i, j]]
+    cells = zip(*np.unravel_index(order, matrix.shape), strict=True)
+    return [(labels[row], labels[column], int(matrix[row, column])) for row, column in cells if matrix[row, column]]

@@ -10,16 +10,18 @@ from tlkeras.data.target import Target
 from tlkeras.tasks.measures import (
     BINS,
     EACH,
+    LOSSES,
     SMALLEST,
     Family,
     Figure,
     Measures,
     calibration_errors,
+    macro_means,
+    mean_losses,
     mean_of_defined,
     means,
     precision_recall_f1,
     rankings,
-    ratio,
     sums,
 )
 from tlkeras.tasks.registry import TARGET, Targets
@@ -37,10 +39,6 @@ DECISIONS = (
     Figure(name="precision", title="precision", each=True),
     Figure(name="recall", title="recall", each=True),
     Figure(name="f1", title="F1", each=True),
-)
-LOSSES = (
-    Figure(name="log_loss", title="log loss", higher=False, share=False),
-    Figure(name="brier", title="Brier score", higher=False, share=False),
 )
 CALIBRATION = (
     Figure(name="mean_ece", title="calibration error (mean over labels)", higher=False, biased=True),
@@ -70,7 +68,7 @@ def measures(targets: Targets, scores: np.ndarray, target: Target) -> dict[str, 
     count = y.shape[1]
     families = (
         Family(figures=DECISIONS, compute=partial(_decisions, y, answered, wrong), cost=0.03 * count + 0.02),
-        Family(figures=LOSSES, compute=partial(_losses, losses), cost=0.02),
+        Family(figures=LOSSES, compute=partial(mean_losses, losses), cost=0.02),
         Family(figures=CALIBRATION, compute=partial(_calibration, y, scores), cost=0.01 * BINS * count),
         Family(figures=RANKING, compute=partial(_ranking, y, scores), cost=float(count)),
     )
@@ -82,29 +80,20 @@ def measures(targets: Targets, scores: np.ndarray, target: Target) -> dict[str, 
 def _decisions(y: np.ndarray, answered: np.ndarray, wrong: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
     correct, predicted, true = (sums(weights, part) for part in (y & answered, answered, y))
     precision, recall, f1 = precision_recall_f1(correct, predicted, true)
-    present = predicted + true > 0  # macro means are over the labels that occur, among targets or answers
+    present = predicted + true > 0  # among targets or answers
     totals = [values.sum(axis=1) for values in (correct, predicted, true)]
     micro = precision_recall_f1(*totals)
-    macro = {
-        name: ratio(np.where(present, values, 0).sum(axis=1), present.sum(axis=1))
-        for name, values in (("macro_precision", precision), ("macro_recall", recall), ("macro_f1", f1))
-    }
     return {
         "micro_precision": micro[0],
         "micro_recall": micro[1],
         "micro_f1": np.where(totals[1] + totals[2] > 0, micro[2], 1.0),  # where no label holds and none is predicted, all is right
-        **macro,
+        **macro_means(precision, recall, f1, present),
         "hamming_loss": means(weights, wrong),
         "exact_match": means(weights, wrong == 0),
         f"{EACH}precision": np.where(present, precision, np.nan),
         f"{EACH}recall": np.where(true > 0, recall, np.nan),
         f"{EACH}f1": np.where(present, f1, np.nan),
     }
-
-
-def _losses(losses: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
-    values = means(weights, losses)
-    return {"log_loss": values[:, 0], "brier": values[:, 1]}
 
 
 def _calibration(y: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:

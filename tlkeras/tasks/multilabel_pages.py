@@ -11,6 +11,7 @@ import numpy as np
 from tlkeras.data.target import SEPARATOR, Target
 from tlkeras.tasks.cases import Cases
 from tlkeras.tasks.markup import code, escape, figure, markdown_table, table
+from tlkeras.tasks.mistakes import pairs_in
 from tlkeras.tasks.multilabel import LabelScore, Score, confused, label_scores
 from tlkeras.tasks.registry import TARGET, Targets, target_of
 from tlkeras.tasks.thresholds import decisions, thresholds
@@ -73,14 +74,9 @@ def _label_table(figures: Score, target: Target) -> str:
 
 
 def _confusions(figures: Score, labels: Sequence[str]) -> str:
-    pairs = _most_confused(figures.confused, labels, PAIRS)
+    pairs = pairs_in(figures.confused, labels)[:PAIRS]
     note = "<p class=muted>Examples where the first label holds and is missed while the second does not and is added.</p>"
     return note + table(("missed", "added", "count"), pairs) if pairs else "<p>No label was taken for another.</p>"
-
-
-def _most_confused(counts: np.ndarray, labels: Sequence[str], shown: int) -> list[tuple[str, str, int]]:
-    worst = [np.unravel_index(flat, counts.shape) for flat in np.argsort(-counts, axis=None, kind="stable")[:shown]]
-    return [(labels[missed], labels[added], int(counts[missed, added])) for missed, added in worst if counts[missed, added]]
 
 
 def cases(targets: Targets, scores: np.ndarray, target: Target) -> dict[str, Cases]:
@@ -120,7 +116,7 @@ def publish(metrics: Mapping[str, Any], rows: Sequence[Mapping[str, str]], targe
     truth, predicted = (_sets([row[column] for row in rows], target) for column in ("label", "predicted"))
     scores = np.array([[float(row[f"score:{label}"]) for label in labels] for row in rows]).reshape(-1, len(labels))
     figures = label_scores(truth, predicted, scores, target)
-    pairs = _most_confused(confused(truth, predicted), labels, CONFUSED)
+    pairs = pairs_in(confused(truth, predicted), labels)[:CONFUSED]
     return {
         "metrics": {name: metrics[name] for name in ("val", "test")},
         "label_scores": [{"label": row.label, **row.to_dict()} for row in figures],

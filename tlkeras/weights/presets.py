@@ -14,12 +14,7 @@ import numpy as np
 from tlkeras.errors import ConfigError, WeightsMismatch, WeightsUnavailable, reason
 from tlkeras.weights import compat, downloads, preset_check, wheels
 from tlkeras.weights.keras_file import check_safe_mode
-from tlkeras.weights.sources import FIRST, HubPreset, Row, WheelFolder, chosen_source, is_path
-
-
-def has_preset(row: Row) -> bool:
-    """Whether KerasHub publishes weights of this very network."""
-    return any(isinstance(source, HubPreset) for source in row.weights)
+from tlkeras.weights.sources import FIRST, HubPreset, Row, WheelFolder, chosen_source, has_preset, is_path
 
 
 def is_preset(row: Row, choice: str) -> bool:

@@ -114,3 +114,8 @@ def chosen_source(row: Row, choice: str) -> WeightsSource | None:
     if choice in FIRST:
         return row.weights[0] if row.weights else None
     return {source.kind: source for source in row.weights}.get(choice)
+
+
+def has_preset(row: Row) -> bool:
+    """Whether KerasHub publishes weights of this very network."""
+    return any(isinstance(source, HubPreset) for source in row.weights)

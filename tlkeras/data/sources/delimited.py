@@ -95,9 +95,12 @@ class Delimited(Table):
     def rows(self, names: Sequence[str]) -> Iterator[tuple[str, ...]]:
         """See `Table.rows`."""
         indices = [self.names.index(name) for name in names]
+        last = max(indices, default=-1)
         for record in self._records:
             cells = record.cells(self._dialect)
-            yield tuple(cells[index] if index < len(cells) else "" for index in indices)
+            if last >= len(cells):
+                cells = [*cells, *[""] * (last + 1 - len(cells))]
+            yield tuple([cells[index] for index in indices])
 
     def checked(self, label: str) -> Delimited:
         """A record of several lines of which some are rows themselves, with a label that others have, swallowed them: they come back."""

@@ -13,6 +13,7 @@ from tlkeras.data.sources.files import FileIndex
 from tlkeras.data.sources.table import read_table
 from tlkeras.data.sources.tabular import Table
 from tlkeras.data.target import Target
+from tlkeras.errors import printable
 
 Cells = dict[str, dict[str, Any]]  # id of an example -> column -> cell, None where it is missing
 
@@ -55,7 +56,7 @@ def read(
 def _ids(table: Table, roles: Roles, files: FileIndex) -> Iterator[str | None]:
     """Yields the id of the example of each row; None for a row without content or label."""
     if roles.id is not None:
-        yield from (clean(str(value)) for (value,) in table.rows([roles.id]))
+        yield from (printable(clean(str(value))) for (value,) in table.rows([roles.id]))
     elif roles.kind != PATH:
         yield from (f"{table.name}:{line}" for line in table.lines)
     else:

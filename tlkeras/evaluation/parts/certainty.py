@@ -11,8 +11,8 @@ from tlkeras.evaluation.report_parts import Section
 from tlkeras.tasks.cases import Cases
 from tlkeras.tasks.charts import Point, lines
 from tlkeras.tasks.markup import escape
+from tlkeras.tasks.measures import BINS, expected_calibration_error, reliability
 
-BINS = 10  # of the reliability curve, equally wide
 STEPS = 60  # points of the curve of coverage
 FEWEST = 10  # examples; the curves of fewer are noise
 NAMED = (0.5, 0.8, 0.9)  # coverages named in words
@@ -28,34 +28,20 @@ def certainty(data: ReportData) -> Sequence[Section]:
     return sections
 
 
-def bins(probabilities: np.ndarray, events: np.ndarray, count: int = BINS) -> list[tuple[float, float, int]]:
-    """Returns (mean probability, share of events, examples) of each bin that has examples.
-
-    Example:
-        >>> bins(np.array([0.1, 0.9, 0.9]), np.array([False, True, False]), 2)
-        [(0.1, 0.0, 1), (0.9, 0.5, 2)]
-    """
-    numbers = np.minimum((probabilities * count).astype(int), count - 1)
-    rows = []
-    for number in np.unique(numbers):
-        own = numbers == number
-        rows.append((float(probabilities[own].mean()), float(events[own].mean()), int(own.sum())))
-    return rows
-
-
-def calibration_error(rows: Sequence[tuple[float, float, int]]) -> float:
-    """Returns the expected calibration error: the gap of each bin, weighted by its examples (Naeini et al. 2015)."""
-    total = sum(n for _, _, n in rows)
-    return sum(abs(stated - true) * n for stated, true, n in rows) / total if total else 0.0
-
-
 def _reliability(answers: Cases) -> str:
     if answers.probabilities is None or answers.events is None or len(answers.probabilities) < FEWEST:
         return ""
-    rows = bins(answers.probabilities, answers.events)
-    points = [Point(x=p, y=y, title=f"stated {p:.0%}, true {y:.0%}, {n:,} answers") for p, y, n in rows]
-    error = calibration_error(rows)
-    surplus = sum((p - y) * n for p, y, n in rows)
+    rows = reliability(answers.probabilities, answers.events)
+    points = [
+        Point(
+            x=row["confidence"],
+            y=row["correct"],
+            title=f"stated {row['confidence']:.0%}, true {row['correct']:.0%}, {row['n']:,} answers",
+        )
+        for row in rows
+    ]
+    error = expected_calibration_error(rows) or 0.0
+    surplus = sum((row["confidence"] - row["correct"]) * row["n"] for row in rows)
     lean = "about as certain as it should be" if error < 0.02 else "too certain" if surplus > 0 else "less certain than it could be"
     chart = lines(
         {"share that holds": points},
