@@ -65,12 +65,19 @@ def check_onnx(path: str | Path) -> None:
         raise ConfigError(_beyond(path, foreign, "ONNX"))
     home = Path(path).resolve().parent
     stored = [entry.value for tensor in tensors if uses_external_data(tensor) for entry in tensor.external_data if entry.key == "location"]
-    outside = sorted({name for name in stored if not (home / name).resolve().is_relative_to(home)})
+    outside = sorted({name for name in stored if not _is_inside(home, name)})
     if outside:
         raise ConfigError(
-            f"{str(path)!r} has weights in files outside of its folder ({', '.join(map(repr, outside[:3]))}); expected them beside the file; "
-            "do not use it unless you know who wrote it"
+            f"{str(path)!r} has weights in files outside of its folder ({', '.join(repr(name[:60]) for name in outside[:3])}); "
+            "expected them beside the file; do not use it unless you know who wrote it"
         )
+
+
+def _is_inside(home: Path, name: str) -> bool:
+    try:
+        return (home / name).resolve().is_relative_to(home)
+    except (OSError, ValueError):  # a NUL, or too long for any file system
+        return False
 
 
 def _onnx_parts(model: Any) -> tuple[list[Any], list[Any]]:

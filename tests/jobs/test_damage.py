@@ -18,7 +18,7 @@ from tlkeras.data.examples import Dataset, Example, from_arrays
 from tlkeras.data.subset import subset
 from tlkeras.data.target import Target
 from tlkeras.errors import ConfigError, OutputError, TrainingDiverged, system_problem
-from tlkeras.jobs import run_folder
+from tlkeras.jobs import run_folder, run_lifetime, run_lock
 from tlkeras.progress import Reporter
 
 SMALL = {"backbone": "cnn", "weights": "none", "image_size": 16, "epochs": 1, "unfreeze": "all", "export": "none"}
@@ -46,6 +46,40 @@ def test_of_two_runs_that_want_one_folder_one_gets_it(tmp_path):
         for thread in threads:
             thread.join()
         assert sum(isinstance(one, run_folder.Run) for one in results) == 1
+
+
+@fault("killed", "between making the folder of a run and writing its settings", "the same command begins anew there")
+def test_a_folder_in_which_a_run_was_killed_before_it_wrote_its_settings_is_free(tmp_path):
+    run = run_folder.create(str(tmp_path / "run"), backbone="cnn", data=None)
+    (run.checkpoints / ".asked.yaml-abcdefgh").mkdir()
+    run.begun.write_text("{}")
+    with pytest.raises(OutputError, match="was just taken by another run"):
+        run_folder.create(str(run.root), backbone="cnn", data=None)
+    run_lock.release(run.root)  # as the end of its process does
+    again = run_folder.create(str(run.root), backbone="cnn", data=None)
+    assert sorted(path.name for path in again.checkpoints.iterdir()) == ["work"]
+    run_lock.release(run.root)
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "notes.txt", "checkpoints/best.weights.h5", "exports/model.tflite", ".hidden"])
+def test_a_folder_that_holds_anything_else_is_not_free(tmp_path, name):
+    path = tmp_path / "run" / name
+    path.parent.mkdir(parents=True)
+    path.touch()
+    with pytest.raises(OutputError, match="is not overwritten"):
+        run_folder.create(str(tmp_path / "run"), backbone="cnn", data=None)
+    assert path.exists()
+
+
+def test_what_a_killed_process_was_writing_is_removed_when_its_run_is_gone_on_with(tmp_path):
+    run = run_folder.create(str(tmp_path / "run"), backbone="cnn", data=None)
+    run_lock.release(run.root)
+    for folder in (run.root, run.checkpoints, run.exports, run.work):
+        (folder / ".model.keras-a1b2_3c4" / "part").mkdir(parents=True)
+        (folder / ".mine").mkdir(exist_ok=True)
+    run_lifetime.claim(run)
+    run_lifetime.release(run)
+    assert not list(run.root.rglob(".model*")) and len(list(run.root.rglob(".mine"))) == 3
 
 
 def test_runs_without_a_name_get_folders_of_their_own(tmp_path, monkeypatch):

@@ -25,11 +25,12 @@ Train = Callable[..., Any]  # as `finetune.finetune_plan`, which returns a resul
 
 @dataclass(frozen=True, kw_only=True)
 class Conclusion:
-    """What is known when a run is trained, scored and exported."""
+    """What is known when a run is trained, scored and exported; `home` is its folder for all workers, `run` where this one writes."""
 
     plan: Plan
     distribution: Distribution
     run: Run
+    home: Run
     dataset: Dataset
     data: Data
     task: TaskModel
@@ -74,7 +75,7 @@ def conclude(ended: Conclusion, summary: dict[str, Any], train: Train, reporter:
 def _each_alone(ended: Conclusion, summary: Mapping[str, Any], train: Train, reporter: Reporter) -> dict[str, Any]:
     """Trains each of several targets alone, on the same examples and splits, and returns its figures beside those of all at once."""
     alone, datasets = {}, single.datasets(ended.dataset, ended.data)
-    folders = single.folders(datasets, ended.run)
+    folders = single.folders(datasets, ended.home)
     for name, examples in datasets.items():
         reporter.say(f"training {name} alone, to compare")
         plan = planning.resolve(single.config_of(ended.plan.config, examples.target, folders[name]))
@@ -95,7 +96,7 @@ def _beside(plan: Plan, dataset: Dataset, distribution: Distribution, train: Tra
 
 def _from_scratch(ended: Conclusion, summary: Mapping[str, Any], train: Train, reporter: Reporter) -> dict[str, Any]:
     """Trains the same network from random weights, on the same examples and splits; see `baseline.compared`."""
-    plan = baseline.plan_of(ended.plan.config, baseline.epochs_of(summary), ended.run)
+    plan = baseline.plan_of(ended.plan.config, baseline.epochs_of(summary), ended.home)
     data = replace(ended.data, target=ended.task.target)
     reporter.say(f"training the whole network from random weights, for at most {plan.config.train.epochs} epochs, to compare")
     scratch, metrics = _beside(plan, baseline.dataset_of(ended.dataset, data), ended.distribution, train)

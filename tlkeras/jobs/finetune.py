@@ -116,10 +116,7 @@ def finetune_plan(
         if run is not there:
             passed = dataset.source is None or is_passed(dataset.source)
             resuming.begin(run, plan.asked, passed=passed, workers=distribution.workers)
-        # All workers read the states of the first one, which writes them.
-        common = distribution.common if distribution.workers > 1 else None
-        states = States(folder=(there or run).states, warn=reporter.warn, writes=distribution.chief, common=common)
-        result = _finetune(plan, distribution, run, dataset, states, reporter)
+        result = _finetune(plan, distribution, run, there or run, dataset, reporter)
         distribution.wait()
         return result
 
@@ -131,7 +128,10 @@ def run_of(config: RunConfig, distribution: Distribution, dataset: Dataset) -> R
     return run_folder.scratch()
 
 
-def _finetune(plan: Plan, distribution: Distribution, run: Run, dataset: Dataset, states: States, reporter: Reporter) -> Result:
+def _finetune(plan: Plan, distribution: Distribution, run: Run, home: Run, dataset: Dataset, reporter: Reporter) -> Result:
+    """Fine-tunes into a folder; `home` is that of the first worker, whose states all read where the run goes on."""
+    common = distribution.common if distribution.workers > 1 else None
+    states = States(folder=home.states, warn=reporter.warn, writes=distribution.chief, common=common)
     clock = Clock(reporter)
     started = time.monotonic()
     track = tracking.opened(plan.config) if distribution.chief else None
@@ -170,7 +170,7 @@ def _finetune(plan: Plan, distribution: Distribution, run: Run, dataset: Dataset
     with clock.step("export"):
         artifacts = _export(config, task, data, scored, run, reporter, clock) if distribution.chief else []
         gap = precision_gap(task.model, np.asarray(data.store.inputs[: export_run.PARITY_SAMPLES], task.model.inputs[0].dtype))
-    conclusion = Conclusion(plan=plan, distribution=distribution, run=run, dataset=dataset, data=data, task=task, scored=scored)
+    conclusion = Conclusion(plan=plan, distribution=distribution, run=run, home=home, dataset=dataset, data=data, task=task, scored=scored)
     with clock.step("report"):
         report_run.keep(run, task, data, scored, trained.observed.features, method=config.report.feature_map, seed=config.seed)
     clock.seconds["total"] = round(time.monotonic() - started, 3)
