@@ -250,8 +250,8 @@ def pretrain(
     """
     reporter = resolve(reporter)
     config, dataset = (None, config) if isinstance(config, Dataset) else (config, dataset)
-    config, zoo = ({"data": str(config)} if isinstance(config, str | Path) else config), _zoo(zoo)
-    work = pretrain_work.of(zoo.root, check_name(name))
+    config, opened = ({"data": str(config)} if isinstance(config, str | Path) else config), _zoo(zoo)
+    work = pretrain_work.of(opened.root, check_name(name))
     plan = planning.resolve_pretraining(pretrain_work.settings(work, config, settings, resume=resume, passed=dataset is not None))
     if dataset is None and plan.config.data is None:
         reporter.say(preflight.USES_DIGITS)
@@ -259,7 +259,7 @@ def pretrain(
     load_tensorflow()
     from tlkeras.jobs import pretrain as job
 
-    return job.pretrain_plan(plan, dataset, name, zoo, reporter=reporter)
+    return job.pretrain_plan(plan, dataset, name, opened, reporter=reporter)
 
 
 def publish(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -71,7 +71,7 @@ def _unsupervised(plan: PretrainPlan, dataset: Dataset, work: Work, zoo: Zoo, re
         cache = open_cache(warn=reporter.warn)
         store = network.inputs.materialise(dataset, progress=partial(reporter.progress, "decode"), cache=cache)
         x = np.asarray(store.inputs, network.model.inputs[0].dtype)
-        pretrain_work.check_examples(work, hashlib.sha256(np.ascontiguousarray(x).view("uint8")).hexdigest())
+        pretrain_work.check_examples(work, hashlib.sha256(memoryview(np.ascontiguousarray(x))).hexdigest())
         history = _fit(network, x, config, States(folder=work.states, warn=reporter.warn), reporter)
     trained = _Trained(plan=plan, network=network, x=x, history=history, dataset=dataset)
     with tempfile.TemporaryDirectory() as folder:
@@ -121,14 +121,42 @@ def _fit(network: Pretraining, x: np.ndarray, config: PretrainConfig, states: St
             return record.rows
         model.optimizer.build(model.trainable_variables)
         assign(model.optimizer.variables, state.arrays["optimizer"])
-    data = tf.data.Dataset.from_tensor_slices((x, network.target(x))).shuffle(len(x), seed=config.seed).batch(config.batch_size)
-    for _ in record.rows:
-        iter(data)  # the order of a pass is drawn when it begins, and those of these passes are behind us
+    order = _Order(len(x), config.batch_size, config.seed)
     save = SaveState(states.of(FIT), lambda: record.rows, None, config.epochs)
-    settings: dict[str, Any] = {"initial_epoch": len(record.rows), "epochs": config.epochs, "callbacks": [record, Tell(), save]}
-    model.fit(data, verbose=0, shuffle=False, **settings)
+    settings: dict[str, Any] = {"initial_epoch": len(record.rows), "epochs": config.epochs, "callbacks": [order, record, Tell(), save]}
+    model.fit(order.batches(x, network.target(x)), verbose=0, shuffle=False, **settings)
     states.save(FIT, State(arrays={"model": values(model.variables)}, facts={"rows": record.rows, "done": True}), config.epochs)
     return record.rows
+
+
+class _Order(keras.callbacks.Callback):
+    """Whole batches, in an order that the seed and the number of the epoch decide and nothing else: training that goes on has the same.
+
+    Args:
+        count: examples.
+        size: of a batch; the last one may be smaller.
+        seed: of the order.
+    """
+
+    def __init__(self, count: int, size: int, seed: int):
+        super().__init__()
+        self._count, self._size, self._seed, self._epoch = count, size, seed, 0
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        self._epoch = epoch  # before Keras asks for its batches
+
+    def batches(self, x: np.ndarray, y: np.ndarray) -> tf.data.Dataset:
+        """Returns the batches of (x, y); each pass over them is that of the present epoch."""
+
+        def passed() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+            order = np.random.default_rng((self._seed, self._epoch)).permutation(self._count)
+            for start in range(0, self._count, self._size):
+                rows = order[start : start + self._size]
+                yield x[rows], y[rows]
+
+        signature = tuple(tf.TensorSpec((None, *array.shape[1:]), array.dtype) for array in (x, y))
+        data = tf.data.Dataset.from_generator(passed, output_signature=signature).prefetch(2)
+        return data.apply(tf.data.experimental.assert_cardinality(-(-self._count // self._size)))
 
 
 # === The entry ===
