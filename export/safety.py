@@ -1,13 +1,14 @@
-"""What a SavedModel may do: compute. Operations that touch files, devices or Python are found before it is loaded."""
+"""What an artifact may do: compute. Operations that touch files, devices or Python are found before it is loaded."""
 
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tlkeras.errors import ConfigError, ExportError
+from tlkeras.errors import ConfigError, ExportError, printable, reason
 
 # Operations that write, read or delete files, call Python, or reach other machines. TensorFlow names its writers so.
 UNSAFE = re.compile(
@@ -36,35 +37,118 @@ def check_saved_model(path: str | Path) -> None:
         )
 
 
+# Operations outside of these sets come from libraries that a program loads into ONNX Runtime: what they do, no file says.
+ONNX_SETS = ("", "ai.onnx", "ai.onnx.ml", "ai.onnx.training", "ai.onnx.preview.training", "com.microsoft", "com.microsoft.nchwc")
+# Of ONNX Runtime's own set: they call Python, run what another tool has compiled, or read further files.
+ONNX_UNSAFE = re.compile(r"Python\w*|ATen\w*|Triton\w*|EPContext|Snpe|ExternalFunction\w*")
+
+
 def check_onnx(path: str | Path) -> None:
-    """Refuses an ONNX file whose weights are in files outside of its folder, without running it.
+    """Refuses an ONNX file that does more than compute, or whose weights are in files outside of its folder, without running it.
 
     Raises:
-        ConfigError: naming the files.
+        ConfigError: naming the operations, or the files.
         ExportError: when it is not an ONNX file.
     """
     import onnx
     from google.protobuf.message import DecodeError
-    from onnx.external_data_helper import _get_all_tensors, uses_external_data
+    from onnx.external_data_helper import uses_external_data
 
     try:
         model = onnx.load(str(path), load_external_data=False)
     except (DecodeError, OSError, ValueError) as error:
         raise ExportError(f"cannot read {str(path)!r}: {error}") from error
+    nodes, tensors = _onnx_parts(model)
+    known = {*ONNX_SETS, *(function.domain for function in model.functions)}  # the bodies of functions are among the nodes
+    foreign = {f"{node.domain}.{node.op_type}" for node in nodes if node.domain not in known or ONNX_UNSAFE.fullmatch(node.op_type)}
+    if foreign:
+        raise ConfigError(_beyond(path, foreign, "ONNX"))
     home = Path(path).resolve().parent
-    stored = [
-        entry.value
-        for tensor in _get_all_tensors(model)
-        if uses_external_data(tensor)
-        for entry in tensor.external_data
-        if entry.key == "location"
-    ]
-    outside = sorted({name for name in stored if not (home / name).resolve().is_relative_to(home)})
+    stored = [entry.value for tensor in tensors if uses_external_data(tensor) for entry in tensor.external_data if entry.key == "location"]
+    outside = sorted({name for name in stored if not _is_inside(home, name)})
     if outside:
         raise ConfigError(
-            f"{str(path)!r} has weights in files outside of its folder ({', '.join(map(repr, outside[:3]))}); expected them beside the file; "
-            "do not use it unless you know who wrote it"
+            f"{str(path)!r} has weights in files outside of its folder ({', '.join(repr(name[:60]) for name in outside[:3])}); "
+            "expected them beside the file; do not use it unless you know who wrote it"
         )
+
+
+def _is_inside(home: Path, name: str) -> bool:
+    try:
+        return (home / name).resolve().is_relative_to(home)
+    except (OSError, ValueError):  # a NUL, or too long for any file system
+        return False
+
+
+def _onnx_parts(model: Any) -> tuple[list[Any], list[Any]]:
+    """Returns all nodes and tensors of an ONNX model: those of functions, of training and of graphs inside of nodes among them."""
+    nodes, tensors = [], []
+    pending = [model.graph, *model.functions]
+    pending += [graph for info in model.training_info for graph in (info.initialization, info.algorithm)]
+    while pending:
+        graph = pending.pop()  # or a function, which has no initialisers
+        tensors += [*getattr(graph, "initializer", ())]
+        tensors += [part for sparse in getattr(graph, "sparse_initializer", ()) for part in (sparse.values, sparse.indices)]
+        for attribute in [*getattr(graph, "attribute_proto", ()), *(one for node in graph.node for one in node.attribute)]:
+            tensors += [attribute.t, *attribute.tensors]
+            sparse = [attribute.sparse_tensor, *attribute.sparse_tensors]
+            tensors += [part for one in sparse for part in (one.values, one.indices)]
+            pending += [*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])]
+        nodes += graph.node
+    return nodes, tensors
+
+
+# Custom operations that LiteRT 2 itself has, all of which compute.
+TFLITE_CUSTOM = re.compile(
+    r"AudioSpectrogram|Mfcc|NumericVerify|TFLite_Detection_PostProcess|Convolution2DTransposeBias|MaxPoolingWithArgmax2D|MaxUnpooling2D"
+    r"|Random(Uniform|StandardNormal)|Multinomial|aeq\.\w+|odml\.\w+|stablehlo\.\w+"
+)
+FLEX = "Flex"  # how the names of TensorFlow's own operations begin in a TFLite file
+
+
+def check_tflite(path: str | Path) -> None:
+    """Refuses a TFLite file that does more than compute, without running it.
+
+    Raises:
+        ConfigError: naming the operations: custom ones that LiteRT does not have, and those of TensorFlow that touch files or call Python.
+        ExportError: when it is not a TFLite file.
+    """
+    try:
+        content = Path(path).read_bytes()
+        custom = _custom_operations(content)
+    # What comes of offsets that point outside of the file.
+    except (OSError, struct.error, IndexError, ValueError, TypeError, OverflowError, AttributeError) as error:
+        raise ExportError(f"cannot read {str(path)!r}: {reason(error)}") from error
+    beyond = {
+        name
+        for name in custom
+        if (UNSAFE.fullmatch(name.removeprefix(FLEX)) if name.startswith(FLEX) else not TFLITE_CUSTOM.fullmatch(name))
+    }
+    if beyond:
+        raise ConfigError(_beyond(path, beyond, "TFLite"))
+
+
+def _custom_operations(content: bytes) -> set[str]:
+    """Returns the names of the operations of a TFLite file that are none of TFLite's own."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    if content[4:8] != b"TFL3":
+        raise ValueError("it is not a TFLite file")
+    model = schema.Model.GetRootAs(content, 0)
+    count = model.OperatorCodesLength()
+    if not 0 <= count <= len(content):
+        raise ValueError("it is damaged")
+    codes = [model.OperatorCodes(index) for index in range(count)]
+    return {(code.CustomCode() or b"").decode("utf-8", "replace") for code in codes if code.CustomCode() is not None}
+
+
+def _beyond(path: str | Path, operations: Iterable[str], kind: str) -> str:
+    names = sorted(printable(name)[:60] for name in operations)
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return (
+        f"{str(path)!r} has operations that are no part of {kind} or do more than compute ({', '.join(names[:5])}{more}); no runtime here has them; "
+        "do not run it elsewhere unless you know who wrote it"
+    )
 
 
 def parse(path: str | Path) -> Any:
@@ -167,4 +251,4 @@ def _called(node: Any, library: dict[str, Any]) -> Iterator[str]:
 
 
 # What is looked at before an artifact is opened, by its reader.
-CHECKS = {"saved_model": check_saved_model, "onnx": check_onnx}
+CHECKS = {"saved_model": check_saved_model, "onnx": check_onnx, "tflite": check_tflite}

@@ -46,6 +46,17 @@ def pytest_configure(config):
     tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 3)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Notes what tests of faults have shown, for the table in docs/reliability.md."""
+    from tests import faults
+
+    report = yield
+    if report.when == "call" and report.passed:
+        faults.record(item)
+    return report
+
+
 def pytest_collection_finish(session):
     """What is imported stays, and graphs are many objects: looking for garbage as often as Python does takes a twentieth of the time."""
     gc.freeze()

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 # === Write ===
 
+ASIDE = re.compile(r"-[a-z0-9_]{8}$")  # how the names of Python's temporary folders end, in which files are written
+
 
 @contextmanager
 def aside(path: str | Path) -> Iterator[Path]:
@@ -44,7 +46,7 @@ def aside(path: str | Path) -> Iterator[Path]:
 @contextmanager
 def folder_aside(parent: Path) -> Iterator[Path]:
     """Yields a new folder in `parent` under a temporary name, which the body fills and passes to `put`, or which is deleted."""
-    with tempfile.TemporaryDirectory(dir=parent, prefix=".") as folder:
+    with tempfile.TemporaryDirectory(dir=parent, prefix=".new-") as folder:
         temporary = Path(folder) / "new"
         temporary.mkdir()
         yield temporary
@@ -61,6 +63,13 @@ def put(temporary: Path, path: Path) -> None:
         shutil.rmtree(old)
     else:
         os.replace(temporary, path)
+
+
+def sweep(folder: str | Path) -> None:
+    """Removes what a process that was killed was writing into a folder; only for who knows that no other process writes there."""
+    for path in Path(folder).glob(".*-*"):
+        if ASIDE.search(path.name) and path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _flush(path: Path) -> None:

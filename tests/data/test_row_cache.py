@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import ROOT
+from tests.faults import fault
 from tlkeras import files
 from tlkeras.data import row_cache
 from tlkeras.data.row_cache import RowCache
@@ -53,6 +54,11 @@ def test_rows_of_several_packs_come_back_with_their_facts_and_other_contracts_ha
     assert "7" not in collection(cache, "another contract") and "99" not in collection(cache)
 
 
+@fault(
+    "the cache is truncated, altered, or parts of it are gone",
+    "when it is read",
+    "a warning; what is damaged is deleted and computed again",
+)
 @pytest.mark.parametrize("damage", ["cut", "altered", "gone", "index cut", "index altered", "index gone"])
 def test_a_damaged_pack_is_dropped_with_a_warning_and_its_rows_are_not_used(cache, warnings, damage):
     add(cache, range(10))

@@ -326,6 +326,9 @@ SPECIAL = {
     "/dev/zero": lambda folder: (folder / "cat" / "x.png").symlink_to("/dev/zero"),
     "/dev/stdin": lambda folder: (folder / "cat" / "x.png").symlink_to("/dev/stdin"),
     "a link to nowhere": lambda folder: (folder / "cat" / "x.png").symlink_to("/nowhere"),
+    # Found by `pytest -m fuzz` in "/": what the system does not even let be looked at, as in a folder that can be listed but not entered.
+    "a link to what is forbidden": lambda folder: (folder / "cat" / "x.png").symlink_to("/proc/1/exe"),
+    "a link beside the classes to what is forbidden": lambda folder: (folder / "x").symlink_to("/proc/1/cwd"),
     "a link to itself": lambda folder: (folder / "cat" / "x.png").symlink_to("x.png"),
     "a folder with the name of an image": lambda folder: (folder / "cat" / "x.png").mkdir(),
     "a link to the folder itself": lambda folder: (folder / "cat" / "x").symlink_to("."),

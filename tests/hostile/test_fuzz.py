@@ -3,6 +3,7 @@
 `TLKERAS_FUZZ_SECONDS` sets the time for all of them together. What is found becomes a case of the corpus.
 """
 
+import functools
 import io
 import json
 import os
@@ -15,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.hostile import arrays, checkpoints, images
+from tests.hostile import arrays, artifacts, checkpoints, images
 from tlkeras import files
 from tlkeras.config import RunConfig, read_yaml
 from tlkeras.config.fields import keys
@@ -149,6 +150,10 @@ def cell(text):
     label_texts([text, "a"], where=["x:1", "x:2"], names=None, known=())
 
 
+def artifact(kind, changes):
+    artifacts.read(kind, lambda: changed(artifacts.GOOD[kind](), changes, 100))(FOLDER)
+
+
 def path(text):
     absent(text)
     readable(text)
@@ -174,6 +179,7 @@ PARSERS = {
         OURS,
     ),
     "config in a Keras archive": (st.tuples(JSON.map(json.dumps) | BYTES, CHANGES), archive, OF_ARCHIVES),
+    **{f"operations of {kind}": (CHANGES, functools.partial(artifact, kind), OURS) for kind in artifacts.GOOD},
     "headers of images": (BYTES, header, OURS),
     "images": (IMAGES, image, OURS),
     "delimited table": (TABLES, lambda text: read_table(file(text, "x.csv"), "x.csv", Columns()), OURS),

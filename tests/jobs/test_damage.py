@@ -12,17 +12,23 @@ import pytest
 from PIL import Image
 
 import tlkeras
+from tests.faults import fault
 from tests.helpers import pictures
 from tlkeras.data.examples import Dataset, Example, from_arrays
 from tlkeras.data.subset import subset
 from tlkeras.data.target import Target
 from tlkeras.errors import ConfigError, OutputError, TrainingDiverged, system_problem
-from tlkeras.jobs import run_folder
+from tlkeras.jobs import run_folder, run_lifetime, run_lock
 from tlkeras.progress import Reporter
 
 SMALL = {"backbone": "cnn", "weights": "none", "image_size": 16, "epochs": 1, "unfreeze": "all", "export": "none"}
 
 
+@fault(
+    "two runs with one --out",
+    "at the start, 50 times 4 at once",
+    "one gets it, the others one line",
+)
 def test_of_two_runs_that_want_one_folder_one_gets_it(tmp_path):
     for attempt in range(50):
         out, results, barrier = str(tmp_path / f"run-{attempt}"), [], threading.Barrier(4)
@@ -42,6 +48,40 @@ def test_of_two_runs_that_want_one_folder_one_gets_it(tmp_path):
         assert sum(isinstance(one, run_folder.Run) for one in results) == 1
 
 
+@fault("killed", "between making the folder of a run and writing its settings", "the same command begins anew there")
+def test_a_folder_in_which_a_run_was_killed_before_it_wrote_its_settings_is_free(tmp_path):
+    run = run_folder.create(str(tmp_path / "run"), backbone="cnn", data=None)
+    (run.checkpoints / ".asked.yaml-abcdefgh").mkdir()
+    run.begun.write_text("{}")
+    with pytest.raises(OutputError, match="was just taken by another run"):
+        run_folder.create(str(run.root), backbone="cnn", data=None)
+    run_lock.release(run.root)  # as the end of its process does
+    again = run_folder.create(str(run.root), backbone="cnn", data=None)
+    assert sorted(path.name for path in again.checkpoints.iterdir()) == ["work"]
+    run_lock.release(run.root)
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "notes.txt", "checkpoints/best.weights.h5", "exports/model.tflite", ".hidden"])
+def test_a_folder_that_holds_anything_else_is_not_free(tmp_path, name):
+    path = tmp_path / "run" / name
+    path.parent.mkdir(parents=True)
+    path.touch()
+    with pytest.raises(OutputError, match="is not overwritten"):
+        run_folder.create(str(tmp_path / "run"), backbone="cnn", data=None)
+    assert path.exists()
+
+
+def test_what_a_killed_process_was_writing_is_removed_when_its_run_is_gone_on_with(tmp_path):
+    run = run_folder.create(str(tmp_path / "run"), backbone="cnn", data=None)
+    run_lock.release(run.root)
+    for folder in (run.root, run.checkpoints, run.exports, run.work):
+        (folder / ".model.keras-a1b2_3c4" / "part").mkdir(parents=True)
+        (folder / ".mine").mkdir(exist_ok=True)
+    run_lifetime.claim(run)
+    run_lifetime.release(run)
+    assert not list(run.root.rglob(".model*")) and len(list(run.root.rglob(".mine"))) == 3
+
+
 def test_runs_without_a_name_get_folders_of_their_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     results, barrier = [], threading.Barrier(6)
@@ -58,6 +98,11 @@ def test_runs_without_a_name_get_folders_of_their_own(tmp_path, monkeypatch):
     assert len(set(results)) == 6
 
 
+@fault(
+    "weights or scores that are not finite",
+    "after the last step",
+    "one line, no model",
+)
 def test_weights_that_are_no_numbers_after_the_last_step_are_diverged(tmp_path):
     x, y = pictures(12, size=16)
     with pytest.raises(TrainingDiverged, match="not finite"):
@@ -83,6 +128,11 @@ def photos(folder):
         Image.fromarray(image).save(path)
 
 
+@fault(
+    "images are deleted or overwritten",
+    "after they were read",
+    "artifacts are verified on the decoded images, with a warning",
+)
 @pytest.mark.parametrize("change", [lambda path: path.unlink(), lambda path: path.write_bytes(b"another file")], ids=["deleted", "changed"])
 def test_files_that_go_or_change_after_they_were_read_do_not_fail_the_export(tmp_path, monkeypatch, change):
     from tlkeras.jobs import export_run
@@ -135,40 +185,60 @@ def test_errors_of_other_libraries_about_a_full_disk_are_known():
     assert "TMPDIR" in system_problem(FileNotFoundError(2, "No usable temporary directory found in ['/tmp']"))
 
 
-def _can_mount(folder):
+def _can_mount(folder, options):
     folder.mkdir()
     mount = shutil.which("mount")
-    return (
-        mount is not None and subprocess.run([mount, "-t", "tmpfs", "-o", "size=200k", "none", folder], capture_output=True).returncode == 0
-    )
+    return mount is not None and subprocess.run([mount, "-t", "tmpfs", "-o", options, "none", folder], capture_output=True).returncode == 0
 
 
+def command(data, out, python=("-m", "tlkeras")):
+    settings = ["--backbone", "cnn", "--weights", "none", "--image-size", "16", "--epochs", "1", "--unfreeze", "all", "--export", "none"]
+    line = [sys.executable, *python, "finetune", "--data", str(data), "--out", str(out), *settings]
+    return subprocess.run(line, capture_output=True, text=True, timeout=300, check=False)
+
+
+def one_line(done):
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    return line
+
+
+@fault(
+    "the disk is full (a tmpfs of 200 kB)",
+    "while the run is written",
+    "one line, no half-written file under its final name",
+)
 @pytest.mark.slow
 def test_a_full_disk_is_one_line_and_leaves_no_file_under_its_final_name_that_is_half_written(tmp_path):
     disk = tmp_path / "disk"
-    if not _can_mount(disk):
+    if not _can_mount(disk, "size=200k"):
         pytest.skip("a small disk cannot be mounted here: that needs root")
     try:
         photos(tmp_path / "photos")
-        command = [sys.executable, "-m", "tlkeras", "finetune", "--data", str(tmp_path / "photos"), "--out", str(disk / "run")]
-        command += [
-            "--backbone",
-            "cnn",
-            "--weights",
-            "none",
-            "--image-size",
-            "16",
-            "--epochs",
-            "1",
-            "--unfreeze",
-            "all",
-            "--export",
-            "none",
-        ]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-        lines = [line for line in done.stderr.splitlines() if line.startswith("error:")]
-        assert done.returncode == 1 and len(lines) == 1 and "No space left on device" in lines[0] and "Traceback" not in done.stderr
+        assert "No space left on device" in one_line(command(tmp_path / "photos", disk / "run"))
         assert not (disk / "run/model.keras").exists() or Path(disk / "run/model.keras").stat().st_size > 0
         assert not list(disk.rglob(".*-*"))
     finally:
         subprocess.run(["umount", str(disk)], check=True)
+
+
+@fault("the folder is read-only", "at the start", "one line, before anything is computed")
+@pytest.mark.slow
+def test_a_folder_that_is_read_only_is_one_line(tmp_path):
+    disk = tmp_path / "disk"
+    if not _can_mount(disk, "ro"):
+        pytest.skip("a read-only disk cannot be mounted here: that needs root")
+    try:
+        photos(tmp_path / "photos")
+        assert "cannot write to --out" in one_line(command(tmp_path / "photos", disk / "run"))
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+@fault("there is no folder for temporary files", "from the start", "one line that names TMPDIR")
+@pytest.mark.slow
+def test_no_folder_for_temporary_files_is_one_line(tmp_path):
+    photos(tmp_path / "photos")
+    nowhere = f"import tempfile; tempfile._candidate_tempdir_list = lambda: [{str(tmp_path / 'nowhere')!r}]; "
+    done = command(tmp_path / "photos", tmp_path / "run", ("-c", nowhere + "from tlkeras.cli.main import main; main()"))
+    assert done.returncode == 0 or "TMPDIR" in one_line(done)

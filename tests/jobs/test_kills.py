@@ -1,8 +1,9 @@
-"""A real process that is killed at random moments, and resumed until it is done, ends in the same weights."""
+"""A real process that is killed, at random moments and at every named step, and gone on with, ends in the same weights and artifacts."""
 
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,13 +14,22 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.conftest import ROOT
+from tests.faults import fault
 from tests.helpers import pictures
+from tlkeras.zoo import check
+from tlkeras.zoo.store import Zoo, verify_files
 
 KILLS = int(os.environ.get("TLKERAS_KILLS", "40"))
-SETTINGS = ["--backbone", "cnn", "--weights", "none", "--image-size", "16", "--recipe", "gradual", "--epochs", "3", "--batch-size", "8"]
-SETTINGS += ["--export", "tflite,onnx", "--seed", "5"]
+NETWORK = ["--backbone", "cnn", "--weights", "none", "--image-size", "16", "--batch-size", "8", "--epochs", "3", "--seed", "5"]
+SETTINGS = {
+    "gradual": [*NETWORK, "--recipe", "gradual", "--export", "tflite,onnx"],
+    "wise-ft": [*NETWORK, "--recipe", "wise-ft", "--export", "saved_model,tflite,onnx"],
+    "quick": [*NETWORK, "--recipe", "full", "--export", "none"],
+}
+SAME = "the same weights, history, predictions, scores and artifacts, bit for bit; no working file is left"
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL of POSIX")]
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL of POSIX")
 
 
 @pytest.fixture(scope="module")
@@ -33,51 +43,181 @@ def photos(tmp_path_factory):
     return folder
 
 
-def start(arguments, folder):
-    environment = {**os.environ, "TLKERAS_CACHE": str(folder / "cache"), "TLKERAS_CACHE_SIZE": "100MB"}
-    command = [sys.executable, "-m", "tlkeras", "finetune", *arguments]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True)
+def start(folder, *arguments, **variables):
+    """Starts a command whose caches are in a folder; `tests/killing.py` says what the variables mean."""
+    environment = {**os.environ, "TLKERAS_CACHE": str(folder / "cache"), "TLKERAS_CACHE_SIZE": "100MB", **variables}
+    command = [sys.executable, str(ROOT / "tests" / "killing.py"), *map(str, arguments)]
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+    return subprocess.Popen(command, env=environment, cwd=ROOT, **pipes)
 
 
-def finish(arguments, folder):
-    process = start(arguments, folder)
+def finish(folder, *arguments, **variables):
+    process = start(folder, *arguments, **variables)
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
     return errors
 
 
 def content(run):
+    """Returns all that must be the same."""
     weights = keras.saving.load_model(run / "model.keras", compile=False).get_weights()
     metrics = json.loads((run / "metrics.json").read_text())
-    agreed = {name: record["agreement"] for name, record in metrics["exports"].items()}
-    return [np.asarray(value) for value in weights], (run / "history.csv").read_text(), (run / "predictions.csv").read_text(), agreed
+    artifacts = {name: (record["agreement"], record["bytes"], record["sha256"]) for name, record in metrics["exports"].items()}
+    figures = {name: metrics[name] for name in ("val", "test")}
+    texts = {name: (run / name).read_text() for name in ("history.csv", "predictions.csv", "target.json", "calibration.json", "labels.txt")}
+    return [np.asarray(value) for value in weights], texts, figures, artifacts
+
+
+def same(run, expected):
+    weights, *others = content(run)
+    for left, right in zip(weights, expected[0], strict=True):
+        np.testing.assert_array_equal(left, right)
+    assert others == list(expected[1:])
+    assert not [path for path in run.rglob(".*") if path.name not in (".", "..")], "working files are left"
+    assert not (run / "checkpoints/asked.yaml").exists() and not (run / "checkpoints/states").exists()
+
+
+def gone_on(folder, out, begin):
+    """Goes on with a run that was killed, as its user would: with `--resume` once its settings are there, else with the same command."""
+    resumable = (out / "checkpoints" / "asked.yaml").exists()
+    if resumable or not (out / "metrics.json").exists():
+        finish(folder, *(["finetune", "--resume", out] if resumable else begin))
+
+
+class Whole:
+    """Runs that nobody killed: content and seconds of each, and the moments that it passed."""
+
+    def __init__(self, photos):
+        self.photos, self.folder, self._known = photos, photos.parent, {}
+
+    def begin(self, name, out):
+        return ["finetune", "--data", self.photos, "--out", out, *SETTINGS[name]]
+
+    def run(self, name):
+        if name not in self._known:
+            out, moments = self.folder / f"whole-{name}", self.folder / f"{name}.txt"
+            shutil.rmtree(self.folder / "cache", ignore_errors=True)
+            started = time.monotonic()
+            finish(self.folder, *self.begin(name, out), TLKERAS_TEST_MOMENTS=str(moments))
+            self._known[name] = (content(out), time.monotonic() - started, moments.read_text().splitlines())
+        return self._known[name]
 
 
 @pytest.fixture(scope="module")
 def whole(photos):
-    """The uninterrupted run, and the seconds that it takes."""
-    started = time.monotonic()
-    finish(["--data", str(photos), "--out", str(photos.parent / "whole"), *SETTINGS], photos.parent)
-    return content(photos.parent / "whole"), time.monotonic() - started
+    return Whole(photos)
 
 
+# === At random moments ===
+
+
+@pytest.mark.slow
+@fault("killed (SIGKILL)", "at a random moment between its start and its end", SAME)
 @pytest.mark.parametrize("seed", range(KILLS))
-def test_a_process_that_is_killed_at_a_random_moment_and_resumed_ends_in_the_same_weights(seed, photos, whole):
-    expected, seconds = whole
-    moments = random.Random(seed)
-    out = photos.parent / f"killed-{seed}"
-    begin = ["--data", str(photos), "--out", str(out), *SETTINGS]
-    process = start(begin, photos.parent)
-    time.sleep(moments.uniform(0.3, 1.0) * seconds)
+def test_a_process_that_is_killed_at_a_random_moment_and_gone_on_with_ends_the_same(seed, photos, whole):
+    expected, seconds, _ = whole.run("gradual")
+    out, folder = photos.parent / f"killed-{seed}", photos.parent
+    begin = whole.begin("gradual", out)
+    process = start(folder, *begin)
+    time.sleep(random.Random(seed).uniform(0.3, 1.0) * seconds)
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    if not (out / "metrics.json").exists():
-        resumable = (out / "checkpoints" / "asked.yaml").exists()
-        assert resumable or not out.exists() or not any(path.is_file() for path in out.rglob("*")), "files without a way to go on"
-        finish(["--resume", str(out)] if resumable else begin, photos.parent)
-    weights, *others = content(out)
-    for left, right in zip(weights, expected[0], strict=True):
-        np.testing.assert_array_equal(left, right)
-    assert others == list(expected[1:])
-    assert not [path for path in out.rglob(".*") if path.name not in (".", "..")], "working files are left"
+    gone_on(folder, out, begin)
+    same(out, expected)
+
+
+# === At every named step ===
+
+STEPS = {
+    "while the network is built": ["begins build"],
+    "while images are decoded": ["begins decode", "in decode", "ends decode"],
+    "while features are computed": ["in features"],
+    "in the middle of an epoch": ["in epoch 2"],
+    "after a stored epoch": ["writes fit-1@000001.state", "wrote fit-1@000001.state"],
+    "between phases": ["writes phase-0@000000.state", "wrote phase-0@000000.state"],
+    "while weights are averaged": ["averages: interpolated"],
+    "when training has ended": ["wrote trained@000000.state", "ends train"],
+    "while the model is written": ["writes model.keras", "wrote model.keras"],
+    "while the SavedModel is exported": ["export: saved_model", "writes saved_model", "wrote saved_model"],
+    "while TFLite is exported": ["export: tflite", "writes model.tflite"],
+    "while ONNX is exported": ["export: onnx", "wrote model.onnx"],
+    "while the manifest is written": ["writes manifest.json", "ends export"],
+    "while the report is written": ["begins report", "writes report.html"],
+    "while the figures are written": ["writes metrics.json", "wrote metrics.json"],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "moment", [pytest.param(moment, marks=fault("killed (SIGKILL)", step, SAME)) for step, moments in STEPS.items() for moment in moments]
+)
+def test_a_process_that_is_killed_at_a_named_step_and_gone_on_with_ends_the_same(moment, photos, whole):
+    expected, _, moments = whole.run("wise-ft")
+    assert moment in moments, f"no run passes this moment; it passes {', '.join(moments)}"
+    out, folder = photos.parent / moment.replace(" ", "-").replace(":", ""), photos.parent
+    begin = whole.begin("wise-ft", out)
+    if moment in STEPS["while images are decoded"] or moment in STEPS["while features are computed"]:
+        shutil.rmtree(folder / "cache")
+    process = start(folder, *begin, TLKERAS_TEST_KILL_AT=moment)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == -signal.SIGKILL, errors
+    gone_on(folder, out, begin)
+    same(out, expected)
+
+
+@pytest.mark.slow
+def test_every_step_of_a_run_is_among_those_at_which_it_is_killed(whole):
+    steps = {moment.split(" #")[0] for moment in whole.run("wise-ft")[2] if moment.startswith(("begins ", "in ", "averages", "export: "))}
+    parts = {step for step in steps if "/" in step}  # of a step that is among them
+    tried = {moment for moments in STEPS.values() for moment in moments}
+    entered = {moment.replace("ends ", "begins ") for moment in tried}
+    epochs = {step for step in steps if step.startswith("in epoch")}
+    assert steps - parts - epochs <= tried | entered
+
+
+def test_a_process_that_is_killed_in_an_epoch_goes_on_to_the_same_weights(photos, whole):
+    expected, _, moments = whole.run("quick")
+    out, folder = photos.parent / "quickly", photos.parent
+    process = start(folder, *whole.begin("quick", out), TLKERAS_TEST_KILL_AT="in epoch 3")
+    process.communicate(timeout=300)
+    assert process.returncode == -signal.SIGKILL and "in epoch 3" in moments
+    assert not (out / "model.keras").exists()
+    finish(folder, "finetune", "--resume", out)
+    same(out, expected)
+
+
+# === Two at once ===
+
+
+@pytest.mark.slow
+@fault("two runs share an empty cache", "from their start on", "each ends as it would alone")
+def test_two_runs_that_share_an_empty_cache_end_as_they_would_alone(photos, whole):
+    expected = whole.run("wise-ft")[0]
+    folder = photos.parent
+    shutil.rmtree(folder / "cache")
+    processes = [(folder / f"at-once-{number}", start(folder, *whole.begin("wise-ft", folder / f"at-once-{number}"))) for number in (1, 2)]
+    for out, process in processes:
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+        same(out, expected)
+
+
+# === While it is published ===
+
+
+@pytest.mark.slow
+@fault("killed (SIGKILL)", "while a run is published", "no version or a whole one; publishing again adds a version that verifies")
+@pytest.mark.parametrize("moment", ["writes README.md", "writes manifest.json", "wrote manifest.json", "writes models.config"])
+def test_a_publisher_that_is_killed_leaves_no_damaged_version(moment, photos, whole, tmp_path):
+    whole.run("wise-ft")
+    publish = ["zoo", "publish", photos.parent / "whole-wise-ft", "--name", "net", "--zoo", tmp_path]
+    process = start(photos.parent, *publish, TLKERAS_TEST_KILL_AT=moment)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == -signal.SIGKILL, errors
+    zoo = Zoo(tmp_path)
+    for entry in zoo.list():
+        assert not verify_files(entry)
+    finish(photos.parent, *publish)
+    assert zoo.versions("net") == ([1, 2] if moment == "writes models.config" else [1])
+    assert not [one.problem for one in check.verify(zoo.get("net")) if one.problem]

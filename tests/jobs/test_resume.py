@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import tlkeras
+from tests.faults import fault
 from tests.helpers import pictures
 from tlkeras.data.examples import from_arrays
 from tlkeras.errors import ConfigError, DataError, ExportError, OutputError
@@ -81,6 +82,11 @@ def killed_at(monkeypatch):
     return install
 
 
+@fault(
+    "killed",
+    "after any stored state, in 9 recipes: an epoch, a phase, one of several fits, the end of training",
+    "the same weights, history, scores and thresholds, bit for bit",
+)
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[] if name == "lp-ft" else pytest.mark.slow) for name in RECIPES])
 def test_a_run_that_is_killed_at_any_checkpoint_goes_on_to_the_same_result(name, tmp_path, killed_at, monkeypatch):
     settings = {**SMALL, **RECIPES[name]}
@@ -106,6 +112,11 @@ def test_a_run_that_is_killed_at_any_checkpoint_goes_on_to_the_same_result(name,
             break
 
 
+@fault(
+    "killed",
+    "between phases",
+    "phases that are done are not trained again",
+)
 def test_what_is_trained_is_not_trained_again(tmp_path, killed_at, monkeypatch):
     killed_at(2)  # the states of the fit of the first phase, and of that phase
     settings = {**SMALL, "recipe": "gradual", "epochs": 2}
@@ -124,6 +135,11 @@ def test_what_is_trained_is_not_trained_again(tmp_path, killed_at, monkeypatch):
     assert fits == [phase["name"] for phase in result.metrics["phases"]][1:] and len(fits) > 1
 
 
+@fault(
+    "stopped",
+    "during the export",
+    "artifacts that were recorded are not written again",
+)
 def test_formats_that_are_exported_are_not_exported_again(tmp_path, monkeypatch):
     from tlkeras.export import export
 
@@ -177,11 +193,21 @@ def copy(stopped, tmp_path):
     return Path(shutil.copytree(stopped, tmp_path / "run"))
 
 
+@fault(
+    "other settings",
+    "when it goes on",
+    "one line with the keys that differ",
+)
 def test_other_settings_are_refused_with_their_keys(copy):
     with pytest.raises(ConfigError, match="begun with other settings: epochs: 9 instead of 4"):
         tlkeras.finetune(dataset=dataset(), resume=copy, epochs=9)
 
 
+@fault(
+    "other examples",
+    "when it goes on",
+    "one line",
+)
 def test_other_examples_are_refused(copy):
     x, y = pictures(48, size=16)
     with pytest.raises(DataError, match="the examples have changed"):
@@ -194,6 +220,11 @@ def test_examples_from_python_must_be_passed_again(copy):
         tlkeras.finetune(resume=copy)
 
 
+@fault(
+    "a new run in the folder of one that did not finish",
+    "at the start",
+    "one line that says how to go on",
+)
 def test_a_new_run_in_the_folder_of_an_unfinished_one_says_how_to_go_on(copy):
     with pytest.raises(OutputError, match="did not finish; `tlkeras finetune --resume"):
         tlkeras.finetune(dataset=dataset(), out=str(copy), **SMALL)
@@ -207,6 +238,11 @@ def test_what_is_no_run_is_refused(tmp_path, what):
         tlkeras.finetune(dataset=dataset(), resume=tmp_path / "run")
 
 
+@fault(
+    "another process works on the run",
+    "when it goes on",
+    "one line",
+)
 def test_a_run_that_another_process_works_on_is_refused(copy):
     code = (
         "import sys, time, pathlib; from tlkeras.jobs import run_folder, run_lifetime; "
@@ -224,6 +260,11 @@ def test_a_run_that_another_process_works_on_is_refused(copy):
 # === States ===
 
 
+@fault(
+    "the newest state is cut short, empty, or has other bits",
+    "when it goes on",
+    "the one before is used, with a warning: an epoch is computed again",
+)
 def test_a_damaged_state_costs_one_epoch(tmp_path):
     notes = []
     store = States(folder=tmp_path, warn=notes.append)
@@ -240,6 +281,11 @@ def test_a_damaged_state_costs_one_epoch(tmp_path):
     assert store.load("fit-0").facts["epoch"] == 4 and store.load("fit-1") is None
 
 
+@fault(
+    "states that are slow to write",
+    "while it trains",
+    "at most 3 % of the time goes into them",
+)
 def test_states_take_at_most_their_share_of_the_time(tmp_path, monkeypatch):
     now = [0.0]
     monkeypatch.setattr(states.time, "monotonic", lambda: now[0])
@@ -267,19 +313,33 @@ def command(out):
     return [sys.executable, "-m", "tlkeras", "finetune", "--out", str(out), *settings]
 
 
+ENDINGS = {"SIGTERM": ([signal.SIGTERM], 143), "Ctrl-C": ([signal.SIGINT], 130), "Ctrl-C twice": ([signal.SIGINT] * 2, 130)}
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
-def test_sigterm_ends_a_command_within_five_seconds_and_says_how_to_go_on(tmp_path):
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(
+            "SIGTERM", marks=fault("SIGTERM", "while it trains", "one line that says how to go on, exit code 143 within 5 seconds")
+        ),
+        pytest.param("Ctrl-C", marks=fault("Ctrl-C", "while it trains", "one line that says how to go on, exit code 130")),
+        pytest.param("Ctrl-C twice", marks=fault("Ctrl-C twice", "while it trains", "it ends at once with exit code 130, and can go on")),
+    ],
+)
+def test_a_signal_ends_a_command_within_five_seconds_and_it_can_go_on(name, tmp_path):
+    signals, code = ENDINGS[name]
     environment = {**os.environ, "TLKERAS_CACHE": str(tmp_path / "cache")}
-    with subprocess.Popen(
-        command(tmp_path / "run"), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment
-    ) as process:
+    pipes = {"stderr": subprocess.PIPE, "stdout": subprocess.DEVNULL, "text": True}
+    with subprocess.Popen(command(tmp_path / "run"), env=environment, **pipes) as process:
         deadline = time.monotonic() + 120
         while not list((tmp_path / "run/checkpoints").glob("states/fit-*.state")) and time.monotonic() < deadline:
             time.sleep(0.2)
         started = time.monotonic()
-        process.send_signal(signal.SIGTERM)
+        for number in signals:
+            process.send_signal(number)
         _, errors = process.communicate(timeout=30)
-        assert process.returncode == 143 and time.monotonic() - started < 5
-    assert f"tlkeras finetune --resume {tmp_path / 'run'}" in errors and "Traceback" not in errors
+        assert process.returncode == code and time.monotonic() - started < 5
+    assert "Traceback" not in errors and (len(signals) > 1 or f"tlkeras finetune --resume {tmp_path / 'run'}" in errors)
     assert resume.unfinished(tmp_path / "run")

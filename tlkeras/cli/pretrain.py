@@ -17,18 +17,21 @@ def command(
     root: str | None = typer.Option(
         None, "--zoo", help="Folder of the zoo. [default: $TLKERAS_ZOO, else zoo/models]", show_default=False, metavar="DIR"
     ),
+    resume: bool = typer.Option(False, "--resume", help="Go on with the pretraining of NAME that was stopped, with its own settings."),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
     **flags: Any,
 ) -> None:
     """Train a network from scratch and publish it for use as --backbone zoo:NAME."""
     from tlkeras.cli.screen import Screen, start_tensorflow
+    from tlkeras.jobs import pretrain_work
     from tlkeras.jobs.plan import resolve_pretraining
     from tlkeras.jobs.preflight import USES_DIGITS, open_unlabelled
     from tlkeras.zoo.names import check_name
     from tlkeras.zoo.store import Zoo, default_root
 
-    settings = PretrainConfig.from_dict(settings_of(config, flags))
-    check_name(name)
+    zoo = Zoo(root or default_root())
+    work = pretrain_work.of(zoo.root, check_name(name))
+    settings = pretrain_work.settings(work, None, settings_of(config, flags), resume=resume)
     plan = resolve_pretraining(settings)
     dataset = open_unlabelled(plan)
     screen = Screen()
@@ -38,6 +41,6 @@ def command(
     from tlkeras.jobs import pretrain
 
     with screen.live():
-        entry = pretrain.pretrain_plan(plan, dataset, name, Zoo(root or default_root()), reporter=screen)
+        entry = pretrain.pretrain_plan(plan, dataset, name, zoo, reporter=screen)
     typer.echo(f"published {entry}: {entry.path}")
     typer.echo(f"  use   tlkeras finetune --backbone zoo:{entry.name} --data SOURCE")

@@ -25,6 +25,7 @@ from tlkeras.distribution.cluster import VARIABLE, Cluster, from_environment, fr
 from tlkeras.errors import ConfigError, TrainingError
 from tlkeras.registry import load_function
 
+COMMON = 4  # numbers of each worker that `common` compares
 CHUNK = 16 * 1024**2  # bytes that each worker sends at a time when results are brought together
 
 
@@ -152,6 +153,15 @@ class Distribution:
                 f"the workers do not have the same {what}: worker {', '.join(others)} differs from worker 0; "
                 "start all of them with the same command, on the same data and the same weights"
             )
+
+    def common(self, numbers: Sequence[int]) -> list[int]:
+        """Returns which numbers all workers have, of the largest few of each; none is negative."""
+        if self.workers == 1:
+            return list(numbers)
+        largest = sorted(numbers)[-COMMON:]
+        own = np.array([[*largest, *[-1] * (COMMON - len(largest))]], "int64")
+        every = [set(row[row >= 0].tolist()) for row in self._gather(own)]
+        return sorted(set.intersection(*every))
 
     def wait(self) -> None:
         """Returns when every worker got here: one that leaves early would look like one that died."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tlkeras.config import BenchmarkConfig, EvaluateConfig, ExportModelConfig, PretrainConfig, RunConfig
 from tlkeras.data.examples import Dataset
-from tlkeras.jobs import choice, evaluation_request, export_request, finetune_request, lookup, preflight
+from tlkeras.jobs import choice, evaluation_request, export_request, finetune_request, lookup, preflight, pretrain_work
 from tlkeras.jobs import plan as planning
 from tlkeras.progress import AUTO, Reporter, resolve
 from tlkeras.startup import load_tensorflow
@@ -221,6 +221,7 @@ def pretrain(
     name: str,
     dataset: Dataset | None = None,
     zoo: str | Path | Zoo | None = None,
+    resume: bool = False,
     reporter: Reporter | str | None = AUTO,
     **settings: Any,
 ) -> Entry:
@@ -231,6 +232,7 @@ def pretrain(
         name: name of the entry.
         dataset: examples to use instead of a source.
         zoo: folder of the zoo; `TLKERAS_ZOO`, else `zoo/models`, when None.
+        resume: whether to go on with the pretraining of this name that was stopped or killed, with the settings it was begun with.
         reporter: receives progress; `"auto"` or None as in `finetune`.
         settings: config keys, for example `backbone="vae", epochs=30`; they win over those of `config`.
 
@@ -247,19 +249,17 @@ def pretrain(
         ```
     """
     reporter = resolve(reporter)
-    if isinstance(config, Dataset):
-        config, dataset = None, config
-    if isinstance(config, str | Path):
-        config = {"data": str(config)}
-    plan = planning.resolve_pretraining(PretrainConfig.merged(config, settings))
-    check_name(name)
+    config, dataset = (None, config) if isinstance(config, Dataset) else (config, dataset)
+    config, opened = ({"data": str(config)} if isinstance(config, str | Path) else config), _zoo(zoo)
+    work = pretrain_work.of(opened.root, check_name(name))
+    plan = planning.resolve_pretraining(pretrain_work.settings(work, config, settings, resume=resume, passed=dataset is not None))
     if dataset is None and plan.config.data is None:
         reporter.say(preflight.USES_DIGITS)
     dataset = preflight.open_unlabelled(plan, dataset)
     load_tensorflow()
     from tlkeras.jobs import pretrain as job
 
-    return job.pretrain_plan(plan, dataset, name, _zoo(zoo), reporter=reporter)
+    return job.pretrain_plan(plan, dataset, name, opened, reporter=reporter)
 
 
 def publish(

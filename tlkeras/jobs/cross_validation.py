@@ -35,6 +35,7 @@ from tlkeras.registry import load_function
 from tlkeras.tasks.registry import TARGET, Task, take
 from tlkeras.training import phases as training
 from tlkeras.training.options import SharedFeatures
+from tlkeras.training.states import State, States
 
 OF_RUN = "the model of this run is trained on its own training split, as always"
 OF_PROBE = "a linear probe of the pretrained features, not the model of this run"
@@ -74,7 +75,12 @@ def of_run(
 ) -> CrossValidation:
     """Trains and tests on folds, shows what they say, and writes it into the folder of a run; see `run`."""
     with clock.step("cross-validation"):
-        result = run(plan, task, data, reporter=reporter, final=final, **functions)
+        try:
+            result = run(plan, task, data, reporter=reporter, final=final, **functions)
+        except KeyboardInterrupt as stopped:
+            if functions.get("states") is None:
+                raise
+            raise KeyboardInterrupt(f"{stopped}; `tlkeras finetune --resume {into.root}` goes on") from stopped
     write(into, result, data, task.task)
     title = f"{estimates.TITLE}: {estimates.described(result.content)}"
     reporter.result(title, estimates.cells(result.content), estimates.lines(result.content))
@@ -90,6 +96,7 @@ def run(
     facts: FactsOf,
     reporter: Reporter,
     final: str = OF_RUN,
+    states: States | None = None,
 ) -> CrossValidation:
     """Trains and tests on every fold of all examples, those of the test split included; the task model has its first weights afterwards.
 
@@ -104,13 +111,13 @@ def run(
         facts: (task, examples of a fold) -> what recipes may ask.
         reporter: receives progress.
         final: what the report says about the model that is not of a fold.
+        states: where the result of each fold is stored, for a run that is killed; None for nowhere.
 
     Raises:
         ConfigError: when there are fewer examples or groups than folds.
     """
-    config, started = plan.config, time.monotonic()
+    config, store, started = plan.config, data.store, time.monotonic()
     count, repeats = folding.parse(str(config.train.cross_validate))
-    store = data.store
     strata = store.target.fold_strata(store.values)
     folds = folding.deal(strata, store.sha256, count=count, repeats=repeats, groups=store.group_of, seed=config.seed)
     shared = SharedFeatures(everything=_everything(data), seed=config.seed)
@@ -120,26 +127,57 @@ def run(
     with _undone(task, data, config.seed) as undo:
         for number, (repeat, fold, learn, test) in enumerate(folds.pairs()):
             reporter.piece("cross-validation", number + 1, count * repeats, f"fold {fold + 1}")
-            undo()
-            seed, began = _seed(config.seed, repeat, fold), time.monotonic()
-            says = reporter if not number else None
-            try:
-                trained, splits = _trained(plan, task, data, learn, test, folds.keys, seed, options, facts, shared, says)
-            except training.Interrupted as stopped:
-                raise KeyboardInterrupt(
-                    f"stopped in fold {number + 1} of {count * repeats}, before the model itself was trained"
-                ) from stopped
-            scores[repeat, test] = trained.scores["test"]
-            targets[repeat, fold] = trained.task.target
-            row: dict[str, Any] = {"repeat": repeat, "fold": fold, **{name: len(getattr(splits, name)) for name in SPLITS}}
-            details = {name: value for name, value in trained.phases[-1].details.items() if isinstance(value, int | float | str)}
-            rows.append({**row, "seconds": round(time.monotonic() - began, 3), "details": details})
-            shared.closed = True
+            result = _stored(states, number, shared)
+            if result is None:
+                undo()
+                seed, began = _seed(config.seed, repeat, fold), time.monotonic()
+                says = reporter if not number else None
+                try:
+                    trained, splits = _trained(plan, task, data, learn, test, folds.keys, seed, options, facts, shared, says)
+                except training.Interrupted as stopped:
+                    at = f"fold {number + 1} of {count * repeats}"
+                    raise KeyboardInterrupt(f"stopped in {at}, before the model itself was trained") from stopped
+                result = _Result(scores=trained.scores["test"], target=trained.task.target, row=_row(repeat, fold, trained, splits, began))
+                shared.closed = True
+                _store(states, number, result, shared)
+            scores[repeat, test], targets[repeat, fold] = result.scores, result.target
+            rows.append(result.row)
     reporter.progress("cross-validation", count * repeats, count * repeats)
     for row, (repeat, fold, learn, test) in zip(rows, folds.pairs(), strict=True):
         row["figures"] = _figures(task.task, targets[repeat, fold], data, scores[repeat], learn, test)
     content = _content(config, data, folds, rows, final) | {"seconds": round(time.monotonic() - started, 3)}
     return CrossValidation(content=content, scores=scores.mean(axis=0), folds=folds, shared=shared)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Result:
+    """What a fold gives: scores of the examples that it tests, the target as it was learned, and the row of its facts."""
+
+    scores: np.ndarray
+    target: Target
+    row: dict[str, Any]
+
+
+def _row(repeat: int, fold: int, trained: training.Trained, splits: Splits, began: float) -> dict[str, Any]:
+    details = {name: value for name, value in trained.phases[-1].details.items() if isinstance(value, int | float | str)}
+    sizes = {name: len(getattr(splits, name)) for name in SPLITS}
+    return {"repeat": repeat, "fold": fold, **sizes, "seconds": round(time.monotonic() - began, 3), "details": details}
+
+
+def _store(states: States | None, number: int, result: _Result, shared: SharedFeatures) -> None:
+    """Stores the result of a fold, with the features that all folds share."""
+    if states:
+        facts = {"target": result.target.to_dict(), "row": result.row, "shared": [list(key) for key in shared.known]}
+        states.save(f"fold-{number}", State(arrays={"scores": [result.scores]}, facts=facts))
+
+
+def _stored(states: States | None, number: int, shared: SharedFeatures) -> _Result | None:
+    """Returns the result of a fold that was trained before this process began."""
+    state = states.load(f"fold-{number}") if states else None
+    if state is None:
+        return None
+    shared.closed, shared.expected = True, shared.expected | {(str(key), int(views)) for key, views in state.facts["shared"]}
+    return _Result(scores=state.arrays["scores"][0], target=Target.from_dict(state.facts["target"]), row=dict(state.facts["row"]))
 
 
 @contextmanager

@@ -24,10 +24,8 @@ from tlkeras.data.split import SPLITS
 from tlkeras.distribution.strategies import Distribution, open_distribution
 from tlkeras.evaluation import calibration
 from tlkeras.export.artifact import Artifact
-from tlkeras.export.checksum import measure
 from tlkeras.export.graph import precision_gap
 from tlkeras.jobs import (
-    baseline,
     batch_size,
     choice,
     cross_validation,
@@ -38,18 +36,18 @@ from tlkeras.jobs import (
     report_run,
     run_folder,
     run_lifetime,
-    single,
     tracking,
 )
 from tlkeras.jobs import plan as planning
 from tlkeras.jobs import resume as resuming
+from tlkeras.jobs.conclusion import Conclusion, conclude
 from tlkeras.jobs.environment import environment
 from tlkeras.jobs.examples import Data, build, prepare
 from tlkeras.jobs.plan import Plan
 from tlkeras.jobs.run_folder import Run
 from tlkeras.jobs.training_options import batch_size_of, facts, fold_options, options_of, tf32_of
 from tlkeras.models import TaskModel
-from tlkeras.progress import AUTO, SILENT, Clock, Reporter, resolve
+from tlkeras.progress import AUTO, Clock, Reporter, resolve
 from tlkeras.tasks.registry import DEFAULT as DEFAULT_TASK
 from tlkeras.tasks.registry import take
 from tlkeras.training import freezing, precision
@@ -106,12 +104,17 @@ def finetune_plan(
     distribution = distribution or open_distribution(plan.config.train.placement)
     cross_validation.check(plan.config, distribution)
     batch_size.check(plan.config, distribution)
-    run = Run(Path(plan.asked.out or "")) if resume else run_of(plan.config, distribution, dataset)
-    run_lifetime.claim(run)
+    there = Run(Path(plan.asked.out or "")) if resume else None
+    if there is not None:
+        resuming.check_workers(there, distribution.workers)
+    run = there if there is not None and distribution.chief else run_of(plan.config, distribution, dataset)
+    if run is there:
+        run_lifetime.claim(run)
     with run_lifetime.tidied(run, keep=distribution.chief), distribution.watched(), reporter.live():
-        if not resume:
-            resuming.begin(run, plan.asked, passed=dataset.source is None or is_passed(dataset.source))
-        result = _finetune(plan, distribution, run, dataset, reporter)
+        if run is not there:
+            passed = dataset.source is None or is_passed(dataset.source)
+            resuming.begin(run, plan.asked, passed=passed, workers=distribution.workers)
+        result = _finetune(plan, distribution, run, there or run, dataset, reporter)
         distribution.wait()
         return result
 
@@ -123,7 +126,10 @@ def run_of(config: RunConfig, distribution: Distribution, dataset: Dataset) -> R
     return run_folder.scratch()
 
 
-def _finetune(plan: Plan, distribution: Distribution, run: Run, dataset: Dataset, reporter: Reporter) -> Result:
+def _finetune(plan: Plan, distribution: Distribution, run: Run, home: Run, dataset: Dataset, reporter: Reporter) -> Result:
+    """Fine-tunes into a folder; `home` is that of the first worker, whose states all read where the run goes on."""
+    common = distribution.common if distribution.workers > 1 else None
+    states = States(folder=home.states, warn=reporter.warn, writes=distribution.chief, common=common)
     clock = Clock(reporter)
     started = time.monotonic()
     track = tracking.opened(plan.config) if distribution.chief else None
@@ -145,9 +151,9 @@ def _finetune(plan: Plan, distribution: Distribution, run: Run, dataset: Dataset
     folds = None
     if config.train.cross_validate:
         options = partial(fold_options, config, distribution, task, run, cache)
-        folds = cross_validation.of_run(plan, task, data, run, options=options, facts=facts, reporter=reporter, clock=clock)
+        folds = cross_validation.of_run(plan, task, data, run, options=options, facts=facts, reporter=reporter, clock=clock, states=states)
     with clock.step("train"):
-        trained = _train(plan, distribution, task, data, run, reporter, cache, folds)
+        trained = _train(plan, distribution, task, data, run, reporter, cache, states, folds)
     files.write_rows(run.history, trained.history)
     held_out_targets = {name: take(data.targets, getattr(data.splits, name)) for name in ("val", "test")}
     calibrated = calibration.calibrate(trained.task, trained.observed, held_out_targets, config.certainty)
@@ -162,7 +168,7 @@ def _finetune(plan: Plan, distribution: Distribution, run: Run, dataset: Dataset
     with clock.step("export"):
         artifacts = _export(config, task, data, scored, run, reporter, clock) if distribution.chief else []
         gap = precision_gap(task.model, np.asarray(data.store.inputs[: export_run.PARITY_SAMPLES], task.model.inputs[0].dtype))
-    conclusion = Conclusion(plan=plan, distribution=distribution, run=run, dataset=dataset, data=data, task=task, scored=scored)
+    conclusion = Conclusion(plan=plan, distribution=distribution, run=run, home=home, dataset=dataset, data=data, task=task, scored=scored)
     with clock.step("report"):
         report_run.keep(run, task, data, scored, trained.observed.features, method=config.report.feature_map, seed=config.seed)
     clock.seconds["total"] = round(time.monotonic() - started, 3)
@@ -171,7 +177,7 @@ def _finetune(plan: Plan, distribution: Distribution, run: Run, dataset: Dataset
     summary["data"] |= outcome.provenance(dataset)
     if folds is not None:
         summary["cross_validation"] = folds.content
-    _conclude(conclusion, summary, reporter)
+    conclude(conclusion, summary, finetune_plan, reporter)
     if track is not None:
         track(run, report_run.collect(run))
     return Result(run=run, metrics=summary, config=config, backbone=plan.backbone)
@@ -183,47 +189,6 @@ def _report(scored: dict[str, outcome.Scored], record: Mapping[str, Any], report
     reporter.scores({name: score.to_dict() for name, score in figures.items()})
     lines = [*(score.headline(name) for name, score in figures.items()), *calibration.lines(record, outcome.held_out(figures))]
     reporter.result("Result", {name: score.cells() for name, score in figures.items()}, [*filter(None, lines)])
-
-
-@dataclass(frozen=True, kw_only=True)
-class Conclusion:
-    """What is known when a run is trained, scored and exported."""
-
-    plan: Plan
-    distribution: Distribution
-    run: Run
-    dataset: Dataset
-    data: Data
-    task: TaskModel
-    scored: dict[str, outcome.Scored]
-
-    @property
-    def figures(self) -> dict[str, Any]:
-        """Split -> its score."""
-        return {name: part.figures for name, part in self.scored.items()}
-
-
-def _conclude(ended: Conclusion, summary: dict[str, Any], reporter: Reporter) -> None:
-    """Writes the report and `metrics.json`, which makes a run complete; then trains what it is compared with, and writes both again."""
-    run, config, figures = ended.run, ended.plan.config, ended.figures
-    size, sha256 = measure(run.model)
-    summary["model"] = {"bytes": size, "sha256": sha256}
-    summary["freeze"] = report_run.freeze_rows(ended.task)
-
-    def write() -> None:
-        report_run.write(run, summary=summary, figures=figures)
-        files.write_json(run.metrics, summary)
-
-    write()
-    if config.train.compare_single:  # by all workers, which train together; the run itself is complete, whatever comes of these
-        summary["single"] = _each_alone(ended, summary, reporter)
-        if ended.distribution.chief:
-            held_out = outcome.held_out(figures)
-            reporter.result(single.TITLE, single.rows(summary["single"], held_out), [f"on the {held_out} split"])
-        write()
-    if config.train.baseline and (figures["val"].n or figures["test"].n):
-        summary["baseline"] = _from_scratch(ended, summary, reporter)
-        write()
 
 
 def prepared(
@@ -263,13 +228,13 @@ def _train(
     run: Run,
     reporter: Reporter,
     cache: RowCache | None,
+    states: States,
     folds: cross_validation.CrossValidation | None = None,
 ) -> training.Trained:
     config = plan.config
     if distribution.strategy is not None:
         reporter.say(distribution.describe())
     reporter.say(precision.describe(precision.record(task.model, tf32=tf32_of(config, distribution))))
-    states = States(folder=run.states, warn=reporter.warn) if distribution.workers == 1 else None
     options = replace(options_of(config, distribution, task, data, run, reporter), cache=cache, states=states)
     if folds is not None and not options.augmented:  # views are of the seed of the phase, and those of the folds are not
         options = replace(options, shared=folds.shared)
@@ -287,28 +252,6 @@ def _train(
             text=f"stopped after {len(stopped.history)} epochs; the {weights} are in {run.model}, "
             f"`tlkeras evaluate {run.root}` scores them, and `tlkeras finetune --resume {run.root}` goes on",
         ) from stopped
-
-
-def _each_alone(ended: Conclusion, summary: Mapping[str, Any], reporter: Reporter) -> dict[str, Any]:
-    """Trains each of several targets alone, on the same examples and splits, and returns its figures beside those of all at once."""
-    alone, datasets = {}, single.datasets(ended.dataset, ended.data)
-    folders = single.folders(datasets, ended.run)
-    for name, examples in datasets.items():
-        reporter.say(f"training {name} alone, to compare")
-        plan = planning.resolve(single.config_of(ended.plan.config, examples.target, folders[name]))
-        alone[name] = finetune_plan(plan, examples, reporter=SILENT, distribution=ended.distribution).metrics
-    return single.compared(summary, alone)
-
-
-def _from_scratch(ended: Conclusion, summary: Mapping[str, Any], reporter: Reporter) -> dict[str, Any]:
-    """Trains the same network from random weights, on the same examples and splits; see `baseline.compared`."""
-    plan = baseline.plan_of(ended.plan.config, baseline.epochs_of(summary), ended.run)
-    data = replace(ended.data, target=ended.task.target)
-    reporter.say(f"training the whole network from random weights, for at most {plan.config.train.epochs} epochs, to compare")
-    scratch = finetune_plan(plan, baseline.dataset_of(ended.dataset, data), reporter=SILENT, distribution=ended.distribution)
-    if not ended.distribution.chief:
-        return {}
-    return baseline.compared(data, ended.scored, summary, scratch.run, scratch.metrics, reporter)
 
 
 def _save(task: TaskModel, run: Run) -> None:

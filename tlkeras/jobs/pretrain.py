@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,19 +19,23 @@ from tlkeras.backbones.pooling import FEATURES
 from tlkeras.config import PretrainConfig, RunConfig
 from tlkeras.data.examples import Dataset
 from tlkeras.data.row_cache import open_cache
+from tlkeras.data.sources.registry import is_passed
 from tlkeras.data.subset import subset
 from tlkeras.export import manifest
 from tlkeras.export.export import export
 from tlkeras.export.graph import Graph
 from tlkeras.export.parity import Samples
 from tlkeras.export.spec import ExportSpec
-from tlkeras.jobs import finetune, publish
+from tlkeras.jobs import finetune, pretrain_work, publish, resume
 from tlkeras.jobs.environment import environment
 from tlkeras.jobs.plan import PretrainPlan
+from tlkeras.jobs.pretrain_work import Work
+from tlkeras.jobs.run_folder import Run
 from tlkeras.pretraining.network import Pretraining
 from tlkeras.progress import Reporter
 from tlkeras.registry import load_function
 from tlkeras.training.callbacks import History
+from tlkeras.training.states import SaveState, State, States, assign, values
 from tlkeras.zoo import contents
 from tlkeras.zoo.card import pretrained_card
 from tlkeras.zoo.store import Entry, Zoo
@@ -39,10 +44,10 @@ SAMPLES = 8
 
 
 def pretrain_plan(plan: PretrainPlan, dataset: Dataset, name: str, zoo: Zoo, *, reporter: Reporter) -> Entry:
-    """Trains a network from scratch and publishes it; see `tlkeras.pretrain`.
+    """Trains a network from scratch and publishes it, or goes on with one that was stopped; see `tlkeras.pretrain`.
 
     Args:
-        plan: from `plan.resolve_pretraining`.
+        plan: from `plan.resolve_pretraining`, of the settings of `pretrain_work.settings`.
         dataset: from `preflight.open_unlabelled`.
         name: name of the entry.
         zoo: zoo to publish to.
@@ -51,9 +56,14 @@ def pretrain_plan(plan: PretrainPlan, dataset: Dataset, name: str, zoo: Zoo, *, 
     Returns:
         The entry.
     """
+    work = pretrain_work.of(zoo.root, name)
+    with pretrain_work.held(work, plan.config, passed=dataset.source is None or is_passed(dataset.source)):
+        publish_entry = _supervised if plan.objective.needs_labels else _unsupervised
+        return publish_entry(plan, dataset, work, zoo, reporter)
+
+
+def _unsupervised(plan: PretrainPlan, dataset: Dataset, work: Work, zoo: Zoo, reporter: Reporter) -> Entry:
     config = plan.config
-    if plan.objective.needs_labels:
-        return _supervised(config, dataset, name, zoo, reporter)
     finetune.seed_everything(config.seed)
     dataset = training_part(dataset, config)
     with reporter.live():
@@ -61,10 +71,11 @@ def pretrain_plan(plan: PretrainPlan, dataset: Dataset, name: str, zoo: Zoo, *, 
         cache = open_cache(warn=reporter.warn)
         store = network.inputs.materialise(dataset, progress=partial(reporter.progress, "decode"), cache=cache)
         x = np.asarray(store.inputs, network.model.inputs[0].dtype)
-        history = _fit(network, x, config, reporter)
+        pretrain_work.check_examples(work, hashlib.sha256(np.ascontiguousarray(x).data).hexdigest())
+        history = _fit(network, x, config, States(folder=work.states, warn=reporter.warn), reporter)
     trained = _Trained(plan=plan, network=network, x=x, history=history, dataset=dataset)
     with tempfile.TemporaryDirectory() as folder:
-        entry = zoo.publish(name, partial(_fill, work=Path(folder), name=name, trained=trained))
+        entry = zoo.publish(work.name, partial(_fill, work=Path(folder), name=work.name, trained=trained))
     publish.renew(zoo)
     return entry
 
@@ -77,27 +88,75 @@ def training_part(dataset: Dataset, config: PretrainConfig) -> Dataset:
     return subset(dataset, config.limit, config.seed) if config.limit else dataset
 
 
-def _supervised(config: PretrainConfig, dataset: Dataset, name: str, zoo: Zoo, reporter: Reporter) -> Entry:
+def _supervised(plan: PretrainPlan, dataset: Dataset, work: Work, zoo: Zoo, reporter: Reporter) -> Entry:
     """Fine-tunes random weights on labels, and publishes the run."""
+    config = plan.config
     shared = ("backbone", "backbone_options", "epochs", "learning_rate", "batch_size", "image_size", "seed", "limit")
     values = {key: value for key, value in config.to_dict().items() if key in shared}
-    with tempfile.TemporaryDirectory() as folder:
-        run = RunConfig(**values, weights="none", recipe="full", data=dataset.source, out=str(Path(folder) / "run"))
-        result = finetune.finetune(run, dataset=dataset, reporter=reporter)
-        return publish.publish(result.run.root, name, zoo, data_licence=config.data_licence, reporter=reporter)
+    if resume.unfinished(work.run):
+        finetune.finetune(resume=work.run, dataset=dataset, reporter=reporter)
+    elif not Run(work.run).metrics.is_file():  # else it was stopped while it was published
+        run = RunConfig(**values, weights="none", recipe="full", data=dataset.source, out=str(work.run))
+        finetune.finetune(run, dataset=dataset, reporter=reporter)
+    return publish.publish(work.run, work.name, zoo, data_licence=config.data_licence, reporter=reporter)
 
 
-def _fit(network: Pretraining, x: np.ndarray, config: PretrainConfig, reporter: Reporter) -> list[dict[str, float]]:
-    record = History()
+FIT = "fit"  # key of the states of training
+
+
+def _fit(network: Pretraining, x: np.ndarray, config: PretrainConfig, states: States, reporter: Reporter) -> list[dict[str, float]]:
+    """Trains the network, from its newest state on, and returns the rows of its history."""
+    record, model = History(), network.model
 
     class Tell(keras.callbacks.Callback):
         def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
             reporter.progress("pretrain", epoch + 1, config.epochs, f"loss {float((logs or {}).get('loss', 0)):.3f}")
 
-    network.model.compile(optimizer=keras.optimizers.Adam(config.learning_rate), loss=network.loss)
-    data = tf.data.Dataset.from_tensor_slices((x, network.target(x))).shuffle(len(x), seed=config.seed).batch(config.batch_size)
-    network.model.fit(data, epochs=config.epochs, verbose=0, shuffle=False, callbacks=[record, Tell()])
+    model.compile(optimizer=keras.optimizers.Adam(config.learning_rate), loss=network.loss)
+    state = states.load(FIT)
+    if state is not None:
+        record.rows.extend(dict(row) for row in state.facts["rows"])
+        assign(model.variables, state.arrays["model"])
+        if state.facts["done"]:
+            return record.rows
+        model.optimizer.build(model.trainable_variables)
+        assign(model.optimizer.variables, state.arrays["optimizer"])
+    order = _Order(len(x), config.batch_size, config.seed)
+    save = SaveState(states.of(FIT), lambda: record.rows, None, config.epochs)
+    settings: dict[str, Any] = {"initial_epoch": len(record.rows), "epochs": config.epochs, "callbacks": [order, record, Tell(), save]}
+    model.fit(order.batches(x, network.target(x)), verbose=0, shuffle=False, **settings)
+    states.save(FIT, State(arrays={"model": values(model.variables)}, facts={"rows": record.rows, "done": True}), config.epochs)
     return record.rows
+
+
+class _Order(keras.callbacks.Callback):
+    """Whole batches, in an order that the seed and the number of the epoch decide and nothing else: training that goes on has the same.
+
+    Args:
+        count: examples.
+        size: of a batch; the last one may be smaller.
+        seed: of the order.
+    """
+
+    def __init__(self, count: int, size: int, seed: int):
+        super().__init__()
+        self._count, self._size, self._seed, self._epoch = count, size, seed, 0
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        self._epoch = epoch  # before Keras asks for its batches
+
+    def batches(self, x: np.ndarray, y: np.ndarray) -> tf.data.Dataset:
+        """Returns the batches of (x, y); each pass over them is that of the present epoch."""
+
+        def passed() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+            order = np.random.default_rng((self._seed, self._epoch)).permutation(self._count)
+            for start in range(0, self._count, self._size):
+                rows = order[start : start + self._size]
+                yield x[rows], y[rows]
+
+        signature = tuple(tf.TensorSpec((None, *array.shape[1:]), array.dtype) for array in (x, y))
+        data = tf.data.Dataset.from_generator(passed, output_signature=signature).prefetch(2)
+        return data.apply(tf.data.experimental.assert_cardinality(-(-self._count // self._size)))
 
 
 # === The entry ===

@@ -10,7 +10,7 @@ from typing import Any
 
 from tlkeras import __version__, files
 from tlkeras import config as configs
-from tlkeras.config import RunConfig
+from tlkeras.config import FlatConfig, RunConfig
 from tlkeras.errors import ConfigError, DataError, ExportError, OutputError
 from tlkeras.export import manifest as manifests
 from tlkeras.export.checksum import measure
@@ -20,22 +20,23 @@ from tlkeras.jobs.run_folder import Run
 CALLER = "data_dir"  # the one key that says where things are on this machine, and may differ
 
 
-def begin(run: Run, asked: RunConfig, *, passed: bool) -> None:
+def begin(run: Run, asked: RunConfig, *, passed: bool, workers: int = 1) -> None:
     """Writes what is needed to go on: the settings as they were given, and where relative paths begin.
 
     Args:
         run: whose folder was just made.
         asked: the settings as the user gave them.
         passed: whether the examples were passed from Python.
+        workers: how many processes train together.
     """
-    files.write(run.asked, configs.to_yaml({**asked.to_dict(), "out": str(run.root)}))
-    files.write_json(run.begun, {"tlkeras": __version__, "folder": os.getcwd(), "passed": passed})
+    files.write_json(run.begun, {"tlkeras": __version__, "folder": os.getcwd(), "passed": passed, "workers": workers})
+    files.write(run.asked, configs.to_yaml({**asked.to_dict(), "out": str(run.root)}))  # from here on it can go on
 
 
 def unfinished(root: Path) -> bool:
     """Whether a folder holds a run that can go on."""
     run = Run(root)
-    return run.asked.is_file() and not run.metrics.is_file()
+    return run.asked.is_file()
 
 
 def settings(path: str | Path, flat: Mapping[str, Any], *, passed: bool = False) -> RunConfig:
@@ -53,14 +54,14 @@ def settings(path: str | Path, flat: Mapping[str, Any], *, passed: bool = False)
     """
     root = Path(path).expanduser()
     run = Run(root)
-    if run.metrics.is_file():
+    if run.metrics.is_file() and not run.asked.is_file():
         raise OutputError(f"{str(path)!r} is a finished run, so there is nothing to go on with; `tlkeras evaluate {path}` scores it")
     if not run.asked.is_file():
         what = "does not exist" if not root.exists() else "is not the folder of a run that can go on: it has no checkpoints/asked.yaml"
         raise OutputError(f"{str(path)!r} {what}; expected the --out of a `tlkeras finetune` that was stopped")
     begun = run_folder.read_json(run.begun)
     config = RunConfig.from_dict({**configs.read_yaml(run.asked), "out": str(root)})
-    differing = _differing(config, flat)
+    differing = differing_keys(config, {key: value for key, value in flat.items() if key not in ("out", CALLER)})
     if differing:
         raise ConfigError(
             f"{str(path)!r} was begun with other settings: {', '.join(differing)}; leave them out to go on, or start anew with another --out"
@@ -71,22 +72,36 @@ def settings(path: str | Path, flat: Mapping[str, Any], *, passed: bool = False)
         )
     if not isinstance(config.train.batch_size, int) and run.config.is_file():  # it was measured, and would be another one now
         config = config.updated(batch_size=run_folder.read_config(run).train.batch_size)
-    return _found(config, begun)
+    source = config.data.source
+    return config if source is None else config.updated(data=found(source, begun))
 
 
-def _differing(config: RunConfig, flat: Mapping[str, Any]) -> list[str]:
-    """Returns `key: value now instead of value then` of each setting that was given now and differs."""
-    now = RunConfig.from_dict({key: value for key, value in flat.items() if key not in ("out", CALLER)}).to_dict()
-    before = config.to_dict()
-    return [f"{key}: {now[key]!r} instead of {before[key]!r}" for key in flat if key in now and key != "out" and now[key] != before[key]]
+def differing_keys(config: FlatConfig, flat: Mapping[str, Any]) -> list[str]:
+    """Returns `key: value now instead of value then` of each setting that was given now and differs from those of a config."""
+    now, before = type(config).from_dict(flat).to_dict(), config.to_dict()
+    return [f"{key}: {now[key]!r} instead of {before[key]!r}" for key in flat if key in now and now[key] != before[key]]
 
 
-def _found(config: RunConfig, begun: Mapping[str, Any]) -> RunConfig:
-    """Returns the settings with the data where they are: a relative path is that of the folder in which the run was begun."""
-    source, folder = config.data.source, begun.get("folder")
-    if source and folder and not Path(source).exists() and (Path(folder) / source).exists():
-        return config.updated(data=str(Path(folder) / source))
-    return config
+def found(source: str, begun: Mapping[str, Any]) -> str:
+    """Returns a source where it is: a relative path is that of the folder in which the work was begun."""
+    folder = begun.get("folder")
+    return str(Path(folder) / source) if folder and not Path(source).exists() and (Path(folder) / source).exists() else source
+
+
+def check_workers(run: Run, workers: int) -> None:
+    """Refuses to go on with another number of workers: each computes its part of every batch.
+
+    Raises:
+        ConfigError: saying how many there were.
+    """
+    before = run_folder.read_json(run.begun).get("workers", workers)
+    if before != workers:
+        command = "tlkeras " + (f"launch --workers {before} " if before > 1 else "") + f"finetune --resume {run.root}"
+        raise ConfigError(f"{str(run.root)!r} was begun with {_workers(before)}, and {_workers(workers)} here; `{command}` goes on")
+
+
+def _workers(count: int) -> str:
+    return "1 worker" if count == 1 else f"{count} workers"
 
 
 def check_examples(run: Run, fingerprint: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from tlkeras.config import RunConfig
 from tlkeras.data.target import DEFAULT as KIND
 from tlkeras.data.target import Target
 from tlkeras.errors import DataError, OutputError, reason
+from tlkeras.jobs import run_lock
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ class Run:
 
 
 def create(out: str | None, *, backbone: str, data: str | None) -> Run:
-    """Makes the folder of a new run.
+    """Makes the folder of a new run, and holds it for this process; see `run_lock`.
 
     Args:
         out: where; a fresh `runs/BACKBONE-DATA-N` when None.
@@ -137,10 +139,7 @@ def create(out: str | None, *, backbone: str, data: str | None) -> Run:
             check_free(root)
         try:
             root.mkdir(parents=True, exist_ok=bool(out))
-            Run(root).checkpoints.mkdir()  # of two runs that want one folder, the second fails here
-            for folder in (Run(root).work, Run(root).exports):
-                folder.mkdir()
-            _check_writable(root)
+            _furnish(root)
         except FileExistsError as error:
             if not out:
                 continue
@@ -151,6 +150,40 @@ def create(out: str | None, *, backbone: str, data: str | None) -> Run:
         return Run(root)
 
 
+def _furnish(root: Path) -> None:
+    """Makes the folders of a run in a folder that nobody else works on.
+
+    Raises:
+        FileExistsError: when another run is, or was, there.
+    """
+    held = run_lock.hold(root)
+    if held is False:
+        raise FileExistsError(root)
+    try:
+        if held and _bare(root):  # left by a run that was killed before it had written its settings
+            shutil.rmtree(Run(root).checkpoints, ignore_errors=True)
+            shutil.rmtree(Run(root).exports, ignore_errors=True)
+        Run(root).checkpoints.mkdir()  # of two runs that want one folder, the second fails here
+        for folder in (Run(root).work, Run(root).exports):
+            folder.mkdir()
+    except BaseException:
+        run_lock.release(root)
+        raise
+
+
+def _bare(root: Path) -> bool:
+    """Whether a folder has nothing but what a run makes before it writes its settings: it would lose nothing."""
+    allowed = {Run(root).checkpoints, Run(root).work, Run(root).exports}
+    files = {Run(root).begun}
+    return all(
+        path in allowed or path in files or any(part.startswith(f".{name}-") for part in path.relative_to(root).parts for name in FIRST)
+        for path in root.rglob("*")
+    )
+
+
+FIRST = ("asked.yaml", "begun.json")  # the files that a run writes first; their working copies stand in folders named after them
+
+
 def check_free(root: Path) -> None:
     """Checks that a folder is not there yet, or is empty.
 
@@ -158,11 +191,11 @@ def check_free(root: Path) -> None:
         OutputError: when it holds something already or cannot be read.
     """
     try:
-        is_free = not root.exists() or root.is_dir() and not any(root.iterdir())
+        is_free = not root.exists() or root.is_dir() and _bare(root)
     except OSError as error:
         raise _cannot_write(root, error) from error
     if not is_free:
-        if Run(root).asked.is_file() and not Run(root).metrics.is_file():
+        if Run(root).asked.is_file():
             raise OutputError(
                 f"--out {str(root)!r} contains a run that did not finish; `tlkeras finetune --resume {root}` goes on with it; "
                 f"choose another folder to start anew, for example {str(_fresh(root.parent, root.name))!r}"
@@ -183,12 +216,6 @@ def scratch() -> Run:
     for folder in (run.work, run.exports):
         folder.mkdir(parents=True)
     return run
-
-
-def _check_writable(root: Path) -> None:
-    probe = root / ".writable"
-    probe.touch()
-    probe.unlink()
 
 
 def _slug(data: str) -> str:

@@ -2,64 +2,63 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
+from tlkeras import files
 from tlkeras.errors import OutputError
+from tlkeras.jobs import run_lock
 from tlkeras.jobs.run_folder import Run
-
-_claimed: dict[Path, int] = {}  # runs that this process works on -> the handle that holds their folder
 
 
 def claim(run: Run) -> None:
-    """Holds the folder of a run for this process, until `release` or its end.
+    """Holds the folder of a run that is there for this process, and removes what a process that was killed was writing.
 
     Raises:
         OutputError: when another process works on it.
     """
-    if sys.platform == "win32":
-        return
-    import fcntl
-
-    run.checkpoints.mkdir(parents=True, exist_ok=True)
-    handle = os.open(run.checkpoints, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        raise OutputError(f"another process works on the run {str(run.root)!r}; wait for it, or stop it") from None
-    except OSError:  # a file system without locks
-        os.close(handle)
-        return
-    _claimed[run.root] = handle
+    held = run_lock.hold(run.root)
+    if held is False:
+        raise OutputError(f"another process works on the run {str(run.root)!r}; wait for it, or stop it")
+    if held:
+        shutil.rmtree(run.work, ignore_errors=True)
+        for folder in (run.root, run.checkpoints, run.states, run.exports):
+            files.sweep(folder)
+    for folder in (run.work, run.exports):
+        folder.mkdir(parents=True, exist_ok=True)
 
 
 def release(run: Run) -> None:
     """Lets other processes work on a run."""
-    handle = _claimed.pop(run.root, None)
-    if handle is not None:
-        os.close(handle)
+    run_lock.release(run.root)
 
 
 @contextmanager
 def tidied(run: Run, *, keep: bool) -> Iterator[None]:
-    """Removes working files at the end, and the folders of a run that failed before it had anything to keep, or that is not kept."""
+    """Removes working files at the end, and the folders of a run that failed before it had anything to keep, or that is not kept.
+
+    A run that was stopped after its result was written, while it trained what it is compared with, can go on too.
+    """
+    finished = False
     try:
         yield
+        finished = run.metrics.exists()
     finally:
         if not keep:
             shutil.rmtree(run.root, ignore_errors=True)
         shutil.rmtree(run.work, ignore_errors=True)
+        if finished or not run.config.exists():  # or nothing to go on with
+            conclude(run)
         release(run)
-        if run.metrics.exists() or not run.config.exists():  # finished, or nothing to go on with
-            shutil.rmtree(run.states, ignore_errors=True)
-            run.asked.unlink(missing_ok=True)
-            run.begun.unlink(missing_ok=True)
         if not run.config.exists():
             for folder in (run.exports, run.checkpoints, run.root):
                 if folder.is_dir() and not any(folder.iterdir()):
                     folder.rmdir()
+
+
+def conclude(run: Run) -> None:
+    """Removes what is needed to go on; a run without its settings is finished, and a kill in between leaves nothing that is needed."""
+    run.asked.unlink(missing_ok=True)
+    run.begun.unlink(missing_ok=True)
+    shutil.rmtree(run.states, ignore_errors=True)

@@ -125,7 +125,7 @@ def _rows_of_shared(
     for name in names:
         part, augmented = parts[name], name == "train" and options.augmented
         key = (prefix, views if augmented else 0)
-        if key not in shared.known and not shared.closed:
+        if key not in shared.known and shared.takes(key):
             which = "train" if augmented else "all"
             of_all = compute(split, {which: shared.everything}, (which,), views, dataclasses.replace(alone, seed=shared.seed))
             shared.known[key] = list(of_all[which].inputs)

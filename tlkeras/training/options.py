@@ -45,12 +45,18 @@ class SharedFeatures:
         seed: of augmented views, which all trainings have in common.
         known: digest of a prefix and number of augmented views (0 for none) -> arrays of all examples, (views * n, …).
         closed: whether no further prefix is added: one that differs from training to training would be computed for too many examples.
+        expected: keys that are added all the same, as the training that had them was done before this process began.
     """
 
     everything: Examples
     seed: int = 0
     known: dict[tuple[str, int], list[np.ndarray]] = field(default_factory=dict)
     closed: bool = False
+    expected: frozenset[tuple[str, int]] = frozenset()
+
+    def takes(self, key: tuple[str, int]) -> bool:
+        """Whether features that are not known yet are computed for all examples."""
+        return not self.closed or key in self.expected
 
 
 @dataclass(frozen=True, kw_only=True)

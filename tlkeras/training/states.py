@@ -51,15 +51,21 @@ class States:
     Args:
         folder: of the states.
         warn: receives what is damaged.
+        writes: whether this process writes them: of several workers, whose weights are equal, the first one does.
+        common: numbers of whole states that this worker sees -> those that all workers see; None for a single one.
     """
 
     folder: Path
     warn: Callable[[str], None] = lambda text: None
+    writes: bool = True
+    common: Callable[[Sequence[int]], Sequence[int]] | None = None
     _cost: float = 0.0  # seconds that the last write of a state of an epoch took
     _written: float = field(default_factory=time.monotonic)
 
     def save(self, key: str, state: State, number: int = 0) -> None:
         """Writes a state, and removes those of the same key that are older than the one before."""
+        if not self.writes:
+            return
         self.folder.mkdir(parents=True, exist_ok=True)
         body = io.BytesIO()
         arrays = {f"{group}/{index:06d}": array for group, values in state.arrays.items() for index, array in enumerate(values)}
@@ -77,7 +83,7 @@ class States:
 
     def save_epoch(self, key: str, state: Callable[[], State], number: int) -> None:
         """Writes the state at the end of an epoch, unless that would take too large a share of the time."""
-        if not self.due():
+        if not self.writes or not self.due():
             return
         started = time.monotonic()
         self.save(key, state(), number)
@@ -85,14 +91,25 @@ class States:
         self._cost = self._written - started
 
     def load(self, key: str) -> State | None:
-        """Returns the newest state of a key that is whole; None where there is none."""
-        for number in reversed(self._numbers(key)):
-            path = self.folder / f"{key}@{number:06d}.state"
-            try:
-                return _read(path)
-            except (OSError, ValueError, KeyError) as error:
-                self.warn(f"the checkpoint {path.name} is damaged ({' '.join(str(error).split())[:100]}); the one before it is used")
-        return None
+        """Returns the newest state of a key that is whole, for all workers alike; None where there is none."""
+        numbers = reversed(self._numbers(key))
+        if self.common is None:
+            return next((state for number in numbers if (state := self._whole(key, number)) is not None), None)
+        seen = {number: state for number in numbers if (state := self._whole(key, number)) is not None}
+        agreed = self.common(sorted(seen))
+        if seen and not agreed:
+            self.warn(
+                f"the checkpoints {key!r} are not seen by all workers, so they are not used; the folder of a run must be one that all share"
+            )
+        return seen[max(agreed)] if agreed else None
+
+    def _whole(self, key: str, number: int) -> State | None:
+        path = self.folder / f"{key}@{number:06d}.state"
+        try:
+            return _read(path)
+        except (OSError, ValueError, KeyError) as error:
+            self.warn(f"the checkpoint {path.name} is damaged ({' '.join(str(error).split())[:100]}); the one before it is used")
+            return None
 
     def drop(self, key: str) -> None:
         """Removes all states of a key."""

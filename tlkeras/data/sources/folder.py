@@ -10,7 +10,7 @@ from pathlib import Path
 from tlkeras.data.examples import Dataset, Example, Issue, losses, make_dataset
 from tlkeras.data.file_kinds import FileKind
 from tlkeras.data.sources.columns import Columns
-from tlkeras.data.sources.listing import DEEPEST, LABEL_MAP, RUN_FILES, Listing, identity, ignored, name_below, visible
+from tlkeras.data.sources.listing import DEEPEST, LABEL_MAP, RUN_FILES, Listing, identity, ignored, is_folder, name_below, readable, visible
 from tlkeras.data.split_names import TRAIN, split_of
 from tlkeras.data.target import Target
 from tlkeras.data.values import read_names
@@ -40,14 +40,14 @@ def open_folder(
     entries = _unpacked(root, root, target.labels if target else None, notes, DEEPEST)
     if not entries:
         raise DataError(f"folder {spec!r} is empty; expected a folder for each class with images in it")
-    folders = [entry for entry in entries if entry.is_dir()]
+    folders = [entry for entry in entries if is_folder(entry)]
     if not folders:
         raise DataError(
             f"folder {spec!r} contains files but no class folders; put each image into a folder named after its class, or use a CSV with path,label"
         )
     splits = _splits(spec, root, folders, notes)
     for entry in entries:
-        if entry not in (splits or folders) and (not splits or split_of(entry.name) is None or not entry.is_dir()):
+        if entry not in (splits or folders) and (not splits or split_of(entry.name) is None or not is_folder(entry)):
             reason = "is next to train, val and test" if splits else "is outside the class folders"
             notes.append(ignored("stray-file", entry, root, reason))
     classes: list[tuple[Path, str | None]] = [(folder, None) for folder in folders]
@@ -76,7 +76,7 @@ def open_folder(
 
 
 def _is_run(folder: Path) -> bool:
-    return all((folder / name).is_file() for name in RUN_FILES)
+    return all(readable(str(folder / name), "is_file") for name in RUN_FILES)
 
 
 def _unpacked(folder: Path, root: Path, labels: Sequence[str] | None, notes: list[Issue], depth: int) -> list[Path]:
@@ -85,11 +85,11 @@ def _unpacked(folder: Path, root: Path, labels: Sequence[str] | None, notes: lis
     A lone folder is entered when it holds folders itself and is no split and no known class: alone, it could not be a class either.
     """
     entries = visible(folder, root, notes)
-    folders = [entry for entry in entries if entry.is_dir()]
+    folders = [entry for entry in entries if is_folder(entry)]
     if len(folders) != 1 or split_of(folders[0].name) or folders[0].name in (labels or ()):
         return entries
     inner = folders[0]
-    if not depth or _is_loop(inner) or not any(entry.is_dir() for entry in visible(inner, root, [])):
+    if not depth or _is_loop(inner) or not any(is_folder(entry) for entry in visible(inner, root, [])):
         return entries
     for entry in entries:
         if entry != inner:
@@ -129,7 +129,7 @@ def _splits(spec: str, root: Path, folders: Sequence[Path], notes: list[Issue]) 
 
 def _archive_inside(folder: Path, depth: int) -> Path:
     """Returns the folder of the same name (or the same split) inside a split, where an archive put the classes there."""
-    folders = [entry for entry in visible(folder, folder, []) if entry.is_dir()]
+    folders = [entry for entry in visible(folder, folder, []) if is_folder(entry)]
     if depth and len(folders) == 1 and not _is_loop(folders[0]):
         if folders[0].name.lower() == folder.name.lower() or split_of(folders[0].name) == split_of(folder.name):
             return _archive_inside(folders[0], depth - 1)
@@ -137,13 +137,13 @@ def _archive_inside(folder: Path, depth: int) -> Path:
 
 
 def _holds_folders(folder: Path) -> bool:
-    return any(entry.is_dir() for entry in visible(folder, folder, []))
+    return any(is_folder(entry) for entry in visible(folder, folder, []))
 
 
 def _class_folders(folder: Path, root: Path, notes: list[Issue]) -> list[Path]:
     entries = visible(folder, root, notes)
-    notes += [ignored("stray-file", entry, root, "is outside the class folders") for entry in entries if not entry.is_dir()]
-    return [entry for entry in entries if entry.is_dir()]
+    notes += [ignored("stray-file", entry, root, "is outside the class folders") for entry in entries if not is_folder(entry)]
+    return [entry for entry in entries if is_folder(entry)]
 
 
 # === Files ===

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +18,7 @@ JUNK = {"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "__pyc
 LABEL_MAP = "labels.txt"  # what tlkeras and other tools write; never an example
 RUN_FILES = ("config.yaml", LABEL_MAP)  # both in one folder: an earlier run
 DEEPEST = 32  # folders inside each other
+NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EBADF)  # how the system says that a link leads nowhere
 Identity = tuple[int, int] | str
 
 
@@ -23,6 +26,14 @@ def identity(folder: Path) -> Identity:
     """Returns what is the same for every path of a folder: device and inode; the path itself where a file system has none."""
     status = folder.stat()
     return (status.st_dev, status.st_ino) if status.st_ino else os.path.realpath(folder)
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a path is a folder; False for what may not even be looked at, as in a folder that can be listed but not entered."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def visible(folder: Path, root: Path, notes: list[Issue]) -> list[Path]:
@@ -98,8 +109,12 @@ class Listing:
             entry = next(below[-1], None)
             if entry is None:
                 below.pop()
-            elif not entry.is_dir():
-                if entry.exists() and not entry.is_file():  # a pipe or a device: opening it could wait for ever
+                continue
+            mode = self._mode(entry)
+            if mode is None:
+                continue
+            if not stat.S_ISDIR(mode):
+                if mode and not stat.S_ISREG(mode):  # a pipe or a device: opening it could wait for ever
                     self._note("not-a-file", entry, "not a regular file")
                 else:
                     yield entry
@@ -107,6 +122,16 @@ class Listing:
                 self._note("too-deep", entry, f"more than {DEEPEST} folders inside each other")
             elif self._is_new(entry):
                 below.append(self._entries(entry))
+
+    def _mode(self, entry: Path) -> int | None:
+        """Returns what an entry is; 0 for a link to nowhere, None for what may not even be looked at, which is noted."""
+        try:
+            return entry.stat().st_mode
+        except OSError as error:
+            if error.errno in NOWHERE:
+                return 0
+            self._note("unreadable", entry, error.strerror or str(error))
+            return None
 
     def _entries(self, folder: Path) -> Iterator[Path]:
         entries = visible(folder, self.root, self.notes)
