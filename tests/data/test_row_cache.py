@@ -2,17 +2,16 @@
 
 import json
 import os
-import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
-from tests.conftest import ROOT
 from tests.faults import fault
 from tlkeras import files
+from tlkeras.cli.main import app
 from tlkeras.data import row_cache
 from tlkeras.data.row_cache import RowCache
 from tlkeras.errors import ConfigError
@@ -92,7 +91,8 @@ def test_the_packs_that_were_not_used_for_longest_make_room(cache):
     assert read(cache, 3, "e") is None and read(cache, 3, "d") is not None
 
 
-def test_a_file_that_has_just_changed_has_no_signature_and_every_change_gives_another(tmp_path):
+def test_a_file_that_has_just_changed_has_no_signature_and_every_change_gives_another(tmp_path, monkeypatch):
+    monkeypatch.setattr(row_cache, "SETTLED", 1.0)
     path = tmp_path / "a.jpg"
     path.write_bytes(b"1")
     assert row_cache.signature(path) is None and row_cache.signature(tmp_path / "gone") is None
@@ -189,10 +189,12 @@ def test_the_command_lists_what_is_kept_and_deletes_it(tmp_path, monkeypatch):
     add(RowCache(folder=files.cache_dir() / "rows"), range(10))
 
     def run(*arguments):
-        command = [sys.executable, "-m", "tlkeras", "cache", *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
+        done = CliRunner().invoke(app, ["cache", *arguments])
+        assert done.exit_code == 0, done.output
+        return done.stdout
 
-    assert "10 rows" in run("list") and "1,000 MB" in run("list")
+    listed = run("list")
+    assert "10 rows" in listed and "1,000 MB" in listed
     (pack,) = json.loads(run("list", "--json"))
     assert (pack["kind"], pack["rows"], pack["contract"]) == ("features", 10, "a contract")
     assert "MB freed" in run("clear") and "rows" not in run("list").split("\n")[0].split(" of at most")[0]

@@ -1,5 +1,7 @@
 """Texts are explained in words, whatever the tokeniser makes of them."""
 
+import copy
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ from tests.modalities.texts import conftest as texts
 from tests.modalities.texts.test_tokens import ROWS
 from tlkeras import models
 from tlkeras.explain.attention_rollout import rolled
-from tlkeras.explain.explainer import Explainer
+from tlkeras.explain.explainer import Explainer, usable
 from tlkeras.explain.registry import methods_for
 from tlkeras.explain.text_pages import drawn, level, marked, page
 from tlkeras.explain.words import without, words_of
@@ -24,19 +26,23 @@ def built(request, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(texts.SIZES, "max_sequence_length", LENGTH)
         folder = texts.preset(request.param, tmp_path_factory.mktemp("preset") / request.param)
-    return request.param, models.build(ROWS[request.param], 2, weights=str(folder))
+    task = models.build(ROWS[request.param], 2, weights=str(folder))
+    explainer = Explainer(task.model, task.task, task.target, Texts(tokens=task.tokens.limited(LENGTH)), method="occlusion")
+    return request.param, task, explainer
 
 
-def explained(task, method, text=TEXT):
-    inputs = Texts(tokens=task.tokens.limited(LENGTH))
-    explainer = Explainer(task.model, task.task, task.target, inputs, method=method)
+def explained(built, method, text=TEXT):
+    """Returns the explanation of a text by a method, and the text as a sample; all methods share one network, which is traced once."""
+    _, task, first = built
+    explainer, inputs = copy.copy(first), first.inputs
+    explainer.method = usable(first.network, inputs.modality, method)
     sample = explainer.sample(inputs.read(text), text, text)
     (explanation,) = explainer.explain([sample], task.model.predict_on_batch(sample.array))
     return explanation, sample
 
 
 def test_words_are_found_whole_and_their_tokens_are_all_tokens(built):
-    app, task = built
+    app, task, _ = built
     tokens = task.tokens.limited(LENGTH)
     words = words_of(TEXT, tokens)
     if "SentencePiece" in type(tokens.tokenizer).__name__:  # a vocabulary of 44 pieces has one unknown piece for several words
@@ -49,13 +55,13 @@ def test_words_are_found_whole_and_their_tokens_are_all_tokens(built):
 
 
 def test_every_method_values_every_word_or_is_refused_with_methods_that_do(built):
-    app, task = built
+    app = built[0]
     for row in methods_for("text"):
         if row.refusal and app not in ATTENDING:
             with pytest.raises(Exception, match="has no attention layer that gives its scores; methods that can: occlusion"):
-                explained(task, row.name)
+                explained(built, row.name)
             continue
-        explanation, sample = explained(task, row.name)
+        explanation, sample = explained(built, row.name)
         assert explanation.values.shape == (len(sample.words),) == (len(explanation.words),) and np.isfinite(explanation.values).all()
         assert explanation.signed or explanation.values.min() >= 0
         assert np.ptp(explanation.values) > 0
@@ -65,16 +71,15 @@ def test_every_method_values_every_word_or_is_refused_with_methods_that_do(built
 
 
 def test_words_beyond_the_longest_text_are_not_seen(built):
-    _, task = built
+    _, task, _ = built
     words = words_of(TEXT * 40, task.tokens.limited(20))
     assert words[0].seen and not words[-1].seen
     assert max(word.last for word in words) <= 20
 
 
 def test_a_text_without_words_has_an_empty_map(built):
-    _, task = built
     for row in methods_for("text")[:2]:
-        assert explained(task, row.name, "   ")[0].values.shape == (0,)
+        assert explained(built, row.name, "   ")[0].values.shape == (0,)
 
 
 # === Without a network ===
@@ -127,9 +132,8 @@ def test_levels_of_words_are_classes():
 
 
 def test_pages_of_texts_are_safe_whatever_the_text(built):
-    _, task = built
     text = "good <b>bad</b> & \x00\x0b ]]> 😀 日本"
-    explanation, sample = explained(task, "occlusion", text)
+    explanation, sample = explained(built, "occlusion", text)
     html, svg = page([explanation], [sample])["index.html"], drawn(explanation, sample)[".svg"]
     assert "<b>" not in html and "<script" not in html and "&lt;" in marked(explanation, sample)
     import xml.dom.minidom

@@ -18,23 +18,43 @@ from tlkeras.errors import DataError
 TINY = {"backbone": "cnn", "weights": "none", "image_size": 16, "epochs": 1, "export": "none"}
 
 
+class Listener(tlkeras.Reporter):
+    """Remembers when the scores are shown and which files are written."""
+
+    def __init__(self):
+        self.heard = []
+
+    def scores(self, scores):
+        self.heard.append(("scores", scores["test"]["majority"]["label"]))
+
+    def piece(self, phase, number, total, name):
+        self.heard.append((phase, f"{name} {number}/{total}"))
+
+
 @pytest.fixture(scope="module")
-def of_arrays(tmp_path_factory):
-    """A run trained on arrays, and the arrays."""
+def of_arrays_with_listener(tmp_path_factory):
+    """A run trained on arrays and exported, the arrays, and what was heard meanwhile."""
     x, y = pictures(40, classes=2)
-    dataset = tlkeras.from_arrays(x, [("ham", "spam")[i] for i in y], name="mails")
-    return tlkeras.finetune(dataset, out=tmp_path_factory.mktemp("arrays") / "run", **TINY), dataset
+    dataset, listener = tlkeras.from_arrays(x, [("ham", "spam")[i] for i in y], name="mails"), Listener()
+    config = RunConfig(**{**TINY, "export": "onnx", "out": tmp_path_factory.mktemp("arrays") / "run"})
+    return tlkeras.finetune(config, dataset=dataset, reporter=listener), dataset, listener.heard
+
+
+@pytest.fixture
+def of_arrays(of_arrays_with_listener):
+    """A run trained on arrays, and the arrays."""
+    return of_arrays_with_listener[:2]
 
 
 @pytest.fixture(scope="module")
 def of_folder(tmp_path_factory):
-    """A run trained on a folder, and the folder."""
+    """A run trained on examples that were opened from a folder, and the folder."""
     folder = tmp_path_factory.mktemp("folder") / "photos"
     x, y = pictures(40, classes=2)
     for i, image in enumerate(x):
         (folder / "ab"[y[i]]).mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(folder / "ab"[y[i]] / f"{i}.png")
-    return tlkeras.finetune(str(folder), out=folder.parent / "run", **TINY), folder
+    return tlkeras.finetune(tlkeras.open_source(str(folder)), out=folder.parent / "run", **TINY), folder
 
 
 def test_a_run_from_arrays_records_them_and_no_other_source(of_arrays):
@@ -103,24 +123,12 @@ def test_a_run_of_an_earlier_version_that_records_no_data_asks_for_data(of_array
         tlkeras.evaluate(tmp_path / "run")
 
 
-def test_examples_opened_from_a_source_are_recorded_as_that_source(of_folder, tmp_path):
-    _, folder = of_folder
-    result = tlkeras.finetune(tlkeras.open_source(str(folder)), out=tmp_path / "run", **TINY)
+def test_examples_opened_from_a_source_are_recorded_as_that_source(of_folder):
+    result, folder = of_folder
     assert result.config.data.source == str(folder) and result.metrics["data"]["kind"] == "folder"
 
 
-def test_the_scores_are_shown_before_the_export_names_its_files(tmp_path):
-    heard = []
-
-    class Listener(tlkeras.Reporter):
-        def scores(self, scores):
-            heard.append(("scores", scores["test"]["majority"]["label"]))
-
-        def piece(self, phase, number, total, name):
-            heard.append((phase, f"{name} {number}/{total}"))
-
-    x, y = pictures(40, classes=2)
-    dataset = tlkeras.from_arrays(x, [("ham", "spam")[i] for i in y])
-    tlkeras.finetune(RunConfig(**{**TINY, "export": "onnx", "out": tmp_path / "run"}), dataset=dataset, reporter=Listener())
-    assert (tmp_path / "run" / "exports" / "model.onnx").is_file()
+def test_the_scores_are_shown_before_the_export_names_its_files(of_arrays_with_listener):
+    result, _, heard = of_arrays_with_listener
+    assert (result.run.exports / "model.onnx").is_file()
     assert [event for event in heard if event[0] in ("scores", "export")] == [("scores", heard[0][1]), ("export", "onnx 1/1")]

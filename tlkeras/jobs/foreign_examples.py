@@ -20,7 +20,7 @@ from tlkeras.export.spec import as_array
 from tlkeras.files import read_npz
 from tlkeras.jobs.foreign_inputs import SAMPLES, channels_of, random_inputs, size_of
 from tlkeras.modalities.images import decode
-from tlkeras.modalities.images.file_decoder import DECODE_NOISE, Decoder
+from tlkeras.modalities.images.file_decoder import DECODE_NOISE, decoder
 from tlkeras.modalities.images.files import FILES
 from tlkeras.progress import Reporter
 from tlkeras.startup import filtered_stderr
@@ -56,9 +56,9 @@ def _random_images(graph: Graph, config: ExportModelConfig) -> ForeignExamples:
     """Returns random pixels as encoded images, and decoded as the SavedModel decodes them."""
     size, channels = size_of(graph.model) or 0, channels_of(graph.model)
     pixels = np.random.default_rng(0).integers(0, 256, (SAMPLES, *decode.sides(size), channels)).astype("uint8")
-    decoder, images = Decoder(size, config.resize, channels), np.zeros_like(pixels)
+    read, images = decoder(size, config.resize, channels).read, np.zeros_like(pixels)
     for index, image in enumerate(pixels):
-        decoder.read(Example(id=str(index), label="", array=image), images[index])
+        read(Example(id=str(index), label="", array=image), images[index])
     encoded = [decode.encode_png(image) for image in pixels]
     return ForeignExamples(
         inputs={graph.inputs[0].name: images.astype(graph.inputs[0].dtype)}, encoded=lambda index: encoded[index], random=True
@@ -94,11 +94,11 @@ def _images(folder: Path, graph: Graph, config: ExportModelConfig, reporter: Rep
     channels = channels_of(graph.model)
     paths = sorted(listed_files(folder, FILES)[0])
     order = np.random.default_rng(config.seed).permutation(len(paths))[: config.limits.calibration_examples + HELD_OUT]
-    decoder, images = Decoder(size, config.resize, channels), np.zeros((len(order), *decode.sides(size), channels), "uint8")
+    read, images = decoder(size, config.resize, channels).read, np.zeros((len(order), *decode.sides(size), channels), "uint8")
     readable: list[Path] = []
     for done, index in enumerate(order):
         with filtered_stderr(DECODE_NOISE):
-            reading = decoder.read(Example(id=str(paths[index]), label="", path=paths[index]), images[len(readable)])
+            reading = read(Example(id=str(paths[index]), label="", path=paths[index]), images[len(readable)])
         if reading.bad is None:
             readable.append(paths[index])
         reporter.progress("decode", done + 1, len(order))

@@ -206,7 +206,17 @@ class _Problem:
         moments = _moments(train.inputs[0], self._rounded) if self._layers else (np.zeros(0), np.ones(0))
         self._mean: np.ndarray = moments[0]
         self._scale: np.ndarray = moments[1]
-        self._step = _step(self._model, keras.losses.get(task.task.keras_loss(task.target)), self._variables)
+        self._step = _step(self._model, keras.losses.get(task.task.keras_loss(task.target)), self._variables, self._signature())
+
+    def _signature(self) -> list[Any]:
+        """Returns shapes and types of what `batches` gives, for any number of rows: another number is not traced again."""
+        width = self._train.inputs[0].shape[1:]
+        pairs = zip(self._train.inputs, self._inputs, strict=True)
+        inputs = (
+            [(width, tf.float32)] * len(self._entries) if self._layers else [(array.shape[1:], tensor.dtype) for array, tensor in pairs]
+        )
+        specs = [tf.TensorSpec((None, *shape), dtype) for shape, dtype in (*inputs, (self.y.shape[1:], pipeline.target_dtype(self.y)))]
+        return [tuple(specs[:-1]), specs[-1], tf.TensorSpec((None,), tf.float32)]
 
     def _rounded(self, rows: np.ndarray) -> tf.Tensor:
         """Returns features as the head receives them, which computes in half precision where the model does."""
@@ -266,10 +276,12 @@ class _Problem:
             layer.kernel.assign(kernel)
 
 
-def _step(model: keras.Model, each_loss: Callable[[Any, Any], Any], variables: Sequence[keras.Variable]) -> Callable[..., Any]:
+def _step(
+    model: keras.Model, each_loss: Callable[[Any, Any], Any], variables: Sequence[keras.Variable], signature: Sequence[Any]
+) -> Callable[..., Any]:
     """Returns (inputs, targets, weights) -> summed loss and its gradients, traced once for all numbers of rows."""
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(input_signature=signature, autograph=False)
     def step(inputs: tuple[tf.Tensor, ...], y: tf.Tensor, weights: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
         with tf.GradientTape() as tape:
             scores = model(list(inputs) if len(inputs) > 1 else inputs[0], training=False)

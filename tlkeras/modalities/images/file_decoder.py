@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -99,7 +99,7 @@ class Decoder:
         # A hash of 8 x 8 cells says nothing about icons: 8 x 8 digits all look alike to it.
         return Reading(sha256=digest, dhash=int(difference_hashes(cells.numpy())) if min(array.shape[:2]) >= SMALL else 0)
 
-    # Each is traced when it is needed first, which takes a fifth of a second, and once.
+    # Each is traced when it is needed first, and once.
 
     @cached_property
     def _from_bytes(self) -> tf.types.experimental.ConcreteFunction:
@@ -145,6 +145,12 @@ class Decoder:
         images = images.ignore_errors(log_warning=False).concatenate(last).batch(count + 1).with_options(options)
         values: tuple[tf.Tensor, tf.Tensor, tf.Tensor] = images.get_single_element()
         return values
+
+
+@lru_cache(maxsize=16)
+def decoder(size: decode.Size, resize: str, channels: int = 3) -> Decoder:
+    """Returns the decoder of images of that size: to trace its graphs takes seconds, which a process spends once for all data that it reads."""
+    return Decoder(size, resize, channels)
 
 
 def _with_brightness(image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

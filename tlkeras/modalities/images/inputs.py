@@ -18,7 +18,7 @@ from tlkeras.data.row_cache import RowCache
 from tlkeras.data.store import Progress, Store
 from tlkeras.errors import DataError
 from tlkeras.modalities.images import decode
-from tlkeras.modalities.images.file_decoder import DECODE_NOISE, Decoder
+from tlkeras.modalities.images.file_decoder import DECODE_NOISE, Decoder, decoder
 from tlkeras.modalities.images.files import ARRAYS, FILES
 from tlkeras.modalities.images.formats import encoded_image
 from tlkeras.modalities.images.reading import materialise
@@ -63,7 +63,7 @@ class Images:
 
     @cached_property
     def _decoder(self) -> Decoder:
-        return Decoder(self.size, self.resize, self.channels)
+        return decoder(self.size, self.resize, self.channels)
 
     @property
     def encodable(self) -> bool:

@@ -22,7 +22,7 @@ from tlkeras.data.store import Progress, Store
 from tlkeras.errors import DataError, OutputError
 from tlkeras.modalities.images import decode
 from tlkeras.modalities.images.decoded_rows import DecodedRows, Known, decoded_rows
-from tlkeras.modalities.images.file_decoder import DECODE_NOISE, THREADS, Content, Decoder, Reading, load, notes
+from tlkeras.modalities.images.file_decoder import DECODE_NOISE, THREADS, Content, Decoder, Reading, decoder, load, notes
 from tlkeras.startup import filtered_stderr
 
 MEMORY_LIMIT = 2 * 1024**3  # bytes of decoded images kept in memory
@@ -60,7 +60,7 @@ def materialise(
     """
     count = len(dataset.examples)
     images = _allocate((count, *decode.sides(size), channels), cache_dir, memory_limit)
-    group_decoder = GroupDecoder(decoder=Decoder(size, resize, channels), rows=decoded_rows(cache, size, resize, channels))
+    group_decoder = GroupDecoder(decoder=decoder(size, resize, channels), rows=decoded_rows(cache, size, resize, channels))
     results: list[Reading] = []
     with filtered_stderr(DECODE_NOISE), ThreadPoolExecutor(THREADS) as pool:
         for rows, loaded in _ahead(pool, dataset.examples, group_decoder.load):
