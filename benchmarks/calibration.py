@@ -3,8 +3,8 @@
 `--floor` draws logits that are right, multiplies them to make a model over-confident, and prints by how much the fitted temperature lowers the
 loss of 4,000 new examples, by the number of validation examples: mean of 100 draws. This is what `tlkeras.tasks.temperature.FEWEST` rests on.
 `--data` fine-tunes on hymenoptera/, clothing/, rt_polarity/ and goemotions/ of the folder, and the digits, with default settings and with
-`--recipe full` for images, and prints the calibration error of the test before and after. Writes calibration.json. `--only NAME …` and
-`--recipes default` leave out what takes long without a GPU.
+`--recipe full` for images, and prints the calibration error of the test before and after (of hymenoptera/, which has no test, of val). Writes
+calibration.json. `--only NAME …` and `--recipes default` leave out what takes long without a GPU.
 """
 
 from __future__ import annotations
@@ -69,10 +69,11 @@ def runs(folder, only, recipes):
             with tempfile.TemporaryDirectory() as out:
                 metrics = finetune.finetune({**settings, "out": f"{out}/run"}, reporter=None).metrics
             for target, row in metrics["calibration"]["targets"].items():
-                errors = row["test"]["ece"]
-                known = (metrics["calibration"]["rejection"] or {}).get("test", {}).get("known")
+                split = "test" if "test" in row else "val"  # of hymenoptera/, the examples that a temperature is fitted to
+                errors = row[split]["ece"]
+                known = (metrics["calibration"]["rejection"] or {}).get(split, {}).get("known")
                 result[f"{name} {recipe} {target}"] = {**row, "known": known}
-                print(f"{name:<12} {recipe:<8} {errors['before']:.4f} -> {errors['after']:.4f}  {row['note']}", flush=True)
+                print(f"{name:<12} {recipe:<8} {errors['before']:.4f} -> {errors['after']:.4f} on {split}  {row['note']}", flush=True)
     Path("calibration.json").write_text(json.dumps(result, indent=2), encoding="utf-8")
 
 

@@ -11,8 +11,8 @@ from tlkeras.evaluation.report_parts import Section
 from tlkeras.tasks.cases import Cases
 from tlkeras.tasks.charts import Point, lines
 from tlkeras.tasks.markup import escape
+from tlkeras.tasks.measures import BINS
 
-BINS = 10  # of the reliability curve, equally wide
 STEPS = 60  # points of the curve of coverage
 FEWEST = 10  # examples; the curves of fewer are noise
 NAMED = (0.5, 0.8, 0.9)  # coverages named in words
