@@ -22,9 +22,9 @@ SECONDS = "milliseconds for one example, features computed in batches here"
 
 
 def points(content: Mapping[str, Any], field: str, scale: float = 1.0) -> list[tuple[int, float, float]]:
-    """Returns (place in the ranking, cost, figure) of the candidates whose cost is known, the best first."""
+    """Returns (rank, cost, figure) of the candidates whose cost is known, the best first."""
     ranked = enumerate(content["ranking"], start=1)
-    return [(place, record[field] * scale, record["figure"]) for place, record in ranked if record[field] is not None]
+    return [(rank, record[field] * scale, record["figure"]) for rank, record in ranked if record[field] is not None]
 
 
 def plot(content: Mapping[str, Any], path: Path) -> None:
@@ -60,12 +60,12 @@ def plot(content: Mapping[str, Any], path: Path) -> None:
 def _ranking(axes: Any, content: Mapping[str, Any]) -> None:
     """Draws the figure of each backbone with its interval, the best at the top, under the numbers that the other panels show."""
     records = content["ranking"]
-    for place, record in enumerate(records):
+    for rank, record in enumerate(records):
         chosen = record["backbone"] == content["recommended"]
         low, high = record["interval"]
-        axes.plot([low, high], [place, place], color=FRONT if chosen else BEATEN, linewidth=2.5, solid_capstyle="round", alpha=0.7)
-        axes.plot(record["figure"], place, "o", color=FRONT if chosen else BEATEN)
-    axes.set_yticks(range(len(records)), [f"{record['backbone']}  {place + 1}" for place, record in enumerate(records)])
+        axes.plot([low, high], [rank, rank], color=FRONT if chosen else BEATEN, linewidth=2.5, solid_capstyle="round", alpha=0.7)
+        axes.plot(record["figure"], rank, "o", color=FRONT if chosen else BEATEN)
+    axes.set_yticks(range(len(records)), [f"{record['backbone']}  {rank + 1}" for rank, record in enumerate(records)])
     for label, record in zip(axes.get_yticklabels(), records, strict=True):
         label.set_fontweight("bold" if record["backbone"] == content["recommended"] else "normal")
     axes.set_ylim(len(records) - 0.4, -0.6)
@@ -74,16 +74,16 @@ def _ranking(axes: Any, content: Mapping[str, Any]) -> None:
 
 
 def _panel(axes: Any, known: Sequence[tuple[int, float, float]], label: str) -> None:
-    """Draws figures against costs, each point with its place in the ranking."""
+    """Draws figures against costs, each point with its rank."""
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     best = front([(cost, value) for _, cost, value in known])
     line = sorted(known[index][1:] for index in best)
     axes.plot([cost for cost, _ in line], [value for _, value in line], color=FRONT, linewidth=1, alpha=0.6, zorder=1)
-    for index, (place, cost, value) in reversed(list(enumerate(known))):  # the best is drawn last, on top
-        axes.plot(cost, value, "o", markersize=14, color=FRONT if index in best else BEATEN, markeredgecolor="white", zorder=100 - place)
-        text = {"ha": "center", "va": "center_baseline", "color": "white", "fontsize": 8, "zorder": 100.5 - place}
-        axes.annotate(str(place), (cost, value), **text)
+    for index, (rank, cost, value) in reversed(list(enumerate(known))):  # the best is drawn last, on top
+        axes.plot(cost, value, "o", markersize=14, color=FRONT if index in best else BEATEN, markeredgecolor="white", zorder=100 - rank)
+        text = {"ha": "center", "va": "center_baseline", "color": "white", "fontsize": 8, "zorder": 100.5 - rank}
+        axes.annotate(str(rank), (cost, value), **text)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
