@@ -13,7 +13,6 @@ from tlkeras.evaluation import gallery, report, report_parts
 from tlkeras.evaluation.parts import certainty
 from tlkeras.evaluation.report_data import Explained, Gallery, read_outcomes, write_outcomes
 from tlkeras.evaluation.report_parts import PARTS, Part
-from tlkeras.explain import text_pages
 from tlkeras.registry import load_function
 from tlkeras.tasks.cases import Cases
 from tlkeras.tasks.registry import TASKS
@@ -99,12 +98,6 @@ def test_an_explained_text_stands_in_the_place_of_its_thumbnail_and_an_explained
     both = Explained(html={first: "<p class=text><mark class=p5>good</mark></p>", second: "<img alt=map>"}, method="occlusion", signed=True)
     page = "".join(html for _, html in report_parts.sections(dataclasses.replace(data, explained=both)))
     assert "<mark class=p5>good</mark>" in page and shown[first] not in page and shown[second] + "<img alt=map>" in page
-
-
-def test_marked_words_have_the_colours_of_the_pages_of_explanations():
-    for kind, colours in text_pages.NAMES.items():
-        assert all(f"mark.{kind}{index + 1} {{ background: {colour}; }}" in CSS for index, colour in enumerate(colours))
-    assert f"color: {text_pages.INK};" in CSS
 
 
 def test_a_run_that_kept_no_examples_has_a_report_without_dead_links(tmp_path):
@@ -257,3 +250,10 @@ def test_numbers_on_the_darkest_cell_of_the_matrix_have_the_contrast_of_wcag_aa(
     ((least, most),) = {tuple(map(float, found)) for found in re.findall(r"calc\((\d+)% \+ var\(--share\) \* (\d+)%\)", CSS)}
     share = (least + most) / 100
     assert contrast(colours["ink"], share * colours[name] + (1 - share) * colours["card"]) >= 4.5
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("name", ["for", "against"])
+def test_the_most_strongly_marked_words_have_the_contrast_of_wcag_aa(dark, name):
+    colours = variables(dark)
+    assert contrast(colours["ink"], colours[name]) >= 4.5 and f"var(--{name}) 100%" in CSS

@@ -41,7 +41,7 @@ def sequence(record: Mapping[str, Any], folder: Path, name: str) -> str:
     parts = np.array([part.mean() for part in np.array_split(steps, min(len(steps), STEPS))])
     shares = np.abs(parts) / (np.abs(parts).max() or 1.0)
     drawn = "".join(
-        f'<rect x={index} y=0 width=1 height=1 style="fill:var(--{"series-1" if part < 0 else "series-2"})" opacity={share:.2f} />'
+        f'<rect x={index} y=0 width=1 height=1 style="fill:var(--{"accent" if part < 0 else "bad"})" opacity={share:.2f} />'
         for index, (part, share) in enumerate(zip(parts, shares, strict=True))
         if share >= FAINT
     )
