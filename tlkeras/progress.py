@@ -295,7 +295,7 @@ def results_table(title: str, rows: Mapping[str, Cells]) -> Table:
     table = Table(title=title, title_justify="left")
     columns = dict.fromkeys(column for cells in rows.values() for column in cells)
     for name in ("", *columns):
-        table.add_column(name, justify="left" if not name else "right")
+        table.add_column(name, justify="left" if not name else "right", no_wrap=not name)
     for name, cells in rows.items():
         table.add_row(name, *(_cell(cells[column]) for column in columns))
     return table

@@ -11,7 +11,7 @@ import pytest
 from tests.evaluation.pages import COUNT, made_up
 from tlkeras.evaluation import gallery, report, report_parts
 from tlkeras.evaluation.parts import certainty
-from tlkeras.evaluation.report_data import Gallery, read_outcomes, write_outcomes
+from tlkeras.evaluation.report_data import Explained, Gallery, read_outcomes, write_outcomes
 from tlkeras.evaluation.report_parts import PARTS, Part
 from tlkeras.registry import load_function
 from tlkeras.tasks.cases import Cases
@@ -79,6 +79,26 @@ def test_a_page_that_would_be_too_large_leaves_out_its_galleries(tmp_path, monke
     report.write(tmp_path / "report.html", made_up("classification"))
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "<img" not in page and "<h2>Classes</h2>" in page and "class=cell" not in page
+
+
+def test_a_page_that_would_be_too_large_leaves_out_its_explanations_first(tmp_path, monkeypatch):
+    plain, data = tmp_path / "plain.html", made_up("classification")
+    report.write(plain, data)
+    long = Explained(html={name: f"<p class=text>{'long ' * 900}</p>" for name in data.gallery.thumbnails}, method="occlusion", signed=True)
+    explained = tmp_path / "explained.html"
+    report.write(explained, dataclasses.replace(data, explained=long))
+    assert "long long" in explained.read_text(encoding="utf-8")
+    monkeypatch.setattr(report, "MOST", plain.stat().st_size + 1)
+    report.write(explained, dataclasses.replace(data, explained=long))
+    assert explained.read_bytes() == plain.read_bytes()
+
+
+def test_an_explained_text_stands_in_the_place_of_its_thumbnail_and_an_explained_image_below_it():
+    data = made_up("classification")
+    (first, second), shown = list(data.gallery.thumbnails)[:2], data.gallery.thumbnails
+    both = Explained(html={first: "<p class=text><mark class=p5>good</mark></p>", second: "<img alt=map>"}, method="occlusion", signed=True)
+    page = "".join(html for _, html in report_parts.sections(dataclasses.replace(data, explained=both)))
+    assert "<mark class=p5>good</mark>" in page and shown[first] not in page and shown[second] + "<img alt=map>" in page
 
 
 def test_a_run_that_kept_no_examples_has_a_report_without_dead_links(tmp_path):
@@ -231,3 +251,10 @@ def test_numbers_on_the_darkest_cell_of_the_matrix_have_the_contrast_of_wcag_aa(
     ((least, most),) = {tuple(map(float, found)) for found in re.findall(r"calc\((\d+)% \+ var\(--share\) \* (\d+)%\)", CSS)}
     share = (least + most) / 100
     assert contrast(colours["ink"], share * colours[name] + (1 - share) * colours["card"]) >= 4.5
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("name", ["for", "against"])
+def test_the_most_strongly_marked_words_have_the_contrast_of_wcag_aa(dark, name):
+    colours = variables(dark)
+    assert contrast(colours["ink"], colours[name]) >= 4.5 and f"var(--{name}) 100%" in CSS

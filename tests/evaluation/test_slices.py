@@ -27,6 +27,16 @@ def test_numbers_are_cut_at_quartiles_and_every_example_is_in_one_slice():
     assert sorted(np.concatenate(list(found.values()))) == list(range(112))
 
 
+def test_large_numbers_are_written_without_an_exponent_and_slices_of_equal_p_stand_in_the_order_of_their_numbers():
+    found = evaluated(np.zeros(240, bool), {"size": [60_000 + 100 * number for number in range(240)]})
+    assert [row["slice"] for row in found["slices"]] == [
+        "size up to 65,975",
+        "size above 65,975 to 71,950",
+        "size above 71,950 to 77,925",
+        "size above 77,925",
+    ]
+
+
 @pytest.mark.parametrize("values", [[3, 1, 2] * 20, ["3", "1", "2"] * 20, ["a", "b", "c"] * 20])
 def test_few_distinct_values_are_slices_of_their_own(values):
     assert {len(index) for index in slices.cut("site", values).values()} == {20} and len(slices.cut("site", values)) == 3

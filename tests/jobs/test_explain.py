@@ -1,7 +1,9 @@
 """`tlkeras explain`: what is written, and what is refused before TensorFlow loads."""
 
 import json
+import shutil
 
+import justhtml
 import numpy as np
 import pytest
 from PIL import Image
@@ -10,9 +12,11 @@ import tlkeras
 from tests.cli.test_usage import run as command
 from tests.modalities.test_registry import DATASETS, passed
 from tlkeras.errors import ConfigError, DataError, OutputError, UnknownName
+from tlkeras.evaluation.report_data import EXAMPLES, read_gallery
 from tlkeras.explain.gallery import section
 from tlkeras.explain.registry import SUBJECTS, methods_for
 from tlkeras.jobs.explain import overlays_of
+from tlkeras.modalities.items import Item
 from tlkeras.modalities.registry import MODALITIES
 
 
@@ -76,6 +80,43 @@ def test_the_command_prints_json(run_of, capsys):
     assert json.loads(line)["words"] == ["a", "good", "film"] and not (root / "explanations").exists()
 
 
+def test_without_data_the_examples_of_the_report_are_explained_and_shown_below_them(run_of_photos, tmp_path, capsys):
+    root = tmp_path / "run"
+    shutil.copytree(run_of_photos[0].run.root, root)
+    assert command("explain", root, "--method", "gradient", "--limit", 5, "--quiet") == 0
+    content = json.loads((root / "explanations" / "explanations.json").read_text(encoding="utf-8"))
+    shown = read_gallery(root / EXAMPLES).thumbnails
+    names = [record["file"] for record in content["explanations"]]
+    assert len(set(names)) == 5 and set(names) <= set(shown)
+    page = (root / "report.html").read_text(encoding="utf-8")
+    assert all(f"{name}: what speaks for {record['label']}" in page for name, record in zip(names, content["explanations"], strict=True))
+    assert "The second picture shows what speaks for the answer of the model, by gradient." in page
+
+
+def test_explanations_of_every_modality_are_part_of_the_report(run, tmp_path):
+    modality, root = run
+    shutil.copytree(root, tmp_path / "run")
+    thumbnails = read_gallery(tmp_path / "run" / EXAMPLES).thumbnails
+    examples = {example.id: example for example in DATASETS[modality]().examples}
+    inputs = [
+        Item(name=name, value=examples[name].array if examples[name].text is None else examples[name].text) for name in list(thumbnails)[:3]
+    ]
+    tlkeras.explain(tmp_path / "run", inputs, out=str(tmp_path / "run" / "explanations"))
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    method = methods_for(modality)[0]
+    mark = {"text": "<p class=text><mark", "sequence": 'class="spark strip"'}.get(modality, "what speaks for")
+    assert mark in page and f"by {method.name}." in page and ("against it (blue)" in page) == method.signed
+    assert not justhtml.JustHTML(page, collect_errors=True).errors
+
+
+def test_what_the_report_shows_can_be_explained_only_where_it_is(run_of_photos, tmp_path):
+    root = tmp_path / "run"
+    shutil.copytree(run_of_photos[0].run.root, root)
+    (root / EXAMPLES).unlink()
+    with pytest.raises(ConfigError, match="keeps no examples of its report; pass --data with images"):
+        tlkeras.explain(root)
+
+
 @pytest.mark.parametrize("artifact", ["saved_model", "model.tflite", "model.onnx"])
 def test_an_artifact_is_refused_and_its_run_named(run_of, artifact):
     root = run_of("image").run.root
@@ -90,7 +131,6 @@ def test_an_artifact_is_refused_and_its_run_named(run_of, artifact):
         ({"label": "blue"}, ConfigError, "predicts no 'blue'; known: green, red"),
         ({"output": "size"}, ConfigError, "no target 'size'; the model predicts one target"),
         ({"data": "nowhere.jpg"}, DataError, "nowhere.jpg: No such file"),
-        ({"data": None}, ConfigError, "nothing to explain; pass --data with images"),
         ({"top": 0}, ConfigError, "top is 0; expected 1 or more"),
     ],
 )

@@ -7,7 +7,6 @@ import shutil
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image
 
 import tlkeras
 from tests.evaluation.pages import made_up
@@ -62,17 +61,6 @@ def test_what_was_added_to_a_run_is_in_its_report(copy):
     copy.metrics.write_text(json.dumps(metrics))
     report_run.refresh(copy)
     assert "made-up.bin" in copy.report.read_text(encoding="utf-8")
-
-
-def test_pictures_of_explanations_stand_below_their_examples(copy):
-    name = read_outcomes(copy.root / OUTCOMES)["test"].ids[0]
-    folder = copy.root / "explanations"
-    folder.mkdir()
-    Image.new("RGB", (64, 64), "red").save(folder / "000-map.png")
-    record = {"file": f"/elsewhere/photos/{name}", "label": "red", "overlay": "000-map.png"}
-    (folder / "explanations.json").write_text(json.dumps({"version": 1, "method": "grad-cam", "explanations": [record]}))
-    report_run.refresh(copy)
-    assert f'alt="{name}: what speaks for red"' in copy.report.read_text(encoding="utf-8")
 
 
 def test_probable_label_errors_are_shown_with_the_label_suggested(copy):

@@ -6,6 +6,7 @@ import pytest
 from tests.helpers import pictures
 from tlkeras.data.examples import from_arrays
 from tlkeras.data.split import split
+from tlkeras.errors import DataError
 from tlkeras.modalities.images.inputs import Images
 from tlkeras.selection.examples import compared, content_digest, folds, nested
 
@@ -52,7 +53,7 @@ def test_folds_have_their_share_of_each_class_and_copies_stay_together(several):
     if several:
         strata = np.eye(3, dtype="uint8")[strata] | np.eye(3, dtype="uint8")[(np.arange(60) // 20) % 3]
     digests = [str(row // 2 if row < 20 else row) for row in range(60)]
-    fold_of = folds(strata, digests, count=5, seed=1)
+    fold_of, _ = folds(strata, digests, count=5, seed=1)
     assert (fold_of[0:20:2] == fold_of[1:20:2]).all()
     columns = np.eye(3)[strata] if strata.ndim == 1 else strata
     shares = np.stack([columns[fold_of == fold].sum(0) for fold in range(5)])
@@ -60,4 +61,30 @@ def test_folds_have_their_share_of_each_class_and_copies_stay_together(several):
 
 
 def test_there_are_no_more_folds_than_different_examples():
-    assert len(np.unique(folds(np.zeros(3, int), ["a", "b", "b"], count=5, seed=0))) == 2
+    assert len(np.unique(folds(np.zeros(3, int), ["a", "b", "b"], count=5, seed=0)[0])) == 2
+
+
+def test_a_group_is_in_one_fold_and_folds_keep_their_share_of_each_class():
+    rng = np.random.default_rng(0)
+    groups = [f"patient {number}" if number < 15 else None for number in rng.integers(0, 20, 200)]
+    strata = np.arange(200) % 2
+    fold_of, units = folds(strata, [str(row) for row in range(200)], count=5, seed=1, groups=groups)
+    for group in {name for name in groups if name}:
+        members = [row for row, name in enumerate(groups) if name == group]
+        assert len(set(fold_of[members])) == 1 == len(set(units[members]))
+    alone = [row for row, name in enumerate(groups) if name is None]
+    assert len(set(units[alone])) == len(alone)
+    assert (np.abs(np.bincount(fold_of[strata == 0], minlength=5) - 20) <= 3).all()
+
+
+def test_examples_that_all_belong_together_cannot_be_compared_on():
+    with pytest.raises(DataError, match="one group, so none can be held out; expected two groups or more"):
+        folds(np.arange(4) % 2, list("abcd"), count=5, seed=0, groups=["p"] * 4)
+
+
+def test_a_group_of_the_test_split_is_left_out_whole():
+    x, y = pictures(90, size=8)
+    whole = from_arrays(x, y.astype(str), groups=[f"video {row // 6}" for row in range(90)])
+    examples = compared(whole, val_split=None, test_split=None, seed=3)
+    seen = {example.group for example in examples.dataset.examples}
+    assert examples.held_out == 6 * (15 - len(seen)) > 0

@@ -45,6 +45,16 @@ def test_a_difference_is_judged_on_the_same_examples():
     assert other.error > 2 * both.error
 
 
+def test_what_belongs_together_is_in_one_part_of_its_fold_and_makes_the_error_larger():
+    units = np.arange(200) // 10
+    fold_of = units % 5
+    correct = right(20, 0.7, 2)[units]  # all of a group are answered alike
+    parts = race.parts_of(fold_of, units)
+    assert len(set(zip(units, parts, strict=True))) == 20 == len(np.unique(parts))
+    figure = lambda index: float(correct[index].mean())  # noqa: E731
+    assert race.estimate(figure, fold_of, units).error > 1.5 * race.estimate(figure, fold_of).error
+
+
 @pytest.mark.parametrize("count", [7, 10, 23])
 def test_a_few_examples_have_an_estimate_too(count):
     own = estimate_of(right(count, 0.5, 0), folds=3)

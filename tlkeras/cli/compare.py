@@ -38,7 +38,7 @@ def command(
     for name in ("key", *(run.name for run in comparison.runs)):
         settings.add_column(name)
     for key, values in comparison.differences.items():
-        settings.add_row(key, *("–" if value is None else escape(str(value)) for value in values.values()))
+        settings.add_row(key, *(escape(job.setting_text(value)) for value in values.values()))
     if comparison.differences:
         console.print(settings)
     for warning in comparison.warnings:

@@ -14,6 +14,8 @@ HELP = """Show which pixels, words or steps speak for an answer.
 
 RUN is the folder of a run, or its model.keras; explanations need the layers and gradients of the Keras model.
 
+Without --data, the examples that the report of the run shows are explained, and the report shows it below each.
+
 Images become an overlay and the image, overlay and map side by side; texts a page with coloured words; sequences a plot. explanations.json has every map.
 """
 

@@ -254,7 +254,12 @@ class ExplainConfig(FlatConfig):
         True
     """
 
-    data: str | None = key(None, "Images, texts or sequences: a file, a folder, a pattern; or one text.", metavar="FILE_OR_FOLDER")
+    data: str | None = key(
+        None,
+        "Images, texts or sequences: a file, a folder, a pattern; or one text.",
+        unset="the examples that the report shows",
+        metavar="FILE_OR_FOLDER",
+    )
     method: str | None = key(
         None,
         "grad-cam, grad-cam++, occlusion, integrated-gradients, smoothgrad, gradient or attention-rollout.",
@@ -266,7 +271,7 @@ class ExplainConfig(FlatConfig):
     )
     output: str | None = key(None, "Which of several targets to explain.", unset="the first", metavar="NAME")
     top: int = key(1, "Labels to explain for each input, the likeliest first.", least=1)
-    limit: int = key(32, "Maximum number of inputs to explain.", metavar="N", least=1)
+    limit: int | None = key(None, "Maximum number of inputs to explain.", unset="32, of the report all", metavar="N", least=1)
     out: str | None = key(None, "Folder for images, pages and JSON.", unset="explanations in the run", metavar="DIR")
     window: int | None = key(
         None, "Side of what occlusion takes away, in pixels or steps.", unset="a seventh of an image, a 16th of a sequence", least=1

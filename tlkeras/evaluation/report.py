@@ -8,10 +8,12 @@ import hashlib
 import importlib.resources
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from tlkeras import files
-from tlkeras.evaluation.report_data import ReportData
+from tlkeras.evaluation.report_data import Explained, Gallery, ReportData
 from tlkeras.evaluation.report_parts import Section, sections
 from tlkeras.tasks.cases import slug
 from tlkeras.tasks.markup import escape
@@ -28,9 +30,11 @@ def write(path: Path, data: ReportData) -> None:
     """
     kicker = f"{data.task.name} with {data.config.get('backbone', 'a backbone')}, {data.conditions}"
     html = page(data.title, kicker, sections(data))
-    if len(html.encode()) > MOST:  # many classes or long texts: the galleries go, the figures stay
-        slim = ReportData(**{**{name: getattr(data, name) for name in data.__dataclass_fields__}, "gallery": type(data.gallery)()})
-        html = page(data.title, kicker, sections(slim))
+    heavy: tuple[dict[str, Any], ...] = ({"explained": Explained()}, {"gallery": Gallery()})
+    for shed in heavy:  # many classes or long texts: the figures stay
+        if len(html.encode()) > MOST:
+            data = replace(data, **shed)
+            html = page(data.title, kicker, sections(data))
     files.write(path, html)
 
 

@@ -83,6 +83,21 @@ class Gallery:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Explained:
+    """What speaks for the answers to some examples.
+
+    Args:
+        html: id of an example -> a picture, or a text whose words are marked.
+        method: how it was found.
+        signed: whether there is evidence against, too.
+    """
+
+    html: Mapping[str, str] = field(default_factory=dict)
+    method: str = ""
+    signed: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReportData:
     """All that a report says, as the run folder holds it.
 
@@ -98,7 +113,7 @@ class ReportData:
         environment: content of `environment.json`.
         outcomes: split -> its examples and their scores; empty for runs that kept none.
         gallery: thumbnails and map.
-        explanations: id of an example -> HTML that stands below its thumbnail.
+        explained: what speaks for the answers to examples that have a thumbnail.
         contents: name of a further file of the run folder -> its content.
         further: (title, HTML) of sections that a caller adds.
     """
@@ -114,7 +129,7 @@ class ReportData:
     environment: Mapping[str, Any] = field(default_factory=dict)
     outcomes: Mapping[str, Outcomes] = field(default_factory=dict)
     gallery: Gallery = field(default_factory=Gallery)
-    explanations: Mapping[str, str] = field(default_factory=dict)
+    explained: Explained = field(default_factory=Explained)
     contents: Mapping[str, Any] = field(default_factory=dict)
     further: Sequence[tuple[str, str]] = ()
 

@@ -59,10 +59,20 @@ def _number(value: Any) -> float:
 def _at_quantiles(name: str, numbers: np.ndarray) -> dict[str, np.ndarray]:
     edges = np.unique(np.nanquantile(numbers, QUANTILES))
     position = np.searchsorted(edges, numbers, side="left")  # NaN comes last, and is no member of any
-    titles = [f"{name} up to {edges[0]:.4g}"]
-    titles += [f"{name} above {low:.4g} to {high:.4g}" for low, high in zip(edges[:-1], edges[1:], strict=True)]
-    titles += [f"{name} above {edges[-1]:.4g}"]
+    titles = [f"{name} up to {_edge(edges[0])}"]
+    titles += [f"{name} above {_edge(low)} to {_edge(high)}" for low, high in zip(edges[:-1], edges[1:], strict=True)]
+    titles += [f"{name} above {_edge(edges[-1])}"]
     return {title: np.flatnonzero((position == index) & np.isfinite(numbers)) for index, title in enumerate(titles)}
+
+
+def _edge(value: float) -> str:
+    """Returns a number with four digits, without an exponent where it is large.
+
+    Example:
+        >>> _edge(0.029923), _edge(86020.5)
+        ('0.02992', '86,020')
+    """
+    return f"{value:,.0f}" if 1e4 <= abs(value) < 1e15 else f"{value:.4g}"
 
 
 def evaluate(columns: Mapping[str, Sequence[Any]], measured: Measured, n: int, *, seed: int = 0) -> dict[str, Any]:
@@ -98,7 +108,7 @@ def evaluate(columns: Mapping[str, Sequence[Any]], measured: Measured, n: int, *
             )
     for row, p in zip(rows, holm([row["p"] for row in rows]), strict=True):
         row.update(p=p, worse=p < ALPHA)
-    rows.sort(key=lambda row: (row["p"], row["slice"]))
+    rows.sort(key=lambda row: row["p"])  # slices of equal p stay in the order of their columns and numbers
     meaning = {"title": figure.title, "higher": figure.higher, "share": figure.share}
     return {**meaning, **intervals.headline(everything, seed=seed).to_dict(), "slices": rows}
 

@@ -18,7 +18,7 @@ class Sample:
     """One input of a model.
 
     Args:
-        name: a path, the text itself, or `input N`.
+        name: a path, the text itself, `input N`, or the id of an example of the run.
         array: as the model accepts it, (1, …).
         text: of a text.
         words: of a text, with their tokens.
@@ -48,7 +48,7 @@ class Explanation:
     """Which part of an input speaks for an answer.
 
     Args:
-        file: the input: a path, the text itself, or `input N`.
+        file: the input: a path, the text itself, `input N`, or the id of an example of the run.
         modality: of the input.
         method: name in `METHODS`.
         signed: whether values below 0 speak against the answer; otherwise values are sizes.

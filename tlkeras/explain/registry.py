@@ -112,26 +112,39 @@ class Subject:
         name: in `MODALITIES`.
         network: class in `tlkeras.explain.array_networks`: what is differentiated, what can be taken away.
         draw: (explanation, sample) -> file ending -> content: what is written for each explanation.
+        thumbnail: (record of `explanations.json`, its folder, name of the example) -> HTML without scripts: a small form of it for pages.
         page: (explanations, samples) -> file name -> content: what is written for all of them; empty for none.
     """
 
     name: str
     network: str
     draw: str
+    thumbnail: str
     page: str = ""
 
 
 SUBJECTS: Registry[Subject] = Registry(
     "subject",
     [
-        Subject(name="image", network="tlkeras.explain.array_networks:Images", draw="tlkeras.explain.drawing:image"),
+        Subject(
+            name="image",
+            network="tlkeras.explain.array_networks:Images",
+            draw="tlkeras.explain.drawing:image",
+            thumbnail="tlkeras.explain.miniatures:image",
+        ),
         Subject(
             name="text",
             network="tlkeras.explain.text_network:Texts",
             draw="tlkeras.explain.text_pages:drawn",
+            thumbnail="tlkeras.explain.miniatures:text",
             page="tlkeras.explain.text_pages:page",
         ),
-        Subject(name="sequence", network="tlkeras.explain.array_networks:Sequences", draw="tlkeras.explain.drawing:sequence"),
+        Subject(
+            name="sequence",
+            network="tlkeras.explain.array_networks:Sequences",
+            draw="tlkeras.explain.drawing:sequence",
+            thumbnail="tlkeras.explain.miniatures:sequence",
+        ),
     ],
 )
 

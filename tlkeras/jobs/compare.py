@@ -241,9 +241,21 @@ def page(comparison: Comparison) -> str:
     return report.page(f"{len(names)} runs", "comparison of runs", parts)
 
 
+def setting_text(value: Any) -> str:
+    """Returns the value of a setting as tables show it.
+
+    Example:
+        >>> setting_text(None), setting_text([]), setting_text(["tflite", "onnx"])
+        ('–', 'none', 'tflite, onnx')
+    """
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value)) or "none"
+    return "–" if value is None else str(value)
+
+
 def _shown(value: Any) -> str:
     """Returns a value without its folders, because pages are shared."""
-    text = "–" if value is None else Path(value).name if isinstance(value, str) and Path(value).is_absolute() else str(value)
+    text = Path(value).name if isinstance(value, str) and Path(value).is_absolute() else setting_text(value)
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 

@@ -16,12 +16,14 @@ from tlkeras.explain.explainer import Explainer
 from tlkeras.explain.explanation import Explanation, Sample
 from tlkeras.explain.registry import SUBJECTS, Subject
 from tlkeras.explain.text_pages import marked
-from tlkeras.jobs.explain_request import NAME, ExplainRequest
+from tlkeras.jobs import report_examples, report_run
+from tlkeras.jobs.explain_request import FOLDER, NAME, ExplainRequest
 from tlkeras.jobs.opening import open_target
 from tlkeras.modalities.items import items
 from tlkeras.progress import AUTO, Reporter, resolve
 from tlkeras.registry import load_function
 
+MOST = 32  # inputs that are explained where no limit is set; of the examples of a report, all
 VERSION = 1  # of the format of `explanations.json`
 OVERLAY = ".overlay.png"
 
@@ -54,7 +56,7 @@ def explain(request: ExplainRequest, inputs: Any = None, *, write: bool = True, 
 
     Args:
         request: from `explain_request.check`.
-        inputs: what is explained; `data` of the request when None.
+        inputs: what is explained; when None, `data` of the request, or else the examples that the report of the run shows.
         write: whether the folder of the request is written.
         reporter: receives progress.
 
@@ -77,7 +79,9 @@ def explain(request: ExplainRequest, inputs: Any = None, *, write: bool = True, 
     pairs: list[tuple[Explanation, Sample]] = []
     errors: list[str] = []
     with reporter.live():
-        listed = list(islice(items(_source(opened, inputs, config.data), opened.inputs, reporter.say), config.limit))
+        source = report_examples.shown(request.run) if request.of_report else _source(opened, inputs, config.data)
+        most = config.limit or (None if request.of_report else MOST)
+        listed = list(islice(items(source, opened.inputs, reporter.say), most))
         for done, item in enumerate(listed):
             reporter.progress("explain", done, len(listed))
             try:
@@ -92,6 +96,8 @@ def explain(request: ExplainRequest, inputs: Any = None, *, write: bool = True, 
         raise DataError(errors[0] if errors else f"{config.data}: there is nothing to explain")
     if write:
         _write(request.out, explainer, pairs)
+        if request.out == request.run.root / FOLDER:
+            report_run.refresh(request.run)
     folder = request.out if write else None
     return Explanations(explanations=[pair[0] for pair in pairs], folder=folder, method=explainer.method.name, errors=errors)
 

@@ -27,7 +27,8 @@ def explain(
 
     Args:
         target: folder of a run, or its `model.keras`.
-        inputs: one input or several, as for `tlkeras.predict`; `data` of the config when None.
+        inputs: one input or several, as for `tlkeras.predict`; when None, `data` of the config, or else the examples that the report of the run
+            shows.
         config: an `ExplainConfig`, or a mapping of its keys.
         reporter: receives progress; `"auto"` or None as in `finetune`.
         settings: config keys, for example `method="occlusion", label="cat"`; they win. Files are written where `out` is set.

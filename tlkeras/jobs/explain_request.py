@@ -11,6 +11,7 @@ from tlkeras.config import ExplainConfig
 from tlkeras.data.sources.listing import absent
 from tlkeras.data.target import Target
 from tlkeras.errors import ConfigError, DataError, OutputError, near
+from tlkeras.evaluation.report_data import EXAMPLES, OUTCOMES
 from tlkeras.explain.registry import SUBJECTS, method_named
 from tlkeras.jobs import run_folder
 from tlkeras.jobs.lookup import find
@@ -31,11 +32,13 @@ class ExplainRequest:
         run: whose model is explained.
         config: the settings.
         out: folder that is written.
+        of_report: whether the examples that the report of the run shows are explained.
     """
 
     run: Run
     config: ExplainConfig
     out: Path
+    of_report: bool = False
 
 
 def check(target: str | Path, config: ExplainConfig | Mapping[str, Any], *, has_inputs: bool = False) -> ExplainRequest:
@@ -44,7 +47,7 @@ def check(target: str | Path, config: ExplainConfig | Mapping[str, Any], *, has_
     Args:
         target: folder of a run, or its `model.keras`.
         config: the settings, or flat keys.
-        has_inputs: whether inputs are passed from Python, in the place of `data`.
+        has_inputs: whether inputs are passed from Python, in the place of `data`. Without either, the examples of the report are explained.
 
     Raises:
         UnknownName: for a method that is not registered.
@@ -58,11 +61,14 @@ def check(target: str | Path, config: ExplainConfig | Mapping[str, Any], *, has_
     if modality is not None:
         _check_method(modality, config)
     _check_label(run_folder.read_target(run), config)
-    if not has_inputs:
+    of_report = not has_inputs and config.data is None
+    if of_report:
+        _check_report(run, modality)
+    elif not has_inputs:
         _check_data(modality, config)
     out = Path(config.out).expanduser() if config.out else run.root / FOLDER
     check_out(out)
-    return ExplainRequest(run=run, config=config, out=out)
+    return ExplainRequest(run=run, config=config, out=out, of_report=of_report)
 
 
 def _run(target: str | Path) -> Run:
@@ -86,10 +92,17 @@ def _check_method(modality: Modality, config: ExplainConfig) -> None:
         method_named(config.method, modality.name)
 
 
+def _check_report(run: Run, modality: Modality | None) -> None:
+    """Refuses a run whose report shows no examples."""
+    if not (run.root / EXAMPLES).is_file() or not (run.root / OUTCOMES).is_file():
+        what = modality.plural if modality else "inputs"
+        raise ConfigError(
+            f"nothing to explain: {str(run.root)!r} keeps no examples of its report; pass --data with {what}: a file or a folder"
+        )
+
+
 def _check_data(modality: Modality | None, config: ExplainConfig) -> None:
-    if config.data is None:
-        raise ConfigError(f"nothing to explain; pass --data with {modality.plural if modality else 'inputs'}: a file or a folder")
-    missing = absent(config.data) if modality is not None and modality.strings_are_paths else None
+    missing = absent(str(config.data)) if modality is not None and modality.strings_are_paths else None
     if missing:
         raise DataError(missing)
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from tlkeras import files
 from tlkeras.data.store import Store, rows
@@ -18,22 +17,19 @@ from tlkeras.data.target import Target
 from tlkeras.errors import DataError
 from tlkeras.evaluation import report
 from tlkeras.evaluation.gallery import BYTES, gallery, thumbnails
-from tlkeras.evaluation.report_data import EXAMPLES, OUTCOMES, Outcomes, ReportData, read_gallery, read_outcomes, write_outcomes
+from tlkeras.evaluation.report_data import EXAMPLES, OUTCOMES, Explained, Outcomes, ReportData, read_gallery, read_outcomes, write_outcomes
 from tlkeras.evaluation.report_parts import files_of_parts
-from tlkeras.jobs import baseline, run_folder, single
+from tlkeras.explain.registry import SUBJECTS
+from tlkeras.jobs import baseline, explain_request, run_folder, single
 from tlkeras.jobs.examples import Data
 from tlkeras.jobs.outcome import Scored
 from tlkeras.jobs.run_folder import Run
-from tlkeras.modalities.images.thumbnail import thumbnail
 from tlkeras.models import TaskModel
 from tlkeras.registry import load_function
 from tlkeras.selection import pages as recommendation
 from tlkeras.tasks.protocols import Score
 from tlkeras.tasks.registry import Task, take, task_of
 from tlkeras.training import freezing
-
-EXPLANATIONS = "explanations"  # folder of a run, which `tlkeras explain` writes
-
 
 RECOMMENDATION = "recommend.json"  # file of a run whose backbone was chosen by its data
 
@@ -199,24 +195,28 @@ def collect(
         environment=_json(run, run.environment.name) or {},
         outcomes=outcomes,
         gallery=drawn,
-        explanations=_explanations(run, drawn.thumbnails),
+        explained=_explained(run, drawn.thumbnails),
         contents=contents,
         further=[*own, *further],
     )
 
 
-def _explanations(run: Run, names: Container[str]) -> dict[str, str]:
-    """Returns id of an example -> picture of where the model looked, of those that `tlkeras explain` has explained."""
-    content = _json(run, f"{EXPLANATIONS}/explanations.json")
-    shown: dict[str, str] = {}
-    for record in content["explanations"] if content else ():
-        overlay = run.root / EXPLANATIONS / Path(str(record.get("overlay", ""))).name
-        parts = Path(str(record.get("file", ""))).parts
-        name = next((tail for start in range(len(parts)) if (tail := "/".join(parts[start:])) in names), None)
-        if name is not None and name not in shown and overlay.is_file():
-            with Image.open(overlay) as image:
-                shown[name] = thumbnail(np.asarray(image.convert("RGB")), f"{name}: what speaks for {record.get('label', 'the answer')}")
-    return shown
+def _explained(run: Run, thumbnails: Mapping[str, str]) -> Explained:
+    """Returns what `tlkeras explain` has found of the examples of a report.
+
+    Args:
+        run: whose folder of explanations is read.
+        thumbnails: id of an example -> its thumbnail.
+    """
+    folder, shown = run.root / explain_request.FOLDER, dict[str, str]()
+    content = _json(run, f"{explain_request.FOLDER}/{explain_request.NAME}") or {"explanations": []}
+    for record in content["explanations"]:
+        parts = Path(record["file"]).parts
+        name = next((tail for start in range(len(parts)) if (tail := "/".join(parts[start:])) in thumbnails), None)
+        if name is not None and not shown.get(name):
+            shown[name] = load_function(SUBJECTS.get(record["modality"]).thumbnail)(record, folder, name)
+    drawn = {name: html for name, html in shown.items() if html}
+    return Explained(html=drawn, method=content["method"], signed=content["signed"]) if drawn else Explained()
 
 
 def _json(run: Run, name: str) -> Any:

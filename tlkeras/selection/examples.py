@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from tlkeras.data.examples import Dataset, Example
-from tlkeras.data.split import split
+from tlkeras.data.split import in_columns, split, together
 from tlkeras.data.stratify import assign
+from tlkeras.errors import DataError
 
 FOLDS = 5
 MOST = 4096  # examples; with more, which backbone is best hardly changes
@@ -51,6 +52,7 @@ def compared(dataset: Dataset, *, val_split: float | None, test_split: float | N
         val_split=val_split,
         test_split=test_split,
         seed=seed,
+        groups=[example.group for example in dataset.examples],
     )
     index = np.sort(np.concatenate([splits.train, splits.val]))
     strata = dataset.target.strata([dataset.examples[row].label for row in index])
@@ -98,23 +100,41 @@ def nested(strata: np.ndarray, sha256: Sequence[str], seed: int) -> np.ndarray:
     return np.lexsort((chance, share))
 
 
-def folds(strata: np.ndarray, sha256: Sequence[str], *, count: int, seed: int) -> np.ndarray:
-    """Returns the fold of each example, int (n,): each with its share of every class or label, equal content together.
+def folds(
+    strata: np.ndarray, sha256: Sequence[str], *, count: int, seed: int, groups: Sequence[str | None] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the fold of each example, and its unit, both int (n,): folds with their share of every class or label, each unit in one of them.
+
+    A unit is what must not be separated: examples of equal content, and those of a group (a patient, a video).
 
     Args:
         strata: int (n,), or uint8 (n, labels).
         sha256: of the content of each.
-        count: folds; fewer where there are not as many different examples.
+        count: folds; fewer where there are not as many units.
         seed: of the order in which they are dealt out.
+        groups: what each example belongs to, or None. Large groups are dealt out first, as nothing evens them out afterwards.
+
+    Raises:
+        DataError: when everything belongs together, so that nothing can be held out.
     """
-    _, first, inverse = np.unique(np.array(sha256), return_index=True, return_inverse=True)
-    groups = [np.flatnonzero(inverse.reshape(-1) == group) for group in range(len(first))] if len(first) < len(sha256) else None
-    members = groups or [np.array([row]) for row in first]
+    grouped = groups is not None and any(group is not None for group in groups)
+    keys = together(sha256, groups) if grouped and groups is not None else list(sha256)
+    _, unit = np.unique(np.array(keys), return_inverse=True)
+    unit = unit.reshape(-1)
+    members = np.split(np.argsort(unit, kind="stable"), np.cumsum(np.bincount(unit))[:-1])
+    if len(members) < 2:
+        what = "one group" if grouped else "copies of one example"
+        raise DataError(
+            f"the examples to compare on are {what}, so none can be held out; expected two {'groups' if grouped else 'examples'} or more"
+        )
     count = max(2, min(count, len(members)))
-    columns = np.eye(int(strata.max(initial=0)) + 1, dtype="uint8")[strata] if strata.ndim == 1 else strata
     order = np.random.default_rng((seed, len(sha256))).permutation(len(members)).astype(float)
-    parts = assign(members, columns, order, {str(fold): 1 / count for fold in range(count)})
+    if grouped:
+        sizes = np.array([len(index) for index in members])
+        order[np.lexsort((order, -sizes))] = np.arange(len(members))
     fold_of = np.empty(len(sha256), int)
-    for index, part in zip(members, parts, strict=True):
+    for index, part in zip(
+        members, assign(members, in_columns(strata), order, {str(fold): 1 / count for fold in range(count)}), strict=True
+    ):
         fold_of[index] = int(part)
-    return fold_of
+    return fold_of, unit

@@ -21,9 +21,10 @@ LATENCIES = {
 SECONDS = "milliseconds for one example, features computed in batches here"
 
 
-def points(content: Mapping[str, Any], field: str, scale: float = 1.0) -> list[tuple[str, float, Mapping[str, Any]]]:
-    """Returns (name, cost, record) of the candidates whose cost is known."""
-    return [(record["backbone"], record[field] * scale, record) for record in content["ranking"] if record[field] is not None]
+def points(content: Mapping[str, Any], field: str, scale: float = 1.0) -> list[tuple[int, float, float]]:
+    """Returns (rank, cost, figure) of the candidates whose cost is known, the best first."""
+    ranked = enumerate(content["ranking"], start=1)
+    return [(rank, record[field] * scale, record["figure"]) for rank, record in ranked if record[field] is not None]
 
 
 def plot(content: Mapping[str, Any], path: Path) -> None:
@@ -42,35 +43,53 @@ def plot(content: Mapping[str, Any], path: Path) -> None:
     panels = [(points(content, f"bytes_{kind}", 1 / MB), f"MB of the {kind} file")]
     complete = timed and len(timed) == len(content["ranking"])
     panels.append((timed, LATENCIES[measured]) if complete else (points(content, "seconds_per_example", 1e3), SECONDS))
-    drawn = Figure(figsize=(11, 4.6), layout="constrained")
-    for axes, (known, label) in zip(drawn.subplots(1, 2, sharey=True), panels, strict=True):
-        _panel(axes, known, label, content)
-    drawn.axes[0].set_ylabel(f"{content['figure']}, cross-validated, with 95 % interval")
-    drawn.suptitle("Backbones on these data: up and left is better; the line joins those that no other one beats")
+    count = len(content["ranking"])
+    drawn = Figure(figsize=(12, max(3.6, 0.34 * count + 1.6)), layout="constrained")
+    ranks, *costs = drawn.subplots(1, 3, width_ratios=(5, 4, 4))
+    _ranking(ranks, content)
+    for axes, (known, label) in zip(costs, panels, strict=True):
+        _panel(axes, known, label)
+    costs[1].sharey(costs[0])
+    costs[1].tick_params(labelleft=False)
+    costs[0].set_ylabel(content["figure"])
+    drawn.suptitle(f"Backbones by {content['figure']} on these data; up and left is better, and a line joins those that no other one beats")
     with files.aside(path) as temporary:
         drawn.savefig(temporary, dpi=120)
 
 
-def _panel(axes: Any, known: Sequence[tuple[str, float, Mapping[str, Any]]], label: str, content: Mapping[str, Any]) -> None:
-    """Draws one panel; names stand upright beside their intervals, so that near points do not hide them."""
+def _ranking(axes: Any, content: Mapping[str, Any]) -> None:
+    """Draws the figure of each backbone with its interval, the best at the top, under the numbers that the other panels show."""
+    records = content["ranking"]
+    for rank, record in enumerate(records):
+        chosen = record["backbone"] == content["recommended"]
+        low, high = record["interval"]
+        axes.plot([low, high], [rank, rank], color=FRONT if chosen else BEATEN, linewidth=2.5, solid_capstyle="round", alpha=0.7)
+        axes.plot(record["figure"], rank, "o", color=FRONT if chosen else BEATEN)
+    axes.set_yticks(range(len(records)), [f"{record['backbone']}  {rank + 1}" for rank, record in enumerate(records)])
+    for label, record in zip(axes.get_yticklabels(), records, strict=True):
+        label.set_fontweight("bold" if record["backbone"] == content["recommended"] else "normal")
+    axes.set_ylim(len(records) - 0.4, -0.6)
+    axes.set_xlabel(f"{content['figure']}, cross-validated, with 95 % interval")
+    axes.grid(axis="x", alpha=0.3)
+
+
+def _panel(axes: Any, known: Sequence[tuple[int, float, float]], label: str) -> None:
+    """Draws figures against costs, each point with its rank."""
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-    known = sorted(known, key=lambda point: point[1])
-    best = set(front([(cost, record["figure"]) for _, cost, record in known]))
-    line = [(cost, record["figure"]) for index, (_, cost, record) in enumerate(known) if index in best]
+    best = front([(cost, value) for _, cost, value in known])
+    line = sorted(known[index][1:] for index in best)
     axes.plot([cost for cost, _ in line], [value for _, value in line], color=FRONT, linewidth=1, alpha=0.6, zorder=1)
-    for index, (name, cost, record) in enumerate(known):
-        value, (low, high) = record["figure"], record["interval"]
-        colour = FRONT if index in best else BEATEN
-        axes.errorbar(cost, value, yerr=[[value - low], [high - value]], fmt="o", color=colour, capsize=2, linewidth=1)
-        weight = "bold" if name == content["recommended"] else "normal"
-        axes.annotate(name, (cost, low), xytext=(4, 0), textcoords="offset points", rotation=90, va="bottom", fontsize=8, fontweight=weight)
+    for index, (rank, cost, value) in reversed(list(enumerate(known))):  # the best is drawn last, on top
+        axes.plot(cost, value, "o", markersize=14, color=FRONT if index in best else BEATEN, markeredgecolor="white", zorder=100 - rank)
+        text = {"ha": "center", "va": "center_baseline", "color": "white", "fontsize": 8, "zorder": 100.5 - rank}
+        axes.annotate(str(rank), (cost, value), **text)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_xlabel(label)
-    axes.margins(x=0.2)
+    axes.set_xlabel(label.replace(", ", ",\n"))
+    axes.margins(x=0.2, y=0.15)
     axes.grid(alpha=0.3)
 
 
@@ -78,8 +97,8 @@ def _panel(axes: Any, known: Sequence[tuple[str, float, Mapping[str, Any]]], lab
 
 
 def rows(content: Mapping[str, Any]) -> dict[str, dict[str, float | int | None]]:
-    """Returns the table of a recommendation: backbone -> column -> figure, best first."""
-    return {
+    """Returns the table of a recommendation: backbone -> column -> figure, best first; without columns that are empty for all."""
+    cells: dict[str, dict[str, float | int | None]] = {
         record["backbone"]: {
             content["figure"]: record["figure"],
             "from": record["interval"][0],
@@ -95,6 +114,8 @@ def rows(content: Mapping[str, Any]) -> dict[str, dict[str, float | int | None]]
         }
         for record in content["ranking"]
     }
+    empty = {name for name in next(iter(cells.values()), {}) if all(row[name] is None for row in cells.values())}
+    return {backbone: {name: value for name, value in row.items() if name not in empty} for backbone, row in cells.items()}
 
 
 def lines(content: Mapping[str, Any]) -> list[str]:

@@ -64,7 +64,7 @@ class Reader:
     seed: int = 0
     count: int = FOLDS
     _readable: dict[tuple[int, int], np.ndarray] = field(default_factory=dict)
-    _folds: dict[int, np.ndarray] = field(default_factory=dict)
+    _folds: dict[int, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
     _last: tuple[Inputs, tuple[int, int], Store] | None = None
 
     def first(self, inputs: Inputs, count: int) -> Store:
@@ -111,12 +111,13 @@ class Reader:
         """Returns those of the first examples that could be read."""
         return [self.examples.dataset.examples[row] for row in self.rows(size)]
 
-    def folds(self, size: int) -> np.ndarray:
-        """Returns the fold of each of them."""
+    def folds(self, size: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the fold of each of them, and what must not be separated; see `tlkeras.selection.examples.folds`."""
         if size not in self._folds:
-            strata = self.examples.dataset.target.strata([example.label for example in self.chosen(size)])
+            chosen = self.chosen(size)
+            strata = self.examples.dataset.target.strata([example.label for example in chosen])
             digests = [self.examples.sha256[row] for row in self.rows(size)]
-            self._folds[size] = folds(strata, digests, count=self.count, seed=self.seed)
+            self._folds[size] = folds(strata, digests, count=self.count, seed=self.seed, groups=[example.group for example in chosen])
         return self._folds[size]
 
 
@@ -192,7 +193,7 @@ class Probe:
     def measure(self, reader: Reader, size: int) -> Estimate:
         """Returns the cross-validated figure of an exact head on so many examples."""
         self.extend(reader, size)
-        examples, fold_of = reader.chosen(size), reader.folds(size)
+        examples, (fold_of, units) = reader.chosen(size), reader.folds(size)
         target, task = reader.examples.dataset.target, self.task.task
         targets = task.targets_of(examples, target)
         target = task.learnt(target, targets, Options())
@@ -206,7 +207,7 @@ class Probe:
             self.transfer = transferability(self.features, target, [example.label for example in examples])
         self.solution = validated.solution
         self.details = load_function(task.score)(targets, validated.scores, target).to_dict()
-        return race.estimate(partial(figure, task, target, targets, validated.scores), fold_of)
+        return race.estimate(partial(figure, task, target, targets, validated.scores), fold_of, units)
 
     def release(self) -> None:
         """Gives back the memory of what a candidate that goes no further does not need: its features, and its weights as constants."""

@@ -90,19 +90,31 @@ def standard_error(values: np.ndarray, ratio: float) -> float:
     return math.sqrt((1 / len(values) + ratio) * float(np.var(values, ddof=1))) if len(values) > 1 else 0.0
 
 
-def parts_of(fold_of: np.ndarray) -> np.ndarray:
-    """Returns the part of each example, int (n,): each fold is divided into up to four of equal size, so that errors have more than one value a fold."""
+def parts_of(fold_of: np.ndarray, units: np.ndarray | None = None) -> np.ndarray:
+    """Returns the part of each example, int (n,): each fold is divided into up to four of equal size, so that errors have more than one value a fold.
+
+    Args:
+        fold_of: int (n,), the fold of each example.
+        units: int (n,), the same for examples that belong together, which are in one part: they agree, and would make errors look too small.
+    """
     parts = np.empty(len(fold_of), int)
     start = 0
     for fold in np.unique(fold_of):
         members = np.flatnonzero(fold_of == fold)
-        count = max(1, min(GROUPS, len(members) // 3))
-        parts[members] = start + np.arange(len(members)) % count
+        _, first, unit, sizes = np.unique(
+            members if units is None else units[members], return_index=True, return_inverse=True, return_counts=True
+        )
+        count = max(1, min(GROUPS, len(members) // 3, len(sizes)))
+        held, part_of = np.zeros(count, int), np.empty(len(sizes), int)
+        for index in np.lexsort((first, -sizes)):  # the largest first, each to the part that has least
+            part_of[index] = held.argmin()
+            held[part_of[index]] += sizes[index]
+        parts[members] = start + part_of[unit.reshape(-1)]
         start += count
     return parts
 
 
-def estimate(figure: Callable[[np.ndarray], float], fold_of: np.ndarray) -> Estimate:
+def estimate(figure: Callable[[np.ndarray], float], fold_of: np.ndarray, units: np.ndarray | None = None) -> Estimate:
     """Returns a figure with its uncertainty by the jackknife over parts of the examples.
 
     What a part says is the figure of all, moved by what leaving the part out changes, times the number of parts; for a figure that is a mean,
@@ -111,8 +123,9 @@ def estimate(figure: Callable[[np.ndarray], float], fold_of: np.ndarray) -> Esti
     Args:
         figure: indices of examples -> their figure.
         fold_of: int (n,), the fold in which each was held out.
+        units: int (n,), what belongs together; see `parts_of`.
     """
-    parts, everything = parts_of(fold_of), np.arange(len(fold_of))
+    parts, everything = parts_of(fold_of, units), np.arange(len(fold_of))
     whole, count = figure(everything), int(parts.max()) + 1
     without = np.array([figure(everything[parts != part]) for part in range(count)])
     folds = len(np.unique(fold_of))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
 
 from tlkeras.models import FEATURES, TaskModel
 from tlkeras.tasks import rejection
@@ -97,8 +97,12 @@ def with_tensors(model: keras.Model, tensors: Sequence[Any]) -> keras.Model:
     """Returns the model with further tensors of it in columns behind its scores, all float32; itself without any."""
     if not tensors:
         return model
-    columns = [ops.cast(tensor, "float32") for tensor in (model.output, *tensors)]
-    return keras.Model(model.inputs, ops.concatenate(columns, axis=1))
+    # Named, because Keras numbers operations anew in each process, and a stored model may hold a `cast` and a `concatenate` of its own.
+    taken = {operation.name for operation in model.operations}
+    name = next(name for name in map("wide_{}".format, itertools.count()) if not any(other.startswith(name) for other in taken))
+    tensors = [model.output, *tensors]
+    columns = [keras.layers.Identity(dtype="float32", name=f"{name}_of_{index}")(tensor) for index, tensor in enumerate(tensors)]
+    return keras.Model(model.inputs, keras.layers.Concatenate(axis=1, dtype="float32", name=name)(columns))
 
 
 def with_features(model: keras.Model) -> keras.Model | None:

@@ -13,6 +13,7 @@ from tlkeras.tasks.cases import Cases, cell_anchor, slug
 from tlkeras.tasks.markup import escape
 
 ERRORS = "errors.json"  # of a run that was reviewed
+TEXT = "<p class=text>"  # how the thumbnail of a text, and its explanation, begin
 OPENED = 3  # most confused pairs whose examples are shown at once
 
 
@@ -26,17 +27,34 @@ def card(data: ReportData, answers: Cases | None, index: int, anchor: str = "") 
         anchor: of the card.
     """
     name = data.ids[index]
-    thumbnail = data.gallery.thumbnails.get(name)
-    if thumbnail is None:
+    if name not in data.gallery.thumbnails:
         return ""
-    shown, marks = _caption(answers, index), ""
+    caption, marks = _caption(answers, index), ""
     if answers is not None:
         marks = f' data-truth="{escape(answers.truth[index])}" data-answer="{escape(answers.answer[index])}"'
-    extra = data.explanations.get(name, "")
     identity = f' id="{anchor}"' if anchor else ""
-    shown_name = data.without_folders(escape(name))
-    label = f'<span class=name title="{shown_name}">{shown_name}</span>'
-    return f"<figure class=example{identity}{marks}>{thumbnail}{extra}<figcaption>{shown}{label}</figcaption></figure>"
+    return f"<figure class=example{identity}{marks}>{_picture(data, name)}<figcaption>{caption}{_name(data, name)}</figcaption></figure>"
+
+
+def _picture(data: ReportData, name: str) -> str:
+    """Returns the thumbnail of an example with what speaks for its answer; of a text, its words with their marks instead."""
+    explained = data.explained.html.get(name, "")
+    return explained if explained.startswith(TEXT) else data.gallery.thumbnails[name] + explained
+
+
+def _name(data: ReportData, name: str) -> str:
+    shown = data.without_folders(escape(name))
+    return f'<span class=name title="{shown}">{shown}</span>'
+
+
+def _legend(data: ReportData) -> str:
+    """Returns what the explanations of the galleries mean; nothing where there are none."""
+    if not data.explained.html:
+        return ""
+    words = any(html.startswith(TEXT) for html in data.explained.html.values())
+    what = "Marked words speak" if words else "The second picture shows what speaks"
+    against = f" ({'orange' if words else 'red'}) or against it (blue)" if data.explained.signed else ""
+    return f"<p class=muted>{what} for the answer of the model{against}, by {escape(data.explained.method)}.</p>"
 
 
 def _caption(answers: Cases | None, index: int) -> str:
@@ -62,7 +80,7 @@ def mistakes(data: ReportData) -> Sequence[Section]:
         shown = gallery([card(data, answers, index) for index in answers.worst(WORST)])
         note = f"<p class=muted>What is true, then what the model answered; the {data.held_out} examples that it is most wrong about, worst first.</p>"
         title = f"{name}: {answers.mistakes}" if name else answers.mistakes
-        sections.append((title, note + shown if shown else ""))
+        sections.append((title, note + _legend(data) + shown if shown else ""))
     return sections
 
 
@@ -80,7 +98,7 @@ def confused(data: ReportData) -> Sequence[Section]:
         if any(right):
             body += f"<details><summary>Correct answers</summary>{''.join(right)}</details>"
         title = f"{name}: Confused examples" if name else "Confused examples"
-        sections.append((title, f"<div data-filter>{body}</div>" if body else ""))
+        sections.append((title, f"{_legend(data)}<div data-filter>{body}</div>" if body else ""))
     return sections
 
 
@@ -105,7 +123,7 @@ def random_examples(data: ReportData) -> Sequence[Section]:
     answers = next(iter(data.cases.values()), None) if len(data.cases) == 1 else None
     shown = gallery([card(data, answers, index) for index in chosen({}, len(data.ids), seed)["random"]])
     note = f"<p class=muted>Drawn at random from the {data.held_out} examples: what the model usually sees and says.</p>"
-    return [("Random examples", note + shown if shown else "")]
+    return [("Random examples", note + _legend(data) + shown if shown else "")]
 
 
 def label_errors(data: ReportData) -> Sequence[Section]:
@@ -113,11 +131,10 @@ def label_errors(data: ReportData) -> Sequence[Section]:
     listed = data.contents[ERRORS].get("label_errors", ())
     cards: list[str] = []
     for row in listed:
-        thumbnail = data.gallery.thumbnails.get(row["example"])
-        if thumbnail is not None and len(cards) < WORST:
-            name, stated, suggested = (data.without_folders(escape(row[key])) for key in ("example", "given", "suggested"))
+        if row["example"] in data.gallery.thumbnails and len(cards) < WORST:
+            stated, suggested = (data.without_folders(escape(row[key])) for key in ("given", "suggested"))
             text = f"<span class=truth>{stated}</span> <span class=wrong><span class=arrow>→</span> {suggested}?</span>"
-            label = f'<span class=name title="{name}">{name}</span>'
-            cards.append(f"<figure class=example>{thumbnail}<figcaption>{text}{label}</figcaption></figure>")
+            picture, name = _picture(data, row["example"]), _name(data, row["example"])
+            cards.append(f"<figure class=example>{picture}<figcaption>{text}{name}</figcaption></figure>")
     note = "<p class=muted>The label in the data, then the one that the model of other folds is sure of. review.csv has all of them.</p>"
     return [("Probable label errors", note + gallery(cards) if cards else "")]
