@@ -29,7 +29,7 @@ def passes(moment: str) -> None:
 
 
 def once(moment: str) -> None:
-    """As `passes`, for what goes on for a while: only where it begins to be in the middle of it."""
+    """As `passes`, for what goes on for a while: only the first time."""
     if moment not in _passed:
         passes(moment)
 
@@ -64,7 +64,7 @@ def watch() -> None:
         passes(f"ends {name}")
 
     def placed(temporary, path):
-        name = re.sub(r"^\..*", "hidden", os.path.basename(path))
+        name = re.sub(r"^[0-9a-f]{32}$", "rows of the cache", os.path.basename(path))
         passes(f"writes {name}")
         put(temporary, path)
         passes(f"wrote {name}")
@@ -77,7 +77,7 @@ def watch() -> None:
     def advance(method):
         def watched(self, phase, done, total, text=""):
             method(self, phase, done, total, text)
-            if 0 < done < total and phase in ("decode", "features"):
+            if done and phase in ("decode", "features"):
                 once(f"in {phase}")
 
         return watched
