@@ -124,7 +124,15 @@ def test_every_recipe_trains_upon_cached_features_as_it_trains_the_whole_model(n
     np.testing.assert_allclose(*losses, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize(("unfreeze", "augment"), [("none", "none"), ("none", "light"), ("last:1", "light"), ("all", "light")])
+# By default what is cached in several views, and what is not cached.
+CACHED = [
+    ("none", "light"),
+    ("all", "light"),
+    *(pytest.param(*case, marks=pytest.mark.slow) for case in (("none", "none"), ("last:1", "light"))),
+]
+
+
+@pytest.mark.parametrize(("unfreeze", "augment"), CACHED)
 def test_an_epoch_is_one_pass_over_the_examples_whatever_is_cached(unfreeze, augment, fits, tmp_path):
     phase = dataclasses.replace(PHASE, unfreeze=unfreeze)
     result = train(tmp_path, phase, augment=augment, patience=99)

@@ -135,14 +135,15 @@ def fit(policy, spec, distribution, tmp_path, monkeypatch):
     return used[0], model
 
 
-PLACES = [("all", "one device"), ("last:1", "one device"), ("none", "mirrored:2"), ("all", "mirrored:2")]
+PLACES = [("all", "one device"), ("none", "mirrored:2"), ("last:1", "one device"), ("all", "mirrored:2")]
 
 
 @pytest.mark.parametrize(
     ("policy", "spec", "place"),
     [
-        *(("mixed_float16", *place) for place in PLACES),
+        *(("mixed_float16", *place) for place in PLACES[:2]),
         *((policy, *PLACES[0]) for policy in ("float32", "mixed_bfloat16")),
+        *(pytest.param("mixed_float16", *place, marks=pytest.mark.slow) for place in PLACES[2:]),
         *(pytest.param(policy, *place, marks=pytest.mark.slow) for policy in ("float32", "mixed_bfloat16") for place in PLACES[1:]),
     ],
 )

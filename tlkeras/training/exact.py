@@ -11,6 +11,7 @@ of EfficientNet-Lite0, at the strength with the lowest loss, this gave the digit
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -159,7 +160,6 @@ def _folds(y: np.ndarray) -> np.ndarray:
 def _minimum(problem: _Problem, strength: float, examples: np.ndarray, start: np.ndarray, iterations: int) -> np.ndarray:
     """Returns the weights where the regularised mean loss of some examples is lowest."""
     from scipy import optimize  # takes a while to import
-    from threadpoolctl import threadpool_limits
 
     batches = problem.batches(examples)
 
@@ -170,8 +170,16 @@ def _minimum(problem: _Problem, strength: float, examples: np.ndarray, start: np
 
     settings = {"maxiter": iterations, "ftol": TOLERANCE, "gtol": 1e-6}
     # SciPy's own products are of short vectors: its threads would wait for each other ten times as long as they compute.
-    with threadpool_limits(1, "blas"):
+    with _thread_pools().limit(limits=1, user_api="blas"):
         return np.asarray(optimize.minimize(value, start, jac=True, method="L-BFGS-B", options=settings).x)
+
+
+@functools.cache
+def _thread_pools() -> Any:
+    """Returns the thread pools of the libraries of this process; to look for them takes longer than many a solution."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 @dataclass

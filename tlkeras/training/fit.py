@@ -33,6 +33,7 @@ from tlkeras.training.results import Interrupted
 from tlkeras.training.states import SaveState, State, assign, values
 
 CHECKED = 128  # examples of a step of validation
+EAGER = 16  # steps of a head, up to which all of them take less time than the tracing of one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +149,8 @@ def evaluated(task: TaskModel, head: keras.Model, train: Arrays, val: Arrays, op
         options: weights of classes.
     """
     model = keras.Model(head.inputs, head.outputs[0])
-    model.compile(loss=task.task.keras_loss(task.target), weighted_metrics=list(task.task.metrics))
+    few = len(train.y) + len(val.y) <= EAGER * CHECKED
+    model.compile(loss=task.task.keras_loss(task.target), weighted_metrics=list(task.task.metrics), run_eagerly=few)
     free = [has_free_axis(tensor) for tensor in head.inputs]
     row: dict[str, float] = {}
     for prefix, arrays in (("", train), ("val_", val)):
