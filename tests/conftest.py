@@ -7,6 +7,7 @@ import importlib.util
 import os
 import socket
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -86,7 +87,7 @@ def kept_runtimes():
     """Exports of all tests share processes, but for those of `fresh_runtimes`: to start TensorFlow is most of a small export."""
     from tlkeras.export.processes import kept
 
-    with kept():
+    with kept(exports=50):
         yield
 
 
@@ -147,6 +148,14 @@ def entry_of(run_of, tmp_path_factory):
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("TLKERAS_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
+
+
+@pytest.fixture
+def waited(monkeypatch):
+    """The seconds that the test has slept: what tells "at once" from "after a minute" on a machine of any speed, and costs no time."""
+    seconds = []
+    monkeypatch.setattr(time, "sleep", seconds.append)
+    return seconds
 
 
 def refuse_sockets(patch):

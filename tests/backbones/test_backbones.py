@@ -3,7 +3,6 @@
 import socket
 import subprocess
 import sys
-import time
 
 import keras
 import numpy as np
@@ -225,17 +224,16 @@ def test_the_sizes_of_a_preset_cannot_be_set(tmp_path):
         load("deit_tiny", image_size=32, weights=str(tmp_path / "preset"), options={"num_layers": 1})
 
 
-def test_a_hub_that_cannot_be_reached_is_one_line_with_the_other_ways(monkeypatch):
+def test_a_hub_that_cannot_be_reached_is_one_line_with_the_other_ways(monkeypatch, waited):
     def refuse(*args, **kwargs):
         raise OSError("no route to host")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    start = time.monotonic()
     with pytest.raises(WeightsUnavailable) as caught:
         load("swin_tiny")
     text = str(caught.value)
-    assert time.monotonic() - start < 60 and "\n" not in text
+    assert sum(waited) < 30 and "\n" not in text
     assert all(
         part in text for part in ("swin_tiny", "--weights FOLDER", "--weights FILE", "--backbone efficientnet_lite0", "--weights none")
     )

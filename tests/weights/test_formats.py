@@ -5,7 +5,6 @@ import hashlib
 import pickle
 import re
 import socket
-import time
 
 import h5py
 import keras
@@ -271,7 +270,7 @@ def test_a_keras_file_gives_its_weights(tmp_path, no_sockets):
     np.testing.assert_allclose(model.predict(x, verbose=0), base.predict(x, verbose=0), atol=1e-6)
 
 
-def test_weights_that_cannot_be_had_say_so_within_seconds_and_name_the_alternatives(monkeypatch, tmp_path):
+def test_weights_that_cannot_be_had_say_so_at_once_and_name_the_alternatives(monkeypatch, tmp_path, waited):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     monkeypatch.setattr(keras.src.utils.file_utils.config, "keras_home", lambda: str(tmp_path), raising=False)
 
@@ -279,10 +278,9 @@ def test_weights_that_cannot_be_had_say_so_within_seconds_and_name_the_alternati
         raise OSError("network is unreachable")
 
     monkeypatch.setattr(socket, "getaddrinfo", blocked)
-    started = time.monotonic()
     with pytest.raises(WeightsUnavailable, match="--weights FILE.*--backbone efficientnet_lite0.*--weights none"):
         load("densenet121", image_size=32)
-    assert time.monotonic() - started < 30
+    assert sum(waited) < 10
 
 
 def test_a_missing_file_and_a_wheel_that_no_row_has_are_errors():
