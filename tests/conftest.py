@@ -64,7 +64,7 @@ TOGETHER = [
         "tests/jobs/test_explain.py",
         "tests/jobs/test_evaluate.py",
     ),
-    ("tests/tasks/test_everywhere.py", "tests/tasks/test_several.py"),
+    ("tests/tasks/test_everywhere.py", "tests/tasks/test_several.py", "tests/export/test_clients.py"),
     ("tests/zoo/test_benchmark.py", "tests/zoo/test_publishing.py"),
 ]
 GROUPS = {module: modules[0] for modules in TOGETHER for module in modules}
@@ -142,6 +142,14 @@ def entry_of(run_of, tmp_path_factory):
         return publish(run_of(modality).run.root, modality, zoo, data_licence="CC0", data_source="made up", reporter=None)
 
     return entry
+
+
+@pytest.fixture(scope="session")
+def run_of_several_targets(tmp_path_factory):
+    """A run of three targets with weights by uncertainty, and each of them alone."""
+    from tests.tasks.test_several import trained
+
+    return trained(tmp_path_factory.mktemp("several"))
 
 
 @pytest.fixture
