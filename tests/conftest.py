@@ -7,6 +7,7 @@ import importlib.util
 import os
 import socket
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -74,7 +75,7 @@ TOGETHER = [
         "tests/jobs/test_explain.py",
         "tests/jobs/test_evaluate.py",
     ),
-    ("tests/tasks/test_everywhere.py", "tests/tasks/test_several.py"),
+    ("tests/tasks/test_everywhere.py", "tests/tasks/test_several.py", "tests/export/test_clients.py"),
     ("tests/zoo/test_benchmark.py", "tests/zoo/test_publishing.py"),
 ]
 GROUPS = {module: modules[0] for modules in TOGETHER for module in modules}
@@ -97,7 +98,7 @@ def kept_runtimes():
     """Exports of all tests share processes, but for those of `fresh_runtimes`: to start TensorFlow is most of a small export."""
     from tlkeras.export.processes import kept
 
-    with kept():
+    with kept(exports=50):
         yield
 
 
@@ -154,10 +155,26 @@ def entry_of(run_of, tmp_path_factory):
     return entry
 
 
+@pytest.fixture(scope="session")
+def run_of_several_targets(tmp_path_factory):
+    """A run of three targets with weights by uncertainty, and each of them alone."""
+    from tests.tasks.test_several import trained
+
+    return trained(tmp_path_factory.mktemp("several"))
+
+
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("TLKERAS_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
+
+
+@pytest.fixture
+def waited(monkeypatch):
+    """The seconds that the test has slept: what tells "at once" from "after a minute" on a machine of any speed, and costs no time."""
+    seconds = []
+    monkeypatch.setattr(time, "sleep", seconds.append)
+    return seconds
 
 
 def refuse_sockets(patch):

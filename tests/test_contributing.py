@@ -26,6 +26,7 @@ import tlkeras
 from tlkeras import BACKBONES
 from tlkeras.backbones.load import load
 from tlkeras.export.formats import FORMATS
+from tlkeras.export.processes import kept
 
 folder, recordings = sys.argv[1:]
 rng = np.random.default_rng(0)
@@ -33,9 +34,11 @@ y = np.arange(60) % 3
 x = (rng.integers(0, 40, (60, 16, 16, 3)) + 90 * y[:, None, None, None]).astype("uint8")
 images = tlkeras.from_arrays(x, y.astype(str))
 small = {"backbone": "small_cnn", "weights": "none", "image_size": 16, "epochs": 1, "reporter": None}
-plain = tlkeras.finetune(images, **small, recipe="head-then-all", export="onnx-opset15", out=f"{folder}/plain")
-dial = tlkeras.finetune(images, **small, recipe="full", task="dial", export="tflite", out=f"{folder}/dial")
-waves = tlkeras.finetune(recordings, backbone="wave_net", weights="none", epochs=1, export="tflite", out=f"{folder}/waves", reporter=None)
+with kept():
+    plain = tlkeras.finetune(images, **small, recipe="head-then-all", export="onnx-opset15", out=f"{folder}/plain")
+    dial = tlkeras.finetune(images, **small, recipe="full", task="dial", export="tflite", out=f"{folder}/dial")
+    made_up = {"backbone": "wave_net", "weights": "none", "epochs": 1, "export": "tflite", "reporter": None}
+    waves = tlkeras.finetune(recordings, **made_up, out=f"{folder}/waves")
 print(json.dumps({
     "parameters": [BACKBONES.get("small_cnn").params, load("small_cnn", weights="none").model.count_params()],
     "phases": [phase["name"] for phase in plain.metrics["phases"]],

@@ -21,15 +21,16 @@ print(json.dumps([{name: values.get(name) for name in sys.argv[1:]} for values i
 @pytest.mark.parametrize(
     ("user", "runs"),
     [
-        ({}, dict.fromkeys(CHOSEN)),
-        ({"TF_ENABLE_ONEDNN_OPTS": "0", "TF_FORCE_GPU_ALLOW_GROWTH": "true"}, None),
+        ({"TF_FORCE_GPU_ALLOW_GROWTH": "false"}, {"TF_ENABLE_ONEDNN_OPTS": None, "TF_FORCE_GPU_ALLOW_GROWTH": "false"}),
+        pytest.param({}, dict.fromkeys(CHOSEN), marks=pytest.mark.slow),
+        pytest.param({"TF_ENABLE_ONEDNN_OPTS": "0", "TF_FORCE_GPU_ALLOW_GROWTH": "true"}, None, marks=pytest.mark.slow),
     ],
-    ids=["unset", "one off, one on"],
+    ids=["one unset, one off", "unset", "one off, one on"],
 )
 def test_tensorflow_is_loaded_with_onednn_and_growing_gpu_memory_unless_the_environment_says_otherwise(user, runs):
     environment = {name: value for name, value in os.environ.items() if name not in CHOSEN} | user
     done = subprocess.run([sys.executable, "-c", CODE, *CHOSEN], env=environment, capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout.splitlines()[-1]) == [user or CHOSEN, runs or user]
+    assert json.loads(done.stdout.splitlines()[-1]) == [{**CHOSEN, **user}, runs or user]
     assert done.stderr == ""
 
 

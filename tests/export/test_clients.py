@@ -25,14 +25,28 @@ def trained(task, modality, out, **more):
     return finetune.finetune(config, dataset=dataset_of(modality, task), reporter=None).run.exports
 
 
-@pytest.fixture(scope="module", params=["regression", "several"])
+@pytest.fixture(scope="module", params=["several", pytest.param("regression", marks=pytest.mark.slow)])
 def task(request):
     return request.param
 
 
-@pytest.fixture(scope="module", params=[3, 1], ids=["rgb", "grey"])
-def images_exported(request, task, tmp_path_factory):
-    return trained(task, "image", tmp_path_factory.mktemp("images") / "run", channels=request.param)
+# Each task and each number of channels once by default.
+IMAGES = [("several", 3), ("regression", 1), ("several", 1), ("regression", 3)]
+
+PUBLISHED = IMAGES[0]
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(case, id=f"{case[0]}-{case[1]}", marks=pytest.mark.slow if index > 1 else ()) for index, case in enumerate(IMAGES)
+    ],
+)
+def images_exported(request, tmp_path_factory):
+    task, channels = request.param
+    if request.param is PUBLISHED:  # tests/tasks looks at the same run
+        return task, request.getfixturevalue("run_of_several_targets").run.exports
+    return task, trained(task, "image", tmp_path_factory.mktemp("images") / "run", channels=channels)
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +105,7 @@ def saved(x, folder):
 
 def test_the_program_prints_what_the_artifact_predicts_of_images(images_exported, tmp_path):
     x = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3)).astype("uint8")
-    answers = check(images_exported, saved(x, tmp_path))
+    answers = check(images_exported[1], saved(x, tmp_path))
     assert len({tuple(answer.values()) for answer in answers}) == len(x)
 
 
@@ -123,11 +137,12 @@ def test_the_program_prints_scores_where_a_classifier_of_texts_answers_with_inte
     assert answers == [{label: pytest.approx(score, abs=1e-4)} for label, score in expected]
 
 
-def test_a_file_beside_the_program_says_what_every_score_is(images_exported, task):
-    groups = json.loads((images_exported / "client" / "columns.json").read_text(encoding="utf-8"))["groups"]
+def test_a_file_beside_the_program_says_what_every_score_is(images_exported):
+    task, exports = images_exported
+    groups = json.loads((exports / "client" / "columns.json").read_text(encoding="utf-8"))["groups"]
     reads = {"regression": ["values"], "several": ["largest", "thresholds", "values"]}
     assert [group["read"] for group in groups] == reads[task]
-    target = json.loads(json.loads((images_exported / "manifest.json").read_text(encoding="utf-8"))["metadata"]["target"])
+    target = json.loads(json.loads((exports / "manifest.json").read_text(encoding="utf-8"))["metadata"]["target"])
     parts = target.get("parts", [target])
     assert [group["columns"] for group in groups] == [part["labels"] for part in parts]
     assert [group["name"] for group in groups] == ([part["name"] for part in parts] if task == "several" else [""])
@@ -137,11 +152,12 @@ def test_a_file_beside_the_program_says_what_every_score_is(images_exported, tas
 
 
 def test_there_is_no_program_for_classifiers_where_there_are_no_classes(images_exported):
-    assert {path.name for path in (images_exported / "client").iterdir()} == {"predict.py", "columns.json"}
+    assert {path.name for path in (images_exported[1] / "client").iterdir()} == {"predict.py", "columns.json"}
 
 
-def test_the_card_of_an_entry_names_the_program_which_runs_there(tmp_path):
-    exports = trained("several", "image", tmp_path / "run", export="saved_model,tflite")
+@pytest.mark.parametrize("images_exported", [PUBLISHED], indirect=True)
+def test_the_card_of_an_entry_names_the_program_which_runs_there(images_exported, tmp_path):
+    exports = images_exported[1]
     entry = publish.publish(exports.parent, "entry", Zoo(tmp_path / "zoo"), data_licence="CC0", data_source="generated", reporter=None)
     (phones,) = [line for line in (entry.path / "README.md").read_text(encoding="utf-8").splitlines() if line.startswith("On phones")]
     assert "`client/predict.py`" in phones and "`client/columns.json`" in phones and "Kotlin" not in phones

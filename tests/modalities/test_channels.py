@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from tests.helpers import outputs
 from tlkeras import config as configs
 from tlkeras import models
 from tlkeras.backbones import adapters
@@ -58,7 +59,7 @@ def test_an_adapter_starts_as_the_mean_of_the_channels_on_the_range_of_the_backb
     x = np.random.default_rng(0).integers(0, 256, (4, 16, 16, channels)).astype("float32")
     mean = np.repeat(x.mean(axis=-1, keepdims=True), 3, axis=-1)
     assert task.model.input_shape == (None, 16, 16, channels)
-    np.testing.assert_allclose(task.model.predict(x, verbose=0), rgb.model.predict(mean, verbose=0), atol=1e-5)
+    np.testing.assert_allclose(outputs(task.model, x), outputs(rgb.model, mean), atol=1e-5)
 
 
 def test_rgb_has_no_adapter():
@@ -91,9 +92,7 @@ def test_an_adapter_without_weights_is_no_section_and_leaves_the_prefix_alone():
     freezing.apply(task.model, parse("none", task.section_names), sections=task.sections)
     split = feature_cache.split(task.model)
     x = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 1)).astype("float32")
-    np.testing.assert_allclose(
-        split.suffix.predict(split.prefix.predict(x, verbose=0), verbose=0), task.model.predict(x, verbose=0), atol=1e-5
-    )
+    np.testing.assert_allclose(outputs(split.suffix, outputs(split.prefix, x)), outputs(task.model, x), atol=1e-5)
 
 
 @pytest.mark.parametrize("spec", ["all", "from:adapter", "last:4", "last:1", "from:conv2", "none"])

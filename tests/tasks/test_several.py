@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 import tlkeras
 from tests.conftest import ROOT
+from tests.helpers import outputs
 from tests.modalities.test_registry import ARTIFACTS
 from tests.targets import CLASS, SET, TARGETS, values
 from tests.tasks.test_everywhere import same
@@ -152,14 +153,14 @@ def test_what_only_the_loss_needs_leaves_no_layer_and_no_column_behind():
     target, _ = learnt(UNCERTAIN)
     task = models.build("cnn", target, image_size=16, weights="none", task="several")
     x = images(4).astype("float32")
-    before, names = task.model.predict(x, verbose=0), [layer.name for layer in task.model.layers]
+    before, names = outputs(task.model, x), [layer.name for layer in task.model.layers]
     changed = several.transform(task)
     assert set(changed.sections) == {layer.name for layer in changed.model.layers} and changed.sections[several.VARIANCES] == "head"
     changed.model.get_layer(several.VARIANCES).bias.assign([0.1, -0.2, 0.3])
-    np.testing.assert_allclose(changed.model.predict(x, verbose=0)[:, -3:], [[1, -2, 3]] * 4, rtol=1e-6)
+    np.testing.assert_allclose(outputs(changed.model, x)[:, -3:], [[1, -2, 3]] * 4, rtol=1e-6)
     after = several.finish(changed)
     assert [layer.name for layer in after.model.layers] == names and after.sections == task.sections
-    np.testing.assert_array_equal(after.model.predict(x, verbose=0), before)
+    np.testing.assert_array_equal(outputs(after.model, x), before)
     assert list(after.target.facts["learnt_weights"].values()) == pytest.approx(np.exp([-1, 2, -3]), rel=1e-5)
 
 

@@ -82,8 +82,13 @@ def trained(name, folder, *, distribution=ONE_DEVICE, unfreeze="all", options=No
     return phases.run(model, [(phase, parse(unfreeze, model.section_names))], parts, settings)
 
 
+NARROW = {"filters1": 4, "filters2": 4, "dense": 8}
+
+
 def config_of(name, out, **settings):
-    basic = {"backbone": "cnn", "image_size": 16, "weights": "none", "epochs": 2, "export": "none", "task": name, "out": str(out)}
+    options = [f"{key}={value}" for key, value in NARROW.items()]
+    basic = {"backbone": "cnn", "backbone_options": options, "image_size": 16, "weights": "none", "epochs": 2, "export": "none"}
+    basic |= {"task": name, "out": str(out)}
     return RunConfig.from_dict({**basic, **settings})
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from tests.helpers import outputs
 from tests.weights.golden.filling import filled, picture
 from tlkeras.backbones import load as loading
 from tlkeras.backbones.registry import BACKBONES
@@ -41,7 +42,7 @@ def without(*names):
 def test_a_checkpoint_gives_the_features_that_torch_computes(tmp_path, name):
     golden = FIGURES[name]
     base = loading.load(name.partition(",")[0], image_size=golden["size"], weights=str(saved(tmp_path, name)))
-    got = base.model.predict(picture(), verbose=0).mean(axis=(1, 2))[0, :64]
+    got = outputs(base.model, picture()).mean(axis=(1, 2))[0, :64]
     scale = np.abs(golden["features"]).max()
     np.testing.assert_allclose(got, golden["features"], atol=2e-4 * scale)
     # The files of whole networks hold the classifier; nobody is left to guess what became of it.

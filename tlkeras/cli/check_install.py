@@ -25,6 +25,10 @@ NEEDED = {
 }
 
 
+# The backbone has its real depth: differences that a device makes (TF32, bfloat16) add up over layers, and a toy would hide them.
+TRIAL = {"image_size": 96, "epochs": 2, "limit": 200, "recipe": "feature-extraction"}
+
+
 def command(debug: bool = typer.Option(False, "--debug", help="Show tracebacks.")) -> None:
     """Train, export and verify a small model, and report what is missing or slow."""
     import platform
@@ -80,10 +84,7 @@ def _devices() -> None:
 
 
 def _trial() -> None:
-    """Trains a head on the default backbone, exports and verifies it, and reports what took how long.
-
-    The backbone has its real depth: differences that a device makes (TF32, bfloat16) add up over layers, and a toy would hide them.
-    """
+    """Trains a head on the default backbone, exports and verifies it, and reports what took how long."""
     import tempfile
 
     from tlkeras.cli.screen import Screen, artifacts_table
@@ -92,10 +93,9 @@ def _trial() -> None:
 
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        config = {"image_size": 96, "epochs": 2, "limit": 200, "recipe": "feature-extraction", "out": str(Path(folder) / "run")}
         screen = Screen(quiet=True)
         with screen.live():
-            result = finetune.finetune(RunConfig.from_dict(config), reporter=screen)
+            result = finetune.finetune(RunConfig.from_dict({**TRIAL, "out": str(Path(folder) / "run")}), reporter=screen)
     screen.console.print(artifacts_table(result.metrics["exports"]))
     timing = {name: seconds for name, seconds in result.metrics["timing"].items() if name != "total" and "/" not in name}
     typer.echo("seconds: " + ", ".join(f"{name} {seconds:.1f}" for name, seconds in timing.items()))

@@ -13,6 +13,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.helpers import outputs
 from tests.modalities.texts.conftest import STRANGE, check_raw_strings, reviews, sentences
 from tlkeras import models
 from tlkeras.backbones.builders import elmo
@@ -161,7 +162,7 @@ def test_every_layer_is_that_of_a_forward_pass_by_numpy(name, tmp_path):
     told = variant(name)
     base = load("elmo", weights=str(write(tmp_path / "elmo", told)))
     ids = base.tokens(TEXTS)
-    got = base.model.predict(ids, verbose=0)
+    got = outputs(base.model, ids)
     lengths = base.tokens.lengths(ids)
     for index, length in enumerate(lengths):
         expected = forward_pass(told, arrays(told), ids[index, :length])
@@ -434,7 +435,7 @@ def test_batch_and_length_are_free_in_the_artifacts(run, artifact):
     for batch, length in ((1, 3), (2, 9), (3, 31), (5, 2)):
         ids = tokens.limited(length)(["so very good " * 20, "dull", "a film"] * 2)[:batch]
         ids = np.pad(ids, ((0, 0), (0, length - ids.shape[1]), (0, 0)))
-        np.testing.assert_allclose(opened.scores(ids), model.predict(ids, verbose=0), atol=1e-5)
+        np.testing.assert_allclose(opened.scores(ids), outputs(model, ids), atol=1e-5)
 
 
 @pytest.fixture(scope="module")
@@ -487,7 +488,7 @@ def test_what_is_saved_loads_equal(folder, tmp_path):
     task = models.build("elmo", 3, weights=str(folder))
     task.model.save(tmp_path / "m.keras")
     ids = task.tokens(TEXTS)
-    np.testing.assert_array_equal(read_keras(tmp_path / "m.keras").predict(ids, verbose=0), task.model.predict(ids, verbose=0))
+    np.testing.assert_array_equal(outputs(read_keras(tmp_path / "m.keras"), ids), outputs(task.model, ids))
 
 
 def test_counts_of_trainable_parameters_fall_section_by_section(folder):
@@ -569,7 +570,7 @@ def test_no_direction_sees_what_it_must_predict(zoo):
     """The word at a place changes neither the forward prediction before it nor the backward prediction behind it."""
     model = read_keras(zoo.get("words").path / "model.keras")
     tokens = load_tokens(zoo.get("words").path / "tokenizer")
-    one, other = (model.predict(tokens([text]), verbose=0)[0] for text in ("the film is good", "the film is bad"))
+    one, other = (outputs(model, tokens([text]))[0] for text in ("the film is good", "the film is bad"))
     changed = np.abs(one - other).max(axis=-1) > 1e-6  # (words, direction); the fourth word behind the start differs
     assert changed[:, 0].tolist() == [False] * 4 + [True] * 2 and changed[:, 1].tolist() == [True] * 5 + [False]
 

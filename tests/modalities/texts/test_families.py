@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from tests.helpers import outputs
 from tests.modalities.texts.conftest import families
 from tests.modalities.texts.test_tokens import ROWS
 from tlkeras import models
@@ -27,7 +28,7 @@ def test_features_are_as_wide_as_the_network(task):
 
 def test_what_is_saved_loads_equal(task, tmp_path):
     task.model.save(tmp_path / "m.keras")
-    np.testing.assert_array_equal(read_keras(tmp_path / "m.keras").predict(IDS, verbose=0), task.model.predict(IDS, verbose=0))
+    np.testing.assert_array_equal(outputs(read_keras(tmp_path / "m.keras"), IDS), outputs(task.model, IDS))
 
 
 def test_the_copy_for_several_devices_is_the_model(task):
