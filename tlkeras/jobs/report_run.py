@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tlkeras import files
-from tlkeras.data.store import rows
+from tlkeras.data.store import Store, rows
 from tlkeras.data.target import Target
 from tlkeras.errors import DataError
 from tlkeras.evaluation import report
@@ -24,6 +24,7 @@ from tlkeras.jobs import baseline, explain_request, run_folder, single
 from tlkeras.jobs.examples import Data
 from tlkeras.jobs.outcome import Scored
 from tlkeras.jobs.run_folder import Run
+from tlkeras.modalities.inputs import Inputs
 from tlkeras.models import TaskModel
 from tlkeras.registry import load_function
 from tlkeras.selection import pages as recommendation
@@ -81,21 +82,21 @@ def _cases(task: Task, part: Outcomes, target: Target) -> Mapping[str, Any]:
     return load_function(task.cases)(part.targets, part.scores, target) if task.cases and len(part.scores) else {}
 
 
-def add_thumbnails(run: Run, data: Data, names: Iterable[str]) -> None:
+def add_thumbnails(run: Run, inputs: Inputs, store: Store, names: Iterable[str]) -> None:
     """Keeps thumbnails of further examples, for parts of the report that show others than the held-out ones.
 
     Args:
         run: with an `examples.json`; of one without, nothing is kept.
-        data: the examples.
+        inputs, store: of the examples.
         names: ids of examples, the important ones first.
     """
     path = run.root / EXAMPLES
     if not path.is_file():
         return
-    drawn, places = read_gallery(path), {example.id: index for index, example in enumerate(data.store.examples)}
+    drawn, places = read_gallery(path), {example.id: index for index, example in enumerate(store.examples)}
     room = BYTES - sum(len(html.encode()) for html in drawn.thumbnails.values())
     new = [name for name in names if name in places and name not in drawn.thumbnails]
-    more = thumbnails(new, lambda name: data.inputs.thumbnail(data.store.examples[places[name]], data.store.inputs[places[name]]), room)
+    more = thumbnails(new, lambda name: inputs.thumbnail(store.examples[places[name]], store.inputs[places[name]]), room)
     files.write_json(path, replace(drawn, thumbnails={**drawn.thumbnails, **more}).to_dict())
 
 

@@ -21,13 +21,14 @@ from tlkeras.data.store import Store
 from tlkeras.data.target import SEPARATOR, Target, number_text
 from tlkeras.distribution.strategies import open_distribution
 from tlkeras.evaluation import errors
-from tlkeras.jobs import cross_validation, finetune, opening, preflight, run_folder
+from tlkeras.jobs import cross_validation, finetune, opening, preflight, report_run, run_folder
 from tlkeras.jobs.corrections import CORRECTED, EXAMPLE
 from tlkeras.jobs.cross_validation import CrossValidation
 from tlkeras.jobs.examples import Data
 from tlkeras.jobs.plan import Plan
 from tlkeras.jobs.run_folder import Run
 from tlkeras.jobs.training_options import facts, fold_options
+from tlkeras.modalities.inputs import Inputs
 from tlkeras.models import FEATURES
 from tlkeras.progress import Clock, Reporter
 from tlkeras.registry import load_function
@@ -102,6 +103,7 @@ class Review:
 class _Material:
     """Examples with their splits, out-of-fold scores and features, all in one order."""
 
+    inputs: Inputs
     store: Store
     splits: Splits
     scores: np.ndarray
@@ -131,6 +133,9 @@ def review(run: Run, config: RunConfig, plan: Plan, dataset: Dataset, *, table: 
         rows, content = _listed(material)
     files.write_sheet(table, rows, COLUMNS)
     files.write_json(table.parent / run.errors.name, content)
+    if table.parent.resolve() == run.root.resolve():
+        report_run.add_thumbnails(run, material.inputs, material.store, [row["example"] for row in content["label_errors"]])
+        report_run.refresh(run)
     return Review(rows=rows, content=content, table=table)
 
 
@@ -157,6 +162,7 @@ def _stored(run: Run, config: RunConfig, dataset: Dataset, reporter: Reporter) -
         groups=store.group_of,
     )
     return _Material(
+        inputs=opened.inputs,
         store=store,
         splits=splits,
         scores=scores,
@@ -180,6 +186,7 @@ def _computed(run: Run, plan: Plan, dataset: Dataset, probe: bool, reporter: Rep
         store = opened.inputs.materialise(dataset, progress=partial(reporter.progress, "decode"))
         features = _features(read_keras(run.model), store, config, reporter)
     return _Material(
+        inputs=data.inputs,
         store=data.store,
         splits=data.splits,
         scores=refolded.result.scores,
