@@ -1,11 +1,13 @@
 """The report in a browser: no errors, every picture loads, clicks, sorting and filters work, and it fits a phone. One browser serves all tests."""
 
+import dataclasses
 import shutil
 
 import pytest
 
 from tests.evaluation.pages import made_up
 from tlkeras.evaluation import report
+from tlkeras.evaluation.report_data import Explained
 from tlkeras.tasks.registry import TASKS
 
 selenium = pytest.importorskip("selenium", reason="selenium is not installed: pip install 'tlkeras[test]'")
@@ -149,3 +151,17 @@ def test_dark_screens_get_a_dark_page(browser, pages):
         browser.get((pages / "classification.html").as_uri())
         grounds.append(browser.execute_script("return getComputedStyle(document.body).backgroundColor"))
     assert grounds == ["rgb(244, 246, 249)", "rgb(16, 20, 26)"]
+
+
+def test_marked_words_have_a_ground_of_their_own_in_light_and_dark(browser, tmp_path):
+    data = made_up("classification")
+    marked = Explained(
+        html=dict.fromkeys(data.gallery.thumbnails, "<p class=text><mark class=p5>good</mark> <mark>film</mark></p>"), method="occlusion"
+    )
+    report.write(tmp_path / "marked.html", dataclasses.replace(data, explained=marked))
+    grounds = []
+    for scheme in ("light", "dark"):
+        screen(browser, scheme=scheme)
+        browser.get((tmp_path / "marked.html").as_uri())
+        grounds.append(browser.execute_script("return getComputedStyle(document.querySelector('mark.p5')).backgroundColor"))
+    assert len(set(grounds)) == 2 and "rgba(0, 0, 0, 0)" not in grounds

@@ -16,6 +16,7 @@ from tlkeras.cli.main import app
 from tlkeras.config import EvaluateConfig
 from tlkeras.data.examples import Example, make_dataset
 from tlkeras.errors import ConfigError, DataError, MissingPackage, OutputError
+from tlkeras.evaluation.report_data import EXAMPLES, Gallery, read_gallery
 from tlkeras.jobs import out_of_fold, review
 from tlkeras.jobs.opening import load
 from tlkeras.tasks.registry import TASKS
@@ -189,12 +190,15 @@ def test_a_review_lists_the_wrong_label_and_uses_the_scores_of_the_run(reviewed)
     assert reviewed.content["basis"] == "Labels are judged by the out-of-fold scores of the run."
 
 
-def test_a_review_in_the_folder_of_a_run_shows_doubtful_examples_in_its_report(runs, tmp_path):
-    pytest.importorskip("cleanlab")
-    shutil.copytree(runs[1].run.root, tmp_path / "run")
-    tlkeras.review(tmp_path / "run", dataset=tlkeras.from_arrays(*images(wrong=[5]), groups=GROUPS), reporter=None)
-    assert "<h2>Probable label errors</h2>" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
-    assert "arrays/5" in json.loads((tmp_path / "run" / "examples.json").read_text(encoding="utf-8"))["thumbnails"]
+def test_a_review_in_the_folder_of_its_run_is_in_the_report_with_a_picture_of_every_suspect(runs, tmp_path):
+    root = tmp_path / "run"
+    shutil.copytree(runs[1].run.root, root)
+    files.write_json(root / EXAMPLES, Gallery(noun="image").to_dict())  # as where none of them was held out
+    content = tlkeras.review(root, dataset=tlkeras.from_arrays(*images(wrong=[5]), groups=GROUPS), reporter=None).content
+    suspects = [row["example"] for row in content["label_errors"]]
+    assert suspects and set(suspects) == set(read_gallery(root / EXAMPLES).thumbnails)
+    page = (root / "report.html").read_text(encoding="utf-8")
+    assert "<h2>Probable label errors</h2>" in page and all(f'title="{name}"' in page for name in suspects)
 
 
 def test_corrections_are_applied_counted_and_leave_the_source_as_it_is(reviewed, tmp_path):

@@ -24,6 +24,7 @@ from tlkeras.jobs import baseline, explain_request, run_folder, single
 from tlkeras.jobs.examples import Data
 from tlkeras.jobs.outcome import Scored
 from tlkeras.jobs.run_folder import Run
+from tlkeras.modalities.inputs import Inputs
 from tlkeras.models import TaskModel
 from tlkeras.registry import load_function
 from tlkeras.selection import pages as recommendation
@@ -81,7 +82,7 @@ def _cases(task: Task, part: Outcomes, target: Target) -> Mapping[str, Any]:
     return load_function(task.cases)(part.targets, part.scores, target) if task.cases and len(part.scores) else {}
 
 
-def add_thumbnails(run: Run, inputs: Any, store: Store, names: Iterable[str]) -> None:
+def add_thumbnails(run: Run, inputs: Inputs, store: Store, names: Iterable[str]) -> None:
     """Keeps thumbnails of further examples, for parts of the report that show others than the held-out ones.
 
     Args:

@@ -21,7 +21,6 @@ from tlkeras.data.store import Store
 from tlkeras.data.target import SEPARATOR, Target, number_text
 from tlkeras.distribution.strategies import open_distribution
 from tlkeras.evaluation import errors
-from tlkeras.evaluation.gallery import WORST
 from tlkeras.jobs import cross_validation, finetune, opening, preflight, report_run, run_folder
 from tlkeras.jobs.corrections import CORRECTED, EXAMPLE
 from tlkeras.jobs.cross_validation import CrossValidation
@@ -134,8 +133,7 @@ def review(run: Run, config: RunConfig, plan: Plan, dataset: Dataset, *, table: 
     files.write_sheet(table, rows, COLUMNS)
     files.write_json(table.parent / run.errors.name, content)
     if table.parent.resolve() == run.root.resolve():
-        doubtful = [entry["example"] for entry in content["label_errors"][:WORST]]
-        report_run.add_thumbnails(run, material.inputs, material.store, doubtful)
+        report_run.add_thumbnails(run, material.inputs, material.store, [row["example"] for row in content["label_errors"]])
         report_run.refresh(run)
     return Review(rows=rows, content=content, table=table)
 
