@@ -92,7 +92,8 @@ def launched(root, *arguments):
 )
 def test_two_workers_that_are_killed_go_on_to_the_same_weights(tmp_path):
     whole = launched(tmp_path, *SETTINGS, "--out", str(tmp_path / "whole"))
-    assert whole.wait(300) == 0, whole.stdout.read()
+    output, _ = whole.communicate(timeout=300)
+    assert whole.returncode == 0, output
     out = tmp_path / "run"
     process = launched(tmp_path, *SETTINGS, "--out", str(out))
     deadline = time.monotonic() + 120

@@ -235,10 +235,10 @@ def test_a_folder_that_is_read_only_is_one_line(tmp_path):
         subprocess.run(["umount", str(disk)], check=True)
 
 
-@fault("there is no folder for temporary files", "from the start", "one line that names TMPDIR")
+@fault("there is no folder for temporary files", "from the start", "the right result, or one line that names TMPDIR")
 @pytest.mark.slow
-def test_no_folder_for_temporary_files_is_one_line(tmp_path):
+def test_no_folder_for_temporary_files_is_the_right_result_or_one_line(tmp_path):
     photos(tmp_path / "photos")
     nowhere = f"import tempfile; tempfile._candidate_tempdir_list = lambda: [{str(tmp_path / 'nowhere')!r}]; "
     done = command(tmp_path / "photos", tmp_path / "run", ("-c", nowhere + "from tlkeras.cli.main import main; main()"))
-    assert done.returncode == 0 or "TMPDIR" in one_line(done)
+    assert (tmp_path / "run/metrics.json").is_file() if done.returncode == 0 else "TMPDIR" in one_line(done)

@@ -147,7 +147,7 @@ def test_a_pretraining_that_fails_before_its_first_state_leaves_nothing(tmp_path
 
 PROCESS = {
     "no labels": ["--backbone", "vae", "--backbone-options", "hidden1=32,hidden2=24,latent=2", "--image-size", "12", "--epochs", "5"],
-    "labels": ["--backbone", "cnn", "--backbone-options", "dense=8", "--image-size", "12", "--epochs", "5"],
+    "labels": ["--backbone", "cnn", "--backbone-options", "dense=8", "--image-size", "12", "--epochs", "5", "--batch-size", "32"],
 }
 MOMENTS = [
     ("no labels", "wrote fit@000001.state"),
