@@ -125,7 +125,7 @@ def test_a_python_call_reports_wrong_data_without_tensorflow(call, tmp_path, rev
 IMPOSSIBLE = {
     "no weights file or folder 'gone.h5'": {"weights": "gone.h5#sha256=ab"},
     "efficientnet_lite0 has no weights of the kind 'hub'; instead: --weights FILE": {"weights": "hub"},
-    "cnn has no pretrained weights; --weights none starts from random ones": {"backbone": "cnn"},
+    "cnn has no pretrained weights; instead: .*, or --weights none for random ones": {"backbone": "cnn"},
     "cnn has no option 'depth'; it has filters1": {"backbone": "cnn", "weights": "none", "backbone_options": ["depth=3"]},
     "image_size is 16; efficientnet_lite0 accepts 32 pixels or more": {"image_size": 16},
     "needs 9 validation examples, and there are at most 0": {"conformal": 0.1, "val_split": 0.0},
