@@ -15,6 +15,7 @@ from tlkeras.data.audit import audit, near_pairs
 from tlkeras.data.examples import from_arrays
 from tlkeras.data.split import split
 from tlkeras.errors import DataError
+from tlkeras.modalities.images import file_decoder
 from tlkeras.modalities.images.augment import augment, augmentation, draws, width
 from tlkeras.modalities.images.augmentations import AUGMENTS
 from tlkeras.modalities.images.reading import materialise
@@ -55,6 +56,14 @@ BAD = {
     "phone.heic": (b"\0\0\0\x18ftypheic" + b"\0" * 50, "unsupported"),
     "broken.tiff": (b"II*\0" + b"\xff" * 60, "truncated"),
 }
+
+
+def test_graphs_that_decode_are_traced_once_for_all_images_of_one_size(tmp_path, monkeypatch):
+    traced, on_cpu = [], file_decoder._on_cpu
+    monkeypatch.setattr(file_decoder, "_on_cpu", lambda *arguments: traced.append(arguments) or on_cpu(*arguments))
+    for name in ("some", "others"):
+        materialise(open_source(str(folder(tmp_path / name))), size=17)  # which no other test reads
+    assert len(traced) == 1
 
 
 def test_T9_bad_files_are_skipped_with_path_and_reason_and_good_ones_are_all_used(tmp_path):

@@ -1,6 +1,6 @@
 """What is wrong with settings or data is reported in one line, and before TensorFlow loads."""
 
-import resource
+import json
 import shutil
 import subprocess
 import sys
@@ -23,6 +23,8 @@ from tlkeras.jobs.plan import resolve
 from tlkeras.modalities.images import formats
 from tlkeras.modalities.sources import open_source
 
+REVIEWS = "text,label\n" + "".join(f"review {i},{'good' if i % 2 else 'bad'}\n" for i in range(8))
+
 
 @pytest.fixture
 def photos(tmp_path):
@@ -36,7 +38,7 @@ def photos(tmp_path):
 
 @pytest.fixture
 def reviews(tmp_path):
-    (tmp_path / "reviews.csv").write_text("text,label\n" + "".join(f"review {i},{'good' if i % 2 else 'bad'}\n" for i in range(8)))
+    (tmp_path / "reviews.csv").write_text(REVIEWS)
     return tmp_path / "reviews.csv"
 
 
@@ -87,32 +89,68 @@ COMMANDS = {
 }
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_a_command_reports_wrong_data_in_one_line_without_tensorflow(name, tmp_path, reviews):
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "config.yaml").write_text('backbone: "cnn"\ndata: "digits"\n')
-    (tmp_path / "run" / "labels.txt").write_text("a\nb\n")
+# Imports the command once, and runs each one in a copy of the process and in a folder of its own.
+EACH = """
+import atexit, json, os, resource, sys
+from tlkeras.cli import main
+import tlkeras.jobs.choice, tlkeras.jobs.evaluation_request  # what most commands import; counted for each of them
+
+def run(folder, arguments):
+    os.chdir(folder)
+    for stream, name in ((1, "stdout"), (2, "stderr")):
+        os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT), stream)
+    main._leave = lambda code: (print('tensorflow' in sys.modules), sys.stdout.flush(), os._exit(code))
+    atexit.register(lambda: print('tensorflow' in sys.modules))  # where it ends in the usual way
+    sys.argv = ['tlkeras', *arguments]
+    main.main()
+
+imported = resource.getrusage(resource.RUSAGE_SELF)
+results = {}
+for name, arguments in json.loads(sys.argv[1]).items():
+    child = os.fork()
+    if not child:
+        run(name, arguments)
+        sys.exit()
+    _, status, used = os.wait4(child, 0)
+    seconds = sum(usage.ru_utime + usage.ru_stime for usage in (imported, used))
+    results[name] = {"code": os.waitstatus_to_exitcode(status), "seconds": seconds}
+print(json.dumps(results))
+"""
+
+
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory):
+    """Name of a command -> its exit status, the seconds of the processor that it took with its imports, and what it printed."""
+    root = tmp_path_factory.mktemp("commands")
+    folder = root / "template"
+    (folder / "run").mkdir(parents=True)
+    (folder / "reviews.csv").write_text(REVIEWS)
+    (folder / "run" / "config.yaml").write_text('backbone: "cnn"\ndata: "digits"\n')
+    (folder / "run" / "labels.txt").write_text("a\nb\n")
     for file in ("report.html", "metrics.json", "model.keras"):
-        (tmp_path / "run" / file).touch()
-    shutil.copytree(tmp_path / "run", tmp_path / "bare")  # a run that was not exported
-    (tmp_path / "run" / "exports").mkdir()
-    (tmp_path / "run" / "exports" / "manifest.json").write_text("{}")
-    (tmp_path / "model.keras").write_bytes(b"PK\x03\x04")
-    (tmp_path / "paths.csv").write_text("path,label\n" + "".join(f"gone/{i}.jpg,{'ab'[i % 2]}\n" for i in range(8)))
-    (tmp_path / "cut.npz").write_bytes(b"PK\x03\x04 and no more")
-    (tmp_path / "several.csv").write_text("text,label,stars\n" + "".join(f"review {i},{'ab'[i % 2]},{i}.5\n" for i in range(8)))
-    code = (
-        "import sys, os, atexit; from tlkeras.cli import main\n"
-        "main._leave = lambda code: (print('tensorflow' in sys.modules), sys.stdout.flush(), os._exit(code))\n"
-        "atexit.register(lambda: print('tensorflow' in sys.modules))  # where it ends in the usual way\n"
-        "sys.argv = ['tlkeras', *sys.argv[1:]]; main.main()"
-    )
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = subprocess.run([sys.executable, "-c", code, *COMMANDS[name]], cwd=tmp_path, capture_output=True, text=True, check=False)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert done.stderr.startswith("error: ") and len(done.stderr.splitlines()) == 1, done.stderr
-    assert done.returncode == 1 and done.stdout == "False\n"
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 2  # seconds of the processor
+        (folder / "run" / file).touch()
+    shutil.copytree(folder / "run", folder / "bare")  # a run that was not exported
+    (folder / "run" / "exports").mkdir()
+    (folder / "run" / "exports" / "manifest.json").write_text("{}")
+    (folder / "model.keras").write_bytes(b"PK\x03\x04")
+    (folder / "paths.csv").write_text("path,label\n" + "".join(f"gone/{i}.jpg,{'ab'[i % 2]}\n" for i in range(8)))
+    (folder / "cut.npz").write_bytes(b"PK\x03\x04 and no more")
+    (folder / "several.csv").write_text("text,label,stars\n" + "".join(f"review {i},{'ab'[i % 2]},{i}.5\n" for i in range(8)))
+    for name in COMMANDS:
+        shutil.copytree(folder, root / name)
+    arguments = [sys.executable, "-c", EACH, json.dumps(COMMANDS)]
+    done = subprocess.run(arguments, cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    results = json.loads(done.stdout)
+    return {name: {**results[name], **{stream: (root / name / stream).read_text() for stream in ("stdout", "stderr")}} for name in COMMANDS}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_reports_wrong_data_in_one_line_without_tensorflow(name, reported):
+    done = reported[name]
+    assert done["stderr"].startswith("error: ") and len(done["stderr"].splitlines()) == 1, done["stderr"]
+    assert done["code"] == 1 and done["stdout"] == "False\n"
+    assert done["seconds"] < 2
 
 
 @pytest.mark.parametrize("call", ["tlkeras.finetune('missing')", "tlkeras.evaluate('missing')", "tlkeras.finetune('reviews.csv')"])

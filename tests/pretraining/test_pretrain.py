@@ -1,5 +1,6 @@
 """Networks trained by oneself: sizes, pretraining, publishing, and use as a backbone."""
 
+import functools
 import json
 from dataclasses import replace
 
@@ -85,10 +86,24 @@ EXPORTED = {"cnn": ("tflite",), "vae": ("onnx",), "rnn": ("tflite",)}
 FILES = {"saved_model": "saved_model", "tflite": "model.tflite", "onnx": "model.onnx"}
 
 
+@pytest.fixture(scope="module")
+def tuned_of(zoo, tmp_path_factory):
+    """Returns a function: name -> a run on the published network of that name, and the entries whose files were hashed for it; trained once."""
+
+    @functools.cache
+    def tuned(name):
+        values = {"backbone": f"zoo:{name}", "epochs": 30, "learning_rate": 0.02, "export": list(EXPORTED[name])}
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("TLKERAS_ZOO", str(zoo.root))
+            entries = hashed_by(patch)
+            return tlkeras.finetune(DATA[name](), out=tmp_path_factory.mktemp(name) / "run", reporter=None, **values), entries
+
+    return tuned
+
+
 @pytest.mark.parametrize("name", DATA)
-def test_a_published_network_is_a_backbone_like_any_other(here, name, tmp_path):
-    values = {"backbone": f"zoo:{name}", "epochs": 30, "learning_rate": 0.02, "out": str(tmp_path / "run"), "export": list(EXPORTED[name])}
-    result = finetune.finetune(RunConfig.from_dict(values), dataset=DATA[name]())
+def test_a_published_network_is_a_backbone_like_any_other(tuned_of, name):
+    result, _ = tuned_of(name)
     assert set(result.metrics["exports"]) == set(EXPORTED[name])
     assert result.metrics["phases"][0]["examples_computed_once"] == len(DATA[name]().examples)
     for format in EXPORTED[name]:
@@ -96,29 +111,43 @@ def test_a_published_network_is_a_backbone_like_any_other(here, name, tmp_path):
         assert found.score.accuracy > (0.2 if name == "vae" else 0.5)  # of ten digits
 
 
-@pytest.fixture
-def hashed(monkeypatch):
-    """The entries whose files were hashed, in order."""
+def hashed_by(patch):
+    """Returns the entries whose files will have been hashed, in order."""
     entries = []
-    monkeypatch.setattr("tlkeras.zoo.network.verify_files", lambda entry: entries.append(str(entry)) or verify_files(entry))
+    patch.setattr("tlkeras.zoo.network.verify_files", lambda entry: entries.append(str(entry)) or verify_files(entry))
     return entries
 
 
-def test_the_files_of_an_entry_are_hashed_once_in_a_fine_tuning(here, hashed, tmp_path):
-    arguments = ["finetune", "--backbone", "zoo:cnn", "--limit", "100", "--epochs", "1", "--export", "none"]
-    done = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / "run")])
+@pytest.fixture
+def hashed(monkeypatch):
+    return hashed_by(monkeypatch)
+
+
+@pytest.mark.parametrize("name", DATA)
+def test_the_files_of_an_entry_are_hashed_once_in_a_call(tuned_of, name):
+    assert tuned_of(name)[1] == [f"{name}/1"]
+
+
+@pytest.fixture(scope="module")
+def by_command(zoo, tmp_path_factory):
+    """What the command says of a training of the last section of a published network, its folder, and the entries that were hashed."""
+    out = tmp_path_factory.mktemp("command") / "run"
+    arguments = ["finetune", "--backbone", "zoo:cnn", "--unfreeze", "last:1", "--limit", "100", "--epochs", "1", "--export", "none"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TLKERAS_ZOO", str(zoo.root))
+        entries = hashed_by(patch)
+        return CliRunner().invoke(app, [*arguments, "--out", str(out)]), out, entries
+
+
+def test_the_files_of_an_entry_are_hashed_once_in_a_fine_tuning(by_command):
+    done, _, entries = by_command
     assert done.exit_code == 0 and "tlkeras evaluate" in done.output, done.output
-    assert hashed == ["cnn/1"]
+    assert entries == ["cnn/1"]
 
 
 def test_the_files_of_an_entry_are_hashed_once_in_a_dry_run(here, hashed):
     done = CliRunner().invoke(app, ["finetune", "--backbone", "zoo:cnn", "--dry-run", "--unfreeze", "last:1"])
     assert done.exit_code == 0 and "phase full" in done.output, done.output
-    assert hashed == ["cnn/1"]
-
-
-def test_the_files_of_an_entry_are_hashed_once_in_a_call(here, hashed, tmp_path):
-    tlkeras.finetune(DATA["cnn"](), backbone="zoo:cnn", epochs=1, export="none", out=tmp_path / "run", reporter=None)
     assert hashed == ["cnn/1"]
 
 
@@ -138,10 +167,14 @@ def test_a_backbone_has_the_weights_that_were_pretrained(here, name):
         np.testing.assert_array_equal(ours, theirs)
 
 
-@pytest.mark.parametrize(("name", "unfreeze"), [("cnn", "last:1"), ("vae", "all")])
-def test_its_sections_are_those_of_its_row(here, name, unfreeze, tmp_path):
-    values = {"backbone": f"zoo:{name}", "unfreeze": unfreeze, "epochs": 1, "export": "none", "out": str(tmp_path / "run")}
-    assert finetune.finetune(RunConfig.from_dict(values), dataset=DATA[name]()).metrics["phases"][0]["trainable_parameters"] > 0
+def test_the_sections_of_a_classifier_are_those_of_its_row(by_command):
+    metrics = json.loads((by_command[1] / "metrics.json").read_text(encoding="utf-8"))
+    assert metrics["phases"][0]["trainable_parameters"] > 0
+
+
+def test_the_sections_of_an_autoencoder_are_those_of_its_row(here, tmp_path):
+    values = {"backbone": "zoo:vae", "unfreeze": "all", "epochs": 1, "export": "none", "out": str(tmp_path / "run")}
+    assert finetune.finetune(RunConfig.from_dict(values), dataset=DATA["vae"]()).metrics["phases"][0]["trainable_parameters"] > 0
 
 
 def test_the_autoencoder_learns_to_reconstruct(zoo):

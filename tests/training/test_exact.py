@@ -11,7 +11,7 @@ from tests.targets import TARGETS
 from tlkeras.data.target import Target
 from tlkeras.registry import load_function
 from tlkeras.tasks.registry import TARGET, TASKS, Options, take
-from tlkeras.training import exact
+from tlkeras.training import exact, fit
 from tlkeras.training.features import Arrays
 from tlkeras.training.options import Options as TrainingOptions
 from tlkeras.training.recipes.registry import Phase
@@ -161,3 +161,23 @@ def test_heads_of_several_targets_are_solved_together(tmp_path):
     solved(task, x, y[TARGET], (0.001,), tmp_path)
     assert any(np.abs(a - b).max() > 1e-3 for a, b in zip(before, task.model.get_weights(), strict=True))
     assert np.isfinite(task.model.predict(x, verbose=0)).all()
+
+
+def test_a_head_is_traced_once_for_all_numbers_of_rows(tmp_path, monkeypatch):
+    steps, make = [], exact._step
+    monkeypatch.setattr(exact, "_step", lambda *arguments: steps.append(make(*arguments)) or steps[-1])
+    x, told = features()
+    solved(head_of("classification", CLASSES), x, told.argmax(1).astype("int32"), (1.0, 0.1), tmp_path)  # folds have other numbers than all
+    assert [step.experimental_get_tracing_count() for step in steps] == [1]
+
+
+def test_few_examples_are_judged_without_tracing_and_the_figures_are_the_same(tmp_path, monkeypatch):
+    x, told = features()
+    y = told.argmax(1).astype("int32")
+    task, options = head_of("classification", CLASSES), TrainingOptions(checkpoints=tmp_path, class_weights={0: 2.0, 1: 0.5, 2: 1.0})
+    x = ((x - x.mean(0)) / x.std(0)).astype("float32")
+    parts = [Arrays(inputs=[x[rows]], y=y[rows]) for rows in (slice(0, 60), slice(60, None))]
+    row = fit.evaluated(task, task.model, *parts, options)
+    monkeypatch.setattr(fit, "EAGER", 0)
+    assert row == pytest.approx(fit.evaluated(task, task.model, *parts, options), rel=1e-5)
+    assert set(row) == {"loss", "accuracy", "val_loss", "val_accuracy"}
