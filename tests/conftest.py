@@ -76,7 +76,7 @@ TOGETHER = [
         "tests/jobs/test_evaluate.py",
     ),
     ("tests/tasks/test_everywhere.py", "tests/tasks/test_several.py", "tests/export/test_clients.py"),
-    ("tests/zoo/test_benchmark.py", "tests/zoo/test_publishing.py"),
+    ("tests/zoo/test_benchmark.py", "tests/zoo/test_publishing.py", "tests/zoo/test_trust.py"),
 ]
 GROUPS = {module: modules[0] for modules in TOGETHER for module in modules}
 

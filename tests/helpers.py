@@ -39,4 +39,4 @@ def pictures(n: int, size: int = 16, classes: int = 3, seed: int = 0) -> tuple[n
 
 def outputs(model: keras.Model, x: np.ndarray) -> Any:
     """Returns what a network computes in inference mode, layer by layer: to trace a graph for one batch takes seconds in a deep network."""
-    return keras.tree.map_structure(np.asarray, model(x, training=False))
+    return keras.tree.map_structure(np.asarray, model(keras.tree.pack_sequence_as(model.input, keras.tree.flatten(x)), training=False))
