@@ -23,6 +23,7 @@ MODULES = (
     "tests.distribution.test_resume",
 )
 BEGIN, END = "<!-- faults: written by scripts/make_reliability.py --faults -->", "<!-- end of faults -->"
+NOT_RUN = "not run yet"
 HEAD = ("what happens", "when", "outcome", "tests")
 
 Row = tuple[str, str, str]
@@ -71,9 +72,8 @@ def recorded(path: Path) -> Counter[Row]:
 
 def table(shown: Counter[Row]) -> str:
     """Returns the rows as Markdown, in the order of the tests."""
-    lines = [*HEAD[:3], HEAD[3]]
-    rows = [f"| {what} | {moment} | {outcome} | {shown[what, moment, outcome]} |" for what, moment, outcome in declared()]
-    return "\n".join([f"| {' | '.join(lines)} |", "| --- | --- | --- | ---: |", *rows])
+    rows = [f"| {' | '.join(row)} | {shown[row] or NOT_RUN} |" for row in declared()]
+    return "\n".join([f"| {' | '.join(HEAD)} |", "| --- | --- | --- | ---: |", *rows])
 
 
 def rows_of(text: str) -> list[Row]:
