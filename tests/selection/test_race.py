@@ -161,3 +161,9 @@ def test_the_reason_says_by_how_much_and_whether_that_may_be_chance():
 def test_the_front_has_every_point_that_no_other_one_beats():
     points = [(1.0, 0.5), (2.0, 0.5), (2.0, 0.7), (3.0, 0.6), (1.0, 0.5)]
     assert selection.front(points) == [0, 2, 4]
+
+
+def test_the_more_comparisons_a_race_has_the_surer_one_must_be_to_send_a_candidate_away():
+    apart = race.Difference(figure=0.1, error=0.04, parts=20)
+    assert apart.significant and apart.interval_of(1) == apart.interval
+    assert apart.interval_of(12)[0] < 0 < apart.interval_of(2)[0]

@@ -66,7 +66,11 @@ class Difference:
     @property
     def interval(self) -> tuple[float, float]:
         """The 95 % interval."""
-        reach = _reach(self.error, self.parts)
+        return self.interval_of(1)
+
+    def interval_of(self, comparisons: int) -> tuple[float, float]:
+        """Returns the interval that holds in 95 of 100 cases for that many comparisons at once (Bonferroni)."""
+        reach = _reach(self.error, self.parts, comparisons)
         return self.figure - reach, self.figure + reach
 
     @property
@@ -75,11 +79,11 @@ class Difference:
         return self.interval[0] > 0
 
 
-def _reach(error: float, parts: int) -> float:
+def _reach(error: float, parts: int, comparisons: int = 1) -> float:
     """Returns how far an interval goes to either side."""
     from scipy import stats  # takes a while to import
 
-    return float(stats.t.ppf((1 + CONFIDENCE) / 2, max(parts - 1, 1))) * error
+    return float(stats.t.ppf(1 - (1 - CONFIDENCE) / 2 / comparisons, max(parts - 1, 1))) * error
 
 
 def standard_error(values: np.ndarray, ratio: float) -> float:
@@ -217,6 +221,7 @@ def run(
         leave: called with the name of a candidate that goes no further.
     """
     race, racing, before = Race(), list(names), 0
+    comparisons = max(1, (len(names) - 1) * (len(steps) - 1))  # in which the best one could be sent away by chance
     solving = 0.0  # seconds per example and candidate of what is not features, as measured on the last step
     for index, size in enumerate(steps):
         more = size - before
@@ -235,7 +240,7 @@ def run(
         began = clock()
         estimates = {name: measure(name, size) for name in racing}
         solving = max(0.0, (clock() - began - more * sum(seconds[name] for name in racing)) / size / len(racing))
-        left = {} if size == steps[-1] else worse(estimates)
+        left = {} if size == steps[-1] else worse(estimates, comparisons)
         race.rungs.append(Rung(examples=size, estimates=estimates, left=left))
         for name in left:
             leave(name)
@@ -263,14 +268,19 @@ def fitting(names: Sequence[str], race: Race, costs: Mapping[str, float], second
     return [name for name in names if name in fit], [name for name in names if name not in fit] if fit else []
 
 
-def worse(estimates: Mapping[str, Estimate]) -> dict[str, str]:
-    """Returns the candidates that are significantly worse than the best, with the reason."""
+def worse(estimates: Mapping[str, Estimate], comparisons: int = 1) -> dict[str, str]:
+    """Returns the candidates that are significantly worse than the best, with the reason.
+
+    Args:
+        estimates: name -> its figure.
+        comparisons: of the whole race, all of which are to be free of error in 95 of 100 races.
+    """
     best = max(estimates, key=lambda name: estimates[name].figure)
     left = {}
     for name, own in estimates.items():
         behind = difference(estimates[best], own)
-        if name != best and behind.significant:
-            low, high = behind.interval
+        low, high = behind.interval_of(comparisons)
+        if name != best and low > 0:
             left[name] = (
                 f"on {own.examples:,} examples {behind.figure:.3f} behind {best} (95 % interval {low:.3f} to {high:.3f}): significantly worse"
             )
