@@ -131,7 +131,8 @@ def cases():
         for where in PLACES:
             yield Case("ONNX", f"{name} {where}", read("onnx", functools.partial(onnx, domain, operation, where)), REJECTED)
     for name, location in LOCATIONS.items():
-        yield Case("ONNX", f"weights elsewhere: {name}", read("onnx", functools.partial(onnx, location=location)), REJECTED)
+        expect = EITHER if name == "endless" else REJECTED  # a name that is too long for any file leads nowhere
+        yield Case("ONNX", f"weights elsewhere: {name}", read("onnx", functools.partial(onnx, location=location)), expect)
     for name in TFLITE:
         yield Case("TFLite", ascii(name[:20]), read("tflite", functools.partial(tflite, name)), REJECTED)
     yield Case("TFLite", "1,000 operations of others", read("tflite", lambda: tflite(*(f"Evil{index}" for index in range(1000)))), REJECTED)
