@@ -72,7 +72,7 @@ def test_a_run_learns_what_the_teacher_says_where_the_labels_say_nothing(tmp_pat
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory):
     """Returns the folder of a run on the digits."""
-    settings = {**TINY, "recipe": "linear-probe", "limit": 200, "out": str(tmp_path_factory.mktemp("teacher") / "run")}
+    settings = {**TINY, "recipe": "linear-probe", "limit": 80, "out": str(tmp_path_factory.mktemp("teacher") / "run")}
     return str(finetune.finetune(RunConfig.from_dict(settings), reporter=None).run.root)
 
 

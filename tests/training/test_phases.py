@@ -141,7 +141,7 @@ def test_an_epoch_is_one_pass_over_the_examples_whatever_is_cached(unfreeze, aug
     assert int(model.optimizer.iterations) == phase.epochs * math.ceil(N / BATCH)
 
 
-@pytest.mark.parametrize("augment", ["none", "light"])
+@pytest.mark.parametrize("augment", [pytest.param("none", marks=pytest.mark.slow), "light"])
 def test_patience_counts_passes(augment, tmp_path):
     still = dataclasses.replace(PHASE, learning_rate=0.0, epochs=9)
     result = train(tmp_path, still, augment=augment, patience=2)

@@ -78,7 +78,11 @@ def test_a_recipe_is_a_row_and_a_function_and_its_phases_are_in_the_run(monkeypa
     assert result.config.train.epochs == 2 and result.config.train.unfreeze.startswith("from:")
 
 
-@pytest.mark.parametrize(("keep", "words"), [("best", "the best weights so far"), ("last", "the weights of the last step")])
+# tests/training/test_phases.py interrupts phases that keep the last weights.
+KEPT = [("best", "the best weights so far"), pytest.param("last", "the weights of the last step", marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize(("keep", "words"), KEPT)
 def test_an_interrupted_run_says_which_weights_it_has(keep, words, monkeypatch, tmp_path):
     def interrupt(self, epoch, logs=None):
         raise KeyboardInterrupt
