@@ -40,9 +40,9 @@ def bert(presets, tmp_path_factory):
     return finetune.finetune(config(presets, "Bert", root / "run", **more, max_drop=1.0))
 
 
-# One of each kind of tokeniser: the tests below train BERT (WordPiece) and export it to every format, tests/texts/test_elmo.py ELMo
-# (characters). The SavedModel holds the tokeniser.
-QUICK = {"GPT2": ("saved_model", "onnx"), "Albert": ("saved_model", "tflite")}  # byte pairs, SentencePiece
+# One of each kind of tokeniser: the tests below train BERT (WordPiece) and export it to every format, tests/modalities/texts/test_elmo.py ELMo
+# (characters). The SavedModel holds the tokeniser; what converters see is the network, as in tests/export and among the slow tests.
+QUICK = {"GPT2": ("saved_model",), "Albert": ("saved_model", "tflite")}  # byte pairs, SentencePiece
 EVERY = {app: SERVING.get(app, FORMATS) for app in VOCABULARIES if app != "Bert"}
 
 
