@@ -69,7 +69,12 @@ def test_the_command_writes_into_the_run_and_replaces_what_it_wrote_before(run_o
         code = command("explain", root, "--data", photos, "--method", "gradient", "--out", out, "--limit", limit, "--quiet")
         assert code == (1 if limit == 9 else 0)
     printed = capsys.readouterr()
-    assert "gradient · log-odds" in printed.out and f"wrote {out}" in printed.out and "two\\x1b.jpg" in printed.err and "\x1b" not in printed.err
+    assert (
+        "gradient · log-odds" in printed.out
+        and f"wrote {out}" in printed.out
+        and "two\\x1b.jpg" in printed.err
+        and "\x1b" not in printed.err
+    )
     assert sorted(path.suffix for path in out.iterdir()) == [".json", ".png", ".png"]
 
 
