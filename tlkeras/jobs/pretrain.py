@@ -71,7 +71,7 @@ def _unsupervised(plan: PretrainPlan, dataset: Dataset, work: Work, zoo: Zoo, re
         cache = open_cache(warn=reporter.warn)
         store = network.inputs.materialise(dataset, progress=partial(reporter.progress, "decode"), cache=cache)
         x = np.asarray(store.inputs, network.model.inputs[0].dtype)
-        pretrain_work.check_examples(work, hashlib.sha256(memoryview(np.ascontiguousarray(x))).hexdigest())
+        pretrain_work.check_examples(work, hashlib.sha256(np.ascontiguousarray(x).data).hexdigest())
         history = _fit(network, x, config, States(folder=work.states, warn=reporter.warn), reporter)
     trained = _Trained(plan=plan, network=network, x=x, history=history, dataset=dataset)
     with tempfile.TemporaryDirectory() as folder:
