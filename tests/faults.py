@@ -23,7 +23,7 @@ MODULES = (
     "tests.distribution.test_resume",
 )
 BEGIN, END = "<!-- faults: written by scripts/make_reliability.py --faults -->", "<!-- end of faults -->"
-NOT_RUN = "not run yet"
+NOT_RUN = "not recorded yet"
 HEAD = ("what happens", "when", "outcome", "tests")
 
 Row = tuple[str, str, str]
