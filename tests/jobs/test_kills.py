@@ -145,7 +145,7 @@ STEPS = {
     "while images are decoded": ["begins decode", "wrote rows of the cache"],
     "while features are computed": ["in features"],
     "in the middle of an epoch": ["in epoch 2"],
-    "while a state is written": ["writes fit-0@000001.state"],
+    "while a state is written": ["writes phase-0@000000.state"],  # of an epoch, whether one is written depends on its seconds
     "between phases": ["wrote phase-0@000000.state"],
     "while weights are averaged": ["averages: interpolated"],
     "when training has ended": ["wrote trained@000000.state"],
