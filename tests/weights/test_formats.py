@@ -287,5 +287,5 @@ def test_weights_that_cannot_be_had_say_so_at_once_and_name_the_alternatives(mon
 def test_a_missing_file_and_a_wheel_that_no_row_has_are_errors():
     with pytest.raises(WeightsUnavailable, match="no weights file"):
         load("vgg16", image_size=32, weights="nowhere.h5")
-    with pytest.raises(WeightsUnavailable, match="no weights in a wheel"):
+    with pytest.raises(WeightsUnavailable, match="has no weights of the kind 'wheel'; instead: "):
         load("vgg16", image_size=32, weights="wheel")
