@@ -12,6 +12,7 @@ from tests.conftest import ROOT
 from tlkeras.cli.main import app
 from tlkeras.data.target import Target
 from tlkeras.errors import ConfigError, DataError, OutputError
+from tlkeras.jobs import compare
 
 CONFIG = {
     "backbone": "cnn",
@@ -142,3 +143,10 @@ def test_a_comparison_loads_no_tensorflow(runs):
     code = "import sys, tlkeras; tlkeras.compare(sys.argv[1:]); print('tensorflow' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code, *map(str, runs)], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+def test_runs_are_named_by_as_many_folders_as_tell_them_apart(tmp_path):
+    one, other = tmp_path / "a" / "run", tmp_path / "b" / "run"
+    assert compare._names([one, tmp_path / "new"]) == ["run", "new"]
+    assert compare._names([one, other]) == ["a/run", "b/run"]
+    assert compare._names([one, one]) == ["run (1)", "run (2)"]

@@ -152,10 +152,10 @@ def _names(roots: Sequence[Path]) -> list[str]:
     """Returns a name for each run: that of its folder, with as many of the folders above it as tell the runs apart."""
     parts = [root.resolve().parts for root in roots]
     for depth in range(1, max(map(len, parts)) + 1):
-        names = ["/".join(own[-depth:]) for own in parts]
+        names = [str(Path(*own[-depth:])) for own in parts]
         if len(set(names)) == len(names):
             return names
-    return [f"{names[index]} ({index + 1})" for index in range(len(names))]
+    return [f"{own[-1]} ({index + 1})" for index, own in enumerate(parts)]  # one of them is named twice
 
 
 def _figures(name: str, run: Run, summary: Mapping[str, Any], first: Mapping[str, Any]) -> RunFigures:
