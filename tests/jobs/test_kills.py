@@ -172,7 +172,7 @@ def test_a_process_that_is_killed_at_a_named_step_and_gone_on_with_ends_the_same
     out, folder = photos.parent / moment.replace(" ", "-").replace(":", ""), photos.parent
     begin = whole.begin(name, out)
     if moment in FIRST:
-        shutil.rmtree(folder / "cache")
+        shutil.rmtree(folder / "cache", ignore_errors=True)
     process = start(folder, *begin, TLKERAS_TEST_KILL_AT=moment)
     _, errors = process.communicate(timeout=300)
     assert process.returncode == -signal.SIGKILL, errors
@@ -210,7 +210,7 @@ def test_a_process_that_is_killed_in_an_epoch_goes_on_to_the_same_weights(photos
 def test_two_runs_that_share_an_empty_cache_end_as_they_would_alone(photos, whole):
     expected = whole.run("gradual")[0]
     folder = photos.parent
-    shutil.rmtree(folder / "cache")
+    shutil.rmtree(folder / "cache", ignore_errors=True)
     processes = [(folder / f"at-once-{number}", start(folder, *whole.begin("gradual", folder / f"at-once-{number}"))) for number in (1, 2)]
     for out, process in processes:
         _, errors = process.communicate(timeout=300)
