@@ -64,9 +64,9 @@ def record(item: pytest.Item) -> None:
             file.writelines(json.dumps([*mark.args, item.nodeid]) + "\n" for mark in marks)
 
 
-def recorded(path: Path) -> Counter[Row]:
-    """Returns how many tests have shown each outcome, each test once."""
-    lines = {tuple(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()}
+def recorded(paths: Iterable[Path]) -> Counter[Row]:
+    """Returns how many tests have shown each outcome, each test once, in however many files it is."""
+    lines = {tuple(json.loads(line)) for path in paths for line in path.read_text(encoding="utf-8").splitlines()}
     return Counter((what, moment, outcome) for what, moment, outcome, _ in lines)
 
 
