@@ -17,7 +17,6 @@ import numpy as np
 
 # TF_DataType -> NumPy; texts are apart.
 TYPES = {1: "float32", 2: "float64", 3: "int32", 4: "uint8", 5: "int16", 6: "int8", 9: "int64", 10: "bool", 19: "float16"}
-CODES = {name: code for code, name in TYPES.items()}
 STRING = 7
 STRING_BYTES = 24  # sizeof(TF_TString)
 

@@ -57,3 +57,13 @@ def explainer_of(finder):
         return Explainer(finder.model, TASKS.get("classification"), TARGET, inputs, method=method, **options)
 
     return explainer
+
+
+def explained(explainer, arrays, labels=None):
+    """Returns one explanation for each input, of the label that is named for it."""
+    found, model = [], explainer.network.model
+    for index, (array, label) in enumerate(zip(arrays, labels or [None] * len(arrays), strict=True)):
+        sample = explainer.sample(array[None], f"input {index}")
+        scores = np.asarray(model.predict_on_batch(np.asarray(sample.array, model.inputs[0].dtype)), "float32")
+        found += explainer.explain([sample], scores, label)
+    return found

@@ -6,13 +6,12 @@ import pytest
 from scipy.ndimage import uniform_filter
 from scipy.stats import spearmanr
 
-from tests.explain.conftest import PATCH, SIDE, TARGET
+from tests.explain.conftest import PATCH, SIDE, TARGET, explained
 from tlkeras.errors import ConfigError, UnknownName
 from tlkeras.explain.array_networks import intervals
 from tlkeras.explain.explainer import Explainer
 from tlkeras.explain.explanation import resized
 from tlkeras.explain.faithfulness import curves, random_map, randomised
-from tlkeras.explain.gallery import explained, overlays
 from tlkeras.explain.integrated_gradients import GAP
 from tlkeras.explain.registry import METHODS, methods_for
 from tlkeras.modalities.images.inputs import Images
@@ -122,16 +121,6 @@ def test_the_likeliest_labels_are_explained_first(finder, explainer_of):
     found = explainer.explain([sample], np.array([[0.1, 0.9]]), top=2)
     assert [one.label for one in found] == ["red", "green"]
     assert found[0].score == pytest.approx(0.9)
-
-
-def test_overlays_are_images_of_the_size_that_is_asked(finder):
-    import io
-
-    from PIL import Image
-
-    inputs = Images(size=SIDE, resize="stretch")
-    drawn = overlays(finder.images[:2], finder.model, TASKS.get("classification"), TARGET, inputs, labels=[None, "red"], side=48)
-    assert [Image.open(io.BytesIO(content)).size for content in drawn] == [(48, 48), (48, 48)]
 
 
 def test_a_method_that_needs_positions_is_refused_with_methods_that_do_not():

@@ -152,8 +152,3 @@ def _draw(folder: Path, subject: Subject, index: int, explanation: Explanation, 
 
 def _slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]+", "-", text).strip("-")[:40] or "x"
-
-
-def overlays_of(folder: Path) -> dict[str, bytes]:
-    """Returns name -> PNG of the overlays in a folder of explanations, for `tlkeras.explain.gallery.section`."""
-    return {path.name: path.read_bytes() for path in sorted(folder.glob(f"*{OVERLAY}"))}
