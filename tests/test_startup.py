@@ -2,12 +2,24 @@
 
 import json
 import os
+import random
 import subprocess
 import sys
 
+import keras
+import numpy as np
 import pytest
+import tensorflow as tf
+from tensorflow.python.eager.context import context as current
+from tensorflow.python.framework import random_seed
 
 from tests.conftest import ROOT
+from tests.jobs.test_finetune import photos
+from tlkeras import startup
+from tlkeras.config import RunConfig
+from tlkeras.jobs import finetune
+
+context = current()
 
 CHOSEN = {"TF_ENABLE_ONEDNN_OPTS": "1", "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
 CODE = """
@@ -52,3 +64,57 @@ print([name for name in {UNUSED} if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def draws():
+    return (
+        random.random(),
+        np.random.random(),
+        np.asarray(keras.random.normal((2,))),
+        np.asarray(keras.initializers.GlorotUniform()((2, 2))),
+    )
+
+
+def test_the_same_seed_gives_the_same_draws_of_python_numpy_and_keras():
+    startup.set_seed(4)
+    first = draws()
+    startup.set_seed(4)
+    for a, b in zip(first, draws(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    startup.set_seed(5)
+    assert not any(np.array_equal(a, b) for a, b in zip(first, draws(), strict=True))
+
+
+def test_tensorflow_keeps_what_it_has_prepared_when_another_seed_is_set(monkeypatch):
+    startup.set_seed(1)
+    forgotten = []
+    monkeypatch.setattr(context, "_set_global_seed", forgotten.append)
+    startup.set_seed(2)
+    assert not forgotten
+    assert tf.random.set_seed.__module__.startswith("tensorflow")  # for others it works as before
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"recipe": "full", "augment": "trivial", "mixup": 0.4, "cutmix": 1.0, "dropout": 0.5},
+        {"recipe": "auto", "cross_validate": "2"},
+    ],
+    ids=["all that is drawn in training", "folds"],
+)
+def test_nothing_is_drawn_from_the_generator_of_tensorflow(settings, tmp_path, monkeypatch):
+    def refuse(seed):
+        assert seed is not None, "an operation draws from TensorFlow's own generator, which set_seed does not set again"
+        return get_seed(seed)
+
+    get_seed = random_seed.get_seed
+    monkeypatch.setattr(random_seed, "get_seed", refuse)
+    monkeypatch.setattr(context, "_internal_operation_seed", lambda: refuse(None))
+    config = {
+        "data": str(photos(tmp_path / "photos")),
+        "out": str(tmp_path / "run"),
+        "backbone": "cnn",
+        "weights": "none",
+        "image_size": 16,
+    }
+    finetune.finetune(RunConfig.from_dict({**config, "export": "none", **settings}))

@@ -118,3 +118,27 @@ def tensor_float32(enabled: bool) -> Iterator[None]:
         yield
     finally:
         tf.config.experimental.enable_tensor_float_32_execution(before)
+
+
+_tensorflow_seeded = False
+
+
+def set_seed(seed: int) -> None:
+    """Seeds Python, NumPy and Keras, of whose numbers all that is drawn here is made.
+
+    As `keras.utils.set_random_seed`, which each time seeds TensorFlow's generator too. That makes TensorFlow forget every operation and
+    function that it has prepared, and costs each traced function half a second and more when it is called next. Nothing here draws from
+    that generator, so it is seeded once in a process: for operations of others.
+    """
+    import keras
+    import tensorflow as tf
+
+    global _tensorflow_seeded
+    seed_tensorflow = tf.random.set_seed
+    if _tensorflow_seeded:
+        tf.random.set_seed = lambda seed: None
+    try:
+        keras.utils.set_random_seed(seed)
+    finally:
+        tf.random.set_seed = seed_tensorflow
+    _tensorflow_seeded = True

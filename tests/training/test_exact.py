@@ -11,7 +11,7 @@ from tests.targets import TARGETS
 from tlkeras.data.target import Target
 from tlkeras.registry import load_function
 from tlkeras.tasks.registry import TARGET, TASKS, Options, take
-from tlkeras.training import exact, fit
+from tlkeras.training import exact, fit, tracing
 from tlkeras.training.features import Arrays
 from tlkeras.training.options import Options as TrainingOptions
 from tlkeras.training.recipes.registry import Phase
@@ -178,6 +178,6 @@ def test_few_examples_are_judged_without_tracing_and_the_figures_are_the_same(tm
     x = ((x - x.mean(0)) / x.std(0)).astype("float32")
     parts = [Arrays(inputs=[x[rows]], y=y[rows]) for rows in (slice(0, 60), slice(60, None))]
     row = fit.evaluated(task, task.model, *parts, options)
-    monkeypatch.setattr(fit, "EAGER", 0)
+    monkeypatch.setattr(tracing, "STEPS", 16)
     assert row == pytest.approx(fit.evaluated(task, task.model, *parts, options), rel=1e-5)
     assert set(row) == {"loss", "accuracy", "val_loss", "val_accuracy"}

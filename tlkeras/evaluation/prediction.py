@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,6 +22,7 @@ from tlkeras.startup import tensor_float32
 from tlkeras.tasks.certainty import known_of
 from tlkeras.tasks.registry import DEFAULT, TASKS, Task, target_of
 from tlkeras.tasks.rejection import needs_features
+from tlkeras.training import tracing
 from tlkeras.training.observed import with_features
 
 BATCH = 32  # inputs that are read and scored at a time
@@ -209,7 +211,8 @@ def keras_scores(
     kind = model.inputs[0].dtype
     for start in range(0, len(inputs), batch_size):
         with tensor_float32(False):
-            parts.append(np.asarray(model.predict_on_batch(np.asarray(inputs[start : start + batch_size], kind)), "float32"))
+            batch = np.asarray(inputs[start : start + batch_size], kind)
+            parts.append(tracing.answers(model, batch, steps=math.ceil(len(inputs) / batch_size)))
         if progress:
             progress(min(start + batch_size, len(inputs)), len(inputs))
     return np.concatenate(parts)

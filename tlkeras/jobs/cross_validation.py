@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 
 from tlkeras import files
@@ -32,6 +31,7 @@ from tlkeras.jobs.run_folder import Run
 from tlkeras.models import TaskModel
 from tlkeras.progress import Clock, Reporter
 from tlkeras.registry import load_function
+from tlkeras.startup import set_seed
 from tlkeras.tasks.registry import TARGET, Task, take
 from tlkeras.training import phases as training
 from tlkeras.training.options import SharedFeatures
@@ -198,7 +198,7 @@ def _undone(task: TaskModel, data: Data, seed: int) -> Iterator[Callable[[], Non
         logger.removeFilter(_no_retracing)
     undo()
     task.task.prepared(task.model, data.target)
-    keras.utils.set_random_seed(seed)
+    set_seed(seed)
     random.setstate(chance[0])
     np.random.set_state(chance[1])
 
@@ -237,7 +237,7 @@ def _trained(
         phases = planning.phases(plan, task.section_names, **facts(task.task, own))
     fold_task = dataclasses.replace(task, target=own.target)
     task.task.prepared(task.model, own.target)
-    keras.utils.set_random_seed(seed)
+    set_seed(seed)
     with tempfile.TemporaryDirectory(prefix="tlkeras-fold-") as folder:
         own_options = dataclasses.replace(
             options(own, reporter or Reporter()),

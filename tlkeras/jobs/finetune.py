@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -48,6 +47,7 @@ from tlkeras.jobs.run_folder import Run
 from tlkeras.jobs.training_options import batch_size_of, facts, fold_options, options_of, tf32_of
 from tlkeras.models import TaskModel
 from tlkeras.progress import AUTO, Clock, Reporter, resolve
+from tlkeras.startup import set_seed
 from tlkeras.tasks.registry import DEFAULT as DEFAULT_TASK
 from tlkeras.tasks.registry import take
 from tlkeras.training import freezing, precision
@@ -216,7 +216,7 @@ def prepared(
 
 def seed_everything(seed: int) -> None:
     """Makes what follows repeatable on a CPU: seeds Python, NumPy, Keras, and asks TensorFlow for deterministic kernels."""
-    keras.utils.set_random_seed(seed)
+    set_seed(seed)
     tf.config.experimental.enable_op_determinism()
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from tlkeras.data.store import rows
 from tlkeras.modalities.images import augment
-from tlkeras.training import engines, feature_cache
+from tlkeras.training import engines, feature_cache, tracing
 from tlkeras.training.engines import Engines
 from tlkeras.training.feature_cache import Sliceable
 from tlkeras.training.feature_rows import FeatureRows, digest
@@ -206,7 +206,7 @@ def scores(model: keras.Model, arrays: Arrays, name: str, options: Options) -> n
             np.asarray(array[index], tensor.dtype)[:, :end] if has_free_axis(tensor) else np.asarray(array[index], tensor.dtype)
             for array, tensor in zip(arrays.inputs, model.inputs, strict=True)
         ]
-        values[rows] = np.asarray(model.predict_on_batch(batch[0] if len(batch) == 1 else batch), "float32")
+        values[rows] = tracing.answers(model, batch[0] if len(batch) == 1 else batch, steps=math.ceil(len(own) / SCORED))
         options.progress(f"score {name}", min(start + SCORED, len(own)), len(own), "")
     return options.distribution.together(values, count)
 

@@ -20,7 +20,7 @@ from tlkeras.errors import ConfigError, OutOfMemory
 from tlkeras.modalities.images.augment import augmentation
 from tlkeras.models import TaskModel
 from tlkeras.startup import tensor_float32
-from tlkeras.training import precision
+from tlkeras.training import precision, tracing
 from tlkeras.training.budget import Deadline
 from tlkeras.training.callbacks import History, Progress, StopOnNaN
 from tlkeras.training.checkpoint import KeepBest
@@ -33,7 +33,6 @@ from tlkeras.training.results import Interrupted
 from tlkeras.training.states import SaveState, State, assign, values
 
 CHECKED = 128  # examples of a step of validation
-EAGER = 16  # steps of a head, up to which all of them take less time than the tracing of one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +148,7 @@ def evaluated(task: TaskModel, head: keras.Model, train: Arrays, val: Arrays, op
         options: weights of classes.
     """
     model = keras.Model(head.inputs, head.outputs[0])
-    few = len(train.y) + len(val.y) <= EAGER * CHECKED
+    few = not tracing.pays(head, steps=math.ceil((len(train.y) + len(val.y)) / CHECKED), batch_size=CHECKED)
     model.compile(loss=task.task.keras_loss(task.target), weighted_metrics=list(task.task.metrics), run_eagerly=few)
     free = [has_free_axis(tensor) for tensor in head.inputs]
     row: dict[str, float] = {}
@@ -188,6 +187,7 @@ def compiled(
     else:
         model = keras.Model(suffix.inputs, suffix.outputs[0], name=suffix.name)
     pull = pull_of(task, phase, suffix)
+    few = twin is None and not tracing.pays(suffix, steps=steps * phase.epochs, batch_size=options.batch_size)
     with distribution.scope():
         model.compile(
             optimizer=precision.scaled(
@@ -195,6 +195,7 @@ def compiled(
             ),
             loss=loss if twin is None else None,
             weighted_metrics=list(task.task.metrics),
+            run_eagerly=few,
         )
     return Fitted(model=model, copy_back=(lambda: None) if twin is None else twin.copy_back, counts_steps=twin is not None)
 

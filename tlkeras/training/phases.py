@@ -13,7 +13,7 @@ import numpy as np
 
 from tlkeras.errors import TrainingDiverged
 from tlkeras.models import TaskModel
-from tlkeras.startup import tensor_float32
+from tlkeras.startup import set_seed, tensor_float32
 from tlkeras.training import averaging, budget, contrastive, exact, feature_cache, features, freezing, observed
 from tlkeras.training.features import Arrays
 from tlkeras.training.fit import evaluated, fit
@@ -96,7 +96,7 @@ def _phases(
             if planned is None:
                 continue
             if index:  # what a phase draws does not depend on whether those before it ran in this process
-                keras.utils.set_random_seed(_seed(options.seed, index))
+                set_seed(_seed(options.seed, index))
             state = options.states.of(f"fit-{index}") if options.states else None
             own = dataclasses.replace(options, seed=_seed(options.seed, index), state=state)
             last = _run_phase(task, *planned, parts, own, SCORED if final else ())
