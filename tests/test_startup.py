@@ -98,7 +98,7 @@ def test_tensorflow_keeps_what_it_has_prepared_when_another_seed_is_set(monkeypa
     "settings",
     [
         {"recipe": "full", "augment": "trivial", "mixup": 0.4, "cutmix": 1.0, "dropout": 0.5},
-        {"recipe": "auto", "cross_validate": "2"},
+        pytest.param({"recipe": "auto", "cross_validate": "2"}, marks=pytest.mark.slow),
     ],
     ids=["all that is drawn in training", "folds"],
 )

@@ -13,7 +13,8 @@ from tlkeras.modalities.card import InputCard
 from tlkeras.modalities.registry import DEFAULT, MODALITIES
 from tlkeras.registry import load_function
 from tlkeras.tasks.markup import code, fenced, markdown_table, plain
-from tlkeras.tasks.registry import task_of
+from tlkeras.tasks.registry import target_of, task_of
+from tlkeras.tasks.rejection import by_features
 from tlkeras.zoo.serving import curl_call, grpc_call
 
 
@@ -119,7 +120,26 @@ def _use(name: str, content: Mapping[str, Any]) -> str:
             f"With ONNX Runtime:\n\n```python\nimport onnxruntime\n\nsession = {session}\n"
             f'scores = session.run(["scores"], {{"{tensor["name"]}": inputs}})  # {takes}\n```'
         )
-    return "\n\n".join(parts)
+    return "\n\n".join([*parts, *_known(content, accepted)])
+
+
+def _known(content: Mapping[str, Any], accepted: InputCard) -> list[str]:
+    """Returns a paragraph on inputs that are unlike the training data, where the model tells them."""
+    target = target_of(content)
+    features = None if target is None else by_features(target)
+    if features is None:
+        return []
+    telling = [KERAS, *(row.name for row in RUNTIMES if row.reader == SERVING.reader)]  # those that give the features of an input
+    where = f"with the runtimes {', '.join(map(code, telling))}" if features else "with every runtime"
+    tells = [f"`tlkeras.zoo.load` {where} gives each answer a field `known`"]
+    if SERVING.name in content["artifacts"] and accepted.encoded:
+        tells.insert(0, "TensorFlow Serving answers `known`, 1 or 0")
+    others = (
+        "TFLite and ONNX files cannot tell: it takes features, which they do not give."
+        if features
+        else "Programs that run the TFLite or ONNX file compare the largest score with the threshold in its metadata."
+    )
+    return [f"Is an input like the data that the model was trained on? {'; '.join(tells)}. {others}"]
 
 
 def _on_phones(path: str, content: Mapping[str, Any], accepted: InputCard) -> str:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from tlkeras.errors import ZooError
 from tlkeras.zoo.store import Zoo
@@ -41,28 +38,6 @@ def write_warmup(folder: Path, requests: Sequence[Request]) -> None:
             for name, value in inputs.items():
                 log.predict_log.request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
             file.write(log.SerializeToString())
-
-
-def read_warmup(folder: Path) -> list[tuple[str, dict[str, np.ndarray]]]:
-    """Reads the warm-up records of a version folder: signature and inputs of each.
-
-    Raises:
-        ZooError: when there are none or they are not `PredictionLog`s.
-    """
-    import tensorflow as tf
-    from google.protobuf.message import DecodeError
-    from tensorflow_serving.apis import prediction_log_pb2
-
-    requests = []
-    try:
-        for record in tf.data.TFRecordDataset(str(folder / WARMUP)).as_numpy_iterator():
-            request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
-            requests.append((request.model_spec.signature_name, {name: tf.make_ndarray(one) for name, one in request.inputs.items()}))
-    except (tf.errors.OpError, DecodeError) as error:
-        raise ZooError(f"the warm-up records of {str(folder)!r} cannot be read: {' '.join(str(error).split())[:200]}") from error
-    if not requests:
-        raise ZooError(f"the warm-up records of {str(folder)!r} contain no request")
-    return requests
 
 
 # === The server's configuration ===
@@ -99,21 +74,6 @@ def models_config(zoo: Zoo, warn: Callable[[str], None] = lambda text: None) -> 
     return str(text_format.MessageToString(config, as_utf8=True))
 
 
-def parse_models_config(text: str) -> Any:
-    """Returns the text as a `ModelServerConfig`.
-
-    Raises:
-        ZooError: when it is none.
-    """
-    from google.protobuf import text_format
-    from tensorflow_serving.config import model_server_config_pb2
-
-    try:
-        return text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
-    except text_format.ParseError as error:
-        raise ZooError(f"the file is not a ModelServerConfig: {error}") from error
-
-
 def arguments(config: str = f"{MODELS}/{CONFIG}") -> list[str]:
     """Returns what `tensorflow_model_server` is started with."""
     return [
@@ -144,13 +104,6 @@ services:
 
 
 # === Calls, as shown in cards ===
-
-
-def rest_body(images: Sequence[bytes]) -> str:
-    """Returns the body of a REST request for encoded images."""
-    import base64
-
-    return json.dumps({"instances": [{"image_bytes": {"b64": base64.b64encode(image).decode()}} for image in images]})
 
 
 def curl_call(

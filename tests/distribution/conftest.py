@@ -2,11 +2,11 @@
 
 import pytest
 
-from tlkeras.training import tracing
+from tlkeras.training import eager
 
 
 @pytest.fixture(scope="package", autouse=True)
 def traced():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tracing, "STEPS", 0)
+        patch.setattr(eager, "STEPS", 0)
         yield

@@ -17,6 +17,7 @@ from tlkeras.evaluation.report_data import EXAMPLES, OUTCOMES, read_gallery, rea
 from tlkeras.jobs import plan as planning
 from tlkeras.jobs import preflight, report_run, tracking
 from tlkeras.jobs.run_folder import Run
+from tlkeras.progress import Reporter
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +60,7 @@ def test_what_was_added_to_a_run_is_in_its_report(copy):
     metrics = json.loads(copy.metrics.read_text())
     metrics["exports"]["made-up"] = {**metrics["exports"]["onnx"], "path": "made-up.bin"}
     copy.metrics.write_text(json.dumps(metrics))
-    report_run.refresh(copy)
+    report_run.refresh(copy, Reporter())
     assert "made-up.bin" in copy.report.read_text(encoding="utf-8")
 
 
@@ -69,7 +70,7 @@ def test_probable_label_errors_are_shown_with_the_label_suggested(copy):
     errors = {"basis": "made up", **{other: [] for other in lists}, "counts": {**dict.fromkeys(lists, 0), "label_errors": 1}}
     errors["label_errors"] = [{"example": name, "given": "red", "suggested": "blue", "quality": 0.1}]
     (copy.root / "errors.json").write_text(json.dumps(errors))
-    report_run.refresh(copy)
+    report_run.refresh(copy, Reporter())
     page = copy.report.read_text(encoding="utf-8")
     assert "<h2>Probable label errors</h2>" in page and "blue?" in page
 
@@ -89,7 +90,7 @@ def test_sections_of_a_caller_stand_in_the_report(copy):
 def test_a_run_without_stored_scores_keeps_its_report(copy):
     (copy.root / OUTCOMES).unlink()
     before = copy.report.read_bytes()
-    report_run.refresh(copy)
+    report_run.refresh(copy, Reporter())
     assert copy.report.read_bytes() == before
     with pytest.raises(DataError, match="made by an earlier tlkeras"):
         report_run.rewrite(copy)
@@ -104,6 +105,15 @@ def test_a_damaged_file_of_scores_or_thumbnails_is_one_line(copy, name, content)
     with pytest.raises(DataError, match=f"cannot read {name}") as caught:
         report_run.rewrite(copy)
     assert "\n" not in str(caught.value)
+
+
+def test_what_is_added_to_a_run_with_a_damaged_file_stays_and_the_report_is_as_before(copy):
+    (copy.root / EXAMPLES).write_bytes(b"[]")
+    before, told, reporter = copy.report.read_bytes(), [], Reporter()
+    reporter.warn = told.append
+    report_run.refresh(copy, reporter)
+    assert copy.report.read_bytes() == before
+    assert len(told) == 1 and told[0].startswith(f"the report stays as it is: cannot read {EXAMPLES}")
 
 
 # === TensorBoard and MLflow ===

@@ -11,7 +11,7 @@ from tests.targets import TARGETS
 from tlkeras.data.target import Target
 from tlkeras.registry import load_function
 from tlkeras.tasks.registry import TARGET, TASKS, Options, take
-from tlkeras.training import exact, fit, tracing
+from tlkeras.training import eager, exact, fit
 from tlkeras.training.features import Arrays
 from tlkeras.training.options import Options as TrainingOptions
 from tlkeras.training.recipes.registry import Phase
@@ -41,9 +41,9 @@ def features(seed=0):
     return (mixed * 10.0 ** rng.uniform(-2, 2, WIDTH) + rng.normal(size=WIDTH) * 50).astype("float32"), told
 
 
-def solved(task, x, y, strengths, tmp_path, views=1, **options):
+def solved(task, x, y, strengths, tmp_path, views=1, groups=None, **options):
     phase = Phase(name="head", unfreeze="none", epochs=1, learning_rate=0.0, solver="exact", strengths=strengths)
-    arrays = Arrays(inputs=[x], y=y, views=views)
+    arrays = Arrays(inputs=[x], y=y, views=views, groups=groups)
     return exact.solve(task, phase, task.model, arrays, TrainingOptions(checkpoints=tmp_path, **options))
 
 
@@ -163,6 +163,18 @@ def test_heads_of_several_targets_are_solved_together(tmp_path):
     assert np.isfinite(task.model.predict(x, verbose=0)).all()
 
 
+def test_strengths_are_compared_without_a_group_on_both_sides(tmp_path):
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(30), 6)  # like frames of a video: nearly the same, and what is seen says nothing about the label
+    x = (rng.normal(size=(30, WIDTH))[groups] + 0.01 * rng.normal(size=(180, WIDTH))).astype("float32")
+    y, two = rng.integers(0, 2, 30)[groups].astype("int32"), Target(kind="class", labels=("a", "b"))
+    chosen = [
+        solved(head_of("classification", two), x, y, (10.0, 0.001), tmp_path / str(number), groups=of_example).strength
+        for number, of_example in enumerate((None, groups, groups % 2))
+    ]
+    assert chosen == [0.001, 10.0, 0.001]  # two groups cannot be dealt out to three folds
+
+
 def test_a_head_is_traced_once_for_all_numbers_of_rows(tmp_path, monkeypatch):
     steps, make = [], exact._step
     monkeypatch.setattr(exact, "_step", lambda *arguments: steps.append(make(*arguments)) or steps[-1])
@@ -178,6 +190,6 @@ def test_few_examples_are_judged_without_tracing_and_the_figures_are_the_same(tm
     x = ((x - x.mean(0)) / x.std(0)).astype("float32")
     parts = [Arrays(inputs=[x[rows]], y=y[rows]) for rows in (slice(0, 60), slice(60, None))]
     row = fit.evaluated(task, task.model, *parts, options)
-    monkeypatch.setattr(tracing, "STEPS", 16)
+    monkeypatch.setattr(eager, "STEPS", 16)
     assert row == pytest.approx(fit.evaluated(task, task.model, *parts, options), rel=1e-5)
     assert set(row) == {"loss", "accuracy", "val_loss", "val_accuracy"}

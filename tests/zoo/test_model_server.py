@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from tests.helpers import pictures
+from tests.zoo import server_files
 from tlkeras.modalities.images import decode
 from tlkeras.zoo import serving
 
@@ -43,7 +44,7 @@ class Server:
         self.config.write_text(serving.models_config(self.zoo).replace(serving.MODELS, str(self.zoo.root)), encoding="utf-8")
 
     def predict(self, content, place="colours"):
-        body = serving.rest_body(content).encode()
+        body = server_files.rest_body(content).encode()
         with urllib.request.urlopen(f"http://127.0.0.1:{self.rest}/v1/models/{place}:predict", data=body, timeout=30) as answer:
             return json.load(answer)["predictions"]
 

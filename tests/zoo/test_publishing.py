@@ -6,14 +6,16 @@ import shutil
 import numpy as np
 import pytest
 
+import tlkeras
 from tests.export.helpers import graph_ops
 from tests.helpers import pictures
+from tests.zoo import server_files
 from tlkeras.backbones.registry import find
 from tlkeras.errors import DataError, OutputError, ZooError
 from tlkeras.jobs import publish
 from tlkeras.modalities.images import decode
 from tlkeras.progress import Reporter
-from tlkeras.zoo import load, serving
+from tlkeras.zoo import load, serving, signing
 from tlkeras.zoo.bundle import take_out
 from tlkeras.zoo.check import verify
 from tlkeras.zoo.entry_recipes import read_recipes
@@ -43,7 +45,7 @@ def test_T22_warm_up_records_are_prediction_logs_of_real_examples_and_replay(pub
     import tensorflow as tf
 
     _, entry = published
-    requests = serving.read_warmup(entry.path)
+    requests = server_files.read_warmup(entry.path)
     assert {name for name, _ in requests} == {"predict_tensor", "serving_default", "embed"}
     loaded = tf.saved_model.load(str(entry.path))
     for signature, inputs in requests:
@@ -51,13 +53,6 @@ def test_T22_warm_up_records_are_prediction_logs_of_real_examples_and_replay(pub
         assert all(len(value) == len(next(iter(inputs.values()))) for value in answers.values())
         if signature == "serving_default":
             assert set(answers) == {"label", "scores", "class_id", "status", "known"} and set(answers["status"].numpy()) == {b"ok"}
-
-
-def test_damaged_warm_up_records_are_told(tmp_path):
-    (tmp_path / "assets.extra").mkdir()
-    (tmp_path / serving.WARMUP).write_bytes(b"not records")
-    with pytest.raises(ZooError, match="warm-up"):
-        serving.read_warmup(tmp_path)
 
 
 @pytest.mark.parametrize("runtime", ["keras", "savedmodel", "tflite", "onnx", "tflite-int8"])
@@ -139,6 +134,8 @@ def test_the_card_tells_what_people_must_know(published):
         "curl",
         "grpc",
         "onnxruntime",
+        "TensorFlow Serving answers `known`, 1 or 0; `tlkeras.zoo.load` with the runtimes `keras`, `tensorflow` gives each answer a field `known`",
+        "TFLite and ONNX files cannot tell",
     ):
         assert part in text
     assert "grün" in text and "recipe: " in text and "`model_int8.tflite`" in text
@@ -189,16 +186,11 @@ def test_models_config_is_a_model_server_config_of_every_entry(small_run, tmp_pa
     publish.publish(small_run.run.root, "others", zoo)
     zoo.promote("colours/1")
     publish.renew(zoo)
-    config = serving.parse_models_config((tmp_path / "models.config").read_text())
+    config = server_files.parse_models_config((tmp_path / "models.config").read_text())
     one, other = config.model_config_list.config
     assert (one.name, one.base_path, one.model_platform) == ("colours", "/models/colours", "tensorflow")
     assert list(one.model_version_policy.specific.versions) == [1, 2] and dict(one.version_labels) == {"stable": 1, "canary": 2}
     assert other.model_version_policy.latest.num_versions == 1
-
-
-def test_what_is_no_models_config_is_refused():
-    with pytest.raises(ZooError, match="not a ModelServerConfig"):
-        serving.parse_models_config("models: yes")
 
 
 def test_the_compose_file_serves_the_zoo_read_only_on_this_computer():
@@ -216,7 +208,7 @@ def test_the_curl_call_sends_what_the_rest_api_takes(tmp_path):
     (tmp_path / "image.jpg").write_bytes(bytes(range(256)) * 20)
     line = serving.curl_call("colours").split("|\n")[0]
     sent = subprocess.run(["bash", "-c", line], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
-    assert json.loads(sent) == json.loads(serving.rest_body([(tmp_path / "image.jpg").read_bytes()]))
+    assert json.loads(sent) == json.loads(server_files.rest_body([(tmp_path / "image.jpg").read_bytes()]))
     assert base64.b64decode(json.loads(sent)["instances"][0]["image_bytes"]["b64"]) == bytes(range(256)) * 20
     assert serving.curl_call("colours", 3).endswith("/v1/models/colours/versions/3:predict")
 
@@ -240,6 +232,17 @@ def test_an_entry_is_taken_out_as_a_folder_or_an_archive(published, tmp_path, na
     with pytest.raises(OutputError, match="already exists"):
         take_out(entry, tmp_path / name)
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_run_is_published_with_the_signature_of_a_key(small_run, tmp_path):
+    minisign = pytest.importorskip("minisign", reason="py-minisign is not installed: pip install 'tlkeras[sign]'")
+    pair = minisign.KeyPair.generate()
+    (tmp_path / "secret").write_bytes(bytes(pair.secret_key))
+    (tmp_path / "public").write_bytes(bytes(pair.public_key))
+    entry = tlkeras.publish(small_run.run.root, "colours", zoo=tmp_path / "zoo", sign=tmp_path / "secret", reporter=None)
+    assert signing.check_signature(entry, tmp_path / "public") == "tlkeras colours/1"
+    with pytest.raises(ZooError, match="cannot sign with"):
+        tlkeras.publish(small_run.run.root, "colours", zoo=tmp_path / "zoo", sign=tmp_path / "no", reporter=None)
 
 
 @pytest.mark.parametrize("recipe", read_recipes(), ids=lambda one: one.name)

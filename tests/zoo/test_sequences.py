@@ -9,6 +9,7 @@ import pytest
 
 import tlkeras
 import tlkeras.zoo
+from tests.zoo import server_files
 from tlkeras.config import RunConfig
 from tlkeras.data.examples import from_arrays
 from tlkeras.errors import DataError
@@ -99,7 +100,7 @@ def test_its_warm_up_records_are_answered(kind, request):
 
     _, entry = request.getfixturevalue(kind)
     loaded = tf.saved_model.load(str(entry.path))
-    requests = serving.read_warmup(entry.path)
+    requests = server_files.read_warmup(entry.path)
     assert {signature for signature, _ in requests} == {"predict_tensor", "serving_default"}
     for signature, inputs in requests:
         answers = loaded.signatures[signature](**{name: tf.constant(value) for name, value in inputs.items()})

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 
+from tests.zoo import server_files
 from tlkeras.errors import ExportError, MissingPackage, ZooError
 from tlkeras.export import manifest as manifests
 from tlkeras.jobs import publish
@@ -169,7 +170,7 @@ def test_an_entry_whose_promoted_version_is_unknown_is_left_out_of_the_servers_c
     shutil.copytree(entry.path.parent, zoo.root / "others")
     (entry.path.parent / store.LABELS).write_text("{")
     notes = []
-    config = serving.parse_models_config(serving.models_config(zoo, notes.append))
+    config = server_files.parse_models_config(serving.models_config(zoo, notes.append))
     assert [model.name for model in config.model_config_list.config] == ["others"]
     assert len(notes) == 1 and "colours is left out of models.config" in notes[0]
 
@@ -217,7 +218,7 @@ def test_a_reader_never_meets_half_of_the_servers_configuration(entry):
     for process in processes:
         process.start()
     while any(process.is_alive() for process in processes):
-        serving.parse_models_config((root / serving.CONFIG).read_text())
+        server_files.parse_models_config((root / serving.CONFIG).read_text())
         assert "colours" in (root / serving.CONFIG).read_text()
     for process in processes:
         process.join()

@@ -114,3 +114,18 @@ def deal(
             row[index] = int(part)
         rows.append(row)
     return Folds(tested=np.stack(rows), count=count, keys=tuple(keys))
+
+
+def whole_groups(groups: np.ndarray, count: int) -> np.ndarray:
+    """Returns the fold of each example, int (n,): the largest group first, each where most room is left.
+
+    Args:
+        groups: int (n,), what is not separated has the same number.
+        count: folds, no more than groups.
+    """
+    _, of_group, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    fold_of, filled = np.empty(len(sizes), int), np.zeros(count)
+    for group in np.argsort(-sizes, kind="stable"):
+        fold_of[group] = filled.argmin()
+        filled[fold_of[group]] += sizes[group]
+    return np.asarray(fold_of[of_group])

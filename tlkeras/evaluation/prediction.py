@@ -22,7 +22,7 @@ from tlkeras.startup import tensor_float32
 from tlkeras.tasks.certainty import known_of
 from tlkeras.tasks.registry import DEFAULT, TASKS, Task, target_of
 from tlkeras.tasks.rejection import needs_features
-from tlkeras.training import tracing
+from tlkeras.training import eager
 from tlkeras.training.observed import with_features
 
 BATCH = 32  # inputs that are read and scored at a time
@@ -212,7 +212,7 @@ def keras_scores(
     for start in range(0, len(inputs), batch_size):
         with tensor_float32(False):
             batch = np.asarray(inputs[start : start + batch_size], kind)
-            parts.append(tracing.answers(model, batch, steps=math.ceil(len(inputs) / batch_size)))
+            parts.append(eager.answers(model, batch, steps=math.ceil(len(inputs) / batch_size)))
         if progress:
             progress(min(start + batch_size, len(inputs)), len(inputs))
     return np.concatenate(parts)

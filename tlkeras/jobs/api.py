@@ -13,6 +13,7 @@ from tlkeras.jobs import plan as planning
 from tlkeras.progress import AUTO, Reporter, resolve
 from tlkeras.startup import load_tensorflow
 from tlkeras.zoo.names import check_name
+from tlkeras.zoo.signing import signer
 from tlkeras.zoo.store import Entry, Zoo, default_root
 
 if TYPE_CHECKING:
@@ -149,8 +150,6 @@ def predict(
 ) -> Iterator[Prediction]:
     """Predicts images, texts or sequences, one after the other. An input that cannot be read gives an error, and prediction continues.
 
-    To predict several times, open the model once: `tlkeras.load(target).predict(inputs)`.
-
     Args:
         target: folder of a run, `.keras` model, artifact, or entry of the zoo; see `tlkeras.load`. Or an open model.
         inputs: one input or several: paths, folders, patterns, encoded images, arrays, PIL images, or texts; see `Model.predict`.
@@ -270,6 +269,7 @@ def publish(
     data_licence: str | None = None,
     data_source: str | None = None,
     promote: bool = False,
+    sign: str | Path | None = None,
     reporter: Reporter | str | None = AUTO,
 ) -> Entry:
     """Publishes a run as the next version of an entry of the zoo.
@@ -278,9 +278,9 @@ def publish(
         target: folder of a run with a SavedModel among its artifacts.
         name: name of the entry.
         zoo: folder of the zoo; `TLKERAS_ZOO`, else `zoo/models`, when None.
-        data_licence: licence of the examples, for the card; that of the run's own source, if known, when None.
-        data_source: origin of the examples, for the card; the run's own source when None.
+        data_licence, data_source: licence and origin of the examples, for the card; those of the run's own source, if known, when None.
         promote: whether it becomes the stable version.
+        sign: file of a secret key of minisign, to sign it; `TLKERAS_MINISIGN_PASSWORD` has the password of an encrypted one.
         reporter: receives warnings; `"auto"` or None as in `finetune`.
 
     Returns:
@@ -288,7 +288,7 @@ def publish(
 
     Raises:
         DataError: when it is not a finished run.
-        ZooError: when its artifacts cannot form an entry.
+        ZooError: when its artifacts cannot form an entry, or the key cannot be read.
 
     Example:
         ```python
@@ -297,11 +297,11 @@ def publish(
     """
     check_name(name)
     lookup.to_publish(target)
+    folder, signed = _zoo(zoo), None if sign is None else signer(sign)
     load_tensorflow()
     from tlkeras.jobs import publish as job
 
-    folder = _zoo(zoo)
-    entry = job.publish(target, name, folder, data_licence=data_licence, data_source=data_source, reporter=reporter)
+    entry = job.publish(target, name, folder, data_licence=data_licence, data_source=data_source, sign=signed, reporter=reporter)
     return job.promote(folder, entry) if promote else entry
 
 

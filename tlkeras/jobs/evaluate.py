@@ -102,7 +102,7 @@ def evaluate(
     run = run_folder.run_of(target)
     if run is not None:
         _store(run.evaluation, result)
-        report_run.refresh(run)
+        report_run.refresh(run, reporter)
     return result
 
 

@@ -97,7 +97,7 @@ def explain(request: ExplainRequest, inputs: Any = None, *, write: bool = True, 
     if write:
         _write(request.out, explainer, pairs)
         if request.out == request.run.root / FOLDER:
-            report_run.refresh(request.run)
+            report_run.refresh(request.run, reporter)
     folder = request.out if write else None
     return Explanations(explanations=[pair[0] for pair in pairs], folder=folder, method=explainer.method.name, errors=errors)
 

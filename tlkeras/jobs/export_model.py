@@ -46,7 +46,7 @@ def export_checked(request: ExportRequest, out: str | Path | None, *, reporter: 
             reporter=reporter,
         )
         if out is None:
-            report_run.refresh(request.run)
+            report_run.refresh(request.run, reporter)
         return artifacts
     if request.note:
         reporter.warn(request.note)

@@ -76,7 +76,7 @@ def cross_validate(
     from tlkeras.jobs import review as job
 
     content = job.cross_validate(run, plan, dataset, probe=False, reporter=reporter).result.content
-    report_run.refresh(run)
+    report_run.refresh(run, reporter)
     return content
 
 

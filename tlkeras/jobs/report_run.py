@@ -26,6 +26,7 @@ from tlkeras.jobs.outcome import Scored
 from tlkeras.jobs.run_folder import Run
 from tlkeras.modalities.inputs import Inputs
 from tlkeras.models import TaskModel
+from tlkeras.progress import Reporter
 from tlkeras.registry import load_function
 from tlkeras.selection import pages as recommendation
 from tlkeras.tasks.protocols import Score
@@ -153,10 +154,16 @@ def rewrite(run: Run, further: Sequence[tuple[str, str]] = ()) -> None:
     write(run, further=further)
 
 
-def refresh(run: Run) -> None:
-    """Writes the report of a run again after something was added to its folder; leaves that of a run that cannot be rewritten."""
+def refresh(run: Run, reporter: Reporter) -> None:
+    """Writes the report of a run again after something was added to its folder.
+
+    What was added stays, whatever else in the folder is damaged: then a line says why the report is the one before.
+    """
     if run.metrics.is_file() and (run.root / OUTCOMES).is_file():
-        rewrite(run)
+        try:
+            rewrite(run)
+        except DataError as error:
+            reporter.warn(f"the report stays as it is: {error}")
 
 
 def collect(

@@ -134,7 +134,7 @@ def review(run: Run, config: RunConfig, plan: Plan, dataset: Dataset, *, table: 
     files.write_json(table.parent / run.errors.name, content)
     if table.parent.resolve() == run.root.resolve():
         report_run.add_thumbnails(run, material.inputs, material.store, [row["example"] for row in content["label_errors"]])
-        report_run.refresh(run)
+        report_run.refresh(run, reporter)
     return Review(rows=rows, content=content, table=table)
 
 

@@ -92,6 +92,12 @@ def fit_probability(confidence: np.ndarray, coverage: float) -> dict[str, Any] |
     return None if least is None else {"method": PROBABILITY, "coverage": coverage, "n": len(confidence), "threshold": least}
 
 
+def by_features(target: Target) -> bool | None:
+    """Whether features decide if an example is known, and not its scores alone; None where nothing was chosen that tells."""
+    fact = target.facts.get(REJECTION)
+    return None if fact is None else fact["method"] == DISTANCE
+
+
 def needs_features(target: Target) -> bool:
     """Whether it takes the features of an example, and not only its scores, to tell whether it is known."""
     return "reference" in target.facts.get(REJECTION, {})

@@ -21,6 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from tlkeras.data import pipeline
+from tlkeras.data.folds import whole_groups
 from tlkeras.models import TaskModel
 from tlkeras.training.features import Arrays
 from tlkeras.training.optimizer import NOT_DECAYED
@@ -131,7 +132,7 @@ def _compared(
 ) -> tuple[dict[float, float], np.ndarray]:
     """Returns the mean loss on held-out folds for each strength that was tried, from strong to weak, and the best solutions' mean."""
     chosen = np.random.default_rng((seed, len(examples))).permutation(examples)[:MOST_COMPARED]
-    folds = _folds(problem.y[chosen])
+    folds = _folds(problem.y[chosen], None if problem.groups is None else problem.groups[chosen])
     points = [np.zeros(problem.size) for _ in range(FOLDS)]
     losses: dict[float, float] = {}
     best, worse = points[0], 0
@@ -150,8 +151,10 @@ def _compared(
     return losses, best
 
 
-def _folds(y: np.ndarray) -> np.ndarray:
-    """Returns the fold of each example: those of a class are dealt out in turn."""
+def _folds(y: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
+    """Returns the fold of each example: whole groups where there are enough, else those of a class are dealt out in turn."""
+    if groups is not None and len(np.unique(groups)) >= FOLDS:
+        return whole_groups(groups, FOLDS)
     folds = np.empty(len(y), int)
     folds[np.argsort(y, kind="stable") if y.ndim == 1 else np.arange(len(y))] = np.arange(len(y)) % FOLDS
     return folds
@@ -201,7 +204,7 @@ class _Problem:
     """
 
     def __init__(self, task: TaskModel, head: keras.Model, train: Arrays, options: Options):
-        self.y, self._train = train.y, train
+        self.y, self.groups, self._train = train.y, train.groups, train
         self._variables = list(head.trainable_variables)
         self._sizes = [int(np.prod(variable.shape)) for variable in self._variables]
         self.size = sum(self._sizes)

@@ -13,7 +13,7 @@ import numpy as np
 
 from tlkeras.data.store import rows
 from tlkeras.modalities.images import augment
-from tlkeras.training import engines, feature_cache, tracing
+from tlkeras.training import eager, engines, feature_cache
 from tlkeras.training.engines import Engines
 from tlkeras.training.feature_cache import Sliceable
 from tlkeras.training.feature_rows import FeatureRows, digest
@@ -35,12 +35,14 @@ class Arrays:
         y: int (n,).
         lengths: int (n,), how far each example goes along the free axis; None where there is no such axis.
         views: augmented views of each example; pass e over the examples reads view e modulo `views`.
+        groups: int (n,), of the examples; see `Examples`.
     """
 
     inputs: Sequence[np.ndarray]
     y: np.ndarray
     lengths: np.ndarray | None = None
     views: int = 1
+    groups: np.ndarray | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,8 +108,7 @@ def compute(
             options.say(f"features stay in float32: {error}")
             features = run(False)
         computed += len(images)
-        lengths = _lengths(split.suffix, parts[name])
-        arrays[name] = Arrays(inputs=features, y=parts[name].y, lengths=lengths, views=views if name == "train" else 1)
+        arrays[name] = _arrays(split.suffix, features, parts[name], views if name == "train" else 1)
     return arrays
 
 
@@ -135,7 +136,7 @@ def _rows_of_shared(
         count = len(shared.everything)
         index = np.concatenate([part.rows + view * count for view in range(views if augmented else 1)])
         inputs = [rows(array, index) for array in shared.known[key]]
-        arrays[name] = Arrays(inputs=inputs, y=part.y, lengths=_lengths(split.suffix, part), views=views if name == "train" else 1)
+        arrays[name] = _arrays(split.suffix, inputs, part, views if name == "train" else 1)
     return arrays
 
 
@@ -157,7 +158,12 @@ def _engines(prefix: keras.Model, images: Sliceable, lengths: np.ndarray | None,
 
 def uncached(model: keras.Model, part: Examples) -> Arrays:
     """Returns the examples themselves, for a model that computes everything anew."""
-    return Arrays(inputs=[part.inputs], y=part.y, lengths=_lengths(model, part))
+    return _arrays(model, [part.inputs], part, 1)
+
+
+def _arrays(model: keras.Model, inputs: Sequence[np.ndarray], part: Examples, views: int) -> Arrays:
+    """Returns what a model receives for a split: its features, and what is known of its examples."""
+    return Arrays(inputs=inputs, y=part.y, lengths=_lengths(model, part), views=views, groups=part.groups)
 
 
 def joined(first: Arrays, second: Arrays) -> Arrays:
@@ -174,7 +180,8 @@ def joined(first: Arrays, second: Arrays) -> Arrays:
     ]
     lengths = None if first.lengths is None or second.lengths is None else np.concatenate([first.lengths, second.lengths])
     inputs = [np.concatenate([np.asarray(part) for part in views]) for views in parts]
-    return Arrays(inputs=inputs, y=np.concatenate([first.y, second.y]), lengths=lengths, views=first.views)
+    groups = None if first.groups is None or second.groups is None else np.concatenate([first.groups, second.groups])
+    return Arrays(inputs=inputs, y=np.concatenate([first.y, second.y]), lengths=lengths, views=first.views, groups=groups)
 
 
 def _views(train: Examples, views: int, options: Options) -> Sliceable:
@@ -206,7 +213,7 @@ def scores(model: keras.Model, arrays: Arrays, name: str, options: Options) -> n
             np.asarray(array[index], tensor.dtype)[:, :end] if has_free_axis(tensor) else np.asarray(array[index], tensor.dtype)
             for array, tensor in zip(arrays.inputs, model.inputs, strict=True)
         ]
-        values[rows] = tracing.answers(model, batch[0] if len(batch) == 1 else batch, steps=math.ceil(len(own) / SCORED))
+        values[rows] = eager.answers(model, batch[0] if len(batch) == 1 else batch, steps=math.ceil(len(own) / SCORED))
         options.progress(f"score {name}", min(start + SCORED, len(own)), len(own), "")
     return options.distribution.together(values, count)
 

@@ -20,7 +20,7 @@ from tlkeras.errors import ConfigError, OutOfMemory
 from tlkeras.modalities.images.augment import augmentation
 from tlkeras.models import TaskModel
 from tlkeras.startup import tensor_float32
-from tlkeras.training import precision, tracing
+from tlkeras.training import eager, precision
 from tlkeras.training.budget import Deadline
 from tlkeras.training.callbacks import History, Progress, StopOnNaN
 from tlkeras.training.checkpoint import KeepBest
@@ -148,7 +148,7 @@ def evaluated(task: TaskModel, head: keras.Model, train: Arrays, val: Arrays, op
         options: weights of classes.
     """
     model = keras.Model(head.inputs, head.outputs[0])
-    few = not tracing.pays(head, steps=math.ceil((len(train.y) + len(val.y)) / CHECKED), batch_size=CHECKED)
+    few = not eager.worth_tracing(head, steps=math.ceil((len(train.y) + len(val.y)) / CHECKED), batch_size=CHECKED)
     model.compile(loss=task.task.keras_loss(task.target), weighted_metrics=list(task.task.metrics), run_eagerly=few)
     free = [has_free_axis(tensor) for tensor in head.inputs]
     row: dict[str, float] = {}
@@ -187,7 +187,7 @@ def compiled(
     else:
         model = keras.Model(suffix.inputs, suffix.outputs[0], name=suffix.name)
     pull = pull_of(task, phase, suffix)
-    few = twin is None and not tracing.pays(suffix, steps=steps * phase.epochs, batch_size=options.batch_size)
+    few = twin is None and not eager.worth_tracing(suffix, steps=steps * phase.epochs, batch_size=options.batch_size)
     with distribution.scope():
         model.compile(
             optimizer=precision.scaled(

@@ -90,7 +90,8 @@ def observe(task: TaskModel, model: keras.Model, arrays: Mapping[str, Arrays], p
 def _some(arrays: Arrays, rows: np.ndarray) -> Arrays:
     """Returns some of the examples, in their first view."""
     lengths = None if arrays.lengths is None else arrays.lengths[rows]
-    return replace(arrays, inputs=[np.asarray(array[rows]) for array in arrays.inputs], y=arrays.y[rows], lengths=lengths, views=1)
+    inputs = [np.asarray(array[rows]) for array in arrays.inputs]
+    return replace(arrays, inputs=inputs, y=arrays.y[rows], lengths=lengths, views=1, groups=None)
 
 
 def with_tensors(model: keras.Model, tensors: Sequence[Any]) -> keras.Model:

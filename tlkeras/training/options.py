@@ -25,12 +25,14 @@ class Examples:
         y: int (n,).
         lengths: int (n,), tokens of each text; None where all are of one length.
         rows: int (n,), where they stand among the examples of `SharedFeatures`; None where features are not shared.
+        groups: int (n,), what is not separated in folds has the same number; None where each example is alone.
     """
 
     inputs: np.ndarray
     y: np.ndarray
     lengths: np.ndarray | None = None
     rows: np.ndarray | None = None
+    groups: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.y)

@@ -7,13 +7,16 @@ from typing import Any
 import keras
 import numpy as np
 
+from tlkeras.weights.layers import ProjectedLSTM
+
 STEPS = 16  # up to which all steps of a small network take less time than to trace one
 WEIGHTS = 4_000_000  # of a small network
 VALUES = 8_000_000  # that the layers of a small network give for a batch
 LENGTH = 64  # that counts for an axis that is free
+LOOPS = (keras.layers.RNN, ProjectedLSTM)  # layers that compute one step in time after the other
 
 
-def pays(model: keras.Model, *, steps: int, batch_size: int) -> bool:
+def worth_tracing(model: keras.Model, *, steps: int, batch_size: int) -> bool:
     """Returns whether so many steps of a network are faster with tracing.
 
     Each operation costs about a millisecond more when it runs alone, and twenty to trace. Where operations are long, a graph runs
@@ -28,7 +31,7 @@ def pays(model: keras.Model, *, steps: int, batch_size: int) -> bool:
     if not nodes or steps > STEPS or model.count_params() > WEIGHTS:  # a model of another kind does not tell what its layers give
         return True
     values = sum(_values(tensor) for node in nodes for tensor in node.outputs)
-    return values * batch_size > VALUES or any(isinstance(layer, keras.layers.RNN) for layer in model._flatten_layers())
+    return values * batch_size > VALUES or any(isinstance(layer, LOOPS) for layer in model._flatten_layers())
 
 
 def _values(tensor: keras.KerasTensor) -> int:
@@ -44,7 +47,7 @@ def answers(model: keras.Model, batch: Any, *, steps: int) -> np.ndarray:
         steps: batches in all, this one included.
     """
     count = len(batch[0] if isinstance(batch, list) else batch)
-    traced = model.predict_function is not None or pays(model, steps=steps, batch_size=count)
+    traced = model.predict_function is not None or worth_tracing(model, steps=steps, batch_size=count)
     if not traced:
         batch = keras.tree.pack_sequence_as(model.input, keras.tree.flatten(batch))  # one input may be a list of one
     return np.asarray(model.predict_on_batch(batch) if traced else model(batch, training=False), "float32")

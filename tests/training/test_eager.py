@@ -9,14 +9,14 @@ from keras import layers
 
 from tests.helpers import pictures, tiny_model
 from tests.training.test_phases import PHASE, train
-from tlkeras.training import tracing
+from tlkeras.training import eager
 
 STEPS = 16
 
 
 @pytest.fixture(autouse=True)
 def as_for_users(traced, monkeypatch):
-    monkeypatch.setattr(tracing, "STEPS", STEPS)
+    monkeypatch.setattr(eager, "STEPS", STEPS)
 
 
 def network_of(*, size=16, width=8, recurrent=False):
@@ -39,7 +39,7 @@ def network_of(*, size=16, width=8, recurrent=False):
     ids=["few steps", "many steps", "large images", "many weights", "loops over time"],
 )
 def test_only_few_steps_of_a_small_network_without_loops_are_not_worth_tracing(settings, steps, pays):
-    assert tracing.pays(network_of(**settings), steps=steps, batch_size=8) is pays
+    assert eager.worth_tracing(network_of(**settings), steps=steps, batch_size=8) is pays
 
 
 def test_a_model_that_does_not_tell_its_layers_is_traced():
@@ -47,27 +47,24 @@ def test_a_model_that_does_not_tell_its_layers_is_traced():
         def call(self, x):
             return x
 
-    assert tracing.pays(Own(), steps=1, batch_size=1)
+    assert eager.worth_tracing(Own(), steps=1, batch_size=1)
 
 
 @pytest.mark.parametrize(
     "settings",
     [
-        {},
-        {"accumulate": 2, "clip_norm": 0.5},
-        {"mixup": 0.4, "label_smoothing": 0.1, "augment": "light"},
-        {"class_weights": {0: 2.0, 1: 0.5, 2: 1.0}},
-        {"phase": {"ema": 0.9}},
+        {"accumulate": 2, "clip_norm": 0.5, "class_weights": {0: 2.0, 1: 0.5, 2: 1.0}},
+        {"mixup": 0.4, "label_smoothing": 0.1, "augment": "light", "phase": {"ema": 0.9}},
         {"phase": {"unfreeze": "last:1", "repeats": 2}},
     ],
-    ids=["plain", "parts of a batch", "mixtures", "class weights", "moving average", "soup of cached features"],
+    ids=["parts of a batch", "mixtures and a moving average", "soup of cached features"],
 )
 def test_steps_that_are_not_traced_train_the_same_weights(settings, tmp_path, monkeypatch):
     settings = dict(settings)
     phase = {"epochs": 2, **settings.pop("phase", {})}
     results = []
     for steps in (STEPS, 0):
-        monkeypatch.setattr(tracing, "STEPS", steps)
+        monkeypatch.setattr(eager, "STEPS", steps)
         results.append(train(tmp_path / str(steps), dataclasses.replace(PHASE, **phase), **settings))
     few, many = results
     for a, b in zip(few.phases[0].history, many.phases[0].history, strict=True):
@@ -79,7 +76,7 @@ def test_steps_that_are_not_traced_train_the_same_weights(settings, tmp_path, mo
 def test_answers_are_the_same_with_and_without_tracing():
     model, _ = tiny_model()
     batch = pictures(5)[0].astype("float32")
-    few = tracing.answers(model, batch, steps=1)
+    few = eager.answers(model, batch, steps=1)
     assert model.predict_function is None
-    np.testing.assert_allclose(tracing.answers(model, batch, steps=STEPS + 1), few, atol=1e-6)
+    np.testing.assert_allclose(eager.answers(model, batch, steps=STEPS + 1), few, atol=1e-6)
     assert model.predict_function is not None
