@@ -64,26 +64,27 @@ def _chosen(network: Network, sample: Sample, column: int) -> tuple[Any, Positio
     """
     candidates = positions(network.model)
     if len(candidates) > 1:
-        _, gradients = _step(network, candidates)(sample.array, [column])
+        _, gradients = _step(network, candidates, trace=False)(sample.array, [column])
         alive = [layer for layer, values in zip(candidates, gradients, strict=True) if layer.grid(values).any()]
         candidates = alive[:1] or candidates[:1]
     return _step(network, candidates), candidates[0]
 
 
-def _step(network: Network, layers: Sequence[Positions]) -> Callable[..., tuple[list[np.ndarray], list[np.ndarray]]]:
-    """Returns a function: (inputs, columns) -> activations and gradients of each layer, float32."""
+def _step(network: Network, layers: Sequence[Positions], *, trace: bool = True) -> Callable[..., tuple[list[np.ndarray], list[np.ndarray]]]:
+    """Returns a function: (inputs, columns) -> activations and gradients of each layer, float32; one call is faster without a trace."""
     model = keras.Model(network.model.inputs[0], [*(layer.tensor for layer in layers), network.output])
 
-    @tf.function(autograph=False, reduce_retracing=True)
-    def traced(x: Any, columns: Any) -> Any:
+    def differentiated(x: Any, columns: Any) -> Any:
         with tf.GradientTape() as tape:
             tape.watch(x)  # the activations are then differentiable, whether or not weights are trained
             *activations, values = model(x, training=False)
             numbers = network.number(values, columns)
         return activations, tape.gradient(numbers, activations, unconnected_gradients="zero")
 
+    run = tf.function(differentiated, autograph=False, reduce_retracing=True) if trace else differentiated
+
     def step(arrays: np.ndarray, columns: Sequence[int]) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        results = traced(tf.constant(np.asarray(arrays, network.kind)), tf.constant(columns, tf.int32))
+        results = run(tf.constant(np.asarray(arrays, network.kind)), tf.constant(columns, tf.int32))
         activations, gradients = ([np.asarray(value, "float32") for value in values] for values in results)
         return activations, gradients
 
