@@ -60,17 +60,24 @@ def check_onnx(path: str | Path) -> None:
         raise ExportError(f"cannot read {str(path)!r}: {error}") from error
     nodes, tensors = _onnx_parts(model)
     known = {*ONNX_SETS, *(function.domain for function in model.functions)}  # the bodies of functions are among the nodes
-    foreign = {f"{node.domain}.{node.op_type}" for node in nodes if node.domain not in known or ONNX_UNSAFE.fullmatch(node.op_type)}
+    names = {(_text(node.domain), _text(node.op_type)) for node in nodes}
+    foreign = {f"{domain}.{name}" for domain, name in names if domain not in known or ONNX_UNSAFE.fullmatch(name)}
     if foreign:
         raise ConfigError(_beyond(path, foreign, "ONNX"))
     home = Path(path).resolve().parent
-    stored = [entry.value for tensor in tensors if uses_external_data(tensor) for entry in tensor.external_data if entry.key == "location"]
+    entries = [entry for tensor in tensors if uses_external_data(tensor) for entry in tensor.external_data]
+    stored = [_text(entry.value) for entry in entries if entry.key == "location"]
     outside = sorted({name for name in stored if not _is_inside(home, name)})
     if outside:
         raise ConfigError(
             f"{str(path)!r} has weights in files outside of its folder ({', '.join(repr(name[:60]) for name in outside[:3])}); "
             "expected them beside the file; do not use it unless you know who wrote it"
         )
+
+
+def _text(value: str | bytes) -> str:
+    """Returns a text of a protocol buffer, which has bytes for one that is not UTF-8."""
+    return value if isinstance(value, str) else value.decode(errors="surrogateescape")
 
 
 def _is_inside(home: Path, name: str) -> bool:

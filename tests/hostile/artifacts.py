@@ -114,6 +114,19 @@ LOCATIONS = {
 }
 
 
+# Texts in an ONNX file that are not UTF-8, of which protocol buffers make bytes.
+NOT_TEXT = {
+    "operation": (functools.partial(onnx, "evil", "Operation"), b"Operation"),
+    "domain": (functools.partial(onnx, "somebody"), b"somebody"),
+    "weights elsewhere": (functools.partial(onnx, location="../secret"), b"secret"),
+}
+
+
+def _not_text(name):
+    make, text = NOT_TEXT[name]
+    return make().replace(text, text[:-2] + b"\xff\xfe")
+
+
 def _flipped(kind, seed):
     content, chance = bytearray(GOOD[kind]()), random.Random(seed)
     for _ in range(chance.randint(1, 4)):
@@ -133,6 +146,8 @@ def cases():
     for name, location in LOCATIONS.items():
         expect = EITHER if name == "endless" else REJECTED  # a name that is too long for any file leads nowhere
         yield Case("ONNX", f"weights elsewhere: {name}", read("onnx", functools.partial(onnx, location=location)), expect)
+    for name in NOT_TEXT:
+        yield Case("ONNX", f"{name} that is not UTF-8", read("onnx", functools.partial(_not_text, name)), REJECTED)
     for name in TFLITE:
         yield Case("TFLite", ascii(name[:20]), read("tflite", functools.partial(tflite, name)), REJECTED)
     yield Case("TFLite", "1,000 operations of others", read("tflite", lambda: tflite(*(f"Evil{index}" for index in range(1000)))), REJECTED)

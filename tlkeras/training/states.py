@@ -186,7 +186,6 @@ class SaveState(keras.callbacks.Callback):
 
     Args:
         states: where.
-        optimizer: of the model that is fitted; Keras' own may be wrapped.
         rows: returns the history so far.
         best: what keeps the best epoch; None where the last one counts.
         epochs: of the phase; the end of the last one is stored by `done`.
