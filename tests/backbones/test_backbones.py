@@ -140,7 +140,10 @@ def tiny_preset(folder, name, converter=None):
     return backbone
 
 
-@pytest.fixture(scope="module", params=SMALL_PRESETS)
+LARGEST = "swin_tiny"  # of these presets: its windows need images of 224 pixels
+
+
+@pytest.fixture(scope="module", params=[pytest.param(name, marks=[pytest.mark.slow] * (name == LARGEST)) for name in SMALL_PRESETS])
 def small(request, tmp_path_factory):
     """Row, side, a tiny preset of it as KerasHub has it, and as it is here with its stages."""
     size, folder = SMALL_PRESETS[request.param][0], tmp_path_factory.mktemp("preset") / "preset"

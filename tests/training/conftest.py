@@ -1,4 +1,4 @@
-"""Networks of these tests are traced, as larger ones are."""
+"""Which networks of these tests are traced: all where numbers of steps are the subject, none where it is what training does."""
 
 import pytest
 
@@ -6,7 +6,15 @@ from tlkeras.training import eager
 
 
 @pytest.fixture(scope="package", autouse=True)
-def traced():
+def few_steps():
+    """Up to 64 steps are not traced: they are of networks that are smaller than those of users."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(eager, "STEPS", 64)
+        yield
+
+
+@pytest.fixture(scope="module")
+def graphs():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(eager, "STEPS", 0)
         yield

@@ -20,6 +20,8 @@ from tlkeras.training.freeze_rules import parse
 from tlkeras.training.optimizer import FlatAdamW, optimizer
 from tlkeras.training.recipes.registry import Phase
 
+pytestmark = pytest.mark.usefixtures("graphs")
+
 N = 21
 PHASE = Phase(name="s", unfreeze="all", epochs=2, learning_rate=1e-2, weight_decay=1e-2, warmup=0.2)
 

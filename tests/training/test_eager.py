@@ -15,7 +15,7 @@ STEPS = 16
 
 
 @pytest.fixture(autouse=True)
-def as_for_users(traced, monkeypatch):
+def as_for_users(monkeypatch):
     monkeypatch.setattr(eager, "STEPS", STEPS)
 
 

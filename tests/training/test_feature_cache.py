@@ -8,6 +8,8 @@ from tests.helpers import BLOCKS, pictures, tiny_model
 from tlkeras.modalities.images.augment import augmentation
 from tlkeras.training import feature_cache, freezing, half_precision
 
+pytestmark = pytest.mark.usefixtures("graphs")
+
 
 def split(spec, dropout=0.0):
     model, sections = tiny_model(dropout=dropout)

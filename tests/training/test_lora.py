@@ -18,6 +18,8 @@ from tlkeras.training.freeze_rules import parse
 from tlkeras.training.recipes.lora import ADAPTERS
 from tlkeras.training.recipes.registry import RECIPES, Facts
 
+pytestmark = pytest.mark.usefixtures("graphs")
+
 RECIPE = RECIPES.get("lora")
 PHASES = [dataclasses.replace(phase, epochs=min(phase.epochs, 2)) for phase in RECIPE.phases_for(BLOCKS, Facts())]
 X = pictures(6)[0].astype("float32")

@@ -19,6 +19,8 @@ from tlkeras.training.fit import fit
 from tlkeras.training.freeze_rules import parse
 from tlkeras.training.recipes.registry import Phase
 
+pytestmark = pytest.mark.usefixtures("graphs")
+
 N = 12
 X = (np.arange(N, dtype="uint8")[:, None, None, None] * 10 * np.ones((1, 10, 8, 3))).astype("uint8")  # image i is of colour 10 i
 Y = np.arange(N)
@@ -67,6 +69,7 @@ def train(folder, unfreeze, distribution=ONE_DEVICE, **options):
     return training.run(tiny_task(), [(phase, parse(unfreeze, list(BLOCKS)))], splits(), settings).phases[0].history
 
 
+@pytest.mark.slow
 def test_mixed_features_train_a_head_on_two_devices_as_on_one(tmp_path):
     how = {"mixup": 0.4, "label_smoothing": 0.1, "class_weights": {0: 2.0, 1: 0.5, 2: 1.0}}
     alone = train(tmp_path, "none", **how)

@@ -13,6 +13,8 @@ from tlkeras.training import optimizer as optimizers
 from tlkeras.training.optimizer import FlatAdamW, optimizer
 from tlkeras.training.recipes.registry import Phase
 
+pytestmark = pytest.mark.usefixtures("graphs")
+
 SECTION = Phase(name="s", unfreeze="all", epochs=1, learning_rate=1e-2, weight_decay=0.1, warmup=0.2)
 
 

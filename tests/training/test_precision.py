@@ -34,6 +34,8 @@ from tlkeras.training import precision
 from tlkeras.training.freeze_rules import parse
 from tlkeras.training.recipes.registry import Phase
 
+pytestmark = pytest.mark.usefixtures("graphs")
+
 GPU = tf.config.PhysicalDevice("/physical_device:GPU:0", "GPU")
 
 

@@ -16,6 +16,8 @@ from tlkeras.training.optimizer import FlatAdamW, Pull, PulledAdamW
 from tlkeras.training.rates import pull_of
 from tlkeras.training.recipes.registry import Phase
 
+pytestmark = pytest.mark.usefixtures("graphs")
+
 PHASE = Phase(name="s", unfreeze="all", epochs=1, learning_rate=1e-2)
 
 

@@ -7,6 +7,7 @@ from tests.modalities.texts.test_workflow import config
 from tlkeras.jobs import finetune
 
 
+@pytest.mark.slow  # images on two devices: tests/distribution
 def test_frozen_texts_train_on_two_devices_as_on_one(presets, tmp_path):
     told = {"recipe": "feature-extraction", "epochs": 3, "export": "none"}
     one, two = (
