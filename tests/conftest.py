@@ -1,5 +1,7 @@
 """Let a bare checkout import tlkeras.export and tlkeras.zoo, as an installed copy does; find the shared data."""
 
+import contextlib
+import ctypes
 import functools
 import gc
 import importlib.abc
@@ -62,6 +64,21 @@ def pytest_collection_finish(session):
     """What is imported stays, and graphs are many objects: looking for garbage as often as Python does takes a twentieth of the time."""
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
+
+
+LARGE = 3 * 1024**3  # bytes of a process of tests, above which garbage is looked for after each test
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item):
+    """Gives back what large networks took: a machine of the size that CI has runs two processes of tests and their runtimes."""
+    result = yield
+    pages = Path("/proc/self/statm")
+    if pages.is_file() and int(pages.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") > LARGE:
+        gc.collect()
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL("libc.so.6").malloc_trim(0)
+    return result
 
 
 ROW_BY_ROW = ("tests/backbones/test_families.py",)  # their networks are built anew for each row: rows are shared out among processes
