@@ -86,7 +86,7 @@ def test_a_stop_between_folds_says_how_to_go_on(tmp_path, monkeypatch):
 
 
 COMPARED = {
-    "from scratch": ({"baseline": "scratch"}, False, "scratch", "fit-0"),
+    "from scratch": ({"baseline": "scratch"}, False, "scratch", "fit-0.0"),
     "alone": ({"compare_single": True}, True, "single/even", "trained"),
 }
 
