@@ -71,6 +71,14 @@ def test_few_texts_of_classes_are_learned_from_in_pairs_by_default_and_few_image
     assert names() == ["head"]
 
 
+@pytest.mark.parametrize(("fewest", "expected"), [(63, ["pairs", "head"]), (64, ["head"])])
+def test_pairs_are_learned_from_up_to_more_examples_of_a_class_than_a_fixed_penalty_is_for(fewest, expected):
+    many = {"examples": 900, "fewest": fewest}
+    assert names(few_recipe="contrastive", **many) == expected
+    (images,) = RECIPES.get("auto").phases_for(("a",), Facts(**{**FEW, **many}))
+    assert len(images.strengths) > 1
+
+
 @pytest.mark.parametrize("facts", [{"target": "labels"}, {"examples": 5000}, {"minutes": 0}], ids=["sets", "many others", "no time"])
 def test_the_head_alone_is_trained_where_pairs_do_not_fit(facts):
     assert names(few_recipe="contrastive", **facts) == ["head"]
