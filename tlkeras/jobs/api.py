@@ -151,7 +151,7 @@ def predict(
     """Predicts images, texts or sequences, one after the other. An input that cannot be read gives an error, and prediction continues.
 
     Args:
-        target: folder of a run, `.keras` model, artifact, or entry of the zoo; see `tlkeras.load`. Or an open model.
+        target: folder of a run, `.keras` model, artifact, or entry of the zoo; see `tlkeras.load`. Or an open model, to predict several times.
         inputs: one input or several: paths, folders, patterns, encoded images, arrays, PIL images, or texts; see `Model.predict`.
         top_k: only the best labels, best first; all labels when None.
         runtime: see `tlkeras.load`.
