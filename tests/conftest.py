@@ -47,6 +47,8 @@ def pytest_configure(config):
 
     # Three parts of the CPU act as devices in the tests of placements; other tests use the first one.
     tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 3)
+    # To rewrite graphs pays where they run often: here it is a tenth of the time. Commands and runtimes in processes of their own do it.
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 
 @pytest.hookimpl(wrapper=True)
@@ -66,18 +68,26 @@ def pytest_collection_finish(session):
     gc.set_threshold(50_000, 20, 20)
 
 
-LARGE = 3 * 1024**3  # bytes of a process of tests, above which garbage is looked for after each test
+GROWTH = 1024**3  # bytes by which a process of tests grows before garbage is looked for
+_held = 2 * GROWTH  # bytes of this process when that was done last
+
+
+def memory() -> int:
+    """Returns the bytes of memory of this process, 0 where it is not told."""
+    pages = Path("/proc/self/statm")
+    return int(pages.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if pages.is_file() else 0
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item):
     """Gives back what large networks took: a machine of the size that CI has runs two processes of tests and their runtimes."""
+    global _held
     result = yield
-    pages = Path("/proc/self/statm")
-    if pages.is_file() and int(pages.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") > LARGE:
+    if memory() > _held + GROWTH:
         gc.collect()
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL("libc.so.6").malloc_trim(0)
+        _held = max(memory(), 2 * GROWTH)
     return result
 
 

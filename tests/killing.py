@@ -49,11 +49,13 @@ def watch() -> None:
     from tlkeras.startup import load_tensorflow
 
     load_tensorflow()
+    from tlkeras.data import row_cache
     from tlkeras.training import averaging, states
     from tlkeras.training.callbacks import Progress
 
     if KILL_AT in os.environ or LISTED in os.environ:
-        states.SHARE = 1.0  # a state at the end of every epoch, however fast they are: moments come in every run
+        # A state at the end of every epoch, rows in the cache, however fast they are: moments come in every run.
+        states.SHARE, row_cache.WORTH = 1.0, 0.0
     part, put, batch_begins = progress.Clock.part, files.put, Progress.on_train_batch_begin
 
     @contextlib.contextmanager

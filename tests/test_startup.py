@@ -66,6 +66,20 @@ print([name for name in {UNUSED} if name in sys.modules])
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+def test_what_keras_imports_for_a_few_of_its_functions_is_read_when_it_is_used():
+    code = """
+import sys
+from tlkeras import startup
+startup.load_tensorflow()
+before = [name in sys.modules for name in ("sklearn", "scipy.stats", "matplotlib.figure")]
+import keras, matplotlib.pyplot
+matplotlib.pyplot.figure, keras.wrappers.SKLearnClassifier
+print(*before, *(name in sys.modules for name in ("sklearn", "matplotlib.figure")))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "False False False True True"
+
+
 def draws():
     return (
         random.random(),

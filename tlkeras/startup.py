@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.abc
+import importlib.machinery
+import importlib.util
 import os
 import re
 import sys
@@ -47,6 +50,29 @@ def filtered_stderr(noise: re.Pattern[str] = KNOWN_NOISE) -> Iterator[None]:
                     sys.stderr.write(line + "\n")
 
 
+class _Deferred(importlib.abc.MetaPathFinder):
+    """Modules that Keras imports for a few of its functions, which are read when they are first used: a quarter of the seconds of its start."""
+
+    NAMES = ("keras.wrappers", "matplotlib.pyplot")  # the first one imports scikit-learn and a part of SciPy
+
+    def find_spec(self, fullname, path=None, target=None):
+        spec = importlib.machinery.PathFinder.find_spec(fullname, path) if fullname in self.NAMES else None
+        if spec is not None and spec.loader is not None:
+            spec.loader = importlib.util.LazyLoader(spec.loader)
+        return spec
+
+
+@contextmanager
+def deferred_imports() -> Iterator[None]:
+    """Puts off what `import keras` reads and hardly any program uses, `NAMES` of `_Deferred`, until it is used."""
+    finder = _Deferred()
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
+
+
 # TensorFlow leaves oneDNN off on processors without AVX-512, where texts and ResNets train faster with it: benchmarks/onednn.py.
 ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
 # Without it a TensorFlow process takes the whole memory of a GPU, and the process that runs an exported model finds none left.
@@ -56,7 +82,7 @@ _chosen: set[str] = set()  # variables of the environment that are ours, not the
 
 
 def load_tensorflow() -> None:
-    """Imports TensorFlow and Keras (about 3 s the first time) with the known start-up noise held back.
+    """Imports TensorFlow and Keras (about 2.5 s the first time) with the known start-up noise held back.
 
     oneDNN is switched on and GPU memory grows as it is needed. Values that the environment sets already, such as
     `TF_ENABLE_ONEDNN_OPTS=0`, are respected.
@@ -69,7 +95,7 @@ def load_tensorflow() -> None:
         if name not in os.environ:
             os.environ[name] = value
             _chosen.add(name)
-    with filtered_stderr():
+    with filtered_stderr(), deferred_imports():
         import keras  # noqa: F401
         import tensorflow as tf
 
