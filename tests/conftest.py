@@ -10,6 +10,7 @@ import os
 import socket
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -63,9 +64,9 @@ def pytest_runtest_makereport(item, call):
 
 
 def pytest_collection_finish(session):
-    """What is imported stays, and graphs are many objects: looking for garbage as often as Python does takes a twentieth of the time."""
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
+    from tlkeras.startup import spare_garbage_collection
+
+    spare_garbage_collection()
 
 
 GROWTH = 1024**3  # bytes by which a process of tests grows before garbage is looked for
@@ -80,14 +81,20 @@ def memory() -> int:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item):
-    """Gives back what large networks took: a machine of the size that CI has runs two processes of tests and their runtimes."""
+    """Gives back what large networks took: a machine of the size that CI has runs two processes of tests and their runtimes.
+
+    Otherwise what a test leaves, shared runs among it, is left out of the search for garbage: TensorFlow's converter searches in each export,
+    and would go through the graphs of all tests.
+    """
     global _held
     result = yield
     if memory() > _held + GROWTH:
+        gc.unfreeze()
         gc.collect()
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL("libc.so.6").malloc_trim(0)
         _held = max(memory(), 2 * GROWTH)
+    gc.freeze()
     return result
 
 
@@ -106,6 +113,38 @@ TOGETHER = [
     ("tests/zoo/test_benchmark.py", "tests/zoo/test_publishing.py", "tests/zoo/test_trust.py"),
 ]
 GROUPS = {module: modules[0] for modules in TOGETHER for module in modules}
+# Modules of half a minute and more go first, so that the processes end together.
+LONG = (
+    "tests/modalities/test_registry.py",
+    "tests/modalities/texts/test_workflow.py",
+    "tests/tasks/test_everywhere.py",
+    "tests/jobs/test_finetune.py",
+    "tests/zoo/test_benchmark.py",
+    "tests/cli/test_cli.py",
+    "tests/weights/test_formats.py",
+    "tests/pretraining/test_pretrain.py",
+    "tests/backbones/test_backbones.py",
+    "tests/tasks/test_regression.py",
+    "tests/export/test_export.py",
+    "tests/tasks/test_training.py",
+    "tests/distribution/test_multiworker.py",
+    "tests/tasks/test_multilabel.py",
+    "tests/jobs/test_resume_comparisons.py",
+    "tests/distribution/test_strategies.py",
+    "tests/jobs/test_cross_validation.py",
+    "tests/jobs/test_kills.py",
+)
+PLACES = {module: place for place, module in enumerate(LONG)}
+
+
+def pytest_collection_modifyitems(items):
+    modules = Counter(item.nodeid.partition("::")[0] for item in items)
+
+    def place(item):
+        module = item.nodeid.partition("::")[0]
+        return PLACES.get(GROUPS.get(module, module), len(LONG)), -modules[module]
+
+    items.sort(key=place)
 
 
 def pytest_xdist_make_scheduler(config, log):

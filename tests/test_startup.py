@@ -10,12 +10,14 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import typer
 from tensorflow.python.eager.context import context as current
 from tensorflow.python.framework import random_seed
 
 from tests.conftest import ROOT
 from tests.jobs.test_finetune import photos
 from tlkeras import startup
+from tlkeras.cli import main
 from tlkeras.config import RunConfig
 from tlkeras.jobs import finetune
 
@@ -66,18 +68,41 @@ print([name for name in {UNUSED} if name in sys.modules])
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-def test_what_keras_imports_for_a_few_of_its_functions_is_read_when_it_is_used():
+@pytest.fixture(scope="module")
+def command():
+    """What a command finds once TensorFlow is loaded, before and after it uses what was put off."""
     code = """
-import sys
+import gc, json, sys
 from tlkeras import startup
+startup.own_process = True
 startup.load_tensorflow()
-before = [name in sys.modules for name in ("sklearn", "scipy.stats", "matplotlib.figure")]
+def loaded():
+    return [name for name in ("sklearn", "scipy.stats", "matplotlib.figure") if name in sys.modules]
+first = loaded()
 import keras, matplotlib.pyplot
 matplotlib.pyplot.figure, keras.wrappers.SKLearnClassifier
-print(*before, *(name in sys.modules for name in ("sklearn", "matplotlib.figure")))
+print(json.dumps([first, loaded(), gc.get_freeze_count(), gc.get_threshold()]))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "False False False True True"
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_what_keras_imports_for_a_few_of_its_functions_is_read_when_it_is_used(command):
+    first, then, *_ = command
+    assert (first, then) == ([], ["sklearn", "scipy.stats", "matplotlib.figure"])
+
+
+def test_a_command_does_not_search_what_it_imported_for_garbage(command):
+    *_, spared, thresholds = command
+    assert spared > 100_000 and thresholds[0] > 10_000
+
+
+def test_a_program_that_uses_tlkeras_keeps_its_own_settings_of_it(monkeypatch):
+    assert not startup.own_process
+    monkeypatch.setattr(startup, "own_process", False)
+    monkeypatch.setattr(typer.Typer, "__call__", lambda *args, **kwargs: None)
+    main.main()
+    assert startup.own_process
 
 
 def draws():

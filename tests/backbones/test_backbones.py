@@ -243,11 +243,11 @@ def test_a_hub_that_cannot_be_reached_is_one_line_with_the_other_ways(monkeypatc
     )
 
 
-@pytest.mark.parametrize("name", QUICK)
-def test_two_builds_have_equal_layer_names_whatever_was_built_before(loaded_elsewhere, name):
+def test_two_builds_have_equal_layer_names_whatever_was_built_before(loaded_elsewhere):
     keras.layers.Dense(2), keras.layers.Rescaling(2.0), keras.layers.ReLU()
-    again = load(name, image_size=32, weights="none", options=few_layers(BACKBONES.get(name)))
-    assert [layer.name for layer in again.layers] == loaded_elsewhere[name][2]
+    for name, (*_, names) in loaded_elsewhere.items():
+        again = load(name, image_size=32, weights="none", options=few_layers(BACKBONES.get(name)))
+        assert [layer.name for layer in again.layers] == names
 
 
 LOADED = """
@@ -259,25 +259,24 @@ assert "tlkeras" not in sys.modules
 """
 
 
-@pytest.fixture(scope="module")
-def loaded_elsewhere(tmp_path_factory):
+@pytest.fixture(scope="module", params=[QUICK[::2], pytest.param(QUICK[1::2], marks=pytest.mark.slow)], ids=" ".join)
+def loaded_elsewhere(request, tmp_path_factory):
     """Name -> what a saved backbone answers here, and in a process without tlkeras, which loads them all, and the names of its layers."""
     folder = tmp_path_factory.mktemp("loaded")
     x = np.random.default_rng(0).integers(0, 255, (2, 32, 32, 3)).astype("float32")
     np.save(folder / "inputs.npy", x)
     here = {}
-    for name in QUICK:
+    for name in request.param:
         model = load(name, image_size=32, weights="none", options=few_layers(BACKBONES.get(name)))
         model.save(folder / f"{name}.keras")
         here[name] = np.asarray(model(x, training=False)), [layer.name for layer in model.layers]
     subprocess.run([sys.executable, "-I", "-c", LOADED, str(folder)], check=True, capture_output=True)
-    return {name: (here[name][0], np.load(folder / f"{name}.npy"), here[name][1]) for name in QUICK}
+    return {name: (here[name][0], np.load(folder / f"{name}.npy"), here[name][1]) for name in request.param}
 
 
-@pytest.mark.parametrize("name", QUICK)
-def test_a_saved_backbone_loads_equal_without_tlkeras(loaded_elsewhere, name):
-    here, elsewhere, _ = loaded_elsewhere[name]
-    np.testing.assert_allclose(elsewhere, here, atol=1e-5)
+def test_a_saved_backbone_loads_equal_without_tlkeras(loaded_elsewhere):
+    for name, (here, elsewhere, _) in loaded_elsewhere.items():
+        np.testing.assert_allclose(elsewhere, here, atol=1e-5, err_msg=name)
 
 
 def test_an_unknown_backbone_lists_near_names():

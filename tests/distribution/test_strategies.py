@@ -84,7 +84,7 @@ OTHERS = [("mirrored:1", "none"), ("mirrored:2", "none"), ("mirrored:2", "all")]
 @pytest.mark.parametrize(
     ("name", "spec", "n", "batch_norm"),
     [
-        ("mirrored:2", "last:1", 33, "frozen"),  # 33 = 4 * 8 + 1: one picture for two devices
+        pytest.param("mirrored:2", "last:1", 33, "frozen", marks=pytest.mark.slow),  # 33 = 4 * 8 + 1: one picture for two devices
         pytest.param("mirrored:3", "all", 31, "frozen", marks=pytest.mark.slow),  # 7 pictures for three devices
         ("mirrored:2", "all", 32, "train"),
         # A frozen backbone trains on two devices in the test of cached views, and a single picture in that of one picture.

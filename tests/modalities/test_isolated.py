@@ -3,14 +3,18 @@
 import io
 import os
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from tests.hostile import images
+from tlkeras.data.row_cache import RowCache
 from tlkeras.errors import DataError
 from tlkeras.modalities.images import isolated
+from tlkeras.modalities.images.decode import decode_and_resize
+from tlkeras.modalities.images.decoded_rows import decoded_rows
 from tlkeras.modalities.images.formats import decodable
 from tlkeras.modalities.images.reading import materialise
 from tlkeras.modalities.sources import open_source
@@ -24,12 +28,14 @@ def tiff(size=(9, 9), mark=b""):
 
 @pytest.fixture
 def decoders(tmp_path, monkeypatch):
-    """Processes whose decoder crashes or hangs at images with a mark."""
+    """Processes whose decoder crashes, hangs or fills the memory at images with a mark."""
     isolated.close()
     source = isolated.WORKER.read_text(encoding="utf-8")
     head, _, rest = source.partition("    with Image.open(")
     broken = "    if data.endswith(b'CRASH'):\n        import os, signal\n        os.kill(os.getpid(), signal.SIGSEGV)\n"
-    broken += "    while data.endswith(b'HANG'):\n        pass\n"
+    broken += "    while data.endswith(b'LOOP'):\n        pass\n"
+    broken += "    if data.endswith(b'WAIT'):\n        import time\n        time.sleep(600)\n"
+    broken += "    if data.endswith(b'FILL'):\n        bytes(2 * BYTES)\n"
     path = tmp_path / "worker.py"
     path.write_text(f"{head}{broken}    with Image.open({rest}", encoding="utf-8")
     monkeypatch.setattr(isolated, "WORKER", path)
@@ -48,18 +54,62 @@ def test_a_crash_of_a_decoder_ends_one_image(decoders):
     assert pixel(decodable(tiff())) == [10, 20, 30]
 
 
-def test_a_decoder_that_does_not_end_is_ended(decoders, monkeypatch):
+def test_a_decoder_that_does_not_end_is_ended_after_a_second_of_processor_time(decoders):
+    with pytest.raises(DataError, match="its decoder took more processor time than an image of its size needs"):
+        decodable(tiff(mark=b"LOOP"))
+    assert pixel(decodable(tiff())) == [10, 20, 30]
+
+
+def test_a_decoder_that_waits_for_ever_is_ended(decoders, monkeypatch):
     monkeypatch.setattr(isolated, "SECONDS", 0.5)
     with pytest.raises(DataError, match="its decoder did not end within 0.5 s"):
-        decodable(tiff(mark=b"HANG"))
+        decodable(tiff(mark=b"WAIT"))
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").is_file(), reason="the limit goes by what the system tells of a process")
+def test_a_decoder_gets_a_gigabyte_more_than_its_pixels_need(decoders):
+    with pytest.raises(DataError, match="does not fit into the memory that an image of its size needs"):
+        decodable(tiff(mark=b"FILL"))
+    assert pixel(decodable(tiff())) == [10, 20, 30]
 
 
 def test_a_decoder_that_needs_too_much_memory_is_refused_it(monkeypatch):
     isolated.close()
     monkeypatch.setattr(isolated, "MEMORY", 400 * 1024**2)
-    with pytest.raises(DataError, match="does not fit into memory|cannot be read"):
+    with pytest.raises(DataError, match="does not fit into the memory|cannot be read"):
         decodable(tiff((9000, 9000)))
     isolated.close()
+
+
+def test_large_images_may_take_what_they_need():
+    isolated.close()
+    for size in ((9000, 9000), (9, 9)):
+        assert pixel(decodable(tiff(size))) == [10, 20, 30]
+
+
+def encoded(kind, size=(40, 30)):
+    buffer = io.BytesIO()
+    pixels = np.random.default_rng(0).integers(0, 255, (3, 4, 3)).astype("uint8")
+    Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC).save(buffer, kind, **({"lossless": True} if kind == "WEBP" else {}))
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP"])
+def test_images_of_every_format_are_decoded_in_processes_where_that_is_wanted(decoders, kind, monkeypatch):
+    plain = np.asarray(decode_and_resize(decodable(encoded(kind)), 24))
+    monkeypatch.setenv("TLKERAS_ISOLATE", "1")
+    alone = np.asarray(decode_and_resize(decodable(encoded(kind)), 24))
+    assert np.abs(alone.astype(int) - plain).max() <= 1
+    with pytest.raises(DataError, match=f"the {kind} image cannot be read: its decoder crashed"):
+        decodable(encoded(kind) + b"CRASH")
+
+
+def test_images_of_processes_are_not_those_that_the_cache_holds_of_others(tmp_path, monkeypatch):
+    folders = set()
+    for value in ("0", "1"):
+        monkeypatch.setenv("TLKERAS_ISOLATE", value)
+        folders.add(decoded_rows(RowCache(folder=tmp_path), 24, "stretch", 3).collection.folder)
+    assert len(folders) == 2
 
 
 def test_a_process_that_was_ended_while_it_waited_is_replaced(decoders):

@@ -53,6 +53,7 @@ def test_a_cache_that_cannot_be_written_does_not_matter(tmp_path, monkeypatch):
     assert load("efficientnet", image_size=64).count_params() == 3_413_024
 
 
+@pytest.mark.slow  # files are written aside and renamed by `files.write`, which tests/test_files.py is about
 def test_two_processes_at_once_both_get_the_weights(cache):
     code = (
         "from tlkeras.backbones.load import load; import hashlib; w = load('efficientnet', image_size=64).model.weights;"

@@ -13,7 +13,7 @@ from typing import Any
 
 import typer
 
-from tlkeras import __version__
+from tlkeras import __version__, startup
 from tlkeras.cli import cache as cache_command
 from tlkeras.cli import config as config_command
 from tlkeras.cli import usage
@@ -134,11 +134,13 @@ def _root(version: bool = typer.Option(False, "--version", help="Print the versi
 
 def main() -> None:
     """Runs the `tlkeras` command."""
+    startup.own_process = True
     app(prog_name="tlkeras")
 
 
 def script(command: Callable[..., None], help: str | None = None) -> None:
     """Runs one sub-command as a script of its own (`python scripts/finetune.py …`)."""
+    startup.own_process = True
     single = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     single.command(help=help, cls=usage.Command)(guarded(command))
     single()

@@ -82,6 +82,8 @@ def decoded_rows(cache: RowCache | None, size: decode.Size, resize: str, channel
         return None
     code = row_cache.source_digest(decode, resampling, orientation, formats, fingerprint)
     versions = f"tensorflow {tf.__version__}, pillow {PIL.__version__}, {platform.machine()}, {code}"
+    if formats.isolates():  # JPEGs are then decoded whole
+        versions = f"{versions}, isolated"
     contract = f"{decode.size_text(size)} pixels, {resize}, {channels} channels; {versions}"
     row_bytes = int(np.prod(decode.sides(size))) * channels
     return DecodedRows(collection=cache.collection("images", contract, row_bytes))

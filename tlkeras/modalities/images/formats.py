@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from tlkeras.modalities.images.pillow_worker import eight_bits, png
 
 NATIVE = ("jpeg", "png", "gif", "webp")  # what `decode_and_resize` accepts unchanged
 LARGEST_FILE = 1024**3  # bytes of one image file
+ISOLATE = "TLKERAS_ISOLATE"  # environment variable: with 1, images of every format are decoded in processes of their own
 _HEADS = (
     (b"\xff\xd8\xff", "jpeg"),
     (b"\x89PNG\r\n\x1a\n", "png"),
@@ -30,7 +32,7 @@ _HEADS = (
 )
 _BRANDS = {b"avif": "avif", b"avis": "avif", **dict.fromkeys((b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"), "heic")}
 # Formats that Pillow may read: listed, because some of its other readers run programs or admit any bytes.
-_READERS = {"bmp": "BMP", "tiff": "TIFF", "ppm": "PPM", "jpeg2000": "JPEG2000", "ico": "ICO", "avif": "AVIF", "webp": "WEBP"}
+_READERS = {kind: kind.upper() for kind in (*NATIVE, "bmp", "tiff", "ppm", "jpeg2000", "ico", "avif")}
 
 
 def sniff(data: bytes) -> str | None:
@@ -64,7 +66,7 @@ def unreadable(path: Path) -> str | None:
     except (OSError, ValueError) as error:  # ValueError: a name with a zero character
         return getattr(error, "strerror", None) or str(error)
     kind = sniff(head)
-    return None if kind in NATIVE or kind in _READERS else _not_a_picture(head, kind)
+    return None if kind in _READERS else _not_a_picture(head, kind)
 
 
 def check_files(dataset: Dataset) -> None:
@@ -93,13 +95,18 @@ def check_files(dataset: Dataset) -> None:
         )
 
 
+def isolates() -> bool:
+    """Whether images of every format are decoded in processes of their own: for files of strangers, at the price of time."""
+    return os.environ.get(ISOLATE, "0") not in ("", "0")
+
+
 def decodable(data: bytes) -> bytes:
     """Returns an encoded image as bytes that `decode_and_resize` accepts; see `read_image_bytes`."""
     kind = sniff(data)
-    if kind is None or kind not in NATIVE and kind not in _READERS:
+    if kind not in _READERS:
         raise DataError(_not_a_picture(data, kind))
     headers.check(data, kind)
-    if kind not in NATIVE or _is_animated_webp(data):
+    if kind not in NATIVE or _is_animated_webp(data) or isolates():
         return _as_png(data, kind)
     return headers.first_frame(data) if kind == "gif" else data
 

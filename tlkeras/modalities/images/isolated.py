@@ -15,8 +15,9 @@ from tlkeras.errors import DataError, printable
 from tlkeras.modalities.images import pillow_worker
 
 WORKER = Path(pillow_worker.__file__)
+# For any image; the worker allows each one less, by its pixels.
 MEMORY = 4 * 1024**3  # bytes of address space of a process: the largest image accepted, its copy of 8 bits, the libraries
-SECONDS = 60.0  # for one image; the largest JPEG 2000 take 20
+SECONDS = 60.0  # on the clock; the largest JPEG 2000 take 20
 IDLE = 4  # processes that wait for further images; each holds 40 MB
 
 
@@ -92,8 +93,7 @@ def png(data: bytes, reader: str) -> bytes:
         except (EOFError, OSError) as error:
             code = worker.close()
             if is_new:
-                how = f"did not end within {SECONDS:g} s" if code == -signal.SIGKILL else f"crashed (exit code {code})"
-                raise DataError(f"its decoder {how}") from error
+                raise DataError(f"its decoder {_ending(code)}") from error
             # It may have been ended while it waited, for example by a system that needed its memory: once more in a new process.
     try:
         _idle.put_nowait(worker)
@@ -102,6 +102,14 @@ def png(data: bytes, reader: str) -> bytes:
     if verdict != pillow_worker.OK:
         raise DataError(printable(content.decode("utf-8", "replace")))
     return content
+
+
+def _ending(code: int) -> str:
+    if code == -signal.SIGKILL:
+        return f"did not end within {SECONDS:g} s"
+    if sys.platform != "win32" and code == -signal.SIGPROF:
+        return "took more processor time than an image of its size needs"
+    return f"crashed (exit code {code})"
 
 
 @atexit.register

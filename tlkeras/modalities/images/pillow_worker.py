@@ -7,15 +7,20 @@ length, and answers with `ok` or `no`, and the PNG or the reason. It imports not
 from __future__ import annotations
 
 import io
+import signal
 import struct
 import sys
 import zlib
+from pathlib import Path
 from typing import IO
 
 import numpy as np
 from PIL import Image, ImageOps
 
 LENGTH = struct.Struct("<Q")
+# What one image may take: of processor time, and of memory beyond what the process has. The slowest decoder, lossless JPEG 2000, takes a quarter.
+SECONDS, SECONDS_PER_PIXEL = 1.0, 0.5e-6
+BYTES, BYTES_PER_PIXEL = 1024**3, 24
 OK, NO = b"ok", b"no"
 # What decoders raise for broken or strange files; anything else ends this process, which costs one image, too.
 ERRORS = (
@@ -31,10 +36,34 @@ def as_png(data: bytes, reader: str) -> bytes:
         data: the file.
         reader: name of a format of Pillow.
     """
+    allow(pixels=0)
     with Image.open(io.BytesIO(data), formats=[reader]) as opened:
+        allow(opened.width * opened.height)
         opened.load()
         image = ImageOps.exif_transpose(opened)
     return png(eight_bits(image))
+
+
+def allow(pixels: int) -> None:
+    """Limits what is done until the next call to what an image of so many pixels needs: beyond it, the process ends or `MemoryError` is raised.
+
+    `SIGPROF` counts the time of processors, so that a busy machine does not end an image that is well.
+    """
+    if sys.platform == "win32":
+        return
+    import resource
+
+    signal.setitimer(signal.ITIMER_PROF, SECONDS + SECONDS_PER_PIXEL * pixels)
+    used, (_, most) = Path("/proc/self/statm"), resource.getrlimit(resource.RLIMIT_AS)
+    if used.is_file():
+        limit = int(used.read_text().split()[0]) * resource.getpagesize() + BYTES + BYTES_PER_PIXEL * pixels
+        resource.setrlimit(resource.RLIMIT_AS, (limit if most == resource.RLIM_INFINITY else min(limit, most), most))
+
+
+def rest() -> None:
+    """Ends the limit of time: nothing is done until the next image comes."""
+    if sys.platform != "win32":
+        signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 def png(image: Image.Image) -> bytes:
@@ -92,9 +121,11 @@ def answer(data: bytes, reader: str) -> tuple[bytes, bytes]:
     try:
         return OK, as_png(data, reader)
     except MemoryError:
-        return NO, b"it does not fit into memory"
+        return NO, b"it does not fit into the memory that an image of its size needs"
     except ERRORS as error:
         return NO, (" ".join(str(error).split())[:160] or type(error).__name__).encode("utf-8", "replace")
+    finally:
+        rest()
 
 
 def main() -> None:
