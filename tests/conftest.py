@@ -69,8 +69,9 @@ def pytest_collection_finish(session):
     spare_garbage_collection()
 
 
-GROWTH = 1024**3  # bytes by which a process of tests grows before garbage is looked for
-_held = 2 * GROWTH  # bytes of this process when that was done last
+LARGE = 3 * 1024**3  # bytes of a process of tests, above which garbage is looked for
+GROWTH = 512 * 1024**2  # bytes by which it grows before that is done at once; otherwise it takes at most a twentieth of the time
+_collected = {"bytes": 0, "ended": 0.0, "took": 0.0}
 
 
 def memory() -> int:
@@ -86,14 +87,16 @@ def pytest_runtest_teardown(item):
     Otherwise what a test leaves, shared runs among it, is left out of the search for garbage: TensorFlow's converter searches in each export,
     and would go through the graphs of all tests.
     """
-    global _held
     result = yield
-    if memory() > _held + GROWTH:
+    held, started = memory(), time.monotonic()
+    rested = started - _collected["ended"] > 20 * _collected["took"]
+    if held > LARGE and (rested or held > _collected["bytes"] + GROWTH):
         gc.unfreeze()
         gc.collect()
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL("libc.so.6").malloc_trim(0)
-        _held = max(memory(), 2 * GROWTH)
+        ended = time.monotonic()
+        _collected.update(bytes=memory(), ended=ended, took=ended - started)
     gc.freeze()
     return result
 
