@@ -4,6 +4,7 @@ Transformers have two blocks here, each as wide as it is. tests/texts has the ro
 """
 
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from multiprocessing import get_context
 
 import keras
@@ -73,12 +74,12 @@ def inputs(task, n=4):
 
 
 @pytest.mark.parametrize("name", exported_rows())
-def test_T5_every_row_is_exported_to_every_format_and_verified_at_batch_1_2_and_3_or_says_why_not(name, tmp_path):
+def test_T5_every_row_is_exported_to_every_format_and_verified_at_batch_1_2_and_3_or_says_why_not(name, tmp_path, tmp_path_factory):
     assert BATCHES == (1, 2, 3)
     if name in CONVERTED:
         formats, differences = exported(name, tmp_path)
     else:  # TensorFlow's converter keeps memory, several times the weights, until its process ends
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        with alone(tmp_path_factory), ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
             formats, differences = process.submit(exported, name, tmp_path).result()
     row = BACKBONES.get(name)
     assert formats == [format for format in FLOATS if format not in row.refuses]
@@ -87,6 +88,15 @@ def test_T5_every_row_is_exported_to_every_format_and_verified_at_batch_1_2_and_
         with pytest.raises(ConfigError) as caught:
             plan.effective(configs.RunConfig.from_dict({"backbone": name, "export": format}))
         assert reason in str(caught.value)
+
+
+@contextmanager
+def alone(tmp_path_factory):
+    """Waits until no other process of tests converts a large network: each takes up to 7 GB."""
+    fcntl = pytest.importorskip("fcntl", reason="processes of tests wait for each other with POSIX locks")
+    with (tmp_path_factory.getbasetemp().parent / "large-network.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def exported(name, folder):

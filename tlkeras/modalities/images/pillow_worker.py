@@ -130,6 +130,9 @@ def answer(data: bytes, reader: str) -> tuple[bytes, bytes]:
 
 def main() -> None:
     """Answers until standard input ends."""
+    if sys.platform != "win32":  # profilers leave the signal ignored or blocked, which is inherited
+        signal.signal(signal.SIGPROF, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGPROF})
     try:
         import resource
 
