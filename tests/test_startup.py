@@ -74,6 +74,7 @@ def command():
     code = """
 import gc, json, sys
 from tlkeras import startup
+assert not startup.own_process
 startup.own_process = True
 startup.load_tensorflow()
 def loaded():
@@ -97,8 +98,7 @@ def test_a_command_does_not_search_what_it_imported_for_garbage(command):
     assert spared > 100_000 and thresholds[0] > 10_000
 
 
-def test_a_program_that_uses_tlkeras_keeps_its_own_settings_of_it(monkeypatch):
-    assert not startup.own_process
+def test_only_a_command_makes_the_process_its_own(monkeypatch):
     monkeypatch.setattr(startup, "own_process", False)
     monkeypatch.setattr(typer.Typer, "__call__", lambda *args, **kwargs: None)
     main.main()
