@@ -292,6 +292,7 @@ INDEX = {
     "the folder itself": '{"weight_map": {"a": "."}}',
     "the folder above": '{"weight_map": {"a": ".."}}',
     "a name with a zero": r'{"weight_map": {"a": "x\u0000"}}',
+    "a name that is too long": json.dumps({"weight_map": {"a": "é" * 300}}),
     "half a character": r'{"weight_map": {"a": "\ud800"}}',
     "a number for a file": '{"weight_map": {"a": 1}}',
     "a list for a file": '{"weight_map": {"a": [1]}}',

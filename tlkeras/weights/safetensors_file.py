@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,7 +63,7 @@ def _files(path: Path) -> Iterator[Path]:
         raise WeightsMismatch(f"{path.name!r} is not an index of safetensors files: expected a `weight_map`, name -> file") from error
     for name in names:
         # A name with a folder in it could point at any file of this machine.
-        if not isinstance(name, str) or not name or Path(name).name != name or not path.with_name(name).is_file():
+        if not isinstance(name, str) or not name or Path(name).name != name or not os.path.isfile(path.with_name(name)):
             raise WeightsMismatch(
                 f"{path.name!r} lists the file {name!r}, which is not in the same folder; download all of them into one folder"
             )
