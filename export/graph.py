@@ -16,14 +16,13 @@ import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from tlkeras.errors import ExportError, UnsupportedOps, reason
-from tlkeras.export.spec import ExportSpec, Interface, Tensor
+from tlkeras.export.spec import FEATURES, SCORES, ExportSpec, Interface, Tensor
 from tlkeras.startup import tensor_float32
 
 RANDOM = re.compile(r"Random(?!Dataset)|Multinomial|TruncatedNormal|StatelessDropout|RngReadAndSkip")
 TEXTS = re.compile(r"\w*LookupTable\w*|String(Split|Lower|Upper|Strip|Join|ToHash|ToNumber|Format|Length)\w*|(Static)?Regex\w+|Unicode\w+")
 AUTOMATIC = re.compile(r"(keras_tensor|input_layer)(_\d+)?")  # Keras counts these up: another name in every process
 CONTROL = {"Enter", "Merge"}  # of loops and branches in a frozen graph
-SCORES, FEATURES = "scores", "features"
 
 
 class Graph:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ import numpy as np
 import onnx
 import tf2onnx
 from onnxruntime.quantization import CalibrationDataReader
+from tf2onnx import constants
+from tf2onnx.graph import Node
 from tf2onnx.optimizer import back_to_back_optimizer
 
 from tlkeras import __version__
@@ -21,6 +25,8 @@ from tlkeras.export import float_tail
 from tlkeras.export.calibration import Calibration
 from tlkeras.export.graph import Graph
 from tlkeras.export.options import OnnxOptions
+
+STEP_ERRORS = (ValueError, TypeError, LookupError, AttributeError, RuntimeError, ArithmeticError, AssertionError)
 
 
 def write(graph: Graph, path: Path, options: OnnxOptions) -> None:
@@ -32,16 +38,22 @@ def write(graph: Graph, path: Path, options: OnnxOptions) -> None:
     function = graph.frozen
     outputs = {tensor.name: name for name, tensor in zip(sorted(graph.output_names), function.outputs, strict=True)}
     inputs = {tensor.name: spec.name for tensor, spec in zip(function.inputs, graph.inputs, strict=True)}
+    convert = partial(
+        tf2onnx.convert.from_graph_def,
+        function.graph.as_graph_def(),
+        input_names=list(inputs),
+        output_names=list(outputs),
+        opset=options.opset,
+        custom_op_handlers={"Erfc": (_erfc, [])},
+        tensors_to_rename={**inputs, **outputs},
+        large_model=False,
+    )
     with _reshapes_kept():
-        proto, _ = tf2onnx.convert.from_graph_def(
-            function.graph.as_graph_def(),
-            input_names=list(inputs),
-            output_names=list(outputs),
-            opset=options.opset,
-            custom_op_handlers={"Erfc": (_erfc, [])},
-            tensors_to_rename={**inputs, **outputs},
-            large_model=False,
-        )
+        try:
+            with _in_place():
+                proto, _ = convert()
+        except STEP_ERRORS:  # a step of the optimisation failed, which the copies are for; or the conversion, which then says so
+            proto, _ = convert()
     _name_axes(proto, graph)
     _round_up_scales(proto)
     _check(proto, [one.name for one in graph.inputs])
@@ -150,6 +162,32 @@ def _reshapes_kept() -> Iterator[None]:
         yield
     finally:
         back_to_back_optimizer._func_map[key] = merge
+
+
+@contextmanager
+def _in_place() -> Iterator[None]:
+    """Makes tf2onnx 1.17 optimise a graph in place, as it does for large models, and leave the weights where they are.
+
+    By default it copies the graph for each of about 30 steps, and after each writes every constant into a message again, which no file
+    needs, and which keeps what was written before: 14 GB for the 220 MB of InceptionResNetV2. What a failed step leaves cannot be used: whoever
+    calls this converts again without it. Any value of the variable switches the copies off (its name is compared with "TRUE"). Not
+    reported upstream when written.
+    """
+    update, before = Node.update_proto, os.environ.get(constants.ENV_TF2ONNX_CATCH_ERRORS)
+
+    def updated(node: Any, storage: Any = None) -> None:
+        if not node.is_const():  # constants become initialisers, which are made of the node's own attributes
+            update(node, storage)
+
+    Node.update_proto = updated
+    os.environ[constants.ENV_TF2ONNX_CATCH_ERRORS] = "FALSE"
+    try:
+        yield
+    finally:
+        Node.update_proto = update
+        del os.environ[constants.ENV_TF2ONNX_CATCH_ERRORS]
+        if before is not None:
+            os.environ[constants.ENV_TF2ONNX_CATCH_ERRORS] = before
 
 
 def _name_axes(proto: onnx.ModelProto, graph: Graph) -> None:

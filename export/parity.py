@@ -13,9 +13,9 @@ import numpy as np
 
 from tlkeras.errors import ExportMismatch
 from tlkeras.export.formats import RUNTIMES, Format
-from tlkeras.export.graph import FEATURES, SCORES, Graph
+from tlkeras.export.graph import Graph
 from tlkeras.export.runner import readable
-from tlkeras.export.spec import Interface, Judged
+from tlkeras.export.spec import FEATURES, SCORES, Interface, Judged
 from tlkeras.startup import tensor_float32
 
 BATCHES = (1, 2, 3)

@@ -1,4 +1,4 @@
-"""Open an artifact in its own runtime, in this process, to score or predict with it."""
+"""Open an artifact in its own runtime to score or predict with it: in this process, or in another where `TLKERAS_ISOLATE` is set."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from tlkeras.errors import ExportError, reason
-from tlkeras.export import runner, safety
-from tlkeras.export.graph import FEATURES, SCORES
-from tlkeras.startup import KNOWN_NOISE, filtered_stderr
+from tlkeras.export import isolated, runner, safety
+from tlkeras.export.spec import FEATURES, SCORES
+from tlkeras.startup import KNOWN_NOISE, filtered_stderr, isolates
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +93,9 @@ def open_artifact(path: str | Path, reader: str | None = None) -> Predictor:
     kind = kind_of(path)
     if kind in safety.CHECKS:
         safety.CHECKS[kind](path)
+    if isolates():
+        apart = isolated.Isolated(path, reader or kind)
+        return Predictor(runtime=apart.opened["runtime"], input_name=apart.opened["input_name"], dtype=apart.opened["dtype"], call=apart)
     try:
         with filtered_stderr(re.compile(r"Created TensorFlow Lite XNNPACK delegate|" + KNOWN_NOISE.pattern)):
             name, shape, takes = INPUTS[kind](path)

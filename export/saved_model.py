@@ -8,9 +8,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from tlkeras.export.graph import FEATURES, SCORES, Graph, check_not_random
+from tlkeras.export.graph import Graph, check_not_random
 from tlkeras.export.options import SavedModelOptions
-from tlkeras.export.spec import ExportSpec, Interface
+from tlkeras.export.spec import FEATURES, SCORES, ExportSpec, Interface
 
 
 def write(graph: Graph, path: Path, options: SavedModelOptions) -> None:

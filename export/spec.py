@@ -8,6 +8,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+SCORES, FEATURES = "scores", "features"  # names of outputs
+
 
 def as_array(values: Any, dtype: str) -> np.ndarray:
     """Returns values as an array of a tensor's type; strings are Unicode arrays, which `.npz` files hold without pickle."""

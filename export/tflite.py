@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +44,6 @@ def write(graph: Graph, path: Path, options: TFLiteOptions) -> None:
     with (
         graph.plain_saved_model(function) as folder,
         quantize.deprecated_interpreter(),
-        garbage_spared(),
     ):
         converter = tf.lite.TFLiteConverter.from_saved_model(str(folder), signature_keys=["serving_default"])
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
@@ -61,19 +58,6 @@ def write(graph: Graph, path: Path, options: TFLiteOptions) -> None:
     if tail is not None:
         content = float_tail.append(content, tail)
     path.write_bytes(metadata.attach(content, _described(graph)))
-
-
-@contextmanager
-def garbage_spared() -> Iterator[None]:
-    """Leaves what exists now out of the converter's own search for garbage, which takes seconds in a process that holds many networks."""
-    if gc.get_freeze_count():  # the program itself decides what is searched
-        yield
-        return
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
 
 
 def _described(graph: Graph) -> metadata.Described:

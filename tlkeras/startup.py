@@ -28,6 +28,14 @@ KNOWN_NOISE = re.compile(
 )
 
 
+ISOLATE = "TLKERAS_ISOLATE"  # environment variable: with 1, files are read in processes of their own wherever a library might crash
+
+
+def isolates() -> bool:
+    """Whether images of every format, artifacts and models are read in processes of their own: for files of strangers, at the price of time."""
+    return os.environ.get(ISOLATE, "0") not in ("", "0")
+
+
 @contextmanager
 def filtered_stderr(noise: re.Pattern[str] = KNOWN_NOISE) -> Iterator[None]:
     """Holds back what native code writes to file descriptor 2, then prints all of it but known noise."""

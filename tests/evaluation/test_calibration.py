@@ -97,7 +97,7 @@ def test_the_model_has_no_layer_for_it(run):
 # === Known examples ===
 
 
-def test_a_saved_model_answers_whether_an_example_is_known(run):
+def test_a_saved_model_answers_whether_an_example_is_known(run, monkeypatch):
     served = tf.saved_model.load(str(run.run.exports / "saved_model")).signatures["serving_default"]
     x = pictures(220, classes=3)[0][:40]
     stripes = np.zeros((16, 16, 3), "uint8")
@@ -106,7 +106,8 @@ def test_a_saved_model_answers_whether_an_example_is_known(run):
     out = served(image_bytes=tf.constant([*images, b"damaged"]))
     known = out["known"].numpy()
     assert known.dtype == np.int64 and set(known[:40]) == {0, 1} and known[-1] == -1 and known[:40].mean() > 0.6
-    for name in ("", "exports/saved_model"):
+    for name, apart in (("", "0"), ("exports/saved_model", "0"), ("exports/saved_model", "1")):
+        monkeypatch.setenv("TLKERAS_ISOLATE", apart)  # with 1, the runtime has a process of its own, which gives the features, too
         answers = tlkeras.load(run.run.root / name).predict([*x, stripes])
         assert [answer.known for answer in answers] == [bool(value) for value in known[:-1]]
 
@@ -161,6 +162,13 @@ def test_reliability_rejection_and_sets_are_stored_and_shown(run):
     page = run.run.report.read_text(encoding="utf-8")
     assert "<h2>Calibration</h2>" in page and "Calibration error on test" in page and "Prediction sets" in page
     assert len(calibration.lines(stored, "test")) == 3
+
+
+def test_figures_of_the_examples_that_something_was_fitted_on_say_so(run):
+    stored = json.loads(run.run.calibration.read_text(encoding="utf-8"))
+    own = calibration.lines(stored, "val")
+    assert len(own) == 3 and all("the examples it was fitted on" in line for line in own[1:])
+    assert not any("the examples it was fitted on" in line for line in calibration.lines(stored, "test"))
 
 
 def test_a_larger_validation_split_is_asked_for_before_training(tmp_path):

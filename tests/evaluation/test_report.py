@@ -109,7 +109,7 @@ def test_a_run_that_kept_no_examples_has_a_report_without_dead_links(tmp_path):
 
 def test_the_headline_has_an_interval_and_says_what_it_means(page):
     top = page[page.index('<section id="s-headline">') : page.index("</section>")]
-    assert "95 % interval" in top and ("of 100 cases" in top or "Of 100 new examples" in top)
+    assert "95 % interval" in top and ("of 100 such intervals" in top or "Of 100 new examples" in top)
 
 
 # === Parts ===

@@ -55,6 +55,7 @@ def test_a_run_of_a_modality_is_sliced_corrupted_and_compared_and_everything_is_
     ]
     page = run.report.read_text(encoding="utf-8")
     assert all(f">{title}<" in page for title in ("Figures with intervals", "Compared with another run", "Slices", "Corruptions"))
+    assert str(run.root.parent) not in page  # reports are shared
     text = "\n".join(found.lines())
     assert all(part in text for part in ("accuracy", "compared with", "slices", "corruptions"))
 

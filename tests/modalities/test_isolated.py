@@ -29,8 +29,8 @@ def tiff(size=(9, 9), mark=b""):
 @pytest.fixture
 def decoders(tmp_path, monkeypatch):
     """Processes whose decoder crashes, hangs or fills the memory at images with a mark."""
-    isolated.close()
-    source = isolated.WORKER.read_text(encoding="utf-8")
+    isolated.DECODER.close()
+    source = isolated.DECODER.path.read_text(encoding="utf-8")
     head, _, rest = source.partition("    with Image.open(")
     broken = "    if data.endswith(b'CRASH'):\n        import os, signal\n        os.kill(os.getpid(), signal.SIGSEGV)\n"
     broken += "    while data.endswith(b'LOOP'):\n        pass\n"
@@ -38,9 +38,9 @@ def decoders(tmp_path, monkeypatch):
     broken += "    if data.endswith(b'FILL'):\n        bytes(2 * BYTES)\n"
     path = tmp_path / "worker.py"
     path.write_text(f"{head}{broken}    with Image.open({rest}", encoding="utf-8")
-    monkeypatch.setattr(isolated, "WORKER", path)
+    monkeypatch.setattr(isolated.DECODER, "path", path)
     yield
-    isolated.close()
+    isolated.DECODER.close()
 
 
 def pixel(data):
@@ -64,35 +64,35 @@ def profiled():
 
 
 def test_a_decoder_that_does_not_end_is_ended_after_a_second_of_processor_time(profiled, decoders, monkeypatch):
-    monkeypatch.setattr(isolated, "SECONDS", 20.0)
-    with pytest.raises(DataError, match="its decoder took more processor time than an image of its size needs"):
+    monkeypatch.setattr(isolated.DECODER, "seconds", 20.0)
+    with pytest.raises(DataError, match="its decoder took more processor time than a file of its size needs"):
         decodable(tiff(mark=b"LOOP"))
     assert pixel(decodable(tiff())) == [10, 20, 30]
 
 
 def test_a_decoder_that_waits_for_ever_is_ended(decoders, monkeypatch):
-    monkeypatch.setattr(isolated, "SECONDS", 0.5)
+    monkeypatch.setattr(isolated.DECODER, "seconds", 0.5)
     with pytest.raises(DataError, match="its decoder did not end within 0.5 s"):
         decodable(tiff(mark=b"WAIT"))
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").is_file(), reason="the limit goes by what the system tells of a process")
 def test_a_decoder_gets_a_gigabyte_more_than_its_pixels_need(decoders):
-    with pytest.raises(DataError, match="does not fit into the memory that an image of its size needs"):
+    with pytest.raises(DataError, match="does not fit into the memory that a file of its size needs"):
         decodable(tiff(mark=b"FILL"))
     assert pixel(decodable(tiff())) == [10, 20, 30]
 
 
 def test_a_decoder_that_needs_too_much_memory_is_refused_it(monkeypatch):
-    isolated.close()
-    monkeypatch.setattr(isolated, "MEMORY", 400 * 1024**2)
+    isolated.DECODER.close()
+    monkeypatch.setattr(isolated.DECODER, "memory", 400 * 1024**2)
     with pytest.raises(DataError, match="does not fit into the memory|cannot be read"):
         decodable(tiff((9000, 9000)))
-    isolated.close()
+    isolated.DECODER.close()
 
 
 def test_large_images_may_take_what_they_need():
-    isolated.close()
+    isolated.DECODER.close()
     for size in ((9000, 9000), (9, 9)):
         assert pixel(decodable(tiff(size))) == [10, 20, 30]
 
@@ -124,21 +124,21 @@ def test_images_of_processes_are_not_those_that_the_cache_holds_of_others(tmp_pa
 
 def test_a_process_that_was_ended_while_it_waited_is_replaced(decoders):
     decodable(tiff())
-    worker = isolated._idle.get_nowait()
+    worker = isolated.DECODER.idle.get_nowait()
     os.kill(worker._process.pid, signal.SIGKILL)
     worker._process.wait()
-    isolated._idle.put_nowait(worker)
+    isolated.DECODER.idle.put_nowait(worker)
     assert pixel(decodable(tiff())) == [10, 20, 30]
 
 
 def test_one_process_serves_many_images():
-    isolated.close()
+    isolated.DECODER.close()
     decodable(tiff())
-    (worker,) = list(isolated._idle.queue)
+    (worker,) = list(isolated.DECODER.idle.queue)
     process = worker._process.pid
     for _ in range(50):
         decodable(tiff())
-    assert list(isolated._idle.queue) == [worker] and worker._process.pid == process
+    assert list(isolated.DECODER.idle.queue) == [worker] and worker._process.pid == process
 
 
 def test_a_damaged_avif_costs_one_file_of_a_data_set(tmp_path, decoders):

@@ -233,17 +233,20 @@ def lines(record: Mapping[str, Any], split: str) -> list[str]:
         record: content of `calibration.json`, with or without the bins.
         split: whose figures are shown.
     """
-    parts = record.get("targets", {})
+    parts, own_examples = record.get("targets", {}), ", the examples it was fitted on" if split == "val" else ""
     texts = [_calibration_line(name if len(parts) > 1 else "", row, split) for name, row in parts.items() if split in row]
     reject, sets = record.get("rejection"), record.get("conformal") or {}
     if reject and split in reject:
-        texts.append(f"known by {reject['method']}: {reject[split]['known']:.1%} of {split} (coverage {reject['coverage']:g})")
+        texts.append(
+            f"known by {reject['method']}: {reject[split]['known']:.1%} of {split}{own_examples} (coverage {reject['coverage']:g})"
+        )
     elif reject and reject.get("note"):
         texts.append(f"known: not told apart ({reject['note']})")
     for name, own in sets.get(split, {}).items():
         label = f", {name}" if len(sets[split]) > 1 else ""
         texts.append(
-            f"prediction sets{label}: {own['covered']:.1%} of {split} covered, {1 - sets['alpha']:.1%} asked for; mean size {own['size']:.3g}"
+            f"prediction sets{label}: {own['covered']:.1%} of {split} covered{own_examples}, {1 - sets['alpha']:.1%} asked for; "
+            f"mean size {own['size']:.3g}"
         )
     return texts
 
@@ -252,7 +255,8 @@ def _calibration_line(name: str, row: Mapping[str, Any], split: str) -> str:
     before, after = row[split]["ece"]["before"], row[split]["ece"]["after"]
     label = f"{name}, " if name else ""
     if row["gain"] is not None and row["gain"] > 0:
-        return f"calibration error on {label}{split}: {after:.3f}, {before:.3f} before {row['note']} (fitted on {row['n']:,} validation examples)"
+        fitted = f"these {row['n']:,} examples" if split == "val" else f"{row['n']:,} validation examples"
+        return f"calibration error on {label}{split}: {after:.3f}, {before:.3f} before {row['note']} (fitted on {fitted})"
     return f"calibration error on {label}{split}: {after:.3f}; temperature 1 ({row['note']})"
 
 

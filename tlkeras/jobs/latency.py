@@ -14,10 +14,10 @@ from tlkeras.errors import ExportError
 from tlkeras.export import tflite
 from tlkeras.export.benchmark import Candidate, Workload, benchmark
 from tlkeras.export.calibration import FEWEST, Calibration
-from tlkeras.export.graph import SCORES, Graph
+from tlkeras.export.graph import Graph
 from tlkeras.export.options import TFLiteOptions
 from tlkeras.export.quiet import quiet_converters
-from tlkeras.export.spec import ExportSpec
+from tlkeras.export.spec import SCORES, ExportSpec
 from tlkeras.selection import cost
 
 THREADS = 1  # as runtimes of phones are set by default, and as what else runs on a server leaves

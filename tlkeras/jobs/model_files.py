@@ -18,6 +18,7 @@ from typing import Any
 import h5py
 import keras
 
+from tlkeras.data.trial import read_apart
 from tlkeras.errors import ConfigError, ExportError, reason
 from tlkeras.export.formats import SERVING
 from tlkeras.files import parse_json
@@ -115,7 +116,7 @@ def _from_zip(path: Path, *, trust: bool) -> keras.Model:
 
 
 def _load_zip(path: Path, trust: bool) -> keras.Model:
-    return keras.saving.load_model(path, compile=False, safe_mode=False) if trust else read_keras(path)
+    return keras.saving.load_model(path, compile=False, safe_mode=False) if trust else read_keras(path, foreign=True)
 
 
 def _with_config(path: Path, copy: Path, config: Any) -> None:
@@ -135,6 +136,7 @@ def _from_hdf5(path: Path, *, trust: bool) -> keras.Model:
 
     if not trust:
         check_safe_mode("an HDF5 file")
+    read_apart("hdf5", path)
     with h5py.File(io.BytesIO(path.read_bytes()), "r+") as file:
         text = file.attrs.get("model_config")
         if text is None:

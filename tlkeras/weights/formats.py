@@ -163,7 +163,7 @@ def keras_archive(row: Row, model: keras.Model, path: Path) -> tuple[str, ...]:
     """Reads a `.keras` file, whose network may hold other networks as layers."""
     from tlkeras.weights.keras_file import read_keras
 
-    ours, theirs = list(leaves(model)), list(leaves(read_keras(path)))
+    ours, theirs = list(leaves(model)), list(leaves(read_keras(path, foreign=True)))
     variables = [variable for layer in ours for variable in layer.weights]
     groups = [group_of(layer, layer.weights, read=True) for layer in theirs]
     return in_order(row, model, path, [group_of(layer, layer.weights) for layer in ours], groups, variables)

@@ -12,12 +12,20 @@ import keras
 import numpy as np
 from keras.src.saving import saving_lib
 
+from tlkeras.data.trial import read_apart
 from tlkeras.weights import matching
 from tlkeras.weights.formats import group_of, in_order, note
 from tlkeras.weights.matching import Entry, Group
 from tlkeras.weights.sources import Row
 
 DEEPEST = 64  # groups inside each other; networks have ten
+
+
+def opened(path: Path) -> h5py.File:
+    """Opens a file to read it, once another process has done so; see `read_apart`."""
+    read_apart("hdf5", path)
+    return h5py.File(path, "r")
+
 
 # === Layers in order: legacy .h5 ===
 
@@ -26,7 +34,7 @@ def legacy_h5(row: Row, model: keras.Model, path: Path) -> tuple[str, ...]:
     """Reads files of `save_weights` and `save` in Keras 1 and 2, which keras.applications still publishes."""
     ours = [group_of(layer, layer.trainable_weights + layer.non_trainable_weights) for layer in model.layers if layer.weights]
     variables = [v for layer in model.layers for v in layer.trainable_weights + layer.non_trainable_weights]
-    with h5py.File(path, "r") as file:
+    with opened(path) as file:
         root = saving_lib.safe_get_h5_group(file, "model_weights") if "layer_names" not in file.attrs else file
         groups = [group for name in _attribute(root, "layer_names") if (group := _saved_group(root, name)).entries]
         return in_order(row, model, path, ours, groups, variables)
@@ -97,7 +105,7 @@ def keys_of(network: keras.Model) -> list[str]:
 
 def keys_in(path: Path) -> list[str]:
     """Returns the paths of the variables in a `.weights.h5`."""
-    with h5py.File(path, "r") as file:
+    with opened(path) as file:
         return [key for key, _ in _datasets(file) if _of_layer(key)]
 
 
@@ -108,7 +116,7 @@ def weights_h5(row: Row, model: keras.Model, path: Path) -> tuple[str, ...]:
         key: Entry(name=f"{name}/{getattr(variable, 'name', key)}", shape=tuple(variable.shape))
         for key, (name, variable) in variables.items()
     }
-    with h5py.File(path, "r") as file:
+    with opened(path) as file:
         entries = {key: _saved(key, dataset) for key, dataset in _datasets(file) if _of_layer(key)}
         top = {key: name for key in entries.keys() - expected.keys() if (name := _classifier_name(row, file, key))}
         entries = {key: entry for key, entry in entries.items() if key not in top}

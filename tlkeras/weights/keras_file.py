@@ -11,11 +11,13 @@ from typing import Any
 import keras
 from keras.src.saving import serialization_lib
 
+from tlkeras.data.trial import read_apart
 from tlkeras.errors import ConfigError, shown
 from tlkeras.files import MOST_JSON, check_archive, parse_json
+from tlkeras.startup import isolates
 from tlkeras.weights import layers  # noqa: F401 - registers the layers that only tlkeras has
 
-CONFIG = "config.json"
+CONFIG, ARRAYS = "config.json", "model.weights.h5"  # members
 LARGEST_SIZE = 2**31 - 1  # of one side of an array of weights
 SIZES = re.compile("units|filters|dim|size|length|shape|channels|tokens|num_")  # what a config calls sizes; it holds ids and seeds too
 
@@ -33,16 +35,23 @@ def check_safe_mode(what: str) -> None:
         raise ConfigError(f"Keras' unsafe deserialisation is switched on in this process; switch it off to read {what}")
 
 
-def read_keras(path: Path) -> keras.Model:
+def read_keras(path: Path, *, foreign: bool = False) -> keras.Model:
     """Reads a `.keras` file without letting it run code.
+
+    Args:
+        path: of the file.
+        foreign: whether it may come from strangers; another process reads its arrays first then. Where `TLKERAS_ISOLATE` is set, all may.
 
     Raises:
         ConfigError: when unsafe deserialisation is switched on in this process.
-        ValueError: when it unpacks to far more than it takes up.
+        ValueError: when it unpacks to far more than it takes up, or its arrays crash their reader.
     """
     check_safe_mode("a .keras file")
     known = {}
-    if _uses_keras_hub(path):
+    uses_keras_hub = _uses_keras_hub(path)  # checks how far it unpacks
+    if foreign or isolates():
+        read_apart("hdf5", path, ARRAYS)
+    if uses_keras_hub:
         import keras_hub  # noqa: F401 - registers its layers
 
         from tlkeras.weights import compat

@@ -14,6 +14,8 @@ from typing import Any
 
 import keras
 
+from tlkeras.data.reader_process import ReaderError
+from tlkeras.data.trial import read_apart
 from tlkeras.errors import WeightsMismatch
 from tlkeras.files import MOST_JSON, open_regular, read_json
 
@@ -43,6 +45,11 @@ def check_files(folder: Path) -> None:
     for name in SAFETENSORS:
         if (folder / name).exists():
             tensors(folder / name)
+    if (folder / H5).exists():
+        try:
+            read_apart("hdf5", folder / H5)
+        except ReaderError as error:
+            raise WeightsMismatch(f"{str(folder / H5)!r} cannot be read: {error}; download it again") from error
 
 
 def tensors(path: Path) -> list[str]:

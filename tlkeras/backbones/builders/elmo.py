@@ -19,6 +19,8 @@ from keras import initializers, layers, ops
 from tlkeras.backbones import alternatives
 from tlkeras.backbones.builders.hub_texts import TOKEN_IDS, TextModel
 from tlkeras.backbones.row import Backbone, Sections
+from tlkeras.data.reader_process import ReaderError
+from tlkeras.data.trial import read_apart
 from tlkeras.errors import ConfigError, WeightsMismatch, WeightsUnavailable
 from tlkeras.files import read_json
 from tlkeras.modalities.texts import characters
@@ -279,8 +281,11 @@ def read(row: Backbone, folder: Path) -> tuple[Sizes, dict[str, np.ndarray]]:
     sizes = _sizes_in(_file(row, folder, OPTIONS))
     path = _file(row, folder, WEIGHTS)
     try:
+        read_apart("hdf5", path)
         with h5py.File(path, "r") as file:
             return sizes, {name: _array(file, name, shape) for name, shape in sizes.shapes().items()}
+    except ReaderError as error:
+        raise WeightsMismatch(f"{path.name!r} cannot be read: {error}; download it again") from error
     except OSError as error:
         raise WeightsMismatch(
             f"{path.name!r} is not a complete HDF5 file ({' '.join(str(error).split())[:120]}); download it again"

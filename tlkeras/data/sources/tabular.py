@@ -11,6 +11,7 @@ from typing import Any
 from tlkeras.data.cells import clean
 from tlkeras.data.examples import Issue
 from tlkeras.data.sources.encoding import UNDECODABLE, decode_text, detect_encoding
+from tlkeras.data.trial import read_apart
 from tlkeras.errors import DataError, printable
 from tlkeras.errors import reason as reason_of
 from tlkeras.files import parse_json, read_regular
@@ -148,6 +149,7 @@ def read_parquet(file: Path) -> Parquet:
     """Reads a Parquet file."""
     import pyarrow.parquet
 
+    read_apart("parquet", file)
     return Parquet(file.name, pyarrow.parquet.read_table(file))
 
 

@@ -15,7 +15,7 @@ from tlkeras.tasks.markup import escape, figure, table
 from tlkeras.tasks.registry import take
 
 INTERVAL = "95 % interval"  # what headlines call theirs
-RESAMPLES, MOST = 300, 5000  # of the bootstrap, and examples of each
+RESAMPLES, FEWEST, DRAWN = 300, 50, 1_500_000  # of the bootstrap: at most and at least, and examples in all of them
 
 
 def headline(data: ReportData) -> Sequence[Section]:
@@ -29,22 +29,22 @@ def headline(data: ReportData) -> Sequence[Section]:
 
 
 def _interval(data: ReportData) -> str:
-    """Returns in a sentence how far the figure of the task would move with other held-out examples, by the bootstrap (Efron 1979)."""
+    """Returns the interval of the figure of the task in a sentence, by the bootstrap (Efron 1979)."""
     part = data.outcomes.get(data.held_out)
     if part is None or len(part.scores) < 2:
         return ""
-    judge, count = load_function(data.task.judge), min(len(part.scores), MOST)
+    judge, count = load_function(data.task.judge), len(part.scores)
     rng, figures = np.random.default_rng(0), []
-    for _ in range(RESAMPLES):
-        index = rng.integers(0, len(part.scores), count)
+    for _ in range(max(FEWEST, min(RESAMPLES, DRAWN // count))):
+        index = rng.integers(0, count, count)
         verdict = judge(part.scores[index], part.scores[index], take(part.targets, index), data.target)
         if verdict is None or verdict.accuracy is None:
             return ""
         figures.append(verdict.accuracy)
     low, high = np.quantile(figures, (0.025, 0.975))
     return (
-        f"<p>With other {data.held_out} examples from the same source, {escape(data.task.figure)} would lie between {low:.3f} and {high:.3f} "
-        f"in 95 of 100 cases <span class=muted>({INTERVAL}, bootstrap)</span>.</p>"
+        f"<p>{INTERVAL} of {escape(data.task.figure)}: {low:.3f} to {high:.3f} <span class=muted>(bootstrap; if this were repeated with new "
+        f"{data.held_out} examples from the same source, about 95 of 100 such intervals would contain the true figure)</span>.</p>"
     )
 
 

@@ -15,6 +15,7 @@ from tlkeras.data.examples import Example
 from tlkeras.data.row_cache import Collection, RowCache
 from tlkeras.modalities.images import decode, fingerprint, formats, orientation, resampling
 from tlkeras.modalities.images.file_decoder import Content, Reading, notes
+from tlkeras.startup import isolates
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +83,7 @@ def decoded_rows(cache: RowCache | None, size: decode.Size, resize: str, channel
         return None
     code = row_cache.source_digest(decode, resampling, orientation, formats, fingerprint)
     versions = f"tensorflow {tf.__version__}, pillow {PIL.__version__}, {platform.machine()}, {code}"
-    if formats.isolates():  # JPEGs are then decoded whole
+    if isolates():  # JPEGs are then decoded whole
         versions = f"{versions}, isolated"
     contract = f"{decode.size_text(size)} pixels, {resize}, {channels} channels; {versions}"
     row_bytes = int(np.prod(decode.sides(size))) * channels

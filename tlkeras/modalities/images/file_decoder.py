@@ -16,7 +16,7 @@ import tensorflow as tf
 from tlkeras.data.examples import Example, Issue
 from tlkeras.errors import DataError
 from tlkeras.files import read_regular
-from tlkeras.modalities.images import decode
+from tlkeras.modalities.images import decode, headers
 from tlkeras.modalities.images.fingerprint import CELLS, brightness, difference_hashes
 from tlkeras.modalities.images.formats import LARGEST_FILE
 from tlkeras.startup import KNOWN_NOISE
@@ -40,12 +40,14 @@ class Content:
         sha256: of the file, which may be in another format.
         kind: format of the file.
         transparent: whether it declares a transparent colour that its decoder drops.
+        alone: whether it is so large that it is decoded while no other is.
     """
 
     data: bytes
     sha256: str
     kind: str
     transparent: bool
+    alone: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,6 +172,7 @@ def load(example: Example, content: bytes | None = None) -> Content | Issue:
         return encoded
     try:
         data = decode.decodable(encoded)
+        pixels = headers.check(data, decode.sniff(data) or "")
     except DataError as error:
         return Issue(kind=_kind(encoded), path=example.id, reason=str(error), action="skipped")
     return Content(
@@ -177,6 +180,7 @@ def load(example: Example, content: bytes | None = None) -> Content | Issue:
         sha256=hashlib.sha256(encoded).hexdigest(),
         kind=decode.sniff(encoded) or "",
         transparent=decode.has_gif_transparency(encoded),
+        alone=pixels > headers.ALONE,
     )
 
 

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import re
+import threading
 from pathlib import Path
 
 from PIL import Image, ImageOps
 
 from tlkeras.data.examples import Dataset
+from tlkeras.data.reader_process import ReaderError
 from tlkeras.errors import DataError, reason, shown
 from tlkeras.files import open_regular, read_regular
 from tlkeras.modalities.images import headers, isolated
-from tlkeras.modalities.images.pillow_worker import eight_bits, png
+from tlkeras.modalities.images.pillow_reader import eight_bits, png
+from tlkeras.startup import isolates
 
 NATIVE = ("jpeg", "png", "gif", "webp")  # what `decode_and_resize` accepts unchanged
+TRANSPARENT = ("png", "webp")  # of these, what TensorFlow decodes with an alpha channel
 LARGEST_FILE = 1024**3  # bytes of one image file
-ISOLATE = "TLKERAS_ISOLATE"  # environment variable: with 1, images of every format are decoded in processes of their own
+_large = threading.Lock()  # one large image at a time
 _HEADS = (
     (b"\xff\xd8\xff", "jpeg"),
     (b"\x89PNG\r\n\x1a\n", "png"),
@@ -95,19 +98,17 @@ def check_files(dataset: Dataset) -> None:
         )
 
 
-def isolates() -> bool:
-    """Whether images of every format are decoded in processes of their own: for files of strangers, at the price of time."""
-    return os.environ.get(ISOLATE, "0") not in ("", "0")
-
-
 def decodable(data: bytes) -> bytes:
     """Returns an encoded image as bytes that `decode_and_resize` accepts; see `read_image_bytes`."""
     kind = sniff(data)
     if kind not in _READERS:
         raise DataError(_not_a_picture(data, kind))
-    headers.check(data, kind)
+    pixels = headers.check(data, kind)
     if kind not in NATIVE or _is_animated_webp(data) or isolates():
         return _as_png(data, kind)
+    if kind in TRANSPARENT and pixels > headers.ALONE // 4:  # to composite them, TensorFlow takes 25 bytes for each pixel
+        with _large:
+            return _as_png(data, kind)
     return headers.first_frame(data) if kind == "gif" else data
 
 
@@ -135,8 +136,8 @@ def _not_a_picture(data: bytes, kind: str | None) -> str:
 
 def _as_png(data: bytes, kind: str) -> bytes:
     try:
-        return isolated.png(data, _READERS[kind])
-    except DataError as error:
+        return isolated.DECODER.read(_READERS[kind], data)
+    except ReaderError as error:
         raise DataError(f"the {kind.upper()} image cannot be read: {error}") from error
 
 

@@ -8,7 +8,10 @@ from tlkeras.errors import DataError
 
 # Pixels of the largest image that is decoded: as many as Pillow admits before it speaks of a decompression bomb.
 LARGEST = 2 * 89_478_485
-SCANS = 500  # passes over a progressive JPEG; encoders make 10, and each takes as long as a whole image (libjpeg-turbo's fuzzers stop here)
+# Passes over a progressive JPEG, and pixels in all of them: encoders make 10, and each takes as long as a whole image (libjpeg-turbo's fuzzers
+# stop at as many).
+SCANS, SCANNED = 500, 12 * LARGEST
+ALONE = 2**26  # pixels of an image, above which it is decoded while no other is: it takes 200 MB and more
 Size = tuple[int, int]
 NONE: Size = (0, 0)
 SEGMENTS = 65_536  # of a header; files have dozens, photos with large profiles hundreds
@@ -19,8 +22,11 @@ _BARE = frozenset({0x01, *range(0xD0, 0xDA)})
 _EXTENSION, _IMAGE, _TRAILER = 0x21, 0x2C, 0x3B  # GIF89a, appendix A
 
 
-def check(data: bytes, kind: str) -> None:
+def check(data: bytes, kind: str) -> int:
     """Rejects an image whose header states more pixels than are decoded, or more passes than an encoder makes.
+
+    Returns:
+        The pixels that it states; 0 where the header is not read here.
 
     Raises:
         DataError: with what it states.
@@ -28,8 +34,10 @@ def check(data: bytes, kind: str) -> None:
     width, height = SIZES[kind](data) if kind in SIZES else NONE
     if width * height > LARGEST:
         raise DataError(f"the image header states {width} x {height} pixels; expected at most {LARGEST // 10**6} million: reduce it")
-    if kind == "jpeg" and (scans := data.count(b"\xff\xda")) > SCANS:
-        raise DataError(f"the JPEG image has {scans:,} passes; expected at most {SCANS}: save it again")
+    most = min(SCANS, SCANNED // max(1, width * height))
+    if kind == "jpeg" and (scans := data.count(b"\xff\xda")) > most:
+        raise DataError(f"the JPEG image of {width} x {height} pixels has {scans:,} passes; expected at most {most}: save it again")
+    return width * height
 
 
 def _png(data: bytes) -> Size:

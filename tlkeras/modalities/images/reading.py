@@ -159,13 +159,13 @@ class GroupDecoder:
         """Returns the reading of each row."""
         if not contents:
             return {}
-        readings, rows = {}, list(contents)
-        index, decoded, hashes = self.decoder.decode(list(contents.values()))
+        readings, rows = {}, [row for row, content in contents.items() if not content.alone]
+        index, decoded, hashes = self.decoder.decode([contents[row] for row in rows])
         for row, image, dhash in zip([rows[i] for i in index], decoded, hashes, strict=True):
             images[row], content = image, contents[row]
             own = notes(examples[row], content.kind, content.transparent)
             readings[row] = Reading(sha256=content.sha256, dhash=int(dhash), notes=own)
-        for row in rows:  # once more, for the reason
+        for row in contents:  # large images, and damaged ones once more, for the reason
             if row not in readings:
                 readings[row] = self.decoder.read_content(examples[row], contents[row], images[row])
         return readings
