@@ -18,7 +18,7 @@ def show(name: str | None = NAME, json_out: bool = typer.Option(False, "--json",
     import json
 
     from tlkeras.backbones.registry import BACKBONES
-    from tlkeras.jobs.plan import find_backbone
+    from tlkeras.jobs.backbone_record import find_backbone
     from tlkeras.modalities.registry import MODALITIES
     from tlkeras.weights.cache import status
 
@@ -45,7 +45,7 @@ def show(name: str | None = NAME, json_out: bool = typer.Option(False, "--json",
 def fetch(name: str = typer.Argument(help="Backbone or family.", metavar="BACKBONE"), debug: bool = _debug()) -> None:
     """Download the weights of a backbone now, so that later runs need no network."""
     from tlkeras.cli.screen import start_tensorflow
-    from tlkeras.jobs.plan import find_backbone
+    from tlkeras.jobs.backbone_record import find_backbone
     from tlkeras.weights.cache import status
 
     row = find_backbone(name)
@@ -67,7 +67,7 @@ def path(debug: bool = _debug()) -> None:
 def clear(name: str | None = NAME, debug: bool = _debug()) -> None:
     """Delete the cached weights of one backbone, or of all."""
     from tlkeras.backbones.registry import BACKBONES
-    from tlkeras.jobs.plan import find_backbone
+    from tlkeras.jobs.backbone_record import find_backbone
     from tlkeras.weights import cache
 
     freed = cache.clear([find_backbone(name)] if name else list(BACKBONES))

@@ -25,6 +25,7 @@ from tlkeras.evaluation import calibration
 from tlkeras.export.artifact import Artifact
 from tlkeras.export.graph import precision_gap
 from tlkeras.jobs import (
+    backbone_record,
     batch_size,
     choice,
     cross_validation,
@@ -139,10 +140,11 @@ def _finetune(plan: Plan, distribution: Distribution, run: Run, home: Run, datas
     config = plan.config
     data.inputs.save(run.root)
     files.write(run.config, configs.to_yaml(config.to_dict()))
+    backbone_record.write(run, plan.backbone)
     if plan.choice is not None:
         files.write_json(run.root / report_run.RECOMMENDATION, plan.choice)
     numbers = precision.record(task.model, tf32=tf32_of(config, distribution))
-    files.write_json(run.environment, {**environment(), **numbers})
+    run_folder.write_json(run.environment, {**environment(), **numbers})
     run_folder.write_target(run, data.target)
 
     distribution.agree("data", lambda: export_run.fingerprint(data.store, data.splits))
@@ -161,7 +163,7 @@ def _finetune(plan: Plan, distribution: Distribution, run: Run, home: Run, datas
     target, scored = task.target, outcome.score(calibrated, data)
     _save(task, run)
     run_folder.write_target(run, target)
-    files.write_json(run.calibration, calibrated.record)
+    run_folder.write_json(run.calibration, calibrated.record)
     files.write_rows(run.predictions, outcome.prediction_rows(data, scored, task.task, target))
     if distribution.chief:
         _report(scored, calibrated.record, reporter)
