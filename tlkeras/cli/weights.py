@@ -59,7 +59,7 @@ def fetch(name: str = typer.Argument(help="Backbone or family.", metavar="BACKBO
 
 def path(debug: bool = _debug()) -> None:
     """Print the folder of the cache."""
-    from tlkeras.weights.cache import cache_dir
+    from tlkeras.files import cache_dir
 
     typer.echo(str(cache_dir()))
 
@@ -67,11 +67,12 @@ def path(debug: bool = _debug()) -> None:
 def clear(name: str | None = NAME, debug: bool = _debug()) -> None:
     """Delete the cached weights of one backbone, or of all."""
     from tlkeras.backbones.registry import BACKBONES
+    from tlkeras.files import cache_dir
     from tlkeras.jobs.backbone_record import find_backbone
     from tlkeras.weights import cache
 
     freed = cache.clear([find_backbone(name)] if name else list(BACKBONES))
-    typer.echo(f"{freed / 1e6:.1f} MB freed in {cache.cache_dir()}")
+    typer.echo(f"{freed / 1e6:.1f} MB freed in {cache_dir()}")
 
 
 COMMANDS: dict[str, Callable[..., None]] = {"list": show, "fetch": fetch, "path": path, "clear": clear}

