@@ -56,7 +56,7 @@ def interface_of(content: Mapping[str, Any]) -> Interface:
         raise ExportError(f"the manifest does not describe the model's inputs and outputs ({error!r}); export again") from None
 
 
-def kept(folder: Path, interface: Interface) -> dict[str, Any]:
+def earlier_records(folder: Path, interface: Interface) -> dict[str, Any]:
     """Returns the records of the artifacts that are already in a folder: format -> record.
 
     Raises:

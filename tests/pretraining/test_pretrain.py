@@ -1,4 +1,4 @@
-"""Networks trained by oneself: sizes, pretraining, publishing, and use as a backbone."""
+"""Models trained from scratch: sizes, pretraining, publishing, and use as a backbone."""
 
 import functools
 import json

@@ -105,17 +105,17 @@ def finetune_plan(
     distribution = distribution or open_distribution(plan.config.train.placement)
     cross_validation.check(plan.config, distribution)
     batch_size.check(plan.config, distribution)
-    there = Run(Path(plan.asked.out or "")) if resume else None
-    if there is not None:
-        resuming.check_workers(there, distribution.workers)
-    run = there if there is not None and distribution.chief else run_of(plan.config, distribution, dataset)
-    if run is there:
+    resumed = Run(Path(plan.asked.out or "")) if resume else None
+    if resumed is not None:
+        resuming.check_workers(resumed, distribution.workers)
+    run = resumed if resumed is not None and distribution.chief else run_of(plan.config, distribution, dataset)
+    if run is resumed:
         run_lifetime.claim(run)
     with run_lifetime.tidied(run, keep=distribution.chief), distribution.watched(), reporter.live():
-        if run is not there:
+        if run is not resumed:
             passed = dataset.source is None or is_passed(dataset.source)
             resuming.begin(run, plan.asked, passed=passed, workers=distribution.workers)
-        result = _finetune(plan, distribution, run, there or run, dataset, reporter)
+        result = _finetune(plan, distribution, run, resumed or run, dataset, reporter)
         distribution.wait()
         return result
 

@@ -233,8 +233,8 @@ def _relabelled(dataset: Dataset, target: Target) -> Dataset:
     if not own and not any(
         dataset.target.tally(example.label) for example in dataset.examples
     ):  # numbers: by position, too, where they have names
-        same = set(dataset.target.labels) == set(target.labels)
-        own, known = (list(dataset.target.labels), list(target.labels)) if same else ([], [])
+        equal = set(dataset.target.labels) == set(target.labels)
+        own, known = (list(dataset.target.labels), list(target.labels)) if equal else ([], [])
     if own and known and own != known:  # values are by position
         shown = [", ".join(names) for names in (own, known)]
         raise DataError(f"{dataset.name} has the targets {shown[0]}; expected {shown[1]}, in this order, as the model predicts")

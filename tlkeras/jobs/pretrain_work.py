@@ -94,7 +94,7 @@ def settings(work: Work, config: Any, values: Mapping[str, Any], *, resume: bool
             f"the pretraining of {work.name!r} was begun with examples passed from Python; go on there: "
             f"tlkeras.pretrain(dataset, name={work.name!r}, resume=True)"
         )
-    return before if before.data is None else before.updated(data=resuming.found(before.data, begun))
+    return before if before.data is None else before.updated(data=resuming.resolved_source(before.data, begun))
 
 
 def check_free(work: Work) -> None:

@@ -99,8 +99,8 @@ def _fill(folder: Path, *, run: Run, exported: Mapping[str, Any], name: str, con
     """Copies what was exported, the SavedModel's files into the folder itself, and adds warm-up and card."""
     contents.copy_artifacts(run.exports, folder, exported)
     contents.copy_file(run.model, folder / run.model.name)
-    evidence = verification.read(run.exports, interface_of(exported))
-    serving.write_warmup(folder, warmup_requests(evidence.samples, encoded_input(content)))
+    stored = verification.read(run.exports, interface_of(exported))
+    serving.write_warmup(folder, warmup_requests(stored.samples, encoded_input(content)))
     files.write(folder / "README.md", card(name, content))
     return content
 

@@ -73,7 +73,7 @@ def settings(path: str | Path, flat: Mapping[str, Any], *, passed: bool = False)
     if not isinstance(config.train.batch_size, int) and run.config.is_file():  # it was measured, and would be another one now
         config = config.updated(batch_size=run_folder.read_config(run).train.batch_size)
     source = config.data.source
-    return config if source is None else config.updated(data=found(source, begun))
+    return config if source is None else config.updated(data=resolved_source(source, begun))
 
 
 def differing_keys(config: FlatConfig, flat: Mapping[str, Any]) -> list[str]:
@@ -82,7 +82,7 @@ def differing_keys(config: FlatConfig, flat: Mapping[str, Any]) -> list[str]:
     return [f"{key}: {now[key]!r} instead of {before[key]!r}" for key in flat if key in now and now[key] != before[key]]
 
 
-def found(source: str, begun: Mapping[str, Any]) -> str:
+def resolved_source(source: str, begun: Mapping[str, Any]) -> str:
     """Returns a source where it is: a relative path is that of the folder in which the work was begun."""
     folder = begun.get("folder")
     return str(Path(folder) / source) if folder and not Path(source).exists() and (Path(folder) / source).exists() else source

@@ -98,8 +98,8 @@ class Tokens:
 
     def lengths(self, ids: np.ndarray) -> np.ndarray:
         """Returns how many positions of each row are not padding, int (n,)."""
-        there = (ids != self.pad).reshape(*ids.shape[:2], -1).any(axis=2)
-        return np.maximum(1, np.where(there, np.arange(1, ids.shape[1] + 1), 0).max(axis=1, initial=1))
+        has_token = (ids != self.pad).reshape(*ids.shape[:2], -1).any(axis=2)
+        return np.maximum(1, np.where(has_token, np.arange(1, ids.shape[1] + 1), 0).max(axis=1, initial=1))
 
     @property
     def tracked(self) -> list[Any]:
