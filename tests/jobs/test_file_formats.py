@@ -27,7 +27,9 @@ SMALL = {"backbone": "cnn", "weights": "none", "image_size": 16, "epochs": 1, "u
 def finished(tmp_path_factory):
     """A small run, which tests copy."""
     x, y = pictures(30)
-    return tlkeras.finetune(from_arrays(x, np.array(["a", "b", "c"])[y]), out=tmp_path_factory.mktemp("run") / "run", reporter=None, **SMALL).run
+    return tlkeras.finetune(
+        from_arrays(x, np.array(["a", "b", "c"])[y]), out=tmp_path_factory.mktemp("run") / "run", reporter=None, **SMALL
+    ).run
 
 
 def rewrite(run):
