@@ -111,8 +111,10 @@ def published(row: Backbone, weights: str) -> Base | None:
     if source is None or source.model is None:
         return None
     model = read_keras(source.model)
-    last = model.get_layer(FEATURES)
-    last.name = f"pretrained_{FEATURES}"  # the head's own layer has the name
+    last, name = model.get_layer(FEATURES), f"pretrained_{FEATURES}"  # the head's own layer has the other name
+    while any(layer.name == name for layer in model.layers):  # of a network that was itself made from a published one
+        name = f"pretrained_{name}"
+    last.name = name
     vocabulary = source.model.parent / "tokenizer"
     tokens = load_tokens(vocabulary) if vocabulary.is_dir() else None
     return Base(model=keras.Model(model.input, last.output, name=re.sub(r"\W", "_", row.name)), sections=row.sections, tokens=tokens)
