@@ -18,7 +18,7 @@ import numpy as np
 from tlkeras.startup import ONEDNN, load_tensorflow
 
 STEPS = 8
-TASKS = {"minilm_l6": "32 texts of 48 tokens", "efficientnet_lite0": "16 pictures of 96 pixels"}
+TASKS = {"minilm_l6": "32 texts of 48 tokens", "efficientnet_lite0": "16 images of 96 pixels"}
 
 
 def measure(name: str) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
     python benchmarks/placement.py [--backbone efficientnet] [--image-size 96] [--batch 16] [--steps 12] [--rounds 3] [--out FILE.json]
 
-All layers train, on random pictures. Each round starts every placement once, in fresh processes, in alternating order; a
+All layers train, on random images. Each round starts every placement once, in fresh processes, in alternating order; a
 process times whole epochs of `--steps` steps and leaves the first one out, which traces. On a machine with a fixed number of
 cores, two replicas share what one has alone: the ratio to one process is the overhead, not a gain.
 """

@@ -122,7 +122,7 @@ def page(figures: dict[str, dict[str, float]]) -> str:
         "## With a frozen backbone",
         "",
         "Each worker computes the features of its part of the examples, once, and the parts are brought together: that scales with the hosts until "
-        "sending them takes longer than computing them, which at 5 kB for each picture is far off. Training the head afterwards exchanges a few "
+        "sending them takes longer than computing them, which at 5 kB for each image is far off. Training the head afterwards exchanges a few "
         "kB per step and takes milliseconds: more than one host does not help there, and does no harm.",
         "",
     ]

@@ -4,7 +4,7 @@
 
 Plain Keras is what the transfer-learning guide shows: `image_dataset_from_directory`, a frozen base called inside the
 model, `fit`, `evaluate`. Each round runs both, in alternating order, in fresh processes of their own; a process times
-the whole job from the folder to the scores of the validation pictures, without the import of TensorFlow, which is
+the whole job from the folder to the scores of the validation images, without the import of TensorFlow, which is
 the same for both. FOLDER has `train/` and `val/` inside; without it, scikit-learn's 1,797 digits are written as PNG
 files, every fifth of them into `val/`.
 """
@@ -25,7 +25,7 @@ SIZE, BATCH, RATE = 224, 32, 3e-3
 
 
 def digits(folder: Path) -> Path:
-    """Writes the digits as a folder of pictures."""
+    """Writes the digits as a folder of images."""
     from PIL import Image
     from sklearn.datasets import load_digits
 

@@ -51,8 +51,8 @@ class Calibration:
         for name, array in self.inputs.items():
             if name not in samples or np.issubdtype(samples[name].dtype, np.integer) and not np.issubdtype(array.dtype, np.number):
                 continue
-            here, there = _spread(array), _spread(samples[name])
-            if not 1 / 4 <= (here + 1e-12) / (there + 1e-12) <= 4:
+            span, expected = _spread(array), _spread(samples[name])
+            if not 1 / 4 <= (span + 1e-12) / (expected + 1e-12) <= 4:
                 raise ExportError(
                     f"the calibration examples of {name!r} span {array.min():.4g} to {array.max():.4g}, "
                     f"the examples to verify on {samples[name].min():.4g} to {samples[name].max():.4g}; "

@@ -54,7 +54,7 @@ SWIFT = {
 }
 
 
-def takes_pictures(graph: Graph) -> bool:
+def takes_images(graph: Graph) -> bool:
     """Whether the one input of the model is a square image, RGB or grey, and what its scores mean is known."""
     shape = graph.inputs[0].shape
     return (
@@ -88,7 +88,7 @@ def write(out: Path, graph: Graph, records: Mapping[str, Mapping[str, Any]]) -> 
         records: format -> `Artifact.to_dict()`.
     """
     chosen = {name: record for name, record in records.items() if name in BEST and record["verified"]}
-    if not chosen or not (takes_pictures(graph) or takes_texts(graph)):
+    if not chosen or not (takes_images(graph) or takes_texts(graph)):
         return
     templates = _templates(out, graph)
     if not templates:
@@ -140,7 +140,7 @@ def _templates(out: Path, graph: Graph) -> list[Path]:
     MediaPipe has classifiers only, of RGB images and of the texts that it splits for BERT; no program splits those of SentencePiece.
     """
     labelled = graph.spec.labels is not None
-    if takes_pictures(graph):
+    if takes_images(graph):
         return sorted((TEMPLATES / "image").glob("*.txt" if labelled and graph.inputs[0].shape[3] == 3 else "*.py.txt"))
     python = [TEMPLATES / folder / f"{CLASSIFY}.txt" for name, folder in SPLITTERS.items() if (out / "tokenizer" / name).is_file()]
     return [*python, *(sorted((TEMPLATES / "text").glob("Classifier.*.txt")) if labelled and graph.spec.vocabulary else [])]

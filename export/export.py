@@ -46,7 +46,7 @@ def export(
     progress: Callable[[int, int, str], None] | None = None,
     timed: Timed | None = None,
 ) -> list[Artifact]:
-    """Exports a model to several formats, with manifest, labels, vocabulary, evidence and client programs beside them.
+    """Exports a model to several formats, with manifest, labels, vocabulary, samples with their answers, and client programs beside them.
 
     Args:
         model: functional or sequential, built; or one that is traced already.
@@ -79,7 +79,7 @@ def export(
         for row in rows:
             _check_texts(row, graph)
         out.mkdir(parents=True, exist_ok=True)
-        earlier_records = manifest.kept(out, graph.interface) if keep else {}
+        earlier_records = manifest.earlier_records(out, graph.interface) if keep else {}
         expected = parity.reference(graph, samples, None if isinstance(model, Graph) or is_mixed(model) else score)
         exporter = _Exporter(graph, out, verifier, expected, budget, timed or (lambda name, seconds: None))
 
@@ -273,8 +273,8 @@ class _Exporter:
         verdict = self._verifier.verdict(first, self._expected)
         for name, seconds in verdict.seconds.items():
             self._timed(f"{attempt.row.name}/{name}", seconds)
-        same = parity.Reference(outputs={**self._expected.outputs, **verdict.answers}, score=None)
-        runtimes = tuple(self._verifier.verdict(other, same).runtime for other in others)
+        reference = parity.Reference(outputs={**self._expected.outputs, **verdict.answers}, score=None)
+        runtimes = tuple(self._verifier.verdict(other, reference).runtime for other in others)
         if measured:
             verdict = dataclasses.replace(verdict, latency_ms=self._verifier.latency(first))
         return verdict, runtimes

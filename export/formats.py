@@ -58,7 +58,7 @@ FLOAT = 1e-3
 # Used only where there are no classes to compare: half precision keeps 11 bits, 8-bit activations add up over layers.
 HALF, EIGHT_BIT = 2e-2, 0.3
 
-# The rungs of `mobile`, from the cheapest on a phone to the safest; `ladder.py` walks down them.
+# The rungs of `mobile`, from the cheapest on a phone to the safest; `quantization_search.py` walks down them.
 RUNGS = ("int8", "int8 with some layers in float", "int16x8", "dynamic", "fp16", "float32")
 
 WRITE_TFLITE = "tlkeras.export.tflite:write"

@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # both load TensorFlow
     from tlkeras.export.graph import Graph
 
 NAME, LABELS = "manifest.json", "labels.txt"
+FORMAT = 1  # of manifests, and of the files beside them
 
 
 def write_manifest(folder: str | Path, graph: Graph, records: Mapping[str, Mapping[str, Any]]) -> None:
@@ -28,6 +29,7 @@ def write_manifest(folder: str | Path, graph: Graph, records: Mapping[str, Mappi
     """
     labels = graph.spec.labels
     content = {
+        "format": FORMAT,
         "tlkeras": __version__,
         "labels": None if labels is None else list(labels),
         "inputs": [one.to_dict() for one in graph.inputs],
@@ -54,7 +56,7 @@ def interface_of(content: Mapping[str, Any]) -> Interface:
         raise ExportError(f"the manifest does not describe the model's inputs and outputs ({error!r}); export again") from None
 
 
-def kept(folder: Path, interface: Interface) -> dict[str, Any]:
+def earlier_records(folder: Path, interface: Interface) -> dict[str, Any]:
     """Returns the records of the artifacts that are already in a folder: format -> record.
 
     Raises:
@@ -74,7 +76,7 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     """Reads the manifest of a folder of artifacts.
 
     Raises:
-        ExportError: when there is none, or it is not a manifest.
+        ExportError: when there is none, it is not a manifest, or that of a later tlkeras.
     """
     path = Path(folder) / NAME
     try:
@@ -83,6 +85,8 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
         raise ExportError(f"no {NAME} in {str(folder)!r}; it stores the labels and the resize mode of an artifact") from None
     except (OSError, ValueError, RecursionError) as error:
         raise ExportError(f"cannot read {str(path)!r}: {error}") from error
+    if isinstance(content, dict):
+        files.check_format(path, content, ExportError, FORMAT)
     if not isinstance(content, dict) or not {"labels", "metadata", "artifacts"} <= set(content):
         raise ExportError(f"{str(path)!r} is not a manifest: labels, metadata or artifacts are missing")
     labels, metadata, artifacts = content["labels"], content["metadata"], content["artifacts"]

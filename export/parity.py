@@ -90,8 +90,8 @@ def reference(graph: Graph, samples: Samples, score: np.ndarray | None) -> Refer
 
 def also(row: Format) -> list[Format]:
     """Returns the same format once for each further reader whose package is installed."""
-    there = [one for one in row.also if importlib.util.find_spec(RUNTIMES[one]) and not (one == "c_api" and sys.platform == "win32")]
-    return [dataclasses.replace(row, reader=one, also=()) for one in there]
+    readers = [one for one in row.also if importlib.util.find_spec(RUNTIMES[one]) and not (one == "c_api" and sys.platform == "win32")]
+    return [dataclasses.replace(row, reader=one, also=()) for one in readers]
 
 
 def compare(

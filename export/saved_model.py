@@ -102,11 +102,11 @@ def _decode(image_bytes: tf.Tensor, decode: Any, shape: tuple[int | None, ...]) 
     A graph has no `try`; what it has is a data set that leaves out the elements whose work fails.
     """
     count = tf.size(image_bytes, out_type=tf.int64)
-    pictures = tf.data.Dataset.from_tensor_slices(image_bytes).enumerate()
-    pictures = pictures.map(lambda index, content: (index, tf.ensure_shape(decode(content), shape)), num_parallel_calls=DECODERS)
+    decodings = tf.data.Dataset.from_tensor_slices(image_bytes).enumerate()
+    decodings = decodings.map(lambda index, content: (index, tf.ensure_shape(decode(content), shape)), num_parallel_calls=DECODERS)
     # A last element of zeros, at the place after the last: nothing to read is no special case then.
     last = tf.data.Dataset.from_tensors((count, tf.zeros(shape, tf.uint8)))
-    places, decoded = pictures.ignore_errors(log_warning=False).concatenate(last).batch(count + 1).get_single_element()
+    places, decoded = decodings.ignore_errors(log_warning=False).concatenate(last).batch(count + 1).get_single_element()
     places = places[:, tf.newaxis]
     blank = tf.zeros(tf.concat([count[tf.newaxis] + 1, tf.constant(shape, tf.int64)], 0), tf.uint8)
     images = tf.tensor_scatter_nd_update(blank, places, decoded)[:-1]

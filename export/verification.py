@@ -19,11 +19,11 @@ from tlkeras.export.spec import Interface, as_array
 from tlkeras.files import read_npz
 
 NAME = "verification.npz"
-PICTURES = 3  # encoded images that are kept: enough to try a batch, few enough to be small
+ENCODED = 3  # encoded images that are kept: enough to try a batch, few enough to be small
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evidence:
+class Verification:
     """The samples and answers that artifacts were compared on.
 
     Args:
@@ -40,7 +40,7 @@ class Evidence:
 def write(
     folder: Path, interface: Interface, samples: Samples, expected: Reference, artifacts: Sequence[Artifact], formats: Iterable[str] = ()
 ) -> None:
-    """Writes the evidence beside the artifacts, whole or not at all.
+    """Writes samples and answers beside the artifacts, whole or not at all.
 
     Args:
         folder: of the artifacts.
@@ -50,7 +50,7 @@ def write(
         formats: all that stand in the folder; of those that are not new, the answers to the same samples are kept.
     """
     arrays = {f"inputs/{one.name}": _small(as_array(samples.inputs[one.name], one.dtype)) for one in interface.inputs}
-    arrays |= {f"pictures/{i}": np.frombuffer(content, "uint8") for i, content in enumerate(samples.encoded[:PICTURES])}
+    arrays |= {f"pictures/{i}": np.frombuffer(content, "uint8") for i, content in enumerate(samples.encoded[:ENCODED])}
     arrays |= {f"expected/{name}": value for name, value in expected.outputs.items()}
     if (folder / NAME).exists():
         arrays |= _answers_kept(folder, interface, samples, set(formats) - {artifact.format for artifact in artifacts})
@@ -76,8 +76,8 @@ def _small(array: np.ndarray) -> np.ndarray:
     return array
 
 
-def read(folder: str | Path, interface: Interface) -> Evidence:
-    """Reads the evidence of a folder of artifacts.
+def read(folder: str | Path, interface: Interface) -> Verification:
+    """Reads the samples and answers of a folder of artifacts.
 
     Raises:
         ExportError: when there is none, or it is damaged.
@@ -97,9 +97,9 @@ def read(folder: str | Path, interface: Interface) -> Evidence:
     for key, value in _under(held, "answers").items():
         name, output = key.split("/", 1)
         answers.setdefault(name, {})[output] = value
-    pictures = _under(held, "pictures")
-    return Evidence(
-        samples=Samples(inputs=inputs, encoded=[pictures[str(i)].tobytes() for i in range(len(pictures))]),
+    encoded = _under(held, "pictures")
+    return Verification(
+        samples=Samples(inputs=inputs, encoded=[encoded[str(i)].tobytes() for i in range(len(encoded))]),
         expected=Reference(outputs=_under(held, "expected"), score=None),
         answers=answers,
     )

@@ -52,7 +52,7 @@ TINY: Mapping[str, dict[str, Any]] = {
 }
 # Rows of KerasHub's image backbones, at their smallest size, transformers of the ViT kind with two blocks; tests/backbones/test_families.py has
 # all rows in the float formats, among them MobileNetV5, whose whole network takes more memory to convert than many machines have.
-PICTURES = ("deit_tiny", "dinov2_small", "dinov3_small", "mit_b0", "mobilenet_v3_small_050")
+IMAGES = ("deit_tiny", "dinov2_small", "dinov3_small", "mit_b0", "mobilenet_v3_small_050")
 
 ORIGINS = {"applications": "keras.applications"}  # module of the builder -> whose architecture it is
 
@@ -64,7 +64,7 @@ def families() -> dict[str, str]:
         if row.family not in smallest or row.params < smallest[row.family].params:
             smallest[row.family] = row
     ours = {row.name: ORIGINS.get(row.builder.partition(":")[0].rpartition(".")[2], "tlkeras") for row in smallest.values()}
-    return ours | {name: "keras-hub, text" for name in TEXT} | {name: "keras-hub, images" for name in (*PICTURES, *TINY)}
+    return ours | {name: "keras-hub, text" for name in TEXT} | {name: "keras-hub, images" for name in (*IMAGES, *TINY)}
 
 
 # === One network ===
@@ -101,7 +101,7 @@ def build(name: str) -> tuple[Any, dict[str, Any]]:
         from tlkeras import models
 
         row = BACKBONES.get(name)
-        small = {"image_size": row.min_size} if name in PICTURES else {}
+        small = {"image_size": row.min_size} if name in IMAGES else {}
         model = models.build(name, 3, weights="none", options={"num_layers": 2} if row.figures and row.options else {}, **small).model
     for layer in model._flatten_layers():
         if isinstance(layer, keras.layers.BatchNormalization):

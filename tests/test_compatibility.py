@@ -17,6 +17,7 @@ import tlkeras
 import tlkeras.zoo
 from tlkeras.config import RunConfig
 from tlkeras.data.sources.digits import open_digits
+from tlkeras.errors import ZooError
 from tlkeras.jobs.export_run import export_run
 from tlkeras.jobs.publish import publish
 
@@ -80,6 +81,13 @@ def test_a_run_is_exported_again_beside_its_other_artifacts(name):
     export_run(name, ["tflite"], reporter=None)
     manifest = json.loads(Path(name, "exports", "manifest.json").read_text(encoding="utf-8"))
     assert set(manifest["artifacts"]) == {"saved_model", "tflite", "onnx"}
+
+
+def test_a_run_that_did_not_record_its_backbone_says_that_the_entry_is_gone(monkeypatch, tmp_path):
+    monkeypatch.setenv("TLKERAS_ZOO", str(tmp_path / "empty"))
+    with pytest.raises(ZooError, match="was trained from 'zoo:.*before runs recorded their backbones: no entry") as caught:
+        export_run("from_entry", ["tflite"], reporter=None)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

@@ -21,6 +21,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from tlkeras.errors import shown
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -55,7 +57,8 @@ def folder_aside(parent: Path) -> Iterator[Path]:
 def put(temporary: Path, path: Path) -> None:
     """Renames a file or a folder into place; a folder that stood there is gone as a whole, so that no stale file stays in it."""
     if temporary.is_file():
-        _flush(temporary)
+        with temporary.open("rb") as file:  # to the disk before it has its name: a power cut leaves the old file or the new one
+            os.fsync(file.fileno())
     if path.is_dir():
         old = Path(tempfile.mkdtemp(dir=path.parent, prefix=".old-"))
         os.replace(path, old / path.name)
@@ -70,12 +73,6 @@ def sweep(folder: str | Path) -> None:
     for path in Path(folder).glob(".*-*"):
         if ASIDE.search(path.name) and path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
-
-
-def _flush(path: Path) -> None:
-    """Hands the content to the disk before the file has its name: a power cut leaves the old file or the new one."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
 
 
 def write(path: str | Path, content: bytes | str) -> None:
@@ -255,6 +252,13 @@ def parse_json(content: bytes | str) -> Any:
 def read_json(path: str | Path, most: int = MOST_JSON) -> Any:
     """Returns the value in a JSON file; see `read_regular` and `parse_json`."""
     return parse_json(read_regular(path, most))
+
+
+def check_format(path: str | Path, content: Mapping[str, Any], error: type[Exception], known: int = 1) -> None:
+    """Raises `error` for a file of a later tlkeras: its `format`, or `version` in three kinds, is above `known`. The oldest files state none."""
+    number = content.get("format", content.get("version", known))
+    if not isinstance(number, int) or number > known:
+        raise error(f"{str(path)!r} has format {shown(number)}, and this tlkeras reads formats up to {known}; update tlkeras")
 
 
 LARGE, TIMES = 256 * 1024**2, 200  # an archive that unpacks to more bytes than this, and to so many times its size, is a bomb

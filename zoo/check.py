@@ -55,16 +55,16 @@ def verify(entry: Entry, progress: Callable[[int, int, str], None] | None = None
     artifacts = entry.manifest["artifacts"]
     try:
         interface = _interface(entry)
-        evidence = verification.read(entry.path, interface)
+        stored = verification.read(entry.path, interface)
     except (ConfigError, ExportError) as error:
         return [*checks, *(Check(what=name, problem=str(error)) for name in artifacts)]
     variants = {name: _variants(FORMATS.get(name)) for name, record in artifacts.items() if record.get("verified")}
-    with Verifier(evidence.samples, interface, [row.reader for rows in variants.values() for row in rows]) as verifier:
+    with Verifier(stored.samples, interface, [row.reader for rows in variants.values() for row in rows]) as verifier:
         running = {name: _started(entry, name, rows, verifier) for name, rows in variants.items()}
         for index, name in enumerate(artifacts):
             if progress:
                 progress(index, len(artifacts), name)
-            expected = Reference(outputs={**evidence.expected.outputs, **evidence.answers.get(name, {})}, score=None)
+            expected = Reference(outputs={**stored.expected.outputs, **stored.answers.get(name, {})}, score=None)
             unverified = Check(what=name, detail="not run when it was published (it needs TensorFlow's own kernels)")
             results = running.get(name, [unverified])
             checks += [result if isinstance(result, Check) else _checked(name, verifier, result, expected) for result in results]

@@ -9,6 +9,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tlkeras.errors import ZooError
+from tlkeras.export.manifest import FORMAT
+from tlkeras.files import check_format
 
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.json.minisig"  # see `signing`
@@ -85,7 +87,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """Reads a JSON object of a zoo.
 
     Raises:
-        ZooError: when it is missing, a link, too large, damaged, or no object.
+        ZooError: when it is missing, a link, too large, damaged, no object, or of a later tlkeras.
     """
     try:
         if path.is_symlink() or path.stat().st_size > LARGEST_MANIFEST:
@@ -97,4 +99,5 @@ def read_json(path: Path) -> dict[str, Any]:
         raise ZooError(f"cannot read {str(path)!r}: {error}") from error
     if not isinstance(content, dict):
         raise ZooError(f"{str(path)!r} does not contain a JSON object")
+    check_format(path, content, ZooError, FORMAT)
     return content

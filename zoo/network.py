@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 from tlkeras.backbones.registry import BACKBONES
 from tlkeras.backbones.row import Backbone
 from tlkeras.errors import ZooError
 from tlkeras.weights.sources import ZooModel
-from tlkeras.zoo.store import Zoo, default_root, verify_files
+from tlkeras.zoo.store import Entry, Zoo, default_root, verify_files
 
 PREFIX = "zoo:"
+RECORD = "backbone"  # key of the manifest of an entry
 
 
 def row(name: str, above: tuple[str, ...] = ()) -> Backbone:
@@ -34,14 +37,14 @@ def row(name: str, above: tuple[str, ...] = ()) -> Backbone:
     if "model.keras" not in entry.files:
         raise ZooError(f"{entry} has no model.keras, so it cannot be a backbone")
     try:
-        origin = str(entry.manifest["config"]["backbone"])  # an entry may itself be made from an entry
+        base = _base(entry, above)
         licence = str(entry.manifest["licences"]["backbone weights"]["licence"])
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise ZooError(f"the manifest of {entry} does not say what it was made from ({error!r}); publish it again") from None
-    base = row(origin.removeprefix(PREFIX), (*above, str(entry))) if origin.startswith(PREFIX) else BACKBONES.get(origin)
     return dataclasses.replace(
         base,
         name=f"{PREFIX}{entry}",
+        origin=base.origin or base.name,
         pooling="vector",
         input_size=int(entry.manifest["metadata"].get("image_size", base.input_size)),
         sections=tuple(
@@ -50,3 +53,34 @@ def row(name: str, above: tuple[str, ...] = ()) -> Backbone:
         weights=(ZooModel(path=str(entry.path / "model.keras")),),
         license=licence,
     )
+
+
+def _base(entry: Entry, above: tuple[str, ...]) -> Backbone:
+    """Returns the row of what an entry was made from, which may itself be an entry; where that is not recorded, it must still be there."""
+    if RECORD in entry.manifest:
+        return recorded(entry.manifest[RECORD])
+    origin = str(entry.manifest["config"]["backbone"])
+    return row(origin.removeprefix(PREFIX), (*above, str(entry))) if origin.startswith(PREFIX) else BACKBONES.get(origin)
+
+
+# === Records ===
+
+
+def record(row: Backbone) -> dict[str, Any]:
+    """Returns what runs and entries keep of the row of their backbone: enough to do without an entry that it comes from."""
+    own = {"sections": [list(section) for section in row.sections]} if row.origin else {}
+    return {"name": row.name, "row": row.origin or row.name, **own, "licence": row.license, "source": row.source}
+
+
+def recorded(content: Mapping[str, Any]) -> Backbone:
+    """Returns the row of a record; that of a published network has no weights to load, as the entry may be gone.
+
+    Raises:
+        KeyError, TypeError, ValueError: when it is no record.
+        UnknownName: when the tables have no such row.
+    """
+    base = dataclasses.replace(BACKBONES.get(str(content["row"])), license=str(content["licence"]), source=str(content["source"]))
+    if "sections" not in content:
+        return base
+    sections = tuple((str(section), str(pattern)) for section, pattern in content["sections"])
+    return dataclasses.replace(base, name=str(content["name"]), origin=base.name, sections=sections, weights=())

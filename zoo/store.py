@@ -19,6 +19,7 @@ from typing import Any
 
 from tlkeras import files
 from tlkeras.errors import ZooError, near
+from tlkeras.export.manifest import FORMAT
 from tlkeras.zoo.manifest import MANIFEST, SIGNATURE, digest, read_json, read_manifest
 from tlkeras.zoo.names import NAME, check_name, check_version, split_name
 
@@ -171,7 +172,7 @@ class Zoo:
         _clean(self.root)
         aside = Path(tempfile.mkdtemp(dir=self.root, prefix=ASIDE))
         try:
-            content = dict(build(aside))
+            content = {"format": FORMAT, **build(aside)}
             content["files"] = {path: measured(aside / path) for path in files_of(aside)}
             aside.chmod(0o755)  # mkdtemp makes folders that only the publisher may read; TensorFlow Serving is another user
             return self._place(name, home, aside, content, sign)
@@ -213,7 +214,7 @@ class Zoo:
         name, named_version = split_name(name)
         version = version or named_version or max(self.versions(name), default=None)
         entry = self.get(name, version)
-        files.write_json(self.root / name / LABELS, {"stable": entry.version})
+        files.write_json(self.root / name / LABELS, {"format": FORMAT, "stable": entry.version})
         return self.get(name, entry.version)
 
     def remove(self, name: str, version: int | str, *, force: bool = False) -> None:

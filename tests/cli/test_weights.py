@@ -11,7 +11,6 @@ from typer.testing import CliRunner
 from tests.conftest import ROOT
 from tlkeras.backbones.registry import BACKBONES
 from tlkeras.cli.main import app
-from tlkeras.weights import cache
 
 
 @pytest.fixture
@@ -21,9 +20,9 @@ def kept(tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path.parent / "keras"))
     monkeypatch.setenv("KAGGLEHUB_CACHE", str(tmp_path.parent / "kagglehub"))
     lite, bert = BACKBONES.get("efficientnet"), BACKBONES.get("bert")
-    (tmp_path / f"{cache.stem(lite, lite.weights[0])}-abc.weights.h5").write_bytes(b"x" * 100)
-    cache.folder(bert.weights[0]).mkdir()
-    (cache.folder(bert.weights[0]) / "model.safetensors").write_bytes(b"x" * 50)
+    (tmp_path / f"{lite.weights[0].stem(lite)}-abc.weights.h5").write_bytes(b"x" * 100)
+    bert.weights[0].cached.mkdir()
+    (bert.weights[0].cached / "model.safetensors").write_bytes(b"x" * 50)
     (tmp_path / "mine.txt").write_text("kept")
     return tmp_path
 

@@ -55,6 +55,6 @@ def test_names_are_no_formulas():
 
 
 def test_charts_become_pictures_on_request_and_only_then():
-    with charts.pictures() as found:
+    with charts.images() as found:
         assert DRAWN["lines"]() == "" and DRAWN["matrix"]() == ""
     assert found["t"].startswith(b"\x89PNG") and DRAWN["lines"]().startswith("<svg")

@@ -94,7 +94,7 @@ def test_without_data_the_examples_of_the_report_are_explained_and_shown_below_t
     assert len(set(names)) == 5 and set(names) <= set(shown)
     page = (root / "report.html").read_text(encoding="utf-8")
     assert all(f"{name}: what speaks for {record['label']}" in page for name, record in zip(names, content["explanations"], strict=True))
-    assert "The second picture shows what speaks for the answer of the model, by gradient." in page
+    assert "The second image shows what speaks for the answer of the model, by gradient." in page
 
 
 def test_explanations_of_every_modality_are_part_of_the_report(run, tmp_path):

@@ -9,6 +9,7 @@ from tlkeras.data.examples import from_arrays
 from tlkeras.errors import ConfigError, UnknownName, ZooError
 from tlkeras.export.formats import FORMATS
 from tlkeras.jobs import plan
+from tlkeras.jobs.backbone_record import find_backbone
 from tlkeras.pretraining.objectives import OBJECTIVES
 from tlkeras.training.recipes.registry import RECIPES
 
@@ -52,13 +53,13 @@ def test_settings_of_one_recipe_are_filled_in_there_and_an_error_elsewhere():
 
 def test_a_rate_of_a_backbone_is_not_that_of_a_few_of_its_weights():
     rates = {name: plan.resolve(RunConfig(backbone="bert", recipe=name)).config.train.learning_rate for name in ("lp-ft", "lora", "bitfit")}
-    assert rates == {"lp-ft": plan.find_backbone("bert").learning_rate, "lora": 1e-3, "bitfit": 1e-3}
+    assert rates == {"lp-ft": find_backbone("bert").learning_rate, "lora": 1e-3, "bitfit": 1e-3}
 
 
 def test_a_missing_entry_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("TLKERAS_ZOO", str(tmp_path))
     with pytest.raises(ZooError, match="no entry 'gone'"):
-        plan.find_backbone("zoo:gone")
+        find_backbone("zoo:gone")
 
 
 @pytest.mark.parametrize("row", [row for row in BACKBONES if row.objective], ids=lambda row: row.name)

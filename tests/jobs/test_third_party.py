@@ -11,7 +11,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from tlkeras.cli.main import app
-from tlkeras.cli.screen import ladder_lines
+from tlkeras.cli.screen import search_lines
 from tlkeras.config import ExportModelConfig
 from tlkeras.errors import ConfigError, ExportError, UnsupportedOps
 from tlkeras.export import open_artifact
@@ -291,17 +291,17 @@ def record(**attempts):
 
 def test_the_rung_that_won_is_shown_with_its_figures_and_what_was_not_needed():
     won = {"bytes": 4_000_000, "accuracy": 0.941, "agreement": 0.987, "drop": 0.0, "refused": None}
-    (line,) = ladder_lines(record(int8=won))
+    (line,) = search_lines(record(int8=won))
     assert line.startswith("mobile: int8, 4.0 MB, accuracy 0.941 (float 0.941); safer rungs not needed (") and "dynamic" in line
 
 
 def test_a_rung_that_was_judged_by_numbers_shows_how_near_it_is():
     won = {"bytes": 3_300_000, "accuracy": None, "agreement": None, "drop": None, "relative_diff": 2e-4, "refused": None}
-    assert ladder_lines(record(int8=won))[0].startswith("mobile: int8, 3.3 MB, within 2.0e-04 of the largest output")
+    assert search_lines(record(int8=won))[0].startswith("mobile: int8, 3.3 MB, within 2.0e-04 of the largest output")
 
 
 def test_the_rungs_that_were_refused_are_shown_with_the_reason():
     lost = {"bytes": 9, "accuracy": 0.8, "agreement": 0.8, "drop": 0.141, "refused": "mobile is correct on 0.800"}
     won = {"bytes": 3_700_000, "accuracy": 0.94, "drop": 0.001, "refused": None}
-    (line,) = ladder_lines(record(int8=lost, int16x8={"refused": "no kernel"}, dynamic=won))
+    (line,) = search_lines(record(int8=lost, int16x8={"refused": "no kernel"}, dynamic=won))
     assert "rejected: int8 (lost 0.141 accuracy); int16x8 (no kernel)" in line and "not needed (fp16, float32)" in line

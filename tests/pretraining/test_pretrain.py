@@ -1,7 +1,8 @@
-"""Networks trained by oneself: sizes, pretraining, publishing, and use as a backbone."""
+"""Models trained from scratch: sizes, pretraining, publishing, and use as a backbone."""
 
 import functools
 import json
+import shutil
 from dataclasses import replace
 
 import keras
@@ -13,15 +14,18 @@ from typer.testing import CliRunner
 import tlkeras
 from tests.helpers import pictures
 from tlkeras.backbones.load import load
+from tlkeras.backbones.registry import BACKBONES
 from tlkeras.cli.main import app
 from tlkeras.config import PretrainConfig, RunConfig
 from tlkeras.data.examples import Example, from_arrays, make_dataset
 from tlkeras.data.subset import subset
 from tlkeras.errors import ConfigError, DataError, WeightsUnavailable, ZooError
-from tlkeras.jobs import evaluate, finetune, predict
+from tlkeras.jobs import evaluate, finetune, predict, publish, resume, run_folder
 from tlkeras.jobs.api import pretrain
-from tlkeras.jobs.plan import find_backbone
+from tlkeras.jobs.backbone_record import find_backbone
+from tlkeras.jobs.export_run import export_run
 from tlkeras.jobs.pretrain import training_part
+from tlkeras.jobs.run_folder import Run
 from tlkeras.jobs.sample import sample
 from tlkeras.modalities.sources import modality_of, open_source
 from tlkeras.pretraining.variational import decoder_of, plane_of_codes
@@ -149,6 +153,78 @@ def test_the_files_of_an_entry_are_hashed_once_in_a_dry_run(here, hashed):
     done = CliRunner().invoke(app, ["finetune", "--backbone", "zoo:cnn", "--dry-run", "--unfreeze", "last:1"])
     assert done.exit_code == 0 and "phase full" in done.output, done.output
     assert hashed == ["cnn/1"]
+
+
+def test_the_files_of_an_entry_are_hashed_once_for_a_run_and_the_one_from_random_weights_beside_it(here, hashed, tmp_path):
+    values = {"backbone": "zoo:cnn", "epochs": 1, "baseline": "scratch", "export": "none", "out": str(tmp_path / "run")}
+    assert tlkeras.finetune(colours(30), reporter=None, **values).metrics["baseline"]["scratch"]["epochs"]
+    assert hashed == ["cnn/1"]
+
+
+# === Where the network that a run was made from is gone ===
+
+
+@pytest.fixture(scope="module")
+def orphan(tuned_of, tmp_path_factory):
+    """A copy of a run on a published network, exported once more when the network was gone."""
+    folder = tmp_path_factory.mktemp("orphan")
+    shutil.copytree(tuned_of("cnn")[0].run.root, folder / "run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TLKERAS_ZOO", str(folder / "zoo"))
+        export_run(folder / "run", ["saved_model"], data=colours(), reporter=None)
+    return Run(folder / "run")
+
+
+@pytest.fixture
+def empty(tmp_path, monkeypatch):
+    """The zoo from which the network was deleted."""
+    monkeypatch.setenv("TLKERAS_ZOO", str(tmp_path / "zoo"))
+    return Zoo(tmp_path / "zoo")
+
+
+def test_a_run_is_exported_without_the_network_that_it_was_made_from(orphan):
+    assert set(json.loads((orphan.exports / "manifest.json").read_text())["artifacts"]) == {"tflite", "saved_model"}
+
+
+def test_a_run_is_evaluated_without_the_network_that_it_was_made_from(orphan, empty):
+    assert evaluate.evaluate(orphan.root, colours(), part="all").score.accuracy > 0.5
+
+
+def test_a_run_predicts_without_the_network_that_it_was_made_from(orphan, empty, tmp_path):
+    Image.fromarray(pictures(1, size=12)[0][0]).save(tmp_path / "red.png")
+    done = CliRunner().invoke(app, ["predict", str(orphan.root), str(tmp_path / "red.png")])
+    assert done.exit_code == 0 and "red.png\t" in done.output, done.output
+
+
+def test_a_run_is_explained_without_the_network_that_it_was_made_from(orphan, empty):
+    (explanation,) = tlkeras.explain(orphan.root, pictures(1, size=12)[0][0], method="gradient", reporter=None)
+    assert explanation.values.shape == (12, 12)
+
+
+def test_a_run_is_published_without_the_network_that_it_was_made_from_and_is_a_backbone_itself(zoo, orphan, empty):
+    entry = publish.publish(orphan.root, "again", empty, data_licence="CC0", data_source="made up", reporter=None)
+    weights = zoo.get("cnn").manifest["licences"]["backbone weights"]
+    assert (
+        entry.manifest["licences"]["backbone weights"]["licence"] == weights["licence"] and entry.manifest["task"] == "image classification"
+    )
+    row = find_backbone("zoo:again")
+    assert (row.name, row.origin, row.sections) == ("zoo:again/1", "cnn", BACKBONES.get("cnn").sections)
+    assert load(row).model.count_params()
+
+
+def test_what_trains_from_the_network_again_says_that_it_is_gone(orphan, empty):
+    with pytest.raises(ZooError, match="no entry 'cnn' in the zoo") as caught:
+        tlkeras.cross_validate(orphan.root, dataset=colours(), reporter=None)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unfinished_run_that_goes_on_says_that_the_network_is_gone(orphan, empty, tmp_path):
+    run = Run(tmp_path / "run")
+    run.checkpoints.mkdir(parents=True)
+    resume.begin(run, run_folder.read_config(orphan), passed=True)
+    with pytest.raises(ZooError, match="no entry 'cnn' in the zoo") as caught:
+        tlkeras.finetune(colours(), resume=run.root, reporter=None)
+    assert "\n" not in str(caught.value)
 
 
 def test_the_card_of_a_network_without_labels_names_its_objective_artifacts_and_licences(zoo):

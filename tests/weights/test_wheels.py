@@ -91,7 +91,7 @@ CLASSIFIERS = {"efficientnet_lite": ("_fc.weight", "_fc.bias"), "mobilenet_v2": 
     ("name", "at_least"),
     [("efficientnet_lite0", 0.87), ("efficientnet_lite1", 0.87), ("efficientnet_lite2", 0.85), ("mobilenet_v2_torch", 0.81)],
 )
-def test_a_backbone_reads_its_imagenet_weights_rightly(shared_data, name, at_least):
+def test_a_backbone_reads_its_imagenet_weights_correctly(shared_data, name, at_least):
     import csv
 
     from tlkeras.data.examples import Example, make_dataset

@@ -100,6 +100,8 @@ def test_a_manifest_that_leads_elsewhere_is_refused(copied, tmp_path, path):
         ("metrics.json", b"{}"),
         ("metrics.json", b"[1]"),
         ("environment.json", b"\0"),
+        ("backbone.json", b"{}"),
+        ("backbone.json", b'{"row": "no_such_row", "licence": "MIT", "source": ""}'),
         ("predictions.csv", b"a,b\n1,2\n"),
         ("predictions.csv", b"\xff"),
         ("target.json", b"{}"),
@@ -136,6 +138,13 @@ def test_labels_that_are_not_those_of_the_model_are_not_used(copied):
 
 
 # === Reading ===
+
+
+def test_manifests_and_labels_state_their_format(copied, entry):
+    zoo = Zoo(entry.path.parent.parent)
+    zoo.promote(str(entry))
+    paths = (copied / "exports/manifest.json", entry.path / "manifest.json", entry.path.parent / store.LABELS)
+    assert [json.loads(path.read_text(encoding="utf-8"))["format"] for path in paths] == [1, 1, 1]
 
 
 def test_reversed_labels_in_a_manifest_are_found(entry):
@@ -177,6 +186,7 @@ def test_an_entry_whose_promoted_version_is_unknown_is_left_out_of_the_servers_c
 
 def test_an_entry_made_from_itself_is_refused(entry, monkeypatch):
     def change(content):
+        del content[network.RECORD]  # as entries were before they recorded the row
         content["config"]["backbone"] = "zoo:colours"
         content["entry"]["sha256"] = manifest.digest(content)
 

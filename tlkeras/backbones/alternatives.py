@@ -5,7 +5,7 @@ from __future__ import annotations
 from tlkeras.backbones.registry import BACKBONES
 from tlkeras.backbones.row import Backbone
 from tlkeras.registry import load_function
-from tlkeras.weights.sources import Wheel, WheelFolder, has_preset
+from tlkeras.weights.sources import has_preset
 
 
 def ways(row: Backbone) -> str:
@@ -19,9 +19,10 @@ def accepting_foreign() -> list[str]:
     return list(dict.fromkeys(row.family for row in BACKBONES if row.layouts))
 
 
-def from_index(kind: type) -> list[str]:
-    """Returns the rows whose weights come from the package index, in this kind of wheel."""
-    return [row.name for row in BACKBONES if any(isinstance(source, kind) for source in row.weights)]
+def from_index(row: Backbone) -> list[str]:
+    """Returns the other backbones of the modality of a row whose weights come from the package index."""
+    others = (other for other in BACKBONES if other.modality == row.modality and other.name != row.name)
+    return [other.name for other in others if any(source.in_index for source in other.weights)]
 
 
 def of_image(row: Backbone) -> str:
@@ -29,7 +30,7 @@ def of_image(row: Backbone) -> str:
     kinds = "a .weights.h5, a keras.applications .h5" + (", a PyTorch .pth or a .safetensors file" if row.layouts else " or a .keras file")
     texts = ["--weights FOLDER with a KerasHub preset"] if has_preset(row) else []
     texts += [f"--weights FILE with {kinds}"]
-    texts += [f"--backbone {name}, whose weights come from the package index" for name in from_index(Wheel) if name != row.name]
+    texts += [f"--backbone {name}, whose weights come from the package index" for name in from_index(row)]
     return "instead: " + ", ".join(texts) + ", or --weights none for random ones"
 
 
@@ -55,4 +56,4 @@ def of_scratch(row: Backbone) -> str:
 
 
 def _texts_from_index(row: Backbone) -> list[str]:
-    return [f"--backbone {name}, from the package index" for name in from_index(WheelFolder) if name != row.name]
+    return [f"--backbone {name}, from the package index" for name in from_index(row)]

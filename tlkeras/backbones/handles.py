@@ -8,7 +8,6 @@ from pathlib import Path
 
 from tlkeras.backbones.row import Backbone
 from tlkeras.registry import Registry
-from tlkeras.weights.sources import HubPreset
 
 SCHEMES = ("hf://", "kaggle://", "modelscope://", "gs://", "https://", "http://")
 # What ids say beside the network: numbers of versions, frameworks, training sets, and words that every second id has.
@@ -23,7 +22,7 @@ def hint(name: str, rows: Registry[Backbone]) -> str | None:
         name: name from the user.
         rows: the backbones.
     """
-    presets = {source.preset: row for row in rows for source in row.weights if isinstance(source, HubPreset)}
+    presets = {source.hub_preset: row for row in rows for source in row.weights if source.hub_preset}
     if FILES.search(name.lower()) or ("/" in name and Path(name).expanduser().exists()):
         what = "folder" if Path(name).expanduser().is_dir() else "file"
         return f"{name!r} is a {what}; --backbone accepts the name of a network (--list-backbones), and the {what} goes to --weights {name}"
@@ -31,7 +30,7 @@ def hint(name: str, rows: Registry[Backbone]) -> str | None:
     preset = next((part for part in reversed(parts) if part in presets), None)
     if preset:
         row = presets[preset]
-        source = "" if isinstance(row.weights[0], HubPreset) else " --weights hub"
+        source = "" if row.weights[0].hub_preset else " --weights hub"
         return f"{name!r} is a KerasHub preset; use --backbone {row.name}{source}, or --weights FOLDER with a copy of it"
     row_names = _near(parts, rows, presets)
     # `bert-base-uncased` is an id without an owner; `resnet-50` is a name, spelt otherwise.

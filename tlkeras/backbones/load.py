@@ -7,7 +7,6 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -20,7 +19,7 @@ from tlkeras.modalities.texts.tokens import Tokens
 from tlkeras.modalities.texts.tokens import load as load_tokens
 from tlkeras.registry import load_function
 from tlkeras.weights.keras_file import read_keras
-from tlkeras.weights.sources import ZooModel, chosen_source
+from tlkeras.weights.sources import chosen_source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,12 +108,14 @@ class Arguments:
 def published(row: Backbone, weights: str) -> Base | None:
     """Returns the layers of a published model up to its features, when that is where the row's weights come from; else None."""
     source = chosen_source(row, weights)
-    if not isinstance(source, ZooModel):
+    if source is None or source.model is None:
         return None
-    model = read_keras(Path(source.path))
-    last = model.get_layer(FEATURES)
-    last.name = f"pretrained_{FEATURES}"  # the head's own layer has the name
-    vocabulary = Path(source.path).parent / "tokenizer"
+    model = read_keras(source.model)
+    last, name = model.get_layer(FEATURES), f"pretrained_{FEATURES}"  # the head's own layer has the other name
+    while any(layer.name == name for layer in model.layers):  # of a network that was itself made from a published one
+        name = f"pretrained_{name}"
+    last.name = name
+    vocabulary = source.model.parent / "tokenizer"
     tokens = load_tokens(vocabulary) if vocabulary.is_dir() else None
     return Base(model=keras.Model(model.input, last.output, name=re.sub(r"\W", "_", row.name)), sections=row.sections, tokens=tokens)
 

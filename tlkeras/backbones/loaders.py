@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import keras
 
 from tlkeras.backbones import adapters, alternatives, contracts
@@ -11,8 +13,8 @@ from tlkeras.backbones.load import Arguments, Base, published
 from tlkeras.backbones.row import Backbone, check_size
 from tlkeras.errors import ConfigError, WeightsUnavailable
 from tlkeras.registry import load_function
-from tlkeras.weights import downloads, formats, presets, wheels
-from tlkeras.weights.sources import FIRST, KerasDownload, Wheel, chosen_source, is_path
+from tlkeras.weights import formats, presets
+from tlkeras.weights.sources import FIRST, chosen_source, is_path
 
 # === Images ===
 
@@ -62,14 +64,9 @@ def _built(row: Backbone, size: int, choice: str) -> tuple[keras.Model, tuple[st
         network = builder(row, size)
         return network, formats.load_file(row, network, choice, accepting=alternatives.accepting_foreign())
     ways = alternatives.ways(row)
-    if isinstance(source, Wheel):
-        network = builder(row, size)
-        wheels.load(row, network, source, alternatives=ways)
-        return network, ()
-    if isinstance(source, KerasDownload):
-        with downloads.with_alternatives(f"the ImageNet weights of {row.name}", ways):
-            return builder(row, size, weights="imagenet"), ()
-    raise WeightsUnavailable(f"{row.name} has no weights of the kind {choice!r}; {ways}")
+    if source is None or not source.builds:
+        raise WeightsUnavailable(f"{row.name} has no weights of the kind {choice!r}; {ways}")
+    return load_function(source.builds)(row, source, partial(builder, row, size), alternatives=ways), ()
 
 
 def _run_again(base: keras.Model, x: keras.KerasTensor, rescale: tuple[float, ...]) -> keras.KerasTensor:

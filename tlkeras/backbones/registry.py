@@ -31,7 +31,7 @@ BACKBONES: Registry[Backbone] = Registry(
 
 
 def find(name: str) -> Backbone:
-    """Returns the row of a name or alias; published networks, `zoo:NAME`, are found by `jobs.plan.find_backbone`.
+    """Returns the row of a name or alias; published networks, `zoo:NAME`, are found by `jobs.backbone_record.find_backbone`.
 
     Raises:
         UnknownName: listing near names; for an id of a hub, the backbone that is meant.

@@ -54,6 +54,7 @@ class Backbone:
         weights: sources of its weights, best first.
         license: of the weights.
         source: paper.
+        origin: of a published network, name of the row that it was made from; empty for the rows of the tables.
     """
 
     name: str
@@ -88,6 +89,7 @@ class Backbone:
     weights: tuple[WeightsSource, ...]
     license: str
     source: str
+    origin: str = ""
 
     def refusal(self, *names: str) -> str:
         """Returns why this network cannot be exported to a format or read by a runtime of one of these names; empty if it can."""

@@ -68,10 +68,10 @@ def _measure(request: ExportRequest) -> str:
 
 
 def _show(artifacts: list[Artifact], folder: str, screen: Any, measure: str) -> None:
-    from tlkeras.cli.screen import artifacts_table, ladder_lines
+    from tlkeras.cli.screen import artifacts_table, search_lines
 
     records = {artifact.format: artifact.to_dict() for artifact in artifacts}
     screen.console.print(artifacts_table(records, measure))
-    for line in ladder_lines(records, measure):
+    for line in search_lines(records, measure):
         screen.console.print(line, markup=False)
     screen.console.print(f"artifacts: {folder}", markup=False)

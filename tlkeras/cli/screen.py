@@ -12,7 +12,7 @@ from rich.table import Table
 from tlkeras.progress import Screen, figure, results_table
 from tlkeras.tasks.registry import DEFAULT, TASKS
 
-__all__ = ["Screen", "artifacts_table", "benchmark_tables", "figure", "ladder_lines", "results_table", "size", "start_tensorflow", "wide"]
+__all__ = ["Screen", "artifacts_table", "benchmark_tables", "figure", "search_lines", "results_table", "size", "start_tensorflow", "wide"]
 
 
 def size(count: int) -> str:
@@ -40,17 +40,17 @@ def artifacts_table(exports: Mapping[str, Mapping[str, Any]], measure: str = MEA
     return table
 
 
-def ladder_lines(exports: Mapping[str, Mapping[str, Any]], measure: str = MEASURE) -> list[str]:
+def search_lines(exports: Mapping[str, Mapping[str, Any]], measure: str = MEASURE) -> list[str]:
     """Returns, for each artifact that was chosen among several, which attempt was taken and why.
 
     Args:
         exports: format -> `Artifact.to_dict()`, as in `metrics.json` and the manifest.
         measure: what the figure on held-out examples is called.
     """
-    return [_ladder_line(name, record["tried"], measure) for name, record in exports.items() if record.get("tried")]
+    return [_search_line(name, record["tried"], measure) for name, record in exports.items() if record.get("tried")]
 
 
-def _ladder_line(name: str, tried: Sequence[Mapping[str, Any]], measure: str) -> str:
+def _search_line(name: str, tried: Sequence[Mapping[str, Any]], measure: str) -> str:
     from tlkeras.export.formats import RUNGS
 
     chosen, refused = tried[-1], tried[:-1]

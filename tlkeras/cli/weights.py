@@ -18,7 +18,7 @@ def show(name: str | None = NAME, json_out: bool = typer.Option(False, "--json",
     import json
 
     from tlkeras.backbones.registry import BACKBONES
-    from tlkeras.jobs.plan import find_backbone
+    from tlkeras.jobs.backbone_record import find_backbone
     from tlkeras.modalities.registry import MODALITIES
     from tlkeras.weights.cache import status
 
@@ -45,7 +45,7 @@ def show(name: str | None = NAME, json_out: bool = typer.Option(False, "--json",
 def fetch(name: str = typer.Argument(help="Backbone or family.", metavar="BACKBONE"), debug: bool = _debug()) -> None:
     """Download the weights of a backbone now, so that later runs need no network."""
     from tlkeras.cli.screen import start_tensorflow
-    from tlkeras.jobs.plan import find_backbone
+    from tlkeras.jobs.backbone_record import find_backbone
     from tlkeras.weights.cache import status
 
     row = find_backbone(name)
@@ -59,7 +59,7 @@ def fetch(name: str = typer.Argument(help="Backbone or family.", metavar="BACKBO
 
 def path(debug: bool = _debug()) -> None:
     """Print the folder of the cache."""
-    from tlkeras.weights.cache import cache_dir
+    from tlkeras.files import cache_dir
 
     typer.echo(str(cache_dir()))
 
@@ -67,11 +67,12 @@ def path(debug: bool = _debug()) -> None:
 def clear(name: str | None = NAME, debug: bool = _debug()) -> None:
     """Delete the cached weights of one backbone, or of all."""
     from tlkeras.backbones.registry import BACKBONES
-    from tlkeras.jobs.plan import find_backbone
+    from tlkeras.files import cache_dir
+    from tlkeras.jobs.backbone_record import find_backbone
     from tlkeras.weights import cache
 
     freed = cache.clear([find_backbone(name)] if name else list(BACKBONES))
-    typer.echo(f"{freed / 1e6:.1f} MB freed in {cache.cache_dir()}")
+    typer.echo(f"{freed / 1e6:.1f} MB freed in {cache_dir()}")
 
 
 COMMANDS: dict[str, Callable[..., None]] = {"list": show, "fetch": fetch, "path": path, "clear": clear}

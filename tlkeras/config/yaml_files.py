@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -11,8 +12,10 @@ from typing import Any
 from tlkeras.config.fields import keys
 from tlkeras.config.run import RunConfig
 from tlkeras.errors import ConfigError, reason, shown
-from tlkeras.files import read_regular
+from tlkeras.files import check_format, read_regular
 
+FORMAT = 1  # of config files
+STATED = re.compile(r"^# tlkeras config, format (\d{1,9})$", re.MULTILINE)  # a comment: files that people write have none, and need none
 LARGEST = 128 * 1024  # bytes of a config file; all keys with their comments take a tenth
 DEEPEST = 8  # lists in lists of a config file
 
@@ -21,13 +24,14 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     """Reads a config file: a YAML mapping of flat keys, without tags, anchors and repeated keys.
 
     Raises:
-        ConfigError: when the file is missing, is not YAML, or is not a mapping.
+        ConfigError: when the file is missing, is not YAML, is not a mapping, or is of a later tlkeras.
     """
     import yaml
 
     name = shown(str(path), 200)
     try:
-        values = yaml.load(read_regular(path, LARGEST).decode("utf-8"), Loader=_loader())
+        text = read_regular(path, LARGEST).decode("utf-8")
+        values = yaml.load(text, Loader=_loader())
     except FileNotFoundError:
         raise ConfigError(f"no config file {name}; `tlkeras config init` writes one") from None
     except yaml.YAMLError as error:
@@ -36,6 +40,8 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         raise ConfigError(f"cannot read the config file {name}: {getattr(error, 'strerror', None) or error}") from error
     except (ValueError, TypeError, AttributeError, KeyError, IndexError, RecursionError) as error:  # dates and numbers that are none
         raise ConfigError(f"{name} has a value that YAML cannot hold: {reason(error)}") from error
+    if stated := STATED.search(text):
+        check_format(path, {"format": int(stated[1])}, ConfigError, FORMAT)
     if values is None:
         return {}
     if not isinstance(values, dict):
@@ -74,7 +80,7 @@ def _loader() -> type:
 
 
 def to_yaml(values: Mapping[str, Any], *, comments: bool = False, config: type = RunConfig) -> str:
-    """Writes flat keys as YAML, with each key's help as a comment when asked.
+    """Writes flat keys as YAML, with the number of the format as a comment, and each key's help when asked.
 
     Args:
         values: key -> value.
@@ -82,7 +88,7 @@ def to_yaml(values: Mapping[str, Any], *, comments: bool = False, config: type =
         config: the config that has the keys.
     """
     helps = {item.key: item.help for item in keys(config)}
-    lines = []
+    lines = [f"# tlkeras config, format {FORMAT}"]
     for name, value in values.items():
         if comments:
             lines.append(f"# {helps[name]}")

@@ -103,5 +103,5 @@ class Rows:
 
 def rows(inputs: np.ndarray, index: np.ndarray) -> np.ndarray:
     """Returns the inputs at `index`: a copy of few; of many, or from a memory map, a view that reads on demand."""
-    few = not isinstance(inputs, np.memmap) and inputs.nbytes <= COPIED
-    return inputs[index] if few else Rows(inputs, index)  # type: ignore[return-value]
+    small = not isinstance(inputs, np.memmap) and inputs.nbytes <= COPIED
+    return inputs[index] if small else Rows(inputs, index)  # type: ignore[return-value]

@@ -87,7 +87,7 @@ class Explained:
     """What speaks for the answers to some examples.
 
     Args:
-        html: id of an example -> a picture, or a text whose words are marked.
+        html: id of an example -> an image, or a text whose words are marked.
         method: how it was found.
         signed: whether there is evidence against, too.
     """

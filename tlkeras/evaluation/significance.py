@@ -18,7 +18,7 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> dict[str, Any]:
         first, second: bool (n,), whether each answer is right.
 
     Returns:
-        `only_first`, `only_second`: examples that one model alone answers rightly; `p`, two-sided; `method`: exact for less than 25 of
+        `only_first`, `only_second`: examples that one model alone answers correctly; `p`, two-sided; `method`: exact for less than 25 of
         them, else chi-squared with continuity correction.
     """
     from scipy import stats

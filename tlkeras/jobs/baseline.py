@@ -61,9 +61,10 @@ def config_of(config: RunConfig, epochs: int, folder: Path) -> RunConfig:
     )
 
 
-def plan_of(config: RunConfig, epochs: int, run: Run) -> Plan:
+def plan_of(plan: Plan, epochs: int, run: Run) -> Plan:
     """Returns the plan of the run from random weights; see `config_of`."""
-    return replace(planning.resolve(config_of(config, epochs, run.root / FOLDER)), from_scratch=True)
+    config = config_of(plan.config, epochs, run.root / FOLDER)
+    return replace(planning.resolve(config, backbone=plan.backbone), from_scratch=True)
 
 
 def epochs_of(summary: Mapping[str, Any]) -> int:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tlkeras import files
 from tlkeras.data.examples import Dataset
 from tlkeras.distribution.strategies import Distribution
 from tlkeras.export.checksum import measure
@@ -58,7 +57,7 @@ def conclude(ended: Conclusion, summary: dict[str, Any], train: Train, reporter:
 
     def write() -> None:
         report_run.write(run, summary=summary, figures=figures)
-        files.write_json(run.metrics, summary)
+        run_folder.write_json(run.metrics, summary)
 
     write()
     if config.train.compare_single:  # by all workers, which train together; the run itself is complete, whatever comes of these
@@ -78,7 +77,7 @@ def _each_alone(ended: Conclusion, summary: Mapping[str, Any], train: Train, rep
     folders = single.folders(datasets, ended.home)
     for name, examples in datasets.items():
         reporter.say(f"training {name} alone, to compare")
-        plan = planning.resolve(single.config_of(ended.plan.config, examples.target, folders[name]))
+        plan = planning.resolve(single.config_of(ended.plan.config, examples.target, folders[name]), backbone=ended.plan.backbone)
         alone[name] = _beside(plan, examples, ended.distribution, train)[1]
     return single.compared(summary, alone)
 
@@ -96,7 +95,7 @@ def _beside(plan: Plan, dataset: Dataset, distribution: Distribution, train: Tra
 
 def _from_scratch(ended: Conclusion, summary: Mapping[str, Any], train: Train, reporter: Reporter) -> dict[str, Any]:
     """Trains the same network from random weights, on the same examples and splits; see `baseline.compared`."""
-    plan = baseline.plan_of(ended.plan.config, baseline.epochs_of(summary), ended.home)
+    plan = baseline.plan_of(ended.plan, baseline.epochs_of(summary), ended.home)
     data = replace(ended.data, target=ended.task.target)
     reporter.say(f"training the whole network from random weights, for at most {plan.config.train.epochs} epochs, to compare")
     scratch, metrics = _beside(plan, baseline.dataset_of(ended.dataset, data), ended.distribution, train)

@@ -11,7 +11,8 @@ from tlkeras.backbones.row import Backbone
 from tlkeras.config import RecommendConfig, RunConfig
 from tlkeras.data.examples import Dataset
 from tlkeras.errors import ConfigError, WeightsError
-from tlkeras.jobs import plan, preflight
+from tlkeras.jobs import preflight
+from tlkeras.jobs.backbone_record import find_backbone
 from tlkeras.modalities.registry import Modality
 from tlkeras.progress import Reporter
 from tlkeras.selection import candidates, cost, probe
@@ -104,7 +105,7 @@ def rows_of(config: RecommendConfig, dataset: Dataset, modality: Modality) -> li
         )
     if not config.backbones:
         return [row for row in BACKBONES if row.modality == modality.name]
-    rows = [plan.find_backbone(name) for name in config.backbones]
+    rows = [find_backbone(name) for name in config.backbones]
     for name, row in zip(config.backbones, rows, strict=True):
         preflight.check_modality(name, row, dataset)
     return rows

@@ -62,9 +62,9 @@ def check(target: str | Path, data: str | Path | Dataset | Chosen | None, config
     other = None
     if config.against is not None:
         # On its own held-out examples, where no data is named: those of the first model may have been its training examples.
-        same = source.dataset if isinstance(source, Chosen) and source.own is None else source
+        shared = source.dataset if isinstance(source, Chosen) and source.own is None else source
         other = preflight.to_evaluate(
-            config.against, None if isinstance(same, Chosen) else same, part=config.part, data_dir=config.data_dir
+            config.against, None if isinstance(shared, Chosen) else shared, part=config.part, data_dir=config.data_dir
         )
         _check_same_target(str(target), predicted, config.against, other.dataset.target)
     in_table, cells = _columns(config.slices, chosen)

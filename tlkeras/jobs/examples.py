@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tlkeras import files, models
+from tlkeras import models
 from tlkeras.config import RunConfig
 from tlkeras.data.audit import Audit, audit
 from tlkeras.data.examples import Dataset
@@ -19,7 +19,7 @@ from tlkeras.data.split import Splits, together
 from tlkeras.data.store import Store, rows
 from tlkeras.data.target import Target
 from tlkeras.jobs import plan as planning
-from tlkeras.jobs import teacher
+from tlkeras.jobs import run_folder, teacher
 from tlkeras.jobs.plan import Plan
 from tlkeras.jobs.run_folder import Run
 from tlkeras.modalities.inputs import Inputs
@@ -77,7 +77,7 @@ def prepare(
         )
         splits = store.split(val_split=config.data.val_split, test_split=config.data.test_split, seed=config.seed)
         audited = audit(dataclasses.replace(store, notes=(*store.notes, *notes)), splits)
-    files.write_json(run.audit, audited.to_dict())
+    run_folder.write_json(run.audit, audited.to_dict())
     for line in audited.summary():
         reporter.warn(line)
     targets = task.task.targets_of(store.examples, store.target)

@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tlkeras import files, models
+from tlkeras import models
 from tlkeras.config import RunConfig
 from tlkeras.data.examples import Dataset, Example
 from tlkeras.data.row_cache import open_cache
@@ -29,7 +29,7 @@ from tlkeras.export.export import export
 from tlkeras.export.formats import FORMATS
 from tlkeras.export.parity import Samples
 from tlkeras.export.spec import ExportSpec
-from tlkeras.jobs import plan, preflight, run_folder
+from tlkeras.jobs import backbone_record, preflight, run_folder
 from tlkeras.jobs.opening import open_target
 from tlkeras.jobs.preflight import Chosen
 from tlkeras.jobs.run_folder import Run
@@ -240,7 +240,9 @@ def export_run(
         raise DataError(f"{str(run.root)!r} has no model.keras yet; finish the run first")
     if not formats:
         raise ConfigError(f"no formats to export; choose from {', '.join(FORMATS.names())}")
-    config = plan.effective(run_folder.read_config(run).updated(**{**(changes or {}), "export": list(formats)}))
+    row, names = backbone_record.read(run), [FORMATS.get(name).name for name in formats]
+    backbone_record.check_formats(row, names)
+    config = run_folder.read_config(run).updated(**{**(changes or {}), "backbone": row.name, "export": names})
     folder = _folder(run, out)
     opened = open_target(run.model)
     with reporter.live():
@@ -321,4 +323,4 @@ def _record(run: Run, artifacts: Sequence[Artifact]) -> None:
         return
     metrics = run_folder.read_json(run.metrics)
     metrics["exports"] = {**metrics.get("exports", {}), **{one.format: one.to_dict() for one in artifacts}}
-    files.write_json(run.metrics, metrics)
+    run_folder.write_json(run.metrics, metrics)

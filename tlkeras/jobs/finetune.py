@@ -25,6 +25,7 @@ from tlkeras.evaluation import calibration
 from tlkeras.export.artifact import Artifact
 from tlkeras.export.graph import precision_gap
 from tlkeras.jobs import (
+    backbone_record,
     batch_size,
     choice,
     cross_validation,
@@ -104,17 +105,17 @@ def finetune_plan(
     distribution = distribution or open_distribution(plan.config.train.placement)
     cross_validation.check(plan.config, distribution)
     batch_size.check(plan.config, distribution)
-    there = Run(Path(plan.asked.out or "")) if resume else None
-    if there is not None:
-        resuming.check_workers(there, distribution.workers)
-    run = there if there is not None and distribution.chief else run_of(plan.config, distribution, dataset)
-    if run is there:
+    resumed = Run(Path(plan.asked.out or "")) if resume else None
+    if resumed is not None:
+        resuming.check_workers(resumed, distribution.workers)
+    run = resumed if resumed is not None and distribution.chief else run_of(plan.config, distribution, dataset)
+    if run is resumed:
         run_lifetime.claim(run)
     with run_lifetime.tidied(run, keep=distribution.chief), distribution.watched(), reporter.live():
-        if run is not there:
+        if run is not resumed:
             passed = dataset.source is None or is_passed(dataset.source)
             resuming.begin(run, plan.asked, passed=passed, workers=distribution.workers)
-        result = _finetune(plan, distribution, run, there or run, dataset, reporter)
+        result = _finetune(plan, distribution, run, resumed or run, dataset, reporter)
         distribution.wait()
         return result
 
@@ -139,10 +140,11 @@ def _finetune(plan: Plan, distribution: Distribution, run: Run, home: Run, datas
     config = plan.config
     data.inputs.save(run.root)
     files.write(run.config, configs.to_yaml(config.to_dict()))
+    backbone_record.write(run, plan.backbone)
     if plan.choice is not None:
         files.write_json(run.root / report_run.RECOMMENDATION, plan.choice)
     numbers = precision.record(task.model, tf32=tf32_of(config, distribution))
-    files.write_json(run.environment, {**environment(), **numbers})
+    run_folder.write_json(run.environment, {**environment(), **numbers})
     run_folder.write_target(run, data.target)
 
     distribution.agree("data", lambda: export_run.fingerprint(data.store, data.splits))
@@ -161,7 +163,7 @@ def _finetune(plan: Plan, distribution: Distribution, run: Run, home: Run, datas
     target, scored = task.target, outcome.score(calibrated, data)
     _save(task, run)
     run_folder.write_target(run, target)
-    files.write_json(run.calibration, calibrated.record)
+    run_folder.write_json(run.calibration, calibrated.record)
     files.write_rows(run.predictions, outcome.prediction_rows(data, scored, task.task, target))
     if distribution.chief:
         _report(scored, calibrated.record, reporter)

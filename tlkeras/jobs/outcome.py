@@ -15,7 +15,7 @@ from tlkeras.data.target import Target
 from tlkeras.distribution.strategies import Distribution
 from tlkeras.evaluation.calibration import Calibrated
 from tlkeras.export.artifact import Artifact
-from tlkeras.jobs import export_run
+from tlkeras.jobs import export_run, run_folder
 from tlkeras.jobs.examples import Data
 from tlkeras.jobs.resume import Recorded
 from tlkeras.modalities.sources import modality_of
@@ -78,6 +78,7 @@ def summary(
     """Returns what `metrics.json` holds."""
     audit = data.audit.to_dict()
     return {
+        "format": run_folder.FORMAT,
         **{name: part.figures.to_dict() for name, part in scored.items()},
         "timing": clock.seconds,
         "data": {

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tlkeras.backbones import adapters, registry
+from tlkeras.backbones import adapters
 from tlkeras.backbones.adapters import Adapter
 from tlkeras.backbones.row import Backbone
 from tlkeras.backbones.sections import HEAD
@@ -18,6 +18,7 @@ from tlkeras.data.sources.registry import recorded
 from tlkeras.distribution import registry as placements
 from tlkeras.errors import ConfigError
 from tlkeras.export.formats import FORMATS, Format
+from tlkeras.jobs.backbone_record import check_formats, find_backbone
 from tlkeras.modalities.images.augmentations import AUGMENTS
 from tlkeras.modalities.registry import MODALITIES
 from tlkeras.pretraining.objectives import Objective, objective_of
@@ -25,7 +26,6 @@ from tlkeras.registry import load_function
 from tlkeras.tasks.registry import TASKS, Options, Task, task_for
 from tlkeras.training.freeze_rules import Rule, parse
 from tlkeras.training.recipes.registry import RECIPES, Facts, Phase, Recipe
-from tlkeras.zoo import network as published
 
 # Goyal et al. 2017, https://arxiv.org/abs/1706.02677 (linear, for SGD); Malladi et al. 2022, https://arxiv.org/abs/2205.10287
 # (root, for Adam and similar optimizers).
@@ -68,29 +68,18 @@ def with_backbone(config: RunConfig, choice: Mapping[str, Any]) -> RunConfig:
     return config.updated(backbone=choice["recommended"], backbone_reason=choice["reason"])
 
 
-def find_backbone(name: str) -> Backbone:
-    """Returns the row of a backbone: of a name or an alias, or of `zoo:NAME[/VERSION]`, whose files are verified.
-
-    Raises:
-        UnknownName: listing near names.
-        ZooError: when there is no such entry, or it is damaged.
-    """
-    if name.startswith(published.PREFIX):
-        return published.row(name.removeprefix(published.PREFIX))
-    return registry.find(name)
-
-
 def effective(config: RunConfig) -> RunConfig:
     """Returns the config with every default filled in that does not depend on the data; see `resolve`."""
     return resolve(config).config
 
 
-def resolve(config: RunConfig, choice: Mapping[str, Any] | None = None) -> Plan:
+def resolve(config: RunConfig, choice: Mapping[str, Any] | None = None, *, backbone: Backbone | None = None) -> Plan:
     """Looks up every name of a config and fills in every default that does not depend on the data.
 
     Args:
         config: as the user gave it.
         choice: see `Plan`.
+        backbone: the row of its backbone, where it was looked up already.
 
     Raises:
         UnknownName: for a task, backbone, recipe, augmentation or format that is not registered.
@@ -102,8 +91,9 @@ def resolve(config: RunConfig, choice: Mapping[str, Any] | None = None) -> Plan:
         raise ConfigError(
             "backbone is 'auto', which only finetune decides, by the data; name one, or see `tlkeras recommend --data SOURCE`"
         )
-    row = find_backbone(config.model.backbone)
+    row = backbone or find_backbone(config.model.backbone)
     _check_modality(config, row)
+    check_formats(row, config.export.formats)
     if config.train.baseline and config.model.weights == "none":
         raise ConfigError(f"baseline is {config.train.baseline!r}, and weights is 'none' already; leave one of them out")
     adapter = adapters.chosen(config.model.channels, config.model.channel_adapter)
@@ -243,7 +233,7 @@ def split_fractions(config: RunConfig, dataset: Dataset) -> tuple[float | None, 
 
 
 def _check_modality(config: RunConfig, row: Backbone) -> None:
-    """Rejects options that do not apply to this backbone, and formats that it does not support."""
+    """Rejects options that do not apply to this backbone."""
     modality = MODALITIES.get(row.modality)
     values, defaults = config.to_dict(), RunConfig().to_dict()
     # How data is read may be set for backbones of several modalities at once, and earlier versions stored it with every run.
@@ -253,11 +243,6 @@ def _check_modality(config: RunConfig, row: Backbone) -> None:
             if key not in modality.config_keys and key not in of_data and values[key] != defaults[key]:
                 note = f", and {other.config_notes[key]}" if key in other.config_notes else ""
                 raise ConfigError(f"{key} is {values[key]!r}; {row.name} accepts {modality.plural}{note}")
-    for name in config.export.formats:
-        format = FORMATS.get(name)
-        reason = row.refusal(name, format.reader)
-        if reason:
-            raise ConfigError(f"{row.name} cannot be exported to {name}: {reason}; leave it out of --export")
 
 
 def _recipe(config: RunConfig, row: Backbone, adapter: Adapter | None) -> tuple[Recipe, Phase]:

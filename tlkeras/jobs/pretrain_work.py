@@ -16,7 +16,7 @@ from tlkeras.config import PretrainConfig
 from tlkeras.errors import ConfigError, DataError, ZooError
 from tlkeras.jobs import resume as resuming
 from tlkeras.jobs import run_lock
-from tlkeras.jobs.run_folder import read_json
+from tlkeras.jobs.run_folder import read_json, write_json
 
 PREFIX = ".pretraining-"  # in the folder of the zoo, where no entry can be
 
@@ -94,7 +94,7 @@ def settings(work: Work, config: Any, values: Mapping[str, Any], *, resume: bool
             f"the pretraining of {work.name!r} was begun with examples passed from Python; go on there: "
             f"tlkeras.pretrain(dataset, name={work.name!r}, resume=True)"
         )
-    return before if before.data is None else before.updated(data=resuming.found(before.data, begun))
+    return before if before.data is None else before.updated(data=resuming.resolved_source(before.data, begun))
 
 
 def check_free(work: Work) -> None:
@@ -131,7 +131,7 @@ def held(work: Work, config: PretrainConfig, *, passed: bool) -> Iterator[None]:
         files.sweep(work.root)
         files.sweep(work.states)
         if not work.unfinished:
-            files.write_json(work.begun, {"tlkeras": __version__, "folder": os.getcwd(), "passed": passed})
+            write_json(work.begun, {"tlkeras": __version__, "folder": os.getcwd(), "passed": passed})
             files.write(work.asked, configs.to_yaml(config.to_dict()))
         yield
         published = True
@@ -158,7 +158,7 @@ def check_examples(work: Work, fingerprint: str) -> None:
     """
     note = work.root / "examples.json"
     if not note.is_file():
-        files.write_json(note, {"fingerprint": fingerprint})
+        write_json(note, {"fingerprint": fingerprint})
     elif read_json(note).get("fingerprint") != fingerprint:
         raise DataError(
             f"the examples have changed since the pretraining of {work.name!r} was begun, so it cannot go on to the same network; "

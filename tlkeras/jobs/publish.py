@@ -17,15 +17,14 @@ from tlkeras.export import clients, verification
 from tlkeras.export.checksum import measure
 from tlkeras.export.manifest import interface_of
 from tlkeras.export.parity import Samples
-from tlkeras.jobs import finetune, run_folder
+from tlkeras.jobs import backbone_record, finetune, run_folder
 from tlkeras.jobs.lookup import to_publish
-from tlkeras.jobs.plan import find_backbone
 from tlkeras.jobs.run_folder import Run
 from tlkeras.progress import AUTO, Reporter, resolve
 from tlkeras.registry import load_function
 from tlkeras.tasks.registry import task_named
 from tlkeras.weights.sources import NAMED
-from tlkeras.zoo import contents, serving
+from tlkeras.zoo import contents, network, serving
 from tlkeras.zoo.card import card, encoded_input
 from tlkeras.zoo.entry_recipes import EntryRecipe
 from tlkeras.zoo.store import Entry, Zoo
@@ -100,8 +99,8 @@ def _fill(folder: Path, *, run: Run, exported: Mapping[str, Any], name: str, con
     """Copies what was exported, the SavedModel's files into the folder itself, and adds warm-up and card."""
     contents.copy_artifacts(run.exports, folder, exported)
     contents.copy_file(run.model, folder / run.model.name)
-    evidence = verification.read(run.exports, interface_of(exported))
-    serving.write_warmup(folder, warmup_requests(evidence.samples, encoded_input(content)))
+    stored = verification.read(run.exports, interface_of(exported))
+    serving.write_warmup(folder, warmup_requests(stored.samples, encoded_input(content)))
     files.write(folder / "README.md", card(name, content))
     return content
 
@@ -157,11 +156,12 @@ def _content(run: Run, exported: Mapping[str, Any], data_licence: str | None, da
         raise DataError(
             f"metrics.json and predictions.csv of {str(run.root)!r} do not belong together ({reason(error)}); they were changed after the run"
         ) from error
-    row = find_backbone(config.model.backbone)
+    row = backbone_record.read(run)
     source, licence = _source_and_licence(config.data.source)
     return {
         **{key: exported[key] for key in ("tlkeras", "labels", "inputs", "outputs", "metadata")},
         "task": f"{row.modality} {task.name}",
+        network.RECORD: network.record(row),
         "clients": sorted(path.name for path in (run.exports / clients.FOLDER).glob("*") if path.is_file()),
         "artifacts": {name: contents.record(artifact) for name, artifact in exported["artifacts"].items()},
         "metrics": results.pop("metrics"),

@@ -233,9 +233,12 @@ def _json(run: Run, name: str) -> Any:
     if not path.is_file():
         return None
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise DataError(f"cannot read {str(path)!r}: it is not JSON ({error}); make it anew, or delete it") from error
+    if isinstance(content, dict):
+        files.check_format(path, content, DataError)
+    return content
 
 
 def _rows(run: Run) -> list[dict[str, str]]:

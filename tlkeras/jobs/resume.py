@@ -29,7 +29,7 @@ def begin(run: Run, asked: RunConfig, *, passed: bool, workers: int = 1) -> None
         passed: whether the examples were passed from Python.
         workers: how many processes train together.
     """
-    files.write_json(run.begun, {"tlkeras": __version__, "folder": os.getcwd(), "passed": passed, "workers": workers})
+    run_folder.write_json(run.begun, {"tlkeras": __version__, "folder": os.getcwd(), "passed": passed, "workers": workers})
     files.write(run.asked, configs.to_yaml({**asked.to_dict(), "out": str(run.root)}))  # from here on it can go on
 
 
@@ -73,7 +73,7 @@ def settings(path: str | Path, flat: Mapping[str, Any], *, passed: bool = False)
     if not isinstance(config.train.batch_size, int) and run.config.is_file():  # it was measured, and would be another one now
         config = config.updated(batch_size=run_folder.read_config(run).train.batch_size)
     source = config.data.source
-    return config if source is None else config.updated(data=found(source, begun))
+    return config if source is None else config.updated(data=resolved_source(source, begun))
 
 
 def differing_keys(config: FlatConfig, flat: Mapping[str, Any]) -> list[str]:
@@ -82,7 +82,7 @@ def differing_keys(config: FlatConfig, flat: Mapping[str, Any]) -> list[str]:
     return [f"{key}: {now[key]!r} instead of {before[key]!r}" for key in flat if key in now and now[key] != before[key]]
 
 
-def found(source: str, begun: Mapping[str, Any]) -> str:
+def resolved_source(source: str, begun: Mapping[str, Any]) -> str:
     """Returns a source where it is: a relative path is that of the folder in which the work was begun."""
     folder = begun.get("folder")
     return str(Path(folder) / source) if folder and not Path(source).exists() and (Path(folder) / source).exists() else source
@@ -117,7 +117,7 @@ def check_examples(run: Run, fingerprint: str) -> None:
     note = run.states / "examples.json"
     if not note.is_file():
         run.states.mkdir(parents=True, exist_ok=True)
-        files.write_json(note, {"fingerprint": fingerprint})
+        run_folder.write_json(note, {"fingerprint": fingerprint})
     elif run_folder.read_json(note).get("fingerprint") != fingerprint:
         raise DataError(
             f"the examples have changed since {str(run.root)!r} was begun, so it cannot go on to the same result; start anew with another --out"
@@ -149,7 +149,7 @@ def exported(run: Run, digest: str) -> dict[str, Recorded]:
     note = run.states / "exported.json"
     before = run_folder.read_json(note) if note.is_file() else {}
     run.states.mkdir(parents=True, exist_ok=True)
-    files.write_json(note, {"digest": digest})
+    run_folder.write_json(note, {"digest": digest})
     if before.get("digest") != digest or not (run.exports / manifests.NAME).is_file():
         return {}
     try:

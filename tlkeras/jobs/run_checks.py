@@ -13,7 +13,7 @@ from tlkeras.jobs import plan as planning
 from tlkeras.jobs import teacher
 from tlkeras.jobs.plan import Plan
 from tlkeras.tasks import conformal
-from tlkeras.weights.sources import FIRST, NAMED, ZooModel, chosen_source, is_path
+from tlkeras.weights.sources import FIRST, NAMED, chosen_source, is_path
 
 
 def check(plan: Plan, dataset: Dataset) -> None:
@@ -44,7 +44,8 @@ def _check_backbone(plan: Plan) -> None:
         what = "pretrained weights" if model.weights in FIRST else f"weights of the kind {model.weights!r}"
         raise WeightsUnavailable(f"{row.name} has no {what}; {alternatives.ways(row)}")
     with_options(row, model.options())
-    if model.image_size is not None and not isinstance(source, ZooModel):  # a published network has the size that it was trained with
+    published = source is not None and source.model is not None
+    if model.image_size is not None and not published:  # a published network has the size that it was trained with
         check_size(row, model.image_size)
 
 

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,10 @@ class Run:
     @property
     def target(self) -> Path:
         return self.root / "target.json"
+
+    @property
+    def backbone(self) -> Path:
+        return self.root / "backbone.json"
 
     @property
     def report(self) -> Path:
@@ -272,6 +277,9 @@ def finished(target: str | Path) -> tuple[Run, dict[str, Any]]:
     return run, summary
 
 
+FORMAT = 1  # of the JSON files of a run, and of the other files beside them
+
+
 def read_config(run: Run) -> RunConfig:
     """Reads the effective config that a run stored."""
     return RunConfig.from_dict(configs.read_yaml(run.config))
@@ -281,9 +289,10 @@ def read_target(run: Run) -> Target:
     """Reads what the model of a run predicts: from `target.json`, or for runs of version 0.1 from their labels."""
     if not run.target.is_file():
         return Target(kind=KIND, labels=_read_labels(run))
+    content = read_json(run.target)
     try:
-        target = Target.from_dict(json.loads(run.target.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        target = Target.from_dict(content)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise _damaged(run.target, error) from error
     if target.labels and run.labels.is_file() and _read_labels(run) != target.labels:
         raise DataError(f"{str(run.labels)!r} has other labels than {run.target.name}: one of them was changed after the run; restore it")
@@ -294,7 +303,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """Reads one of the JSON files of a run.
 
     Raises:
-        DataError: when it is missing, damaged, or holds something else.
+        DataError: when it is missing, damaged, of a later tlkeras, or holds something else.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -302,7 +311,13 @@ def read_json(path: Path) -> dict[str, Any]:
         raise _damaged(path, error) from error
     if not isinstance(content, dict):
         raise DataError(f"{str(path)!r} does not hold a JSON object; it was changed after the run; restore it")
+    files.check_format(path, content, DataError, FORMAT)
     return content
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Writes one of the JSON files of a run, with the number of its format; an empty one has nothing to read."""
+    files.write_json(path, {"format": FORMAT, **content} if content else {})
 
 
 def _damaged(path: Path, error: BaseException) -> DataError:
@@ -325,5 +340,5 @@ def write_target(run: Run, target: Target) -> None:
     broken = [label for label in target.labels if "\n" in label]
     if broken:
         raise DataError(f"label {broken[0]!r} contains a line break; rename the class")
-    files.write_json(run.target, target.to_dict())
+    write_json(run.target, target.to_dict())
     files.write(run.labels, "".join(f"{label}\n" for label in target.labels))

@@ -97,7 +97,7 @@ def _number(cell: Any) -> float | None:
 
 def figures(data: ReportData) -> dict[str, bytes]:
     """Returns title -> PNG of every chart of the report, and of the confusion matrices."""
-    with charts.pictures() as drawn:
+    with charts.images() as drawn:
         sections(data)
         for name, answers in data.cases.items():
             if answers.cells is not None and len(answers.labels) <= MOST_CLASSES:

@@ -34,7 +34,7 @@ STAND_INS = {name: f"#0101{index + 16:02x}" for index, name in enumerate(NAMES)}
 LIGHT = dict(zip(NAMES, ("#18212d", "#515d6c", "#d5dce5", "#ffffff"), strict=False)) | {
     f"series-{index + 1}": value
     for index, value in enumerate(("#2467cf", "#c2570c", "#1a7f4e", "#c02a5c", "#7a4fd0", "#0f7484", "#86691a", "#5b6472"))
-}  # of pictures, which have no style: those of the page on white
+}  # of images, which have no style: those of the page on white
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,22 +47,22 @@ class Point:
     href: str = ""
 
 
-_pictures: ContextVar[dict[str, bytes] | None] = ContextVar("pictures", default=None)
+_images: ContextVar[dict[str, bytes] | None] = ContextVar("images", default=None)
 
 
 @contextmanager
-def pictures() -> Iterator[dict[str, bytes]]:
+def images() -> Iterator[dict[str, bytes]]:
     """Charts that are drawn in the body become PNG images, for programs that show no HTML: title -> PNG."""
     drawn: dict[str, bytes] = {}
-    token = _pictures.set(drawn)
+    token = _images.set(drawn)
     try:
         yield drawn
     finally:
-        _pictures.reset(token)
+        _images.reset(token)
 
 
 def _tint(name: str) -> str:
-    return STAND_INS[name] if _pictures.get() is None else LIGHT[name]
+    return STAND_INS[name] if _images.get() is None else LIGHT[name]
 
 
 def colour(index: int) -> str:
@@ -264,9 +264,9 @@ def _svg(figure: Figure, title: str, groups: Sequence[Sequence[Point]]) -> str:
     """Returns a figure as SVG inside HTML: no header, ids that are unique on the page, the page's colours and fonts."""
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
-    drawn_pictures = _pictures.get()
-    if drawn_pictures is not None:
-        drawn_pictures[title] = _png(figure)
+    drawn_images = _images.get()
+    if drawn_images is not None:
+        drawn_images[title] = _png(figure)
         return ""
     file = io.StringIO()
     FigureCanvasSVG(figure)

@@ -38,10 +38,10 @@ def chosen_threshold(holds: np.ndarray, scores: np.ndarray) -> float:
 
     The logit of the best threshold is multiplied by n / 5, where `n` examples, fewer than 5, have the label or do not have it.
     """
-    best, few = best_threshold(holds, scores), min(holds.sum(), (~holds).sum())
-    if few >= FEWEST or best == DEFAULT_THRESHOLD:
+    best, count = best_threshold(holds, scores), min(holds.sum(), (~holds).sum())
+    if count >= FEWEST or best == DEFAULT_THRESHOLD:
         return best
-    return float(np.float32(1 / (1 + (1 / best - 1) ** (few / FEWEST))))
+    return float(np.float32(1 / (1 + (1 / best - 1) ** (count / FEWEST))))
 
 
 def best_threshold(holds: np.ndarray, scores: np.ndarray) -> float:

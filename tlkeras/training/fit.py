@@ -148,8 +148,8 @@ def evaluated(task: TaskModel, head: keras.Model, train: Arrays, val: Arrays, op
         options: weights of classes.
     """
     model = keras.Model(head.inputs, head.outputs[0])
-    few = not eager.worth_tracing(head, steps=math.ceil((len(train.y) + len(val.y)) / CHECKED), batch_size=CHECKED)
-    model.compile(loss=task.task.keras_loss(task.target), weighted_metrics=list(task.task.metrics), run_eagerly=few)
+    eagerly = not eager.worth_tracing(head, steps=math.ceil((len(train.y) + len(val.y)) / CHECKED), batch_size=CHECKED)
+    model.compile(loss=task.task.keras_loss(task.target), weighted_metrics=list(task.task.metrics), run_eagerly=eagerly)
     free = [has_free_axis(tensor) for tensor in head.inputs]
     row: dict[str, float] = {}
     for prefix, arrays in (("", train), ("val_", val)):
@@ -187,7 +187,7 @@ def compiled(
     else:
         model = keras.Model(suffix.inputs, suffix.outputs[0], name=suffix.name)
     pull = pull_of(task, phase, suffix)
-    few = twin is None and not eager.worth_tracing(suffix, steps=steps * phase.epochs, batch_size=options.batch_size)
+    eagerly = twin is None and not eager.worth_tracing(suffix, steps=steps * phase.epochs, batch_size=options.batch_size)
     with distribution.scope():
         model.compile(
             optimizer=precision.scaled(
@@ -195,7 +195,7 @@ def compiled(
             ),
             loss=loss if twin is None else None,
             weighted_metrics=list(task.task.metrics),
-            run_eagerly=few,
+            run_eagerly=eagerly,
         )
     return Fitted(model=model, copy_back=(lambda: None) if twin is None else twin.copy_back, counts_steps=twin is not None)
 

@@ -15,7 +15,7 @@ from tlkeras.errors import ConfigError, FreezeError, near
 
 Rule = tuple[str, bool]
 
-PREFIXES = ("section", "stage")  # the second was written by versions before 0.2
+PREFIXES = ("section", "stage")  # the second was written by early versions of 0.1
 
 
 def parse(spec: str, sections: Sequence[str]) -> tuple[Rule, ...]:

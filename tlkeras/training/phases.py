@@ -67,7 +67,7 @@ def run(
                 facts = {"results": [dataclasses.asdict(result) for result in results]}
                 state = State(arrays={"model": values(task.model.variables), **observed.stored(seen)}, facts=facts)
                 options.states.save(TRAINED, state)
-    task = _kept(task)
+    task = _without_loss(task)
     width = task.model.output_shape[-1]  # what only the loss needs stands in columns behind the scores
     seen = dataclasses.replace(seen, scores={name: answers[:, :width] for name, answers in seen.scores.items()})
     return Trained(task=task, phases=results, observed=seen)
@@ -103,7 +103,7 @@ def _phases(
         except Interrupted as stopped:
             rows = [{"phase": phase.name, **row} for row in stopped.history]
             task = function(finish)(task, parts) if finish and recipe and recipe.finish_interrupted else task
-            raise Interrupted([*history_of(results), *rows], keep=stopped.keep, task=_kept(task)) from stopped
+            raise Interrupted([*history_of(results), *rows], keep=stopped.keep, task=_without_loss(task)) from stopped
         results.append(last.result)
         if options.states and not final:
             facts = {"result": dataclasses.asdict(last.result)}
@@ -126,7 +126,7 @@ SCORED = ("val", "test")  # splits that are scored after training
 TRAINED = "trained"  # key of the state of a run that is trained: its weights, and these scores
 
 
-def _kept(task: TaskModel) -> TaskModel:
+def _without_loss(task: TaskModel) -> TaskModel:
     """Returns the model without what only its loss needs."""
     return function(task.task.finish)(task) if task.task.finish else task
 

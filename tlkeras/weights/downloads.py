@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from tlkeras.errors import ConfigError, WeightsUnavailable
+from tlkeras.weights.sources import KerasDownload, Row
 
 PATIENCE = 10  # seconds until a host that does not answer is given up
+
+
+def network(row: Row, source: KerasDownload, build: Callable[..., Any], *, alternatives: str) -> Any:
+    """Returns a network with the weights that keras.applications downloads; see `WeightsSource.builds`."""
+    with with_alternatives(f"the ImageNet weights of {row.name}", alternatives):
+        return build(weights="imagenet")
 
 
 @contextmanager

@@ -59,17 +59,17 @@ class ProjectedLSTM(layers.Layer):
         x, mask = inputs
         # Time first; what does not depend on the state is computed for all steps at once.
         gates = ops.transpose(ops.matmul(x, self.kernel) + self.bias, (1, 0, 2))  # (batch, time, w) -> (time, batch, 4 units)
-        there = ops.expand_dims(ops.transpose(ops.cast(mask, gates.dtype)), -1)  # (time, batch, 1)
+        present = ops.expand_dims(ops.transpose(ops.cast(mask, gates.dtype)), -1)  # (time, batch, 1)
         walk = self._with_arrays if training else self._without_arrays
-        return ops.transpose(walk(gates, there), (1, 0, 2))
+        return ops.transpose(walk(gates, present), (1, 0, 2))
 
-    def _step(self, gates: Any, there: Any, output: Any, memory: Any) -> tuple[Any, Any]:
+    def _step(self, gates: Any, present: Any, output: Any, memory: Any) -> tuple[Any, Any]:
         """Returns output and memory after one step; both are zero where nothing is."""
         into, new, keep, out = ops.split(gates + ops.matmul(output, self.recurrent_kernel), 4, axis=-1)
         memory = ops.sigmoid(keep) * memory + ops.sigmoid(into) * ops.tanh(new)
-        memory = _clipped(memory, self.cell_clip) * there
+        memory = _clipped(memory, self.cell_clip) * present
         output = ops.matmul(ops.sigmoid(out) * ops.tanh(memory), self.output_kernel)
-        return _clipped(output, self.projection_clip) * there, memory
+        return _clipped(output, self.projection_clip) * present, memory
 
     def _start(self, gates: Any) -> tuple[Any, Any, Any]:
         steps, batch = ops.shape(gates)[:2]
@@ -78,23 +78,23 @@ class ProjectedLSTM(layers.Layer):
     def _at(self, step: Any, steps: Any) -> Any:
         return steps - 1 - step if self.backward else step
 
-    def _without_arrays(self, gates: Any, there: Any) -> Any:
+    def _without_arrays(self, gates: Any, present: Any) -> Any:
         """For inference: TFLite's lists of tensors want a fixed batch, so that each step writes into one whole tensor."""
         steps, output, memory = self._start(gates)
         places = ops.reshape(ops.arange(steps, dtype="int32"), (-1, 1, 1))
 
         def body(step: Any, output: Any, memory: Any, outputs: Any) -> tuple[Any, ...]:
             at = self._at(step, steps)
-            output, memory = self._step(ops.take(gates, at, axis=0), ops.take(there, at, axis=0), output, memory)
+            output, memory = self._step(ops.take(gates, at, axis=0), ops.take(present, at, axis=0), output, memory)
             return step + 1, output, memory, ops.where(ops.equal(places, at), ops.expand_dims(output, 0), outputs)
 
         outputs = ops.zeros((steps, ops.shape(gates)[1], self.projection), gates.dtype)
         return ops.while_loop(lambda step, *_: step < steps, body, (0, output, memory, outputs))[-1]
 
-    def _with_arrays(self, gates: Any, there: Any) -> Any:
+    def _with_arrays(self, gates: Any, present: Any) -> Any:
         """For training: the gradient of reading one step of a whole tensor would be as large as the tensor, at every step."""
         steps, output, memory = self._start(gates)
-        arrays = [tf.TensorArray(tensor.dtype, steps, element_shape=tensor.shape[1:]).unstack(tensor) for tensor in (gates, there)]
+        arrays = [tf.TensorArray(tensor.dtype, steps, element_shape=tensor.shape[1:]).unstack(tensor) for tensor in (gates, present)]
 
         def body(step: Any, output: Any, memory: Any, outputs: Any) -> tuple[Any, ...]:
             at = self._at(step, steps)

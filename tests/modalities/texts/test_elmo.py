@@ -24,7 +24,7 @@ from tlkeras.data.examples import Example, make_dataset
 from tlkeras.errors import ConfigError, WeightsMismatch, WeightsUnavailable
 from tlkeras.jobs import finetune, opening, predict
 from tlkeras.jobs.api import pretrain
-from tlkeras.jobs.plan import find_backbone
+from tlkeras.jobs.backbone_record import find_backbone
 from tlkeras.modalities.texts.characters import Words
 from tlkeras.modalities.texts.tokens import load as load_tokens
 from tlkeras.pretraining import language_model

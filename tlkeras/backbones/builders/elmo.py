@@ -148,7 +148,7 @@ class Network:
 def network(sizes: Sizes, name: str) -> Network:
     """Builds the network with random weights, drawn as `bilm/training.py` draws them."""
     ids = keras.Input((None, sizes.characters), dtype="int32", name=TOKEN_IDS)
-    there = ops.greater(ops.max(ids, axis=-1), 0)  # (batch, words)
+    is_word = ops.greater(ops.max(ids, axis=-1), 0)  # (batch, words)
 
     # === Characters ===
     x = layers.Embedding(characters.KINDS, sizes.embedding, embeddings_initializer=_uniform(1.0), name="char_embedding")(ids)
@@ -162,7 +162,7 @@ def network(sizes: Sizes, name: str) -> Network:
     for index in range(sizes.highways):
         x = _highway(x, sizes.filter_count, f"char_highway{index}")
     x = layers.Dense(sizes.projection, kernel_initializer=_normal(sizes.filter_count), name="char_projection")(x)
-    x = x * ops.expand_dims(ops.cast(there, x.dtype), -1)
+    x = x * ops.expand_dims(ops.cast(is_word, x.dtype), -1)
 
     # === LSTMs: the directions never see each other ===
     inputs, outputs = {"forward": x, "backward": x}, [layers.Concatenate(name="char_twice")([x, x])]
@@ -175,16 +175,16 @@ def network(sizes: Sizes, name: str) -> Network:
                 projection_clip=sizes.projection_clip,
                 backward=direction == "backward",
                 name=f"lstm{index}_{direction}",
-            )([below, there])
+            )([below, is_word])
             inputs[direction] = layers.Add(name=f"lstm{index}_{direction}_skip")([above, below]) if index and sizes.skip else above
         outputs.append(layers.Concatenate(name=f"lstm{index}")(list(inputs.values())))
-    return Network(model=keras.Model(ids, outputs, name=name.replace(".", "_")), mask=_words(there), sizes=sizes)
+    return Network(model=keras.Model(ids, outputs, name=name.replace(".", "_")), mask=_words(is_word), sizes=sizes)
 
 
-def _words(there: Any) -> Any:
+def _words(is_word: Any) -> Any:
     """Returns the places that have a place before and a place behind them: all but the marks of start and end."""
-    nowhere = ops.zeros_like(there[:, :1])
-    before, behind = ops.concatenate([nowhere, there[:, :-1]], axis=1), ops.concatenate([there[:, 1:], nowhere], axis=1)
+    nowhere = ops.zeros_like(is_word[:, :1])
+    before, behind = ops.concatenate([nowhere, is_word[:, :-1]], axis=1), ops.concatenate([is_word[:, 1:], nowhere], axis=1)
     return ops.logical_and(before, behind)
 
 

@@ -337,5 +337,5 @@ def _is_binary(table: Table, name: str) -> bool:
 
 def listed(names: Sequence[str]) -> str:
     """Returns the names of columns for a message: the first of them, and the beginning of what is no name."""
-    there = [name if len(name) <= LONGEST else name[:LONGEST] + "…" for name in names if name]  # Excel leaves empty ones at the end
-    return ", ".join(there[:SHOWN]) + (f", … ({len(there)} in all)" if len(there) > SHOWN else "")
+    shortened = [name if len(name) <= LONGEST else name[:LONGEST] + "…" for name in names if name]  # Excel leaves empty ones at the end
+    return ", ".join(shortened[:SHOWN]) + (f", … ({len(shortened)} in all)" if len(shortened) > SHOWN else "")

@@ -79,10 +79,10 @@ class FileIndex:
         seen: set[Identity] = set()
         for folder, folders, names in os.walk(self.root, followlinks=True):
             inside = Path(folder).relative_to(self.root)
-            if (same := identity(Path(folder))) in seen:  # a link to a folder that was searched
+            if (known := identity(Path(folder))) in seen:  # a link to a folder that was searched
                 folders[:] = []
                 continue
-            seen.add(same)
+            seen.add(known)
             hidden = {name for name in folders if name.startswith(".") or name.lower() in JUNK}
             folders[:] = sorted(set(folders) - hidden) if len(inside.parts) < DEPTH else []
             for name in sorted(names):

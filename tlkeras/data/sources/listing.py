@@ -88,13 +88,13 @@ class Listing:
 
     def _is_new(self, folder: Path) -> bool:
         try:
-            same = self._seen.setdefault(identity(folder), folder)
+            first = self._seen.setdefault(identity(folder), folder)
         except OSError as error:
             self._note("unreadable", folder, error.strerror or str(error))
             return False
-        if same is not folder:
-            self._note("stray-file", folder, f"a link to {name_below(same, self.root) if same != self.root else 'the source itself'}")
-        return same is folder
+        if first is not folder:
+            self._note("stray-file", folder, f"a link to {name_below(first, self.root) if first != self.root else 'the source itself'}")
+        return first is folder
 
     def _note(self, kind: str, path: Path, reason: str) -> None:
         self.notes.append(ignored(kind, path, self.root, reason))

@@ -33,10 +33,10 @@ def card(data: ReportData, answers: Cases | None, index: int, anchor: str = "") 
     if answers is not None:
         marks = f' data-truth="{escape(answers.truth[index])}" data-answer="{escape(answers.answer[index])}"'
     identity = f' id="{anchor}"' if anchor else ""
-    return f"<figure class=example{identity}{marks}>{_picture(data, name)}<figcaption>{caption}{_name(data, name)}</figcaption></figure>"
+    return f"<figure class=example{identity}{marks}>{_image(data, name)}<figcaption>{caption}{_name(data, name)}</figcaption></figure>"
 
 
-def _picture(data: ReportData, name: str) -> str:
+def _image(data: ReportData, name: str) -> str:
     """Returns the thumbnail of an example with what speaks for its answer; of a text, its words with their marks instead."""
     explained = data.explained.html.get(name, "")
     return explained if explained.startswith(TEXT) else data.gallery.thumbnails[name] + explained
@@ -52,7 +52,7 @@ def _legend(data: ReportData) -> str:
     if not data.explained.html:
         return ""
     words = any(html.startswith(TEXT) for html in data.explained.html.values())
-    what = "Marked words speak" if words else "The second picture shows what speaks"
+    what = "Marked words speak" if words else "The second image shows what speaks"
     against = f" ({'orange' if words else 'red'}) or against it (blue)" if data.explained.signed else ""
     return f"<p class=muted>{what} for the answer of the model{against}, by {escape(data.explained.method)}.</p>"
 
@@ -118,7 +118,7 @@ def _cell(data: ReportData, answers: Cases, cell: tuple[int, int], members: np.n
 
 
 def random_examples(data: ReportData) -> Sequence[Section]:
-    """Returns random held-out examples, as a picture of the usual answer that the galleries of mistakes do not give."""
+    """Returns random held-out examples, as a view of the usual answer that the galleries of mistakes do not give."""
     seed = int(data.config.get("seed", 0))
     answers = next(iter(data.cases.values()), None) if len(data.cases) == 1 else None
     shown = gallery([card(data, answers, index) for index in chosen({}, len(data.ids), seed)["random"]])
@@ -134,7 +134,7 @@ def label_errors(data: ReportData) -> Sequence[Section]:
         if row["example"] in data.gallery.thumbnails and len(cards) < WORST:
             stated, suggested = (data.without_folders(escape(row[key])) for key in ("given", "suggested"))
             text = f"<span class=truth>{stated}</span> <span class=wrong><span class=arrow>→</span> {suggested}?</span>"
-            picture, name = _picture(data, row["example"]), _name(data, row["example"])
-            cards.append(f"<figure class=example>{picture}<figcaption>{text}{name}</figcaption></figure>")
+            image, name = _image(data, row["example"]), _name(data, row["example"])
+            cards.append(f"<figure class=example>{image}<figcaption>{text}{name}</figcaption></figure>")
     note = "<p class=muted>The label in the data, then the one that the model of other folds is sure of. review.csv has all of them.</p>"
     return [("Probable label errors", note + gallery(cards) if cards else "")]

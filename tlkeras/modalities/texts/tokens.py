@@ -19,6 +19,7 @@ from tlkeras.startup import filtered_stderr
 
 BATCH = 1024  # texts tokenised at a time
 NAME = "tokens.json"
+FORMAT = 1  # of it, and of the files of the vocabulary beside it
 BLANK = r"[\x00\pZ]"
 FIELDS = ("start", "end", "pad", "length", "lowercase", "fixed")
 Token = int | tuple[int, ...]  # one id, or as many as a token has
@@ -97,8 +98,8 @@ class Tokens:
 
     def lengths(self, ids: np.ndarray) -> np.ndarray:
         """Returns how many positions of each row are not padding, int (n,)."""
-        there = (ids != self.pad).reshape(*ids.shape[:2], -1).any(axis=2)
-        return np.maximum(1, np.where(there, np.arange(1, ids.shape[1] + 1), 0).max(axis=1, initial=1))
+        has_token = (ids != self.pad).reshape(*ids.shape[:2], -1).any(axis=2)
+        return np.maximum(1, np.where(has_token, np.arange(1, ids.shape[1] + 1), 0).max(axis=1, initial=1))
 
     @property
     def tracked(self) -> list[Any]:
@@ -112,7 +113,7 @@ class Tokens:
         with files.aside(folder) as path:
             path.mkdir()
             self.kind.save(self.tokenizer, path)
-            fields = {"kind": self.kind.name, **{name: getattr(self, name) for name in FIELDS}}
+            fields = {"format": FORMAT, "kind": self.kind.name, **{name: getattr(self, name) for name in FIELDS}}
             files.write_json(path / NAME, {**fields, "settings": self.kind.settings(self.tokenizer)})
             fast = self.fast()
             if fast is not None:
@@ -145,14 +146,18 @@ def load(folder: str | Path) -> Tokens:
     """Reads what `Tokens.save` wrote.
 
     Raises:
-        DataError: when it is missing or damaged.
+        DataError: when it is missing, damaged, or of a later tlkeras.
     """
     path = Path(folder)
     try:
         record = files.read_json(path / NAME)
+        if isinstance(record, dict):
+            files.check_format(path / NAME, record, DataError, FORMAT)
         kind = TOKENIZERS.get(record["kind"])
         tokenizer = kind.load(path, record["settings"])
         fields: dict[str, Any] = {key: tuple(record[key]) if isinstance(record[key], list) else record[key] for key in FIELDS}
         return Tokens(kind=kind, tokenizer=tokenizer, **fields)
+    except DataError:
+        raise
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"cannot read the tokenizer in {str(folder)!r}: {' '.join(str(error).split())[:200]}") from error

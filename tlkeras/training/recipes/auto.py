@@ -21,9 +21,9 @@ def phases(sections: Sequence[str], facts: Facts) -> tuple[Phase, ...]:
     if not facts.fixed_features:
         (whole,) = full.phases(sections, facts)
         return (dataclasses.replace(whole, why="all layers, as the network has weights that were never trained"),)
-    few = _of_few(sections, facts)
-    if few:
-        return few
+    phases_of_few = _of_few(sections, facts)
+    if phases_of_few:
+        return phases_of_few
     minutes = MINUTES if facts.minutes is None else facts.minutes
     head, tune = after_head(facts, minutes=minutes, interpolate=SHARES)
     why = "exact, the strength of its penalty by cross-validation"
@@ -43,9 +43,9 @@ def _of_few(sections: Sequence[str], facts: Facts) -> tuple[Phase, ...]:
     limit = PAIRED if by_pairs else FEWEST
     if facts.fewest is None or facts.fewest >= limit:
         return ()
-    few = f"{facts.fewest} training examples of the rarest class are less than {limit}"
+    reason = f"{facts.fewest} training examples of the rarest class are less than {limit}"
     if not by_pairs:
         (head,) = few_shot.phases(sections, facts)
-        return (dataclasses.replace(head, why=f"exact, with a fixed penalty, and no fine-tuning: {few}"),)
+        return (dataclasses.replace(head, why=f"exact, with a fixed penalty, and no fine-tuning: {reason}"),)
     *earlier, head = recipe.phases_for(sections, facts)
-    return (dataclasses.replace(earlier[0], why=f"{earlier[0].why}: {few}"), *earlier[1:], dataclasses.replace(head, why="exact"))
+    return (dataclasses.replace(earlier[0], why=f"{earlier[0].why}: {reason}"), *earlier[1:], dataclasses.replace(head, why="exact"))
