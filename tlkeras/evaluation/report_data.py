@@ -91,11 +91,17 @@ class Explained:
         html: id of an example -> a picture, or a text whose words are marked.
         method: how it was found.
         signed: whether there is evidence against, too.
+        label: what the evidence is for, where a label was asked for; None where it is for the answer to each example.
+        by_answer: whether it depends on the answer or the label.
+        output: which of several targets; empty where there is one.
     """
 
     html: Mapping[str, str] = field(default_factory=dict)
     method: str = ""
     signed: bool = False
+    label: str | None = None
+    by_answer: bool = True
+    output: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
