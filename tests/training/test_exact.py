@@ -114,7 +114,10 @@ def test_a_fold_is_answered_at_the_strength_that_is_best_on_the_other_folds(tmp_
     x, told = features()
     y, strengths = told.argmax(1).astype("int32"), (1.0, 0.001)
     few = np.arange(N) < 8  # they teach too little for a weak penalty, and the others enough
-    losses = {strength: [-np.log(answers(x, y, side, strength)[np.arange(side.sum()), y[side]]).mean() for side in (few, ~few)] for strength in strengths}
+    losses = {
+        strength: [-np.log(answers(x, y, side, strength)[np.arange(side.sum()), y[side]]).mean() for side in (few, ~few)]
+        for strength in strengths
+    }
     assert [min(strengths, key=lambda strength: losses[strength][side]) for side in (0, 1)] == [0.001, 1.0]
     task, options = head_of("classification", CLASSES), TrainingOptions(checkpoints=tmp_path)
     found = exact.cross_validated(task, task.model, Arrays(inputs=[x], y=y), (~few).astype(int), strengths, options)

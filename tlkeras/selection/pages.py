@@ -65,7 +65,9 @@ def drawn(content: Mapping[str, Any]) -> Figure:
     if any(left_early(records)):
         handle = Line2D([], [], linestyle="", color=BEATEN, marker="o", markerfacecolor=HOLLOW, markersize=9, label=EARLY)
         plotted.legend(handles=[handle], loc="outside lower center", frameon=False)
-    plotted.suptitle(f"Backbones by {content['figure']} on these data; up and left is better, and a line joins those that no other one beats")
+    plotted.suptitle(
+        f"Backbones by {content['figure']} on these data; up and left is better, and a line joins those that no other one beats"
+    )
     return plotted
 
 
@@ -179,9 +181,7 @@ def _unbeaten(content: Mapping[str, Any]) -> str:
 def _early(content: Mapping[str, Any]) -> str:
     """Returns which figures are of fewer examples; nothing where none is."""
     records = content["ranking"]
-    early = [
-        f"{record['backbone']} ({record['examples']:,})" for record, left in zip(records, left_early(records), strict=True) if left
-    ]
+    early = [f"{record['backbone']} ({record['examples']:,})" for record, left in zip(records, left_early(records), strict=True) if left]
     return f"figures of fewer examples, which do not compare with the others: {', '.join(early)}" if early else ""
 
 
