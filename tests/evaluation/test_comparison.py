@@ -148,7 +148,7 @@ def test_slices_of_people_are_rarely_marked_where_people_differ_and_slices_do_no
         inside = (rng.permutation(20) < 8)[people]
         found["groups"] += worse_by_group(mistakes, inside, people) < 0.05
         found["examples"] += worse(mistakes[inside], mistakes[~inside]) < 0.05
-    assert found["groups"] <= 18 and found["examples"] > 40  # of 200, 10 are expected
+    assert found["groups"] <= 18 and found["examples"] > 25  # of 200, 10 are expected
 
 
 def test_one_group_or_two_say_little_of_a_slice():
