@@ -1,29 +1,46 @@
-"""The report in a browser: no errors, every picture loads, clicks, sorting and filters work, and it fits a phone. One browser serves all tests."""
+"""The report in a browser: no errors, every picture loads, clicks, sorting and filters work, it fits a phone and paper.
 
+One browser serves all tests. Without one they are skipped, but not in CI (`TLKERAS_CI`), which must not pass without having looked.
+"""
+
+import base64
 import dataclasses
+import importlib.util
+import os
 import shutil
 
 import pytest
 
+import tlkeras
 from tests.evaluation.pages import made_up
+from tests.jobs.test_cross_validation import finetuned, images
 from tlkeras.evaluation import report
-from tlkeras.evaluation.report_data import Explained
+from tlkeras.evaluation.report_data import EXAMPLES, Explained, read_gallery
+from tlkeras.modalities.items import Item
 from tlkeras.tasks.registry import TASKS
-
-selenium = pytest.importorskip("selenium", reason="selenium is not installed: pip install 'tlkeras[test]'")
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 ARGUMENTS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking")
+PHONE, PAPER = 390, 718  # pixels; A4 without its margins
+
+
+def absent(what):
+    """Skips a test that needs what is not here; in CI it fails."""
+    if os.environ.get("TLKERAS_CI"):
+        pytest.fail(what)
+    pytest.skip(what)
 
 
 @pytest.fixture(scope="module")
 def browser():
+    if importlib.util.find_spec("selenium") is None:
+        absent("selenium is not installed: pip install 'tlkeras[test]'")
     from selenium import webdriver
 
     program = next(filter(None, map(shutil.which, PROGRAMS)), None)
     driver = shutil.which("chromedriver")
     if program is None or driver is None:
-        pytest.skip("no Chromium with chromedriver is installed: apt-get install chromium chromium-driver")
+        absent("no Chromium with chromedriver is installed: apt-get install chromium chromium-driver")
     options = webdriver.ChromeOptions()
     options.binary_location = program
     for argument in ARGUMENTS:
@@ -43,10 +60,12 @@ def pages(tmp_path_factory):
     return folder
 
 
-def screen(browser, width=1280, scheme="light", scripts=True):
+def screen(browser, width=1280, scheme="light", scripts=True, media=""):
     browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": not scripts})
-    media = [{"name": "prefers-color-scheme", "value": scheme}, {"name": "prefers-reduced-motion", "value": "reduce"}]
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": media})  # clicks do not wait for a page that glides
+    features = [{"name": "prefers-color-scheme", "value": scheme}, {"name": "prefers-reduced-motion", "value": "reduce"}]
+    browser.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia", {"media": media, "features": features}
+    )  # clicks do not wait for a page that glides
     size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
 
@@ -60,17 +79,22 @@ def page(browser, pages):
     return browser
 
 
-@pytest.mark.parametrize("width", [1280, 390])
+def seen(browser):
+    """Opens everything on a page; returns how many images did not load, how many there are, and how wide the page is."""
+    return browser.execute_script(
+        "document.querySelectorAll('details').forEach((part) => { part.open = true; });"
+        "const images = [...document.images];"
+        "return [images.filter((image) => !image.complete || !image.naturalWidth).length, images.length, document.scrollingElement.scrollWidth]"
+    )
+
+
+@pytest.mark.parametrize("width", [1280, PHONE])
 @pytest.mark.parametrize("task", TASKS.names())
 def test_a_page_has_no_errors_loads_its_pictures_and_fits_the_screen(browser, pages, task, width):
     screen(browser, width)
     browser.get((pages / f"{task}.html").as_uri())
     assert browser.get_log("browser") == []
-    broken, count, wide = browser.execute_script(
-        "document.querySelectorAll('details').forEach((part) => { part.open = true; });"
-        "const images = [...document.images];"
-        "return [images.filter((image) => !image.complete || !image.naturalWidth).length, images.length, document.documentElement.scrollWidth]"
-    )
+    broken, count, wide = seen(browser)
     assert broken == 0 and count > 20 and wide <= width
 
 
@@ -165,3 +189,69 @@ def test_marked_words_have_a_ground_of_their_own_in_light_and_dark(browser, tmp_
         browser.get((tmp_path / "marked.html").as_uri())
         grounds.append(browser.execute_script("return getComputedStyle(document.querySelector('mark.p5')).backgroundColor"))
     assert len(set(grounds)) == 2 and "rgba(0, 0, 0, 0)" not in grounds
+
+
+# === Real runs ===
+
+LABEL = "green_like_the_leaves_of_a_beech_in_early_spring"  # longer than a column of a phone
+SECTIONS = {
+    "Cross-validation",
+    "Figures with intervals",
+    "Compared with another run",
+    "Slices",
+    "Corruptions",
+    "Probable label errors",
+    "Errors and doubtful labels",
+    "Calibration",
+}
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory):
+    """The report of a run to which every job has added, and the page of two runs compared: name -> path."""
+    folder = tmp_path_factory.mktemp("real")
+    x, y = images(240, wrong=range(0, 240, 24))
+    dataset = tlkeras.from_arrays(x, ["red or blue" if label != "green" else LABEL for label in y])
+    split = {"dataset": dataset, "val_split": 0.3, "test_split": 0.3}
+    run = finetuned(folder / "first", None, None, cross_validate=2, **split).run
+    other = finetuned(folder / "second", None, None, seed=1, **split).run
+    options = {"slices": "brightness,blur", "corruptions": True, "against": str(other.root), "reporter": None}
+    tlkeras.evaluate(run.root, dataset, part="all", **options)
+    tlkeras.review(run.root, dataset=dataset, reporter=None)
+    arrays = {example.id: example.array for example in dataset.examples}
+    shown = [Item(name=name, value=arrays[name]) for name in read_gallery(run.root / EXAMPLES).thumbnails]
+    tlkeras.explain(run.root, shown[:12], out=str(run.root / "explanations"), reporter=None)
+    tlkeras.compare([run.root, other.root], out=folder / "compare.html")
+    return {"report": run.report, "compare": folder / "compare.html"}
+
+
+def test_the_report_of_a_real_run_has_what_every_job_added(browser, real):
+    screen(browser)
+    browser.get(real["report"].as_uri())
+    headings = {heading.text for heading in browser.find_elements("css selector", "h2")}
+    assert headings >= SECTIONS and browser.find_elements("css selector", ".example img + img")  # an image and its explanation
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", ["report", "compare"])
+def test_pages_of_real_runs_fit_a_phone_in_light_and_dark(browser, real, name, scheme):
+    screen(browser, PHONE, scheme)
+    browser.get(real[name].as_uri())
+    broken, _, wide = seen(browser)
+    assert browser.get_log("browser") == [] and broken == 0 and wide <= PHONE
+
+
+@pytest.mark.parametrize("name", ["report", "compare"])
+def test_pages_of_real_runs_are_printed_whole_dark_on_white(browser, real, name):
+    screen(browser, PAPER, "dark", media="print")
+    browser.get(real[name].as_uri())
+    navigation, ink, ground = browser.execute_script(
+        "const style = (part) => getComputedStyle(document.querySelector(part));"
+        "return [style('nav').display, style('body').color, style('body').backgroundColor]"
+    )
+    assert navigation == "none" and ink == "rgb(24, 33, 45)" and ground == "rgba(0, 0, 0, 0)"
+    assert seen(browser)[2] <= PAPER
+    browser.get(real[name].as_uri())
+    printed = base64.b64decode(browser.execute_cdp_cmd("Page.printToPDF", {"printBackground": True})["data"])
+    assert printed.startswith(b"%PDF") and (name == "compare" or printed.count(b"/Type /Page\n") > 3)
+    assert not browser.find_elements("css selector", "details:not([open])")  # what is closed is printed, too

@@ -1,5 +1,6 @@
 """Two models on the same examples, and the tests behind the words."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -8,8 +9,8 @@ from scipy import stats
 
 from tests.tasks.test_measures import CASES, N, measures_of
 from tlkeras.evaluation import comparison
-from tlkeras.evaluation.significance import holm, mcnemar, wilcoxon, worse
-from tlkeras.tasks.registry import TARGET
+from tlkeras.evaluation.significance import holm, mcnemar, wilcoxon, worse, worse_by_group
+from tlkeras.tasks.registry import TARGET, take
 
 
 def degraded(targets, p, target, share=0.5):
@@ -78,6 +79,20 @@ def test_the_section_and_the_lines_hold_the_words_and_the_test():
     assert any(content["label"]["words"] in line for line in comparison.lines("runs/b", content))
 
 
+@pytest.mark.parametrize("task", CASES)
+def test_copies_in_a_group_show_no_difference_better_than_one_example_and_no_test_counts_them(task):
+    case = CASES[task]()
+    alone = comparison.compare(measures_of(task, *case), measures_of(task, *degraded(*case)))
+    groups, guess = np.repeat(np.arange(N), 10), degraded(*case)
+    first = dataclasses.replace(measures_of(task, take(case[0], groups), case[1][groups], case[2]), groups=groups)
+    found = comparison.compare(first, measures_of(task, take(case[0], groups), guess[1][groups], case[2]))
+    one, many = (part["figures"][part["headline"]] for part in (alone, found))
+    assert many["high"] - many["low"] == pytest.approx(one["high"] - one["low"], rel=0.05)
+    assert found["groups"] == N and not {"mcnemar", "wilcoxon"} & set(found)
+    text = "\n".join(comparison.lines("b", {"label": found}))
+    assert "120 groups, which are drawn as a whole" in text and "are left out" in text and text.count("p =") == 0
+
+
 # === Tests ===
 
 
@@ -111,3 +126,33 @@ def test_a_group_is_worse_only_where_its_mistakes_are_larger():
     assert worse(many, few) < 1e-4 < 0.5 < worse(few, many)
     assert worse(many + np.linspace(0, 0.1, 40), few) < 1e-3 and worse(few, few * 0) > 0.2
     assert worse(np.zeros(5), np.zeros(9)) == 1.0 == worse(np.zeros(0), few)
+
+
+def test_a_slice_is_tested_by_its_groups_whose_copies_tell_no_more():
+    rng = np.random.default_rng(0)
+    few, many = rng.random(20), rng.random(20) + 0.2
+    mistakes, inside = np.concatenate([many, few]), np.arange(40) < 20
+    groups = np.repeat(np.arange(40), 10)
+    expected = stats.t.sf(stats.ttest_ind(many, few).statistic, 19)
+    assert worse_by_group(mistakes[groups], inside[groups], groups) == pytest.approx(expected)
+    assert worse(mistakes[groups][inside[groups]], mistakes[groups][~inside[groups]]) < 1e-6 < expected < 0.05
+    assert worse_by_group(mistakes[groups], ~inside[groups], groups) == pytest.approx(1 - expected)
+
+
+def test_slices_of_people_are_rarely_marked_where_people_differ_and_slices_do_not():
+    found = {"groups": 0, "examples": 0}
+    people = np.repeat(np.arange(20), 10)
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        mistakes = (rng.random((20, 10)) < rng.random((20, 1))).astype("float64").ravel()
+        inside = (rng.permutation(20) < 8)[people]
+        found["groups"] += worse_by_group(mistakes, inside, people) < 0.05
+        found["examples"] += worse(mistakes[inside], mistakes[~inside]) < 0.05
+    assert found["groups"] <= 18 and found["examples"] > 25  # of 200, 10 are expected
+
+
+def test_one_group_or_two_say_little_of_a_slice():
+    people = np.repeat(np.arange(12), 10)
+    alone, two = people == 0, people < 2
+    assert worse_by_group(alone.astype("float64"), alone, people) == 1.0
+    assert worse_by_group(two.astype("float64"), two, people) == pytest.approx(1 / 66)  # Fisher's test of 2 wrong and 10 right groups

@@ -101,6 +101,22 @@ def test_an_explained_text_stands_in_the_place_of_its_thumbnail_and_an_explained
     assert "<mark class=p5>good</mark>" in page and shown[first] not in page and shown[second] + "<img alt=map>" in page
 
 
+LEGENDS = [
+    ({}, "The second picture shows what speaks for the answer of the model, by rollout."),
+    ({"signed": True, "label": "a<b"}, "The second picture shows what speaks for “a&lt;b” (red) or against it (blue), by rollout."),
+    ({"output": "colour"}, "The second picture shows what speaks for the answer of the model as to colour, by rollout."),
+    ({"by_answer": False, "label": "red"}, "The second picture shows what counts in the network, whatever it answers, by rollout."),
+]
+
+
+@pytest.mark.parametrize(("facts", "legend"), LEGENDS)
+def test_the_legend_says_what_the_explanations_are_of(facts, legend):
+    data = made_up("classification")
+    pictures = Explained(html={next(iter(data.gallery.thumbnails)): "<img alt=map>"}, method="rollout", **facts)
+    page = "".join(html for _, html in report_parts.sections(dataclasses.replace(data, explained=pictures)))
+    assert legend in page and page.count("The second picture") == page.count(legend)
+
+
 def test_a_run_that_kept_no_examples_has_a_report_without_dead_links(tmp_path):
     report.write(tmp_path / "report.html", made_up("classification", outcomes={}, gallery=Gallery()))
     page = (tmp_path / "report.html").read_text(encoding="utf-8")

@@ -9,7 +9,7 @@ from PIL import Image
 
 from tests.tasks.test_measures import CLASSES, measures_of, scores
 from tlkeras.data.examples import Example
-from tlkeras.evaluation import slices
+from tlkeras.evaluation import intervals, slices
 from tlkeras.evaluation.slice_columns import COLUMNS, columns_of
 from tlkeras.modalities.registry import MODALITIES
 from tlkeras.registry import load_function
@@ -81,6 +81,21 @@ def test_the_section_and_the_lines_mark_what_is_worse():
     assert [line.split()[0] for line in slices.lines(content)[1:3]] == ["worse", "site"]
     empty = {"label": evaluated(site == "a", {})}
     assert "No slice" in slices.section(empty)[1] and any("no slice" in line for line in slices.lines(empty))
+
+
+def test_a_slice_of_copies_in_groups_is_tested_by_its_groups():
+    p, groups = scores(30), np.repeat(np.arange(30), 10)
+    site = np.array(["a", "b"] * 15)
+    y = np.where((site == "a") & (np.arange(30) % 3 == 0), (p.argmax(axis=1) + 1) % p.shape[1], p.argmax(axis=1))[groups]
+
+    def measured(index):
+        part = {"label": measures_of("classification", *(take({TARGET: y}, index), p[groups][index], CLASSES))}
+        return intervals.grouped(part, groups[index])["label"]
+
+    content = {"label": slices.evaluate({"site": site[groups].tolist()}, measured, 300)}
+    rows = {row["slice"]: row for row in content["label"]["slices"]}
+    assert content["label"]["groups"] == 30 and 0.001 < rows["site = a"]["p"] < 0.1
+    assert rows["site = a"]["high"] - rows["site = a"]["low"] > 0.3 and "whole groups" in slices.lines(content)[-1]
 
 
 # === Computed columns ===

@@ -117,6 +117,21 @@ def test_columns_of_a_table_slice_its_examples(runs, table):
         assert slices[f"site = {site}"]["n"] == len(right) and slices[f"site = {site}"]["value"] == pytest.approx(np.mean(right))
 
 
+def test_a_run_whose_table_names_groups_is_evaluated_by_whole_groups(runs, tmp_path):
+    folder = tmp_path / "grouped"
+    shutil.copytree(runs[0].root, folder)
+    (folder / "config.yaml").write_text(to_yaml(read_yaml(folder / "config.yaml") | {"group_column": "age"}))
+    settings = {"part": "all", "slices": "site", "corruptions": True, "against": str(runs[1].root), "reporter": None}
+    found, apart = (tlkeras.evaluate(root, **settings) for root in (folder, runs[0].root))
+    parts = (found.figures["label"], found.against["targets"]["label"], found.slices["label"])
+    assert [part["groups"] for part in parts] == [30] * 3 and "mcnemar" not in parts[1]
+    assert apart.figures["label"]["groups"] is None and "mcnemar" in apart.against["targets"]["label"]
+    own, other = (part.corruptions["label"]["clean"] for part in (found, apart))
+    assert own["value"] == other["value"] and own["low"] != other["low"]
+    text = (folder / "report.html").read_text(encoding="utf-8")
+    assert "draw whole groups, of which there are 30" in text and "30 groups, which are drawn as a whole" in text
+
+
 def test_a_later_evaluation_on_the_same_examples_keeps_what_was_found_before(runs):
     tlkeras.evaluate(runs[1].root, part="all", slices="site", reporter=None)
     tlkeras.evaluate(runs[1].root, part="all", reporter=None)

@@ -97,6 +97,20 @@ def test_without_data_the_examples_of_the_report_are_explained_and_shown_below_t
     assert "The second image shows what speaks for the answer of the model, by gradient." in page
 
 
+@pytest.mark.parametrize("modality", ["image", "text"])
+def test_the_report_says_which_label_was_asked_for(modality, run_of, tmp_path):
+    root, dataset = tmp_path / "run", DATASETS[modality]()
+    shutil.copytree(run_of(modality).run.root, root)
+    name = next(iter(read_gallery(root / EXAMPLES).thumbnails))
+    example = next(example for example in dataset.examples if example.id == name)
+    inputs = [Item(name=name, value=example.array if example.text is None else example.text)]
+    label = dataset.labels[0]
+    tlkeras.explain(root, inputs, method="occlusion", label=label, out=str(root / "explanations"))
+    page = (root / "report.html").read_text(encoding="utf-8")
+    what, colour = ("Marked words speak", "orange") if modality == "text" else ("The second picture shows what speaks", "red")
+    assert f"{what} for “{label}” ({colour}) or against it (blue), by occlusion." in page and "for the answer of the model" not in page
+
+
 def test_explanations_of_every_modality_are_part_of_the_report(run, tmp_path):
     modality, root = run
     shutil.copytree(root, tmp_path / "run")

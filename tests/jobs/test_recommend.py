@@ -140,6 +140,24 @@ def test_the_plot_the_table_and_the_section_of_a_report_show_every_backbone(cont
     assert "excluded: tiny_research" in text and "run: tlkeras finetune" in text and "left after" in text
 
 
+def hollow(axes):
+    """Returns which points of a panel are hollow, the best first."""
+    points = [line for line in axes.lines if line.get_marker() == "o"]
+    return [line.get_markerfacecolor() == pages.HOLLOW for line in sorted(points, key=lambda line: -line.get_zorder())]
+
+
+def test_what_left_early_is_hollow_with_a_legend_and_its_number_of_examples_is_named(content):
+    best, worst = content["ranking"]
+    assert best["pareto"] and not worst["pareto"] and worst["examples"] < best["examples"]
+    plotted = pages.drawn(content)
+    assert [hollow(axes) for axes in plotted.axes[1:]] == [[False, True]] * 2
+    assert [label.get_text() for label in plotted.axes[0].get_yticklabels()] == ["tiny_colours  1", f"tiny_grey (n {worst['examples']})  2"]
+    assert [text.get_text() for text in plotted.legends[0].get_texts()] == [pages.EARLY]
+    note = f"figures of fewer examples, which do not compare with the others: tiny_grey ({worst['examples']})"
+    assert note in pages.lines(content) and note in pages.section(content)[1]
+    assert not pages.drawn({**content, "ranking": [best]}).legends
+
+
 FIGURES = {"labels": "mAP", "numbers": "R²", "several": "mean figure"}
 
 

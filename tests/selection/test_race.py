@@ -167,3 +167,12 @@ def test_the_more_comparisons_a_race_has_the_surer_one_must_be_to_send_a_candida
     apart = race.Difference(figure=0.1, error=0.04, parts=20)
     assert apart.significant and apart.interval_of(1) == apart.interval
     assert apart.interval_of(12)[0] < 0 < apart.interval_of(2)[0]
+
+
+def test_what_left_early_is_on_no_front_and_beats_nothing():
+    def record(cost, figure, examples=600):
+        return {"cost": cost, "figure": figure, "examples": examples}
+
+    records = [record(9.0, 0.9), record(3.0, 0.8), record(5.0, 0.7), record(2.0, 0.85, 300), record(None, 0.99), record(1.0, 0.95, 300)]
+    assert selection.left_early(records) == [False, False, False, True, False, True]
+    assert selection.on_front(records, "cost") == [True, True, False, False, False, False]

@@ -1,5 +1,7 @@
 """Figures for any weights of the examples: equal to scikit-learn's, also on resamples and where little is defined."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -45,6 +47,14 @@ CASES = {"classification": classification, "multilabel": multilabel, "regression
 def measures_of(task, targets, p, target):
     (found,) = load_function(TASKS.get(task).measures)(targets, p, target).values()
     return found
+
+
+def copies(task, times):
+    """Returns the figures of examples, of copies of them that are in a group each, and of copies that count as independent."""
+    targets, p, target = CASES[task]()
+    groups = np.repeat(np.arange(len(p)), times)
+    many = measures_of(task, take(targets, groups), p[groups], target)
+    return measures_of(task, targets, p, target), dataclasses.replace(many, groups=groups), many
 
 
 def computed(measured, weights):

@@ -11,7 +11,7 @@ from tests.targets import TARGETS
 from tlkeras.data.target import Target
 from tlkeras.registry import load_function
 from tlkeras.tasks.registry import TARGET, TASKS, Options, take
-from tlkeras.training import eager, exact, fit
+from tlkeras.training import eager, exact, exact_problem, fit
 from tlkeras.training.features import Arrays
 from tlkeras.training.options import Options as TrainingOptions
 from tlkeras.training.recipes.registry import Phase
@@ -47,9 +47,11 @@ def solved(task, x, y, strengths, tmp_path, views=1, groups=None, **options):
     return exact.solve(task, phase, task.model, arrays, TrainingOptions(checkpoints=tmp_path, **options))
 
 
-def scaled(x):
-    deviation = x.std(0)
-    return (x - x.mean(0)) / np.sqrt(deviation * deviation.mean())
+def scaled(x, by=None):
+    """Returns features as they are solved on, with the mean and scale of others, or their own."""
+    by = x if by is None else by
+    deviation = by.std(0)
+    return (x - by.mean(0)) / np.sqrt(deviation * deviation.mean())
 
 
 CLASSES = Target(kind="class", labels=("a", "b", "c"))
@@ -90,6 +92,12 @@ def test_the_head_of_sets_of_labels_is_a_logistic_regression_for_each(tmp_path):
         np.testing.assert_allclose(task.model.predict(x, verbose=0)[:, index], other.predict_proba(scaled(x))[:, 1], atol=2e-3)
 
 
+def answers(x, y, inside, strength):
+    """Returns what the head of scikit-learn, fitted outside of a fold, answers inside of it."""
+    model = LogisticRegression(C=1 / (strength * (~inside).sum()), max_iter=2000, tol=1e-8).fit(scaled(x[~inside]), y[~inside])
+    return model.predict_proba(scaled(x[inside], x[~inside]))
+
+
 def test_cross_validated_scores_are_those_of_a_head_solved_on_the_other_folds(tmp_path):
     x, told = features()
     y, fold_of = told.argmax(1).astype("int32"), np.arange(N) % 4
@@ -99,14 +107,29 @@ def test_cross_validated_scores_are_those_of_a_head_solved_on_the_other_folds(tm
     assert found.solution.strength == min(found.solution.losses, key=found.solution.losses.get) == 0.01
     for fold in range(4):
         inside = fold_of == fold
-        other = LogisticRegression(C=1 / (0.01 * (~inside).sum()), max_iter=2000, tol=1e-8).fit(scaled(x)[~inside], y[~inside])
-        np.testing.assert_allclose(found.scores[inside], other.predict_proba(scaled(x)[inside]), atol=3e-3)
+        np.testing.assert_allclose(found.scores[inside], answers(x, y, inside, 0.01), atol=3e-3)
+
+
+def test_a_fold_is_answered_at_the_strength_that_is_best_on_the_other_folds(tmp_path):
+    x, told = features()
+    y, strengths = told.argmax(1).astype("int32"), (1.0, 0.001)
+    few = np.arange(N) < 8  # they teach too little for a weak penalty, and the others enough
+    losses = {
+        strength: [-np.log(answers(x, y, side, strength)[np.arange(side.sum()), y[side]]).mean() for side in (few, ~few)]
+        for strength in strengths
+    }
+    assert [min(strengths, key=lambda strength: losses[strength][side]) for side in (0, 1)] == [0.001, 1.0]
+    task, options = head_of("classification", CLASSES), TrainingOptions(checkpoints=tmp_path)
+    found = exact.cross_validated(task, task.model, Arrays(inputs=[x], y=y), (~few).astype(int), strengths, options)
+    assert found.solution.strength == 1.0  # for all examples together, as before
+    np.testing.assert_allclose(found.scores[few], answers(x, y, few, 1.0), atol=5e-3)
+    np.testing.assert_allclose(found.scores[~few], answers(x, y, ~few, 0.001), atol=0.03)
 
 
 @pytest.mark.parametrize("chunk", [7, 10_000])
 def test_chunks_and_views_give_the_mean_over_all_rows(chunk, tmp_path, monkeypatch):
-    monkeypatch.setattr(exact, "CHUNK", chunk)
-    monkeypatch.setattr(exact, "IN_MEMORY", 0 if chunk == 7 else exact.IN_MEMORY)
+    monkeypatch.setattr(exact_problem, "CHUNK", chunk)
+    monkeypatch.setattr(exact_problem, "IN_MEMORY", 0 if chunk == 7 else exact_problem.IN_MEMORY)
     x, told = features()
     y = told.argmax(1).astype("int32")
     twice, once = head_of("classification", CLASSES), head_of("classification", CLASSES)
@@ -176,8 +199,8 @@ def test_strengths_are_compared_without_a_group_on_both_sides(tmp_path):
 
 
 def test_a_head_is_traced_once_for_all_numbers_of_rows(tmp_path, monkeypatch):
-    steps, make = [], exact._step
-    monkeypatch.setattr(exact, "_step", lambda *arguments: steps.append(make(*arguments)) or steps[-1])
+    steps, make = [], exact_problem._step
+    monkeypatch.setattr(exact_problem, "_step", lambda *arguments: steps.append(make(*arguments)) or steps[-1])
     x, told = features()
     solved(head_of("classification", CLASSES), x, told.argmax(1).astype("int32"), (1.0, 0.1), tmp_path)  # folds have other numbers than all
     assert [step.experimental_get_tracing_count() for step in steps] == [1]

@@ -117,6 +117,13 @@ def together(sha256: Sequence[str], groups: Sequence[str | None]) -> list[str]:
     return [":".join(root(("content", digest))) for digest in sha256]
 
 
+def group_numbers(sha256: Sequence[str], groups: Sequence[str | None]) -> np.ndarray | None:
+    """Returns a number for each example, int (n,), the same for those that belong together; None where nothing names a group. See `together`."""
+    if all(group is None for group in groups):
+        return None
+    return np.unique(np.array(together(sha256, groups)), return_inverse=True)[1].reshape(-1)
+
+
 def in_columns(strata: np.ndarray) -> np.ndarray:
     """Returns strata as uint8 (n, strata), 1 where an example is in one."""
     return strata if strata.ndim > 1 else np.eye(int(strata.max(initial=0)) + 1, dtype="uint8")[strata]

@@ -19,22 +19,23 @@ def compare(first: Measures, second: Measures, *, seed: int = 0) -> dict[str, An
     """Returns how much better or worse the first model is, by a paired bootstrap: both are scored on the same resamples.
 
     Args:
-        first, second: figures of two models on the same examples in the same order.
+        first, second: figures of two models on the same examples in the same order; whole groups are drawn where the first names them.
         seed: of the resamples.
 
     Returns:
-        `n`; `headline`; `figures`: name -> `title`, `higher`, `share`, `first`, `second`, `difference` (first less second), `low`,
-        `high`, `resamples`; `labels`: label -> name -> `first`, `second`, `difference`, `low`, `high`; `mcnemar` where answers are right or wrong;
-        `wilcoxon`: number -> test of its errors, with p-values corrected for their number by Holm's method; `words`.
+        `n`; `groups`, how many are drawn, or None where examples are; `headline`; `figures`: name -> `title`, `higher`, `share`, `first`,
+        `second`, `difference` (first less second), `low`, `high`, `resamples`; `labels`: label -> name -> `first`, `second`, `difference`,
+        `low`, `high`; `words`; and where examples are independent: `mcnemar` where answers are right or wrong; `wilcoxon`: number -> test of
+        its errors, with p-values corrected for their number by Holm's method.
     """
     figures: dict[str, Any] = {}
     labels: dict[str, dict[str, Any]] = {}
     for family in first.families:
         other = second.family_of(family.figures[0].key)
-        count = intervals.count_of(family, first.n)
+        count = intervals.count_of(family, first)
         computes = [family.compute, other.compute]
         values = [intervals.point(compute, first.n) for compute in computes]
-        drawn = intervals.values_of(computes, first.n, count, seed) if count else None
+        drawn = intervals.values_of(computes, first, count, seed) if count else None
         for item in family.figures:
             if item.key not in values[1]:
                 continue  # one of the models has no intervals around its numbers
@@ -49,7 +50,8 @@ def compare(first: Measures, second: Measures, *, seed: int = 0) -> dict[str, An
                     figures[item.name] = {**meaning, **row}
                 else:
                     labels.setdefault(label, {})[item.name] = row
-    content = {"n": first.n, "headline": first.headline, "figures": figures, "labels": labels, **_tests(first, second)}
+    meaning = {"n": first.n, "groups": first.group_count, "headline": first.headline}
+    content = {**meaning, "figures": figures, "labels": labels, **_tests(first, second)}
     return {**content, "words": words(figures[first.headline])}
 
 
@@ -70,7 +72,9 @@ def _difference(pair: list[float], sampled: np.ndarray | None, *, biased: bool) 
 
 
 def _tests(first: Measures, second: Measures) -> dict[str, Any]:
-    """Returns the tests that answers of this kind allow."""
+    """Returns the tests that answers of this kind allow; each of them takes examples for independent, so that groups allow none."""
+    if first.groups is not None:
+        return {}
     if first.correct is not None and second.correct is not None:
         return {"mcnemar": mcnemar(first.correct, second.correct)}
     if first.errors is None or second.errors is None:
@@ -126,13 +130,21 @@ def lines(name: str, content: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """
     shown = [f"compared with {name}, on the same examples:"]
     for target, part in content.items():
-        shown.append(f"  {f'{target}: ' if len(content) > 1 else ''}{part['words']} ({part['n']:,} examples)")
+        shown.append(f"  {f'{target}: ' if len(content) > 1 else ''}{part['words']} ({_counts(part)})")
         shown += [f"    {line}" for line in _test_lines(part)]
         shown += [f"    {words(row)}" for key, row in part["figures"].items() if key != part["headline"]]
     return shown
 
 
+def _counts(part: Mapping[str, Any]) -> str:
+    """Returns how many examples, and of how many groups where these are what the intervals draw."""
+    groups = part.get("groups")
+    return f"{part['n']:,} examples" if groups is None else f"{part['n']:,} examples in {groups:,} groups, which are drawn as a whole"
+
+
 def _test_lines(part: Mapping[str, Any]) -> list[str]:
+    if part.get("groups") is not None:
+        return ["McNemar's and Wilcoxon's tests are left out: they take the examples of a group for independent"]
     if "mcnemar" in part:
         test = part["mcnemar"]
         return [
@@ -151,7 +163,7 @@ def section(name: str, content: Mapping[str, Mapping[str, Any]], title: str = TI
     parts = []
     for target, part in content.items():
         head = f"<h3>{escape(target)}</h3>" if len(content) > 1 else ""
-        texts = "".join(f"<p>{escape(line)}</p>" for line in [f"{part['words']} ({part['n']:,} examples)", *_test_lines(part)])
+        texts = "".join(f"<p>{escape(line)}</p>" for line in [f"{part['words']} ({_counts(part)})", *_test_lines(part)])
         rows = [
             (row["title"], *(intervals.number(row[key]) for key in ("first", "second", "difference")), _range(row))
             for row in part["figures"].values()

@@ -4,12 +4,15 @@ The bootstrap: Efron 1979, doi:10.1214/aos/1176344552. The interval is that betw
 Hinkley 1997, Bootstrap Methods and their Application, 5.3.1); of calibration errors, which noise makes larger in every resample, the
 basic one, which subtracts that (5.2.1); of shares of right answers that of Wilson 1927, doi:10.1080/01621459.1927.10502953, which has a
 width even where all are right.
+
+Where examples belong together (a patient, a video), whole groups are drawn (Davison & Hinkley 3.8, strategy 1), for shares of right answers
+too: Wilson's interval takes the answers of a group for independent.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,7 +26,8 @@ RESAMPLES = 1000  # of cheap figures; of others as many as the budget allows
 FEWEST = 50  # resamples, with fewer of which there is no interval
 BUDGET = 4e7  # example x resample x cost of a family: about a second
 BLOCK = 4_000_000  # weights that are in memory at a time
-METHOD = "95 % bootstrap intervals (percentile; basic for calibration errors; Wilson for shares of right answers)"
+BOOTSTRAP = "95 % bootstrap intervals"
+KINDS = "percentile; basic for calibration errors"
 TITLE = "Figures with intervals"
 LABELS_SHOWN = 50  # rows of the table of labels; the rest stands in evaluation.json
 
@@ -49,26 +53,39 @@ class Estimate:
 # === Resamples ===
 
 
-def count_of(family: Family, n: int) -> int:
+def grouped(measures: Mapping[str, Measures], groups: np.ndarray | None) -> dict[str, Measures]:
+    """Returns the figures of each target, whose resamples draw whole groups where any examples belong together.
+
+    Args:
+        measures: target -> its figures, on the same examples.
+        groups: int (n,), the same number for examples that belong together; None where nothing does.
+    """
+    if groups is None or len(np.unique(groups)) == len(groups):
+        return dict(measures)
+    return {name: replace(part, groups=groups) for name, part in measures.items()}
+
+
+def count_of(family: Family, measures: Measures) -> int:
     """Returns how many resamples a family of figures may have; 0 where too few to mean anything."""
-    count = int(min(RESAMPLES, BUDGET / max(1.0, n * family.cost)))
-    return count if count >= FEWEST and n > 1 else 0
+    count = int(min(RESAMPLES, BUDGET / max(1.0, measures.n * family.cost)))
+    return count if count >= FEWEST and measures.units > 1 else 0
 
 
-def resamples(n: int, count: int, seed: int) -> Iterator[np.ndarray]:
-    """Yields the weights of resamples, float32 (resamples of a block, n): how often each example is drawn. Equal for equal arguments."""
+def resamples(measures: Measures, count: int, seed: int) -> Iterator[np.ndarray]:
+    """Yields the weights of resamples, float32 (resamples of a block, n): how often each example or its group is drawn."""
     rng = np.random.default_rng(seed)
-    size = max(1, BLOCK // n)
+    unit_of: Any = slice(None) if measures.groups is None else np.unique(measures.groups, return_inverse=True)[1]
+    units, size = measures.units, max(1, BLOCK // measures.n)
     for start in range(0, count, size):
         rows = min(size, count - start)
-        drawn = rng.integers(0, n, (rows, n)) + np.arange(rows)[:, None] * n
-        yield np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n).astype("float32")
+        drawn = rng.integers(0, units, (rows, units)) + np.arange(rows)[:, None] * units
+        yield np.bincount(drawn.ravel(), minlength=rows * units).reshape(rows, units).astype("float32")[:, unit_of]
 
 
-def values_of(computes: Sequence[Compute], n: int, count: int, seed: int) -> list[dict[str, np.ndarray]]:
+def values_of(computes: Sequence[Compute], measures: Measures, count: int, seed: int) -> list[dict[str, np.ndarray]]:
     """Returns key -> values (resamples, …) of several families, all for the same resamples, so that they can be subtracted."""
     parts: list[list[Mapping[str, np.ndarray]]] = [[] for _ in computes]
-    for weights in resamples(n, count, seed):
+    for weights in resamples(measures, count, seed):
         for part, compute in zip(parts, computes, strict=True):
             part.append(compute(weights))
     return [{key: np.concatenate([block[key] for block in part]) for key in part[0]} for part in parts]
@@ -100,24 +117,24 @@ def estimates(measures: Measures, *, seed: int = 0, families: Sequence[Family] |
         families: those that are asked for; all when None.
 
     Returns:
-        `n`; `headline`; `figures`: name -> `title`, `higher` and `share` (see `Figure`), `value`, `low`, `high`, `resamples`; `labels`:
-        label -> name -> `value`, `low`, `high`.
+        `n`; `groups`, how many are drawn, or None where examples are; `headline`; `figures`: name -> `title`, `higher` and `share` (see
+        `Figure`), `value`, `low`, `high`, `resamples`; `labels`: label -> name -> `value`, `low`, `high`.
     """
     figures: dict[str, Any] = {}
     labels: dict[str, dict[str, Any]] = {}
     for family in measures.families if families is None else families:
-        count, values = count_of(family, measures.n), point(family.compute, measures.n)
-        drawn = values_of([family.compute], measures.n, count, seed)[0] if count else {}
+        count, values = count_of(family, measures), point(family.compute, measures.n)
+        drawn = values_of([family.compute], measures, count, seed)[0] if count else {}
         for item in family.figures:
             sampled = drawn.get(item.key)
             if item.each:
                 for index, label in enumerate(measures.labels):
                     own = None if sampled is None else sampled[:, index]
-                    labels.setdefault(label, {})[item.name] = _estimate(item, float(values[item.key][index]), own, measures.n).to_dict()
+                    labels.setdefault(label, {})[item.name] = _estimate(item, float(values[item.key][index]), own, measures).to_dict()
             else:
                 meaning = {"title": item.title, "higher": item.higher, "share": item.share, "resamples": count}
-                figures[item.name] = {**meaning, **_estimate(item, float(values[item.key]), sampled, measures.n).to_dict()}
-    return {"n": measures.n, "headline": measures.headline, "figures": figures, "labels": labels}
+                figures[item.name] = {**meaning, **_estimate(item, float(values[item.key]), sampled, measures).to_dict()}
+    return {"n": measures.n, "groups": measures.group_count, "headline": measures.headline, "figures": figures, "labels": labels}
 
 
 def headline(measures: Measures, *, seed: int = 0) -> Estimate:
@@ -126,11 +143,12 @@ def headline(measures: Measures, *, seed: int = 0) -> Estimate:
     return Estimate(value=row["value"], low=row["low"], high=row["high"])
 
 
-def _estimate(item: Figure, value: float, sampled: np.ndarray | None, n: int) -> Estimate:
+def _estimate(item: Figure, value: float, sampled: np.ndarray | None, measures: Measures) -> Estimate:
     if not np.isfinite(value):
         return Estimate(value=None)
-    if item.counted:
-        ends = wilson(n, value)
+    if item.counted and (measures.groups is None or value in (0, 1)):
+        # Where all groups answer alike no resample differs: then each group counts as one answer.
+        ends = wilson(measures.units, value)
     else:
         ends = None if sampled is None else quantiles(sampled)
         if ends is not None and item.biased:
@@ -139,6 +157,18 @@ def _estimate(item: Figure, value: float, sampled: np.ndarray | None, n: int) ->
 
 
 # === Text and report ===
+
+
+def method(content: Mapping[str, Mapping[str, Any]]) -> str:
+    """Returns in words how intervals were made.
+
+    Args:
+        content: target -> what `estimates` returned.
+    """
+    groups = next((part.get("groups") for part in content.values()), None)
+    if groups is None:
+        return f"{BOOTSTRAP} ({KINDS}; Wilson for shares of right answers)"
+    return f"{BOOTSTRAP} that draw whole groups, of which there are {groups:,} ({KINDS})"
 
 
 def text(row: Mapping[str, Any]) -> str:
@@ -162,7 +192,7 @@ def lines(content: Mapping[str, Mapping[str, Any]]) -> list[str]:
         shown += [f"  {row['title']:<36} {text(row)}" for row in part["figures"].values()]
         for label, rows in part["labels"].items():
             shown.append(f"  {label:<24} " + "  ".join(f"{key.replace('_', ' ')} {text(row)}" for key, row in rows.items()))
-    return [*shown, f"  {METHOD}"]
+    return [*shown, f"  {method(content)}"]
 
 
 def section(content: Mapping[str, Mapping[str, Any]]) -> tuple[str, str]:
@@ -176,7 +206,7 @@ def section(content: Mapping[str, Mapping[str, Any]]) -> tuple[str, str]:
         title = f"<h3>{escape(name)}</h3>" if len(content) > 1 else ""
         rows = [(row["title"], text(row)) for row in part["figures"].values()]
         parts.append(title + table(("figure", "value (95 % interval)"), rows) + _labels(part["labels"]))
-    return TITLE, "".join(parts) + f"<p class=muted>{escape(METHOD)}.</p>"
+    return TITLE, "".join(parts) + f"<p class=muted>{escape(method(content))}.</p>"
 
 
 def _labels(labels: Mapping[str, Mapping[str, Any]]) -> str:

@@ -26,6 +26,7 @@ VERSION = 1
 LOCAL = ("data", "data_dir", "out", "weights", "teacher", "mlflow_uri")  # keys whose values may be local paths
 # The folders of a path that is absolute, on POSIX or Windows, where a value or a word begins with it; its last part stays.
 FOLDERS = re.compile(r"(?<![^\s>(;=])(?:/|[A-Za-z]:[\\/])(?:[^\s/\\<>&]+[/\\])*(?=[^\s/\\<>&])")
+TOO_NARROW = "the interval takes examples of one group for independent, so it is too narrow: tlkeras evaluate draws whole groups"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,11 +91,17 @@ class Explained:
         html: id of an example -> an image, or a text whose words are marked.
         method: how it was found.
         signed: whether there is evidence against, too.
+        label: what the evidence is for, where a label was asked for; None where it is for the answer to each example.
+        by_answer: whether it depends on the answer or the label.
+        output: which of several targets; empty where there is one.
     """
 
     html: Mapping[str, str] = field(default_factory=dict)
     method: str = ""
     signed: bool = False
+    label: str | None = None
+    by_answer: bool = True
+    output: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +158,8 @@ class ReportData:
     @cached_property
     def sections(self) -> list[tuple[str, str]]:
         """The sections that the task supplies; the first is the headline."""
-        return load_function(self.task.report)(self.figures[self.held_out], self.held_out, self.target, self.conditions)
+        grouped = f"; {TOO_NARROW}" if self.config.get("group_column") else ""
+        return load_function(self.task.report)(self.figures[self.held_out], self.held_out, self.target, self.conditions + grouped)
 
     @cached_property
     def ids(self) -> Sequence[str]:

@@ -111,7 +111,7 @@ def summarised(clean: Measures, worse: Mapping[str, Sequence[Measures]], *, seed
     """Returns the headline figure on clean and corrupted inputs, and how much is lost, with intervals by a paired bootstrap.
 
     Args:
-        clean: figures on clean inputs.
+        clean: figures on clean inputs; whole groups are drawn where it names them.
         worse: kind -> figures at severities 1 to 3, on the same examples in the same order.
         seed: of the resamples.
 
@@ -121,10 +121,10 @@ def summarised(clean: Measures, worse: Mapping[str, Sequence[Measures]], *, seed
     """
     figure, conditions = clean.headline_figure, [clean, *(part for parts in worse.values() for part in parts)]
     families = [part.family_of(clean.headline) for part in conditions]
-    count = intervals.count_of(dataclasses.replace(families[0], cost=families[0].cost * len(families)), clean.n)
+    count = intervals.count_of(dataclasses.replace(families[0], cost=families[0].cost * len(families)), clean)
     computes = [family.compute for family in families]
     values = np.array([intervals.point(compute, clean.n)[figure.key] for compute in computes])
-    drawn = np.array([part[figure.key] for part in intervals.values_of(computes, clean.n, count, seed)]) if count else None
+    drawn = np.array([part[figure.key] for part in intervals.values_of(computes, clean, count, seed)]) if count else None
     meaning = {"title": figure.title, "higher": figure.higher, "share": figure.share}
 
     def against_clean(rows: slice) -> dict[str, Any]:

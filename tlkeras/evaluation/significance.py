@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -68,6 +69,36 @@ def worse(inside: np.ndarray, outside: np.ndarray) -> float:
         counts = [[int(part.sum()), int(len(part) - part.sum())] for part in (inside, outside)]
         return float(stats.fisher_exact(counts, alternative="greater").pvalue)
     return float(stats.mannwhitneyu(inside, outside, alternative="greater").pvalue)
+
+
+def worse_by_group(mistakes: np.ndarray, inside: np.ndarray, groups: np.ndarray) -> float:
+    """Returns the one-sided p-value of `worse` where only groups of examples are independent of each other.
+
+    A t-test of the difference of the means, whose standard error is that of whole groups (Liang & Zeger 1986, doi:10.1093/biomet/73.1.13). The
+    side with fewer groups decides on the correction and the degrees of freedom, because few groups make that error too small (Cameron &
+    Miller 2015, doi:10.3368/jhr.50.2.317).
+
+    Args:
+        mistakes: of all examples, see `Measures.mistakes`.
+        inside: bool (n,), which of them are in the slice.
+        groups: int (n,), the same number for examples that belong together.
+    """
+    from scipy import stats
+
+    sides = (inside, ~inside)
+    fewest = min(len(np.unique(groups[side])) for side in sides)
+    if fewest < 2:
+        return 1.0
+    residuals = np.empty(len(mistakes))
+    for side, sign in zip(sides, (1, -1), strict=True):
+        residuals[side] = sign * (mistakes[side] - mistakes[side].mean()) / side.sum()
+    of_groups = np.bincount(np.unique(groups, return_inverse=True)[1], residuals)
+    error = math.sqrt(fewest / (fewest - 1) * float(np.square(of_groups).sum()))
+    if error < 1e-12:  # all answers of a side are alike: each group counts as one answer
+        inner, outer = (np.full(len(np.unique(groups[side])), mistakes[side][0]) for side in sides)
+        return worse(inner, outer)
+    difference = float(mistakes[inside].mean() - mistakes[~inside].mean())
+    return float(stats.t.sf(difference / error, fewest - 1))
 
 
 def p_text(p: float) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from tlkeras.data.cells import NUMBER, is_missing
 from tlkeras.evaluation import intervals
-from tlkeras.evaluation.significance import ALPHA, holm, p_text, worse
+from tlkeras.evaluation.significance import ALPHA, holm, p_text, worse, worse_by_group
 from tlkeras.tasks.markup import escape, table
 from tlkeras.tasks.measures import Measures
 
@@ -20,10 +20,8 @@ DISTINCT = 10  # numbers in a column up to which each is a slice of its own
 MOST = 20  # slices of a column of texts: the most frequent ones
 FEWEST = 10  # examples of a slice; fewer say nothing
 MISSING = "missing"
-NOTE = (
-    "Each slice is tested against all other examples (Fisher's exact test where answers are right or wrong, else Mann-Whitney), "
-    "and the p-values are corrected for the number of slices (Holm 1979)"
-)
+ALONE = "Fisher's exact test where answers are right or wrong, else Mann-Whitney"
+IN_GROUPS = "a t-test whose standard error is that of whole groups, Liang & Zeger 1986"
 Measured = Callable[[np.ndarray], Measures]  # index of some examples -> their figures
 
 
@@ -80,13 +78,14 @@ def evaluate(columns: Mapping[str, Sequence[Any]], measured: Measured, n: int, *
 
     Args:
         columns: name -> one value for each example.
-        measured: index of some examples -> their figures.
+        measured: index of some examples -> their figures, with their groups.
         n: number of examples.
         seed: of the resamples.
 
     Returns:
-        `title`, `higher`, `share` of the figure; `value`, `low`, `high` of all examples; `slices`: rows with `column`, `slice`, `n`,
-        `value`, `low`, `high`, `rest` (the figure of all other examples), `p` (corrected) and `worse`, the worst first.
+        `title`, `higher`, `share` of the figure; `value`, `low`, `high` of all examples; `groups`, how many there are, or None; `slices`: rows
+        with `column`, `slice`, `n`, `value`, `low`, `high`, `rest` (the figure of all other examples), `p` (corrected) and `worse`, the
+        worst first.
     """
     everything = measured(np.arange(n))
     figure = everything.headline_figure
@@ -103,14 +102,21 @@ def evaluate(columns: Mapping[str, Sequence[Any]], measured: Measured, n: int, *
                     "n": len(index),
                     **intervals.headline(inside, seed=seed).to_dict(),
                     "rest": _defined(intervals.point(family.compute, rest.n)[figure.key]),
-                    "p": worse(everything.mistakes[index], everything.mistakes[others]),
+                    "p": _p_value(everything, index, others),
                 }
             )
     for row, p in zip(rows, holm([row["p"] for row in rows]), strict=True):
         row.update(p=p, worse=p < ALPHA)
     rows.sort(key=lambda row: row["p"])  # slices of equal p stay in the order of their columns and numbers
     meaning = {"title": figure.title, "higher": figure.higher, "share": figure.share}
-    return {**meaning, **intervals.headline(everything, seed=seed).to_dict(), "slices": rows}
+    return {**meaning, **intervals.headline(everything, seed=seed).to_dict(), "groups": everything.group_count, "slices": rows}
+
+
+def _p_value(measures: Measures, index: np.ndarray, others: np.ndarray) -> float:
+    """Returns the p-value of one slice, not corrected."""
+    if measures.groups is None:
+        return worse(measures.mistakes[index], measures.mistakes[others])
+    return worse_by_group(measures.mistakes, np.isin(np.arange(measures.n), index), measures.groups)
 
 
 def _defined(value: np.ndarray) -> float | None:
@@ -118,6 +124,13 @@ def _defined(value: np.ndarray) -> float | None:
 
 
 # === Text and report ===
+
+
+def _note(content: Mapping[str, Mapping[str, Any]]) -> str:
+    """Returns how slices were tested."""
+    grouped = any(part.get("groups") is not None for part in content.values())
+    test = IN_GROUPS if grouped else ALONE
+    return f"Each slice is tested against all other examples ({test}), and the p-values are corrected for the number of slices (Holm 1979)"
 
 
 def lines(content: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -132,7 +145,7 @@ def lines(content: Mapping[str, Mapping[str, Any]]) -> list[str]:
             )
         if not part["slices"]:
             shown.append(f"  no slice has {FEWEST} examples or more")
-    return [*shown, f"  {NOTE}"]
+    return [*shown, f"  {_note(content)}"]
 
 
 def section(content: Mapping[str, Mapping[str, Any]]) -> tuple[str, str]:
@@ -146,4 +159,4 @@ def section(content: Mapping[str, Mapping[str, Any]]) -> tuple[str, str]:
         ]
         shown = table(("slice", "n", f"{part['title']} (95 % interval)", "all others", "p, corrected", ""), rows)
         parts.append(head + (shown or f"<p>No slice has {FEWEST} examples or more.</p>"))
-    return TITLE, "".join(parts) + f"<p class=muted>{escape(NOTE)}.</p>"
+    return TITLE, "".join(parts) + f"<p class=muted>{escape(_note(content))}.</p>"

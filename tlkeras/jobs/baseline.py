@@ -10,7 +10,7 @@ from typing import Any
 from tlkeras.config import RunConfig
 from tlkeras.data import store
 from tlkeras.data.examples import Dataset
-from tlkeras.evaluation import comparison
+from tlkeras.evaluation import comparison, intervals
 from tlkeras.evaluation.prediction import keras_scores
 from tlkeras.jobs import companion, run_folder
 from tlkeras.jobs import plan as planning
@@ -99,7 +99,8 @@ def compared(
     measures = load_function(task_named(config.model.task).measures)
     targets = take(data.targets, index)
     scores = keras_scores(read_keras(scratch.model), store.rows(data.store.inputs, index))
-    first = measures(targets, scored[split].scores, data.target)
+    groups = None if data.groups is None else data.groups[index]
+    first = intervals.grouped(measures(targets, scored[split].scores, data.target), groups)
     second = measures(targets, scores, run_folder.read_target(scratch))
     content = {
         "split": split,

@@ -14,6 +14,7 @@ from tlkeras import files
 from tlkeras.config import EvaluateConfig, RunConfig
 from tlkeras.data.examples import Dataset, Example
 from tlkeras.data.row_cache import open_cache
+from tlkeras.data.split import group_numbers
 from tlkeras.data.store import Store
 from tlkeras.errors import DataError
 from tlkeras.evaluation import comparison, intervals, robustness, slices
@@ -161,7 +162,10 @@ class _Examples:
 
 @dataclass(frozen=True, kw_only=True)
 class _Scored:
-    """A model, its scores on some examples, and what these are."""
+    """A model, its scores on some examples, and what these are.
+
+    `groups` has one number for each example, the same for those that belong together; it is None where the data name no groups.
+    """
 
     opened: Model
     examples: tuple[Example, ...]
@@ -169,17 +173,19 @@ class _Scored:
     inputs: np.ndarray
     targets: Targets
     scores: np.ndarray
+    groups: np.ndarray | None
 
     def measures(self, index: np.ndarray | None = None, scores: np.ndarray | None = None) -> dict[str, Measures]:
         """Returns the figures of each target on some of the examples; none where the task has nothing but its score."""
         opened, scores = self.opened, self.scores if scores is None else scores
         if not opened.task.measures:
             return {}
-        targets = self.targets if index is None else take(self.targets, index)
-        measured: dict[str, Measures] = load_function(opened.task.measures)(
-            targets, scores if index is None else scores[index], opened.target
-        )
-        return measured
+        targets, groups = self.targets, self.groups
+        if index is not None:
+            targets, scores = take(targets, index), scores[index]
+            groups = None if groups is None else groups[index]
+        measured: dict[str, Measures] = load_function(opened.task.measures)(targets, scores, opened.target)
+        return intervals.grouped(measured, groups)
 
 
 def _decoded(opened: Model, chosen: Chosen, part: str, reporter: Reporter) -> _Examples:
@@ -196,13 +202,16 @@ def _decoded(opened: Model, chosen: Chosen, part: str, reporter: Reporter) -> _E
 def _scored(opened: Model, examples: _Examples, reporter: Reporter) -> _Scored:
     store, index = examples.store, examples.index
     inputs = store.inputs[index]
+    scored = tuple(store.examples[position] for position in index)
+    sha256 = tuple(store.sha256[position] for position in index)
     return _Scored(
         opened=opened,
-        examples=tuple(store.examples[position] for position in index),
-        sha256=tuple(store.sha256[position] for position in index),
+        examples=scored,
+        sha256=sha256,
         inputs=inputs,
         targets=take(opened.task.targets_of(store.examples, opened.target), index),
         scores=opened.scores(inputs, progress=partial(reporter.progress, "score")),
+        groups=group_numbers(sha256, [example.group for example in scored]),
     )
 
 

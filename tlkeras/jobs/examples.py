@@ -15,7 +15,7 @@ from tlkeras.config import RunConfig
 from tlkeras.data.audit import Audit, audit
 from tlkeras.data.examples import Dataset
 from tlkeras.data.row_cache import RowCache
-from tlkeras.data.split import Splits, together
+from tlkeras.data.split import Splits, group_numbers
 from tlkeras.data.store import Store, rows
 from tlkeras.data.target import Target
 from tlkeras.jobs import plan as planning
@@ -53,16 +53,13 @@ class Data:
         lengths = None if self.store.lengths is None else self.store.lengths[index]
         y = self.targets[TARGET][index]
         y = y if self.teacher is None else distillation.with_scores(y, self.teacher[index])
-        groups = self._groups[index] if self._groups is not None else None
+        groups = self.groups[index] if self.groups is not None else None
         return training.Examples(inputs=rows(self.store.inputs, index), y=y, lengths=lengths, rows=index, groups=groups)
 
     @cached_property
-    def _groups(self) -> np.ndarray | None:
+    def groups(self) -> np.ndarray | None:
         """Returns a number for each example, the same for those that belong together; None where the data name no groups."""
-        if all(group is None for group in self.store.group_of):
-            return None
-        keys = together(self.store.sha256, self.store.group_of)
-        return np.unique(keys, return_inverse=True)[1]
+        return group_numbers(self.store.sha256, self.store.group_of)
 
 
 def prepare(

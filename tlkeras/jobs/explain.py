@@ -12,6 +12,7 @@ from typing import Any
 from tlkeras import files
 from tlkeras.errors import DataError
 from tlkeras.evaluation.prediction import Model
+from tlkeras.explain.answers import VALUE
 from tlkeras.explain.explainer import Explainer
 from tlkeras.explain.explanation import Explanation, Sample
 from tlkeras.explain.registry import SUBJECTS, Subject
@@ -95,7 +96,7 @@ def explain(request: ExplainRequest, inputs: Any = None, *, write: bool = True, 
     if not pairs:
         raise DataError(errors[0] if errors else f"{config.data}: there is nothing to explain")
     if write:
-        _write(request.out, explainer, pairs)
+        _write(request.out, explainer, config.label, pairs)
         if request.out == request.run.root / FOLDER:
             report_run.refresh(request.run, reporter)
     folder = request.out if write else None
@@ -123,8 +124,8 @@ def _sample(explainer: Explainer, item: Any) -> Sample:
 # === Files ===
 
 
-def _write(out: Path, explainer: Explainer, pairs: Sequence[tuple[Explanation, Sample]]) -> None:
-    """Writes the folder whole or not at all; one that holds earlier explanations is replaced."""
+def _write(out: Path, explainer: Explainer, label: str | None, pairs: Sequence[tuple[Explanation, Sample]]) -> None:
+    """Writes the folder whole or not at all; one that holds earlier explanations is replaced. `label` is the one that was asked for."""
     out.parent.mkdir(parents=True, exist_ok=True)
     subject = SUBJECTS.get(explainer.subject.name)
     with files.folder_aside(out.parent) as folder:
@@ -134,9 +135,15 @@ def _write(out: Path, explainer: Explainer, pairs: Sequence[tuple[Explanation, S
             for name, text in load_function(subject.page)(explanations, samples).items():
                 files.write(folder / name, text)
         content = {"version": VERSION, "method": explainer.method.name, "signed": explainer.method.signed}
+        content |= {"label": _label_of_all(explainer, label), "output": explainer.answers.name}
         source = {"by_answer": explainer.method.by_answer, "source": explainer.method.source}
         files.write_json(folder / NAME, {**content, **source, "explanations": records})
         files.put(folder, out)
+
+
+def _label_of_all(explainer: Explainer, label: str | None) -> str | None:
+    """Returns what all explanations are of: the label asked for, or the first number; None where each is of its own answer."""
+    return explainer.answers.labels[0] if label is None and explainer.answers.scale == VALUE else label
 
 
 def _draw(folder: Path, subject: Subject, index: int, explanation: Explanation, sample: Sample) -> dict[str, Any]:

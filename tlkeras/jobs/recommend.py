@@ -200,9 +200,8 @@ def _content(
     choice = selection.chosen(records, price)
     integers = bool(config.device and cost.DEVICES[config.device].integers)
     size = f"bytes_{'int8' if integers else 'float32'}"
-    best = selection.front([(record[size], record["figure"]) for record in records])
-    for index, record in enumerate(records):
-        record["pareto"] = index in best
+    for record, best in zip(records, selection.on_front(records, size), strict=True):
+        record["pareto"] = best
     return {
         "format": selection.FORMAT,
         "data": dataset.name,

@@ -224,7 +224,10 @@ def _explained(run: Run, thumbnails: Mapping[str, str]) -> Explained:
         if name is not None and not shown.get(name):
             shown[name] = load_function(SUBJECTS.get(record["modality"]).thumbnail)(record, folder, name)
     drawn = {name: html for name, html in shown.items() if html}
-    return Explained(html=drawn, method=content["method"], signed=content["signed"]) if drawn else Explained()
+    if not drawn:
+        return Explained()
+    facts = {key: content[key] for key in ("method", "signed", "by_answer", "label", "output") if key in content}
+    return Explained(html=drawn, **facts)
 
 
 def _json(run: Run, name: str) -> Any:

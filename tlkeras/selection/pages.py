@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tlkeras import files
-from tlkeras.selection.recommend import front
+from tlkeras.selection.recommend import left_early, on_front
 from tlkeras.tasks.markup import escape, figure, table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MB = 1e6
 FRONT, BEATEN = "#2463b8", "#8a97a8"  # colours of the points that no other one beats, and of the others
+HOLLOW, INK = "white", "#5d6b7c"  # of the points that left early
+EARLY = "hollow: left the comparison early; the figure is of fewer examples (n), and not comparable with the others"
 SHOWN = 10  # backbones with published figures below a table
 TITLE = "Choice of the backbone"
 LATENCIES = {
@@ -21,51 +26,63 @@ LATENCIES = {
 SECONDS = "milliseconds for one example, features computed in batches here"
 
 
-def points(content: Mapping[str, Any], field: str, scale: float = 1.0) -> list[tuple[int, float, float]]:
-    """Returns (rank, cost, figure) of the candidates whose cost is known, the best first."""
-    ranked = enumerate(content["ranking"], start=1)
-    return [(rank, record[field] * scale, record["figure"]) for rank, record in ranked if record[field] is not None]
-
-
 def plot(content: Mapping[str, Any], path: Path) -> None:
-    """Draws the figure of each backbone against its size and against its time; those that no other one beats are joined.
+    """Writes the plot of a recommendation; see `drawn`.
 
     Args:
         content: of `recommend.json`.
         path: `.png`, `.svg` or `.pdf`.
     """
-    from matplotlib.figure import Figure
+    with files.aside(path) as temporary:
+        drawn(content).savefig(temporary, dpi=120)
 
-    integers = content["integers"]
-    kind = "int8" if integers else "float32"
+
+def drawn(content: Mapping[str, Any]) -> Figure:
+    """Returns the figure of each backbone against its size and against its time; those that no other one beats are joined.
+
+    What left the comparison early is hollow and on no line: its figure is of fewer examples.
+
+    Args:
+        content: of `recommend.json`.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+    records, kind = content["ranking"], "int8" if content["integers"] else "float32"
     measured = f"latency_{kind}_ms"
-    timed = points(content, measured)
-    panels = [(points(content, f"bytes_{kind}", 1 / MB), f"MB of the {kind} file")]
-    complete = timed and len(timed) == len(content["ranking"])
-    panels.append((timed, LATENCIES[measured]) if complete else (points(content, "seconds_per_example", 1e3), SECONDS))
-    count = len(content["ranking"])
-    drawn = Figure(figsize=(12, max(3.6, 0.34 * count + 1.6)), layout="constrained")
-    ranks, *costs = drawn.subplots(1, 3, width_ratios=(5, 4, 4))
+    complete = all(record[measured] is not None for record in records)
+    plotted = Figure(figsize=(12, max(3.6, 0.34 * len(records) + 1.6)), layout="constrained")
+    ranks, *costs = plotted.subplots(1, 3, width_ratios=(5, 4, 4))
     _ranking(ranks, content)
-    for axes, (known, label) in zip(costs, panels, strict=True):
-        _panel(axes, known, label)
+    _panel(costs[0], records, f"bytes_{kind}", 1 / MB, f"MB of the {kind} file")
+    if complete:
+        _panel(costs[1], records, measured, 1.0, LATENCIES[measured])
+    else:
+        _panel(costs[1], records, "seconds_per_example", 1e3, SECONDS)
     costs[1].sharey(costs[0])
     costs[1].tick_params(labelleft=False)
     costs[0].set_ylabel(content["figure"])
-    drawn.suptitle(f"Backbones by {content['figure']} on these data; up and left is better, and a line joins those that no other one beats")
-    with files.aside(path) as temporary:
-        drawn.savefig(temporary, dpi=120)
+    if any(left_early(records)):
+        handle = Line2D([], [], linestyle="", color=BEATEN, marker="o", markerfacecolor=HOLLOW, markersize=9, label=EARLY)
+        plotted.legend(handles=[handle], loc="outside lower center", frameon=False)
+    plotted.suptitle(
+        f"Backbones by {content['figure']} on these data; up and left is better, and a line joins those that no other one beats"
+    )
+    return plotted
 
 
 def _ranking(axes: Any, content: Mapping[str, Any]) -> None:
     """Draws the figure of each backbone with its interval, the best at the top, under the numbers that the other panels show."""
     records = content["ranking"]
-    for rank, record in enumerate(records):
-        chosen = record["backbone"] == content["recommended"]
+    names = []
+    for rank, (record, early) in enumerate(zip(records, left_early(records), strict=True)):
+        colour = FRONT if record["backbone"] == content["recommended"] else BEATEN
         low, high = record["interval"]
-        axes.plot([low, high], [rank, rank], color=FRONT if chosen else BEATEN, linewidth=2.5, solid_capstyle="round", alpha=0.7)
-        axes.plot(record["figure"], rank, "o", color=FRONT if chosen else BEATEN)
-    axes.set_yticks(range(len(records)), [f"{record['backbone']}  {rank + 1}" for rank, record in enumerate(records)])
+        axes.plot([low, high], [rank, rank], color=colour, linewidth=1.0 if early else 2.5, solid_capstyle="round", alpha=0.7, zorder=1)
+        axes.plot(record["figure"], rank, "o", color=colour, markerfacecolor=HOLLOW if early else colour)
+        count = f" (n {record['examples']:,})" if early else ""
+        names.append(f"{record['backbone']}{count}  {rank + 1}")
+    axes.set_yticks(range(len(records)), names)
     for label, record in zip(axes.get_yticklabels(), records, strict=True):
         label.set_fontweight("bold" if record["backbone"] == content["recommended"] else "normal")
     axes.set_ylim(len(records) - 0.4, -0.6)
@@ -73,17 +90,22 @@ def _ranking(axes: Any, content: Mapping[str, Any]) -> None:
     axes.grid(axis="x", alpha=0.3)
 
 
-def _panel(axes: Any, known: Sequence[tuple[int, float, float]], label: str) -> None:
-    """Draws figures against costs, each point with its rank."""
+def _panel(axes: Any, records: Sequence[Mapping[str, Any]], field: str, scale: float, label: str) -> None:
+    """Draws figures against costs, each point with its rank; those whose cost is not known are left out."""
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-    best = front([(cost, value) for _, cost, value in known])
-    line = sorted(known[index][1:] for index in best)
+    best, early = on_front(records, field), left_early(records)
+    points = [None if record[field] is None else (record[field] * scale, record["figure"]) for record in records]
+    line = sorted(point for point, kept in zip(points, best, strict=True) if kept and point)
     axes.plot([cost for cost, _ in line], [value for _, value in line], color=FRONT, linewidth=1, alpha=0.6, zorder=1)
-    for index, (rank, cost, value) in reversed(list(enumerate(known))):  # the best is drawn last, on top
-        axes.plot(cost, value, "o", markersize=14, color=FRONT if index in best else BEATEN, markeredgecolor="white", zorder=100 - rank)
-        text = {"ha": "center", "va": "center_baseline", "color": "white", "fontsize": 8, "zorder": 100.5 - rank}
-        axes.annotate(str(rank), (cost, value), **text)
+    for index, point in reversed(list(enumerate(points))):  # the best is drawn last, on top
+        if point is None:
+            continue
+        colour = FRONT if best[index] else BEATEN
+        face, edge, ink = (HOLLOW, colour, INK) if early[index] else (colour, "white", "white")
+        axes.plot(*point, "o", markersize=14, color=face, markeredgecolor=edge, zorder=99 - index)
+        text = {"ha": "center", "va": "center_baseline", "color": ink, "fontsize": 8, "zorder": 99.5 - index}
+        axes.annotate(str(index + 1), point, **text)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
@@ -121,6 +143,7 @@ def rows(content: Mapping[str, Any]) -> dict[str, dict[str, float | int | None]]
 def lines(content: Mapping[str, Any]) -> list[str]:
     """Returns what stands below the table: the reason, what was left out and why, and the command to run."""
     text = [f"recommended: {content['reason']}"]
+    text += [_unbeaten(content), *filter(None, [_early(content)])]
     text += [
         f"left after {record['examples']:,} examples: {record['backbone']}: {record['left']}"
         for record in content["ranking"]
@@ -145,6 +168,21 @@ def lines(content: Mapping[str, Any]) -> list[str]:
     if estimated:
         text.append("sizes are estimated from parameters, 4 bytes each in float32 and 1 in int8; --measure writes the files and times them")
     return [*text, f"LogME and H-score on {content['scores_on']:,} examples, beside the probe, which decides", f"run: {content['command']}"]
+
+
+def _unbeaten(content: Mapping[str, Any]) -> str:
+    """Returns the Pareto front in words."""
+    records = content["ranking"]
+    names = ", ".join(record["backbone"] for record in records if record["pareto"])
+    most = max(record["examples"] for record in records)
+    return f"no other one has both a higher {content['figure']} and a smaller file, of those compared on {most:,} examples: {names}"
+
+
+def _early(content: Mapping[str, Any]) -> str:
+    """Returns which figures are of fewer examples; nothing where none is."""
+    records = content["ranking"]
+    early = [f"{record['backbone']} ({record['examples']:,})" for record, left in zip(records, left_early(records), strict=True) if left]
+    return f"figures of fewer examples, which do not compare with the others: {', '.join(early)}" if early else ""
 
 
 def _by_value(values: Mapping[str, str]) -> dict[str, list[str]]:
@@ -172,4 +210,5 @@ def section(content: Mapping[str, Any]) -> tuple[str, str]:
         )
         for record in content["ranking"]
     ]
-    return TITLE, f"<p>{escape(content['reason'])}.</p>{table(head, body)}"
+    note = "; ".join(filter(None, [_unbeaten(content), _early(content)]))
+    return TITLE, f"<p>{escape(content['reason'])}.</p>{table(head, body)}<p class=muted>{escape(note)}.</p>"

@@ -51,8 +51,13 @@ def ranking(course: Race, facts: Mapping[str, Mapping[str, Any]]) -> list[dict[s
 
 def finalists(records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Returns the records of the candidates that were compared on most examples."""
+    return [record for record, early in zip(records, left_early(records), strict=True) if not early]
+
+
+def left_early(records: Sequence[Mapping[str, Any]]) -> list[bool]:
+    """Returns whether the figure of each candidate is of fewer examples than those of the finalists, and so not comparable with them."""
     most = max(record["examples"] for record in records)
-    return [record for record in records if record["examples"] == most]
+    return [record["examples"] < most for record in records]
 
 
 def chosen(records: Sequence[Mapping[str, Any]], price: str | None = None) -> Mapping[str, Any]:
@@ -92,6 +97,19 @@ def front(points: Sequence[tuple[float, float]]) -> list[int]:
             if at != index
         )
     ]
+
+
+def on_front(records: Sequence[Mapping[str, Any]], cost: str) -> list[bool]:
+    """Returns whether each candidate is one that no other one beats; those that left early do not count, see `left_early`.
+
+    Args:
+        records: of `ranking`.
+        cost: field of the records; those where it is None are not compared either.
+    """
+    early = left_early(records)
+    known = [index for index, record in enumerate(records) if not early[index] and record[cost] is not None]
+    best = {known[index] for index in front([(records[index][cost], records[index]["figure"]) for index in known])}
+    return [index in best for index in range(len(records))]
 
 
 def reason(records: Sequence[Mapping[str, Any]], choice: Mapping[str, Any], measure: str, folds: int, price: str | None) -> str:

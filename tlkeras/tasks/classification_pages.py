@@ -186,8 +186,11 @@ def _results(content: Mapping[str, Any], noun: str) -> str:
             rows.append(
                 (split, f"{row['accuracy']:.3f}", f"{low:.3f} - {high:.3f}", f"{row['macro_f1']:.3f}", f"{row['loss']:.3f}", row["n"])
             )
+    grouped = (
+        " It takes examples of one group for independent, so it is too narrow." if content.get("config", {}).get("group_column") else ""
+    )
     return markdown_table(("split", "accuracy", "95 % interval", "macro-F1", "loss", "n"), rows) + (
-        f"\n\nThe interval is Wilson's and holds for {noun}s from the same distribution. Accuracy on others may be lower."
+        f"\n\nThe interval is Wilson's and holds for {noun}s from the same distribution.{grouped} Accuracy on others may be lower."
     )
 
 

@@ -74,6 +74,7 @@ class Measures:
         mistakes: float64 (n,): how wrong each answer is: 0 or 1, the share of wrong decisions, or the error in standard deviations.
         correct: bool (n,): whether each answer is right; None where answers are right by degrees.
         errors: float64 (n, labels): absolute errors of numbers; None elsewhere.
+        groups: int (n,): examples that belong together have the same number, and are drawn together; None where each stands alone.
     """
 
     n: int
@@ -83,6 +84,17 @@ class Measures:
     mistakes: np.ndarray
     correct: np.ndarray | None = None
     errors: np.ndarray | None = None
+    groups: np.ndarray | None = None
+
+    @property
+    def group_count(self) -> int | None:
+        """How many groups there are; None where each example stands alone."""
+        return None if self.groups is None else len(np.unique(self.groups))
+
+    @property
+    def units(self) -> int:
+        """How many pieces of evidence are independent of each other: groups, or else examples."""
+        return self.group_count or self.n
 
     @property
     def figures(self) -> tuple[Figure, ...]:

@@ -49,12 +49,19 @@ def _name(data: ReportData, name: str) -> str:
 
 def _legend(data: ReportData) -> str:
     """Returns what the explanations of the galleries mean; nothing where there are none."""
-    if not data.explained.html:
+    explained = data.explained
+    if not explained.html:
         return ""
-    words = any(html.startswith(TEXT) for html in data.explained.html.values())
-    what = "Marked words speak" if words else "The second image shows what speaks"
-    against = f" ({'orange' if words else 'red'}) or against it (blue)" if data.explained.signed else ""
-    return f"<p class=muted>{what} for the answer of the model{against}, by {escape(data.explained.method)}.</p>"
+    words = any(html.startswith(TEXT) for html in explained.html.values())
+    what, plural = ("Marked words", "") if words else ("The second image shows what", "s")
+    by = f"by {escape(explained.method)}"
+    if not explained.by_answer:
+        return f"<p class=muted>{what} count{plural} in the network, whatever it answers, {by}.</p>"
+    subject = "the answer of the model" if explained.label is None else f"“{escape(explained.label)}”"
+    if explained.output:
+        subject += f" as to {escape(explained.output)}"
+    against = f" ({'orange' if words else 'red'}) or against it (blue)" if explained.signed else ""
+    return f"<p class=muted>{what} speak{plural} for {subject}{against}, {by}.</p>"
 
 
 def _caption(answers: Cases | None, index: int) -> str:
