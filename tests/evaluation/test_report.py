@@ -102,10 +102,10 @@ def test_an_explained_text_stands_in_the_place_of_its_thumbnail_and_an_explained
 
 
 LEGENDS = [
-    ({}, "The second picture shows what speaks for the answer of the model, by rollout."),
-    ({"signed": True, "label": "a<b"}, "The second picture shows what speaks for “a&lt;b” (red) or against it (blue), by rollout."),
-    ({"output": "colour"}, "The second picture shows what speaks for the answer of the model as to colour, by rollout."),
-    ({"by_answer": False, "label": "red"}, "The second picture shows what counts in the network, whatever it answers, by rollout."),
+    ({}, "The second image shows what speaks for the answer of the model, by rollout."),
+    ({"signed": True, "label": "a<b"}, "The second image shows what speaks for “a&lt;b” (red) or against it (blue), by rollout."),
+    ({"output": "colour"}, "The second image shows what speaks for the answer of the model as to colour, by rollout."),
+    ({"by_answer": False, "label": "red"}, "The second image shows what counts in the network, whatever it answers, by rollout."),
 ]
 
 
@@ -114,7 +114,7 @@ def test_the_legend_says_what_the_explanations_are_of(facts, legend):
     data = made_up("classification")
     pictures = Explained(html={next(iter(data.gallery.thumbnails)): "<img alt=map>"}, method="rollout", **facts)
     page = "".join(html for _, html in report_parts.sections(dataclasses.replace(data, explained=pictures)))
-    assert legend in page and page.count("The second picture") == page.count(legend)
+    assert legend in page and page.count("The second image") == page.count(legend)
 
 
 def test_a_run_that_kept_no_examples_has_a_report_without_dead_links(tmp_path):
