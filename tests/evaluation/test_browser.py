@@ -206,7 +206,6 @@ SECTIONS = {
 }
 
 
-
 def of_real_runs(test):
     """Marks what CI runs, but not the default: the runs take ten seconds."""
     return pytest.mark.slow(pytest.mark.promise(test))
