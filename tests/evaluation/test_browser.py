@@ -206,6 +206,11 @@ SECTIONS = {
 }
 
 
+def of_real_runs(test):
+    """Marks what CI runs, but not the default: the runs take ten seconds."""
+    return pytest.mark.slow(pytest.mark.promise(test))
+
+
 @pytest.fixture(scope="module")
 def real(tmp_path_factory):
     """The report of a run to which every job has added, and the page of two runs compared: name -> path."""
@@ -225,13 +230,16 @@ def real(tmp_path_factory):
     return {"report": run.report, "compare": folder / "compare.html"}
 
 
+@of_real_runs
 def test_the_report_of_a_real_run_has_what_every_job_added(browser, real):
     screen(browser)
     browser.get(real["report"].as_uri())
     headings = {heading.text for heading in browser.find_elements("css selector", "h2")}
     assert headings >= SECTIONS and browser.find_elements("css selector", ".example img + img")  # an image and its explanation
+    assert str(real["compare"].parent) not in real["report"].read_text(encoding="utf-8")  # reports are shared: without local paths
 
 
+@of_real_runs
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", ["report", "compare"])
 def test_pages_of_real_runs_fit_a_phone_in_light_and_dark(browser, real, name, scheme):
@@ -241,6 +249,7 @@ def test_pages_of_real_runs_fit_a_phone_in_light_and_dark(browser, real, name, s
     assert browser.get_log("browser") == [] and broken == 0 and wide <= PHONE
 
 
+@of_real_runs
 @pytest.mark.parametrize("name", ["report", "compare"])
 def test_pages_of_real_runs_are_printed_whole_dark_on_white(browser, real, name):
     screen(browser, PAPER, "dark", media="print")
