@@ -35,5 +35,4 @@ def calibration(data: ReportData) -> Sequence[Section]:
 def evaluation(data: ReportData) -> Sequence[Section]:
     """Returns what `tlkeras evaluate` found, from `evaluation.json`."""
     content = data.contents["evaluation.json"]
-    sections = [section(content[name]) for name, section in EVALUATIONS.items() if content.get(name)]
-    return [(title, data.without_folders(html)) for title, html in sections]  # the other run may have been named by its path
+    return [section(content[name]) for name, section in EVALUATIONS.items() if content.get(name)]
