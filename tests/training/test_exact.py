@@ -11,7 +11,7 @@ from tests.targets import TARGETS
 from tlkeras.data.target import Target
 from tlkeras.registry import load_function
 from tlkeras.tasks.registry import TARGET, TASKS, Options, take
-from tlkeras.training import eager, exact, fit
+from tlkeras.training import eager, exact, fit, head_problem
 from tlkeras.training.features import Arrays
 from tlkeras.training.options import Options as TrainingOptions
 from tlkeras.training.recipes.registry import Phase
@@ -105,8 +105,8 @@ def test_cross_validated_scores_are_those_of_a_head_solved_on_the_other_folds(tm
 
 @pytest.mark.parametrize("chunk", [7, 10_000])
 def test_chunks_and_views_give_the_mean_over_all_rows(chunk, tmp_path, monkeypatch):
-    monkeypatch.setattr(exact, "CHUNK", chunk)
-    monkeypatch.setattr(exact, "IN_MEMORY", 0 if chunk == 7 else exact.IN_MEMORY)
+    monkeypatch.setattr(head_problem, "CHUNK", chunk)
+    monkeypatch.setattr(head_problem, "IN_MEMORY", 0 if chunk == 7 else head_problem.IN_MEMORY)
     x, told = features()
     y = told.argmax(1).astype("int32")
     twice, once = head_of("classification", CLASSES), head_of("classification", CLASSES)
@@ -176,8 +176,8 @@ def test_strengths_are_compared_without_a_group_on_both_sides(tmp_path):
 
 
 def test_a_head_is_traced_once_for_all_numbers_of_rows(tmp_path, monkeypatch):
-    steps, make = [], exact._step
-    monkeypatch.setattr(exact, "_step", lambda *arguments: steps.append(make(*arguments)) or steps[-1])
+    steps, make = [], head_problem._step
+    monkeypatch.setattr(head_problem, "_step", lambda *arguments: steps.append(make(*arguments)) or steps[-1])
     x, told = features()
     solved(head_of("classification", CLASSES), x, told.argmax(1).astype("int32"), (1.0, 0.1), tmp_path)  # folds have other numbers than all
     assert [step.experimental_get_tracing_count() for step in steps] == [1]
