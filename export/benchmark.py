@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tlkeras import files
 from tlkeras.errors import ConfigError, ExportError
 from tlkeras.export.processes import Process
 from tlkeras.export.spec import Judge
@@ -289,4 +290,5 @@ def plot(rows: Sequence[Row], path: str | Path, measure: str = "accuracy") -> No
     axes.set_title("Artifacts: up and left is better; area shows file size")
     axes.grid(alpha=0.3, which="both")
     axes.legend()
-    figure.savefig(path, dpi=120)
+    with files.aside(path) as temporary:
+        figure.savefig(temporary, dpi=120)

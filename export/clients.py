@@ -11,6 +11,7 @@ from string import Template
 from typing import TYPE_CHECKING, Any
 
 from tlkeras import files
+from tlkeras.export.formats import FORMATS, SMALLEST
 
 if TYPE_CHECKING:  # it loads TensorFlow
     from tlkeras.export.graph import Graph
@@ -19,7 +20,8 @@ FOLDER = "client"
 CLASSIFY, PREDICT = "classify.py", "predict.py"  # the Python program, for labels and for other answers
 COLUMNS = "columns.json"  # what the scores are, for `PREDICT`
 TEMPLATES = Path(__file__).with_name("client_templates")
-BEST = ("mobile", "tflite", "tflite-fp16", "tflite-dynamic", "tflite-int8")  # which file the programs load, if it is there
+# Which file the programs load, if it is there.
+BEST = (SMALLEST.name, *(row.name for row in FORMATS if row.reader == SMALLEST.reader and row is not SMALLEST))
 
 MODES = {1: "L", 3: "RGB"}  # channels -> how Pillow calls them
 # What a tokeniser leaves for programs without TensorFlow -> folder of the programs that use it.

@@ -102,9 +102,10 @@ def _readers(rows: Sequence[Format]) -> list[str]:
 
 def _check_texts(row: Format, graph: Graph) -> None:
     """Refuses models of texts for runtimes without texts, before anything is written."""
-    if row.name != "saved_model" and graph.text_operations:
+    if graph.text_operations and not row.texts:
+        able = ", ".join(other.name for other in FORMATS if other.texts)
         raise UnsupportedOps(
-            f"{row.name}: the model works on texts ({', '.join(graph.text_operations[:3])}), which only TensorFlow supports; export saved_model only, "
+            f"{row.name}: the model works on texts ({', '.join(graph.text_operations[:3])}), which only TensorFlow supports; export {able} only, "
             "or cut the model after its TextVectorization layer, so that it accepts token ids"
         )
 

@@ -19,6 +19,7 @@ from onnx import numpy_helper
 
 from tlkeras.export import metadata
 from tlkeras.export.graph import Graph
+from tlkeras.export.names import node_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,16 +44,12 @@ def of(graph: Graph) -> Tail | None:
     nodes = {node.name: node for node in frozen.graph.as_graph_def().node}
     last = frozen.outputs[0].op.name
     while nodes[last].op == "Identity":
-        last = _plain(nodes[last].input[0])
+        last = node_of(nodes[last].input[0])
     offset = _with_constant(nodes, last, ("AddV2", "Add"))
-    scale = _with_constant(nodes, _plain(offset[0]), ("Mul",)) if offset else None
+    scale = _with_constant(nodes, node_of(offset[0]), ("Mul",)) if offset else None
     if offset is None or scale is None:
         return None
     return Tail(tensor=scale[0] if ":" in scale[0] else f"{scale[0]}:0", scale=scale[1], offset=offset[1])
-
-
-def _plain(name: str) -> str:
-    return name.split(":")[0].lstrip("^")
 
 
 def _with_constant(nodes: Mapping[str, Any], name: str, operations: tuple[str, ...]) -> tuple[str, np.ndarray] | None:
@@ -61,7 +58,7 @@ def _with_constant(nodes: Mapping[str, Any], name: str, operations: tuple[str, .
     if node.op not in operations:
         return None
     for position, other in ((0, 1), (1, 0)):
-        constant = nodes[_plain(node.input[position])]
+        constant = nodes[node_of(node.input[position])]
         value = tf.make_ndarray(constant.attr["value"].tensor) if constant.op == "Const" else None
         if value is not None and value.ndim <= 1 and value.dtype == np.float32:
             return node.input[other], value

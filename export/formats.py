@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from tlkeras.export import options
@@ -28,6 +29,8 @@ class Format:
             tolerance.
         reader: what `runner.py` calls its reader.
         also: further readers that must give the same answers, where installed.
+        texts: whether its runtime has operations on texts.
+        served: whether TensorFlow Serving loads it: a version folder of the zoo is such a folder.
         help: one line of help text.
     """
 
@@ -42,16 +45,18 @@ class Format:
     quantised: bool = False
     reader: str
     also: tuple[str, ...] = ()
+    texts: bool = False
+    served: bool = False
     help: str
 
     @property
     def runtime(self) -> str:
         """The package that runs it."""
-        return RUNTIMES[self.reader]
+        return PACKAGES[self.reader]
 
 
 # Reader in runner.py -> the package it needs.
-RUNTIMES = {"saved_model": "tensorflow", "c_api": "tensorflow", "tflite": "ai_edge_litert", "onnx": "onnxruntime", "openvino": "openvino"}
+PACKAGES = {"saved_model": "tensorflow", "c_api": "tensorflow", "tflite": "ai_edge_litert", "onnx": "onnxruntime", "openvino": "openvino"}
 
 # Float formats differ by the order of additions; ResNet50 and InceptionV3 reach 7e-5 of their largest output.
 FLOAT = 1e-3
@@ -75,6 +80,8 @@ FORMATS: Registry[Format] = Registry(
             tolerance=FLOAT,
             reader="saved_model",
             also=("c_api",),
+            texts=True,
+            served=True,
             help="For TensorFlow Serving: encoded images in; label, scores, class id and status out.",
         ),
         Format(
@@ -177,6 +184,6 @@ FORMATS: Registry[Format] = Registry(
     },
 )
 
-# The format that TensorFlow Serving loads: a version folder of the zoo is such a folder. Imported by name wherever that is so.
-SERVING = FORMATS.get("saved_model")
-SMALLEST = FORMATS.get("mobile")  # the smallest file within the budget, as phones want it
+ENDINGS = {Path(row.path).suffix for row in FORMATS} - {""}  # of artifacts that are files
+SERVING = next(row for row in FORMATS if row.served)
+SMALLEST = next(row for row in FORMATS if row.attempts)  # the smallest file within the budget, as phones want it

@@ -24,6 +24,7 @@ from flatbuffers import Builder
 
 from tlkeras import __version__
 from tlkeras.errors import ExportError
+from tlkeras.export.names import decoded
 
 LABELS, VOCABULARY, CALIBRATION, TARGET = "labels.txt", "vocab.txt", "score_calibration.txt", "target.json"
 NAME = b"TFLITE_METADATA"
@@ -146,7 +147,7 @@ def read_labels(path: str | Path) -> tuple[str, ...]:
 
 def _metadata(model: Any, metadata: Described) -> bytes:
     (graph, *_), (signature, *_) = model.subgraphs, model.signatureDefs
-    names = {one.tensorIndex: _text(one.name) for one in [*signature.inputs, *signature.outputs]}
+    names = {one.tensorIndex: decoded(one.name) for one in [*signature.inputs, *signature.outputs]}
     builder = Builder(1024)
     inputs = [
         _tensor(builder, names[index], {} if metadata.colours is None else _input(builder, metadata.colours)) for index in graph.inputs
@@ -236,7 +237,3 @@ def _floats(builder: Builder, values: Sequence[float]) -> int:
     for value in reversed(values):
         builder.PrependFloat32(value)
     return int(builder.EndVector())
-
-
-def _text(value: bytes | str) -> str:
-    return value.decode() if isinstance(value, bytes) else value

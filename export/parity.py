@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from tlkeras.errors import ExportMismatch
-from tlkeras.export.formats import RUNTIMES, Format
+from tlkeras.export.formats import Format
 from tlkeras.export.graph import Graph
 from tlkeras.export.runner import readable
+from tlkeras.export.runtimes import is_here
 from tlkeras.export.spec import FEATURES, SCORES, Interface, Judged
 from tlkeras.startup import tensor_float32
 
@@ -90,8 +89,7 @@ def reference(graph: Graph, samples: Samples, score: np.ndarray | None) -> Refer
 
 def also(row: Format) -> list[Format]:
     """Returns the same format once for each further reader whose package is installed."""
-    readers = [one for one in row.also if importlib.util.find_spec(RUNTIMES[one]) and not (one == "c_api" and sys.platform == "win32")]
-    return [dataclasses.replace(row, reader=one, also=()) for one in readers]
+    return [dataclasses.replace(row, reader=reader, also=()) for reader in row.also if is_here(reader)]
 
 
 def compare(

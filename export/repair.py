@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tlkeras.export.graph import Graph
+from tlkeras.export.names import node_of
 
 # TFLite has both, but not for int64; DeBERTa's relative positions use them. Not reported upstream for int64 when written (TensorFlow 2.21).
 NO_INT64 = ("Abs", "Sign")
@@ -79,7 +80,7 @@ def _negated(proto: tf.compat.v1.GraphDef) -> list[Any]:
 
     TFLite has no `Neg` in 8 bits: tensorflow/tensorflow#39014.
     """
-    inputs = {node.name: [name.split(":")[0].lstrip("^") for name in node.input] for node in proto.node}
+    inputs = {node.name: [node_of(name) for name in node.input] for node in proto.node}
     gelu = [node.name for node in proto.node if node.op == "Erfc"]
     near = {name for one in gelu for direct in inputs[one] for name in (direct, *inputs[direct])}
     return [
@@ -95,7 +96,7 @@ def _added_axes(proto: tf.compat.v1.GraphDef) -> list[tuple[Any, list[int]]]:
     constants = {node.name: node for node in proto.node if node.op == "Const"}
     slices = []
     for node in proto.node:
-        strides = constants.get(node.input[3].split(":")[0]) if node.op == "StridedSlice" else None
+        strides = constants.get(node_of(node.input[3])) if node.op == "StridedSlice" else None
         if strides is None or tf.as_dtype(node.attr["T"].type).is_floating:
             continue
         axes = _axes(node, len(tf.make_ndarray(strides.attr["value"].tensor)))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tlkeras.errors import ExportError, close_names
-from tlkeras.export.formats import FORMATS
+from tlkeras.export.formats import FORMATS, PACKAGES
 from tlkeras.registry import Registry
 
 KERAS = "keras"  # the Keras model itself, which is no artifact
@@ -19,10 +21,12 @@ class Runtime:
     Args:
         name: how it is asked for.
         reader: what `runner.py` calls its reader.
+        windows: whether it runs on Windows too.
     """
 
     name: str
     reader: str
+    windows: bool = True
 
     def formats(self, artifacts: Iterable[str]) -> list[str]:
         """Returns the formats it can open, those closest to the Keras model first."""
@@ -38,7 +42,7 @@ RUNTIMES: Registry[Runtime] = Registry(
         Runtime(name="litert", reader="tflite"),
         Runtime(name="onnxruntime", reader="onnx"),
         Runtime(name="openvino", reader="openvino"),
-        Runtime(name="c_api", reader="c_api"),
+        Runtime(name="c_api", reader="c_api", windows=False),
     ],
     {
         **dict.fromkeys(("saved_model", "savedmodel", "tf", "tensorflow_serving"), "tensorflow"),
@@ -47,6 +51,12 @@ RUNTIMES: Registry[Runtime] = Registry(
         **dict.fromkeys(("tensorflow's_c_api", "tensorflow_c_api"), "c_api"),
     },
 )
+
+
+def is_here(reader: str) -> bool:
+    """Whether artifacts can be opened by a reader: its package is installed, and it runs on this system."""
+    row = next(row for row in RUNTIMES if row.reader == reader)
+    return importlib.util.find_spec(PACKAGES[reader]) is not None and (row.windows or sys.platform != "win32")
 
 
 def plain(name: str) -> str:

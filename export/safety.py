@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tlkeras.errors import ConfigError, ExportError, printable, reason
+from tlkeras.export.names import decoded, node_of
 
 # Operations that write, read or delete files, call Python, or reach other machines. TensorFlow names its writers so.
 UNSAFE = re.compile(
@@ -60,24 +61,19 @@ def check_onnx(path: str | Path) -> None:
         raise ExportError(f"cannot read {str(path)!r}: {error}") from error
     nodes, tensors = _onnx_parts(model)
     known = {*ONNX_SETS, *(function.domain for function in model.functions)}  # the bodies of functions are among the nodes
-    names = {(_text(node.domain), _text(node.op_type)) for node in nodes}
+    names = {(decoded(node.domain), decoded(node.op_type)) for node in nodes}
     foreign = {f"{domain}.{name}" for domain, name in names if domain not in known or ONNX_UNSAFE.fullmatch(name)}
     if foreign:
         raise ConfigError(_beyond(path, foreign, "ONNX"))
     home = Path(path).resolve().parent
     entries = [entry for tensor in tensors if uses_external_data(tensor) for entry in tensor.external_data]
-    stored = [_text(entry.value) for entry in entries if entry.key == "location"]
+    stored = [decoded(entry.value) for entry in entries if entry.key == "location"]
     outside = sorted({name for name in stored if not _is_inside(home, name)})
     if outside:
         raise ConfigError(
             f"{str(path)!r} has weights in files outside of its folder ({', '.join(repr(name[:60]) for name in outside[:3])}); "
             "expected them beside the file; do not use it unless you know who wrote it"
         )
-
-
-def _text(value: str | bytes) -> str:
-    """Returns a text of a protocol buffer, which has bytes for one that is not UTF-8."""
-    return value if isinstance(value, str) else value.decode(errors="surrogateescape")
 
 
 def _is_inside(home: Path, name: str) -> bool:
@@ -233,18 +229,14 @@ class _Named:
 
 def _upstream(nodes: dict[str, Any], roots: Iterable[str]) -> Iterator[Any]:
     """Yields the nodes that the roots need, control inputs among them."""
-    pending, seen = [_plain(name) for name in roots], set()
+    pending, seen = [node_of(name) for name in roots], set()
     while pending:
         name = pending.pop()
         if name in seen or name not in nodes:
             continue
         seen.add(name)
         yield nodes[name]
-        pending.extend(_plain(one) for one in nodes[name].input)
-
-
-def _plain(name: str) -> str:
-    return name.removeprefix("^").partition(":")[0]
+        pending.extend(node_of(one) for one in nodes[name].input)
 
 
 def _called(node: Any, library: dict[str, Any]) -> Iterator[str]:
@@ -259,3 +251,13 @@ def _called(node: Any, library: dict[str, Any]) -> Iterator[str]:
 
 # What is looked at before an artifact is opened, by its reader.
 CHECKS = {"saved_model": check_saved_model, "onnx": check_onnx, "tflite": check_tflite}
+
+
+def check(path: Path, reader: str) -> None:
+    """Refuses an artifact that does more than compute, before its reader opens it; readers of the same files that come after it check nothing.
+
+    Raises:
+        ConfigError, ExportError: see the checks.
+    """
+    if reader in CHECKS:
+        CHECKS[reader](path)

@@ -57,8 +57,7 @@ def write(
     for artifact in artifacts:
         if artifact.verdict:
             arrays |= {f"answers/{artifact.format}/{name}": value for name, value in artifact.verdict.answers.items()}
-    with files.aside(folder / NAME) as path:
-        np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
+    files.write_npz(folder / NAME, arrays)
 
 
 def _answers_kept(folder: Path, interface: Interface, samples: Samples, formats: set[str]) -> dict[str, np.ndarray]:

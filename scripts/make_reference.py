@@ -6,11 +6,22 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tlkeras.backbones.registry import BACKBONES
-from tlkeras.config import ExportModelConfig, FlatConfig, PretrainConfig, RecommendConfig, RunConfig, keys
+from tlkeras.config import (
+    BenchmarkConfig,
+    EvaluateConfig,
+    ExplainConfig,
+    ExportModelConfig,
+    FlatConfig,
+    PretrainConfig,
+    RecommendConfig,
+    RunConfig,
+    keys,
+)
 from tlkeras.data.sources.registry import SOURCES
 from tlkeras.distribution.registry import PLACEMENTS
 from tlkeras.export.formats import FORMATS
 from tlkeras.modalities.images.augmentations import AUGMENTS
+from tlkeras.modalities.registry import MODALITIES
 from tlkeras.tasks.registry import TASKS
 from tlkeras.training.recipes.registry import RECIPES, Facts
 from tlkeras.weights.formats import FORMATS as FILES
@@ -24,7 +35,6 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return "\n".join([*lines, *("| " + " | ".join(str(cell) for cell in row) + " |" for row in rows)])
 
 
-TITLES = {"image": "Images", "text": "Texts", "sequence": "Sequences"}
 UNITS = {"image": "pixels", "text": "tokens", "sequence": "steps"}
 
 
@@ -34,7 +44,7 @@ def backbones(modality: str) -> str:
     head = (
         "name",
         "family",
-        f"{UNITS[modality]} (smallest)",
+        f"{UNITS.get(modality, 'size')} (smallest)",
         "M params",
         "features",
         *top1,
@@ -86,8 +96,8 @@ def backbones_page() -> str:
         "loaded from a Keras file. `zoo:NAME` uses any published run.",
         f"Also called: {aliases}.",
     ]
-    for modality, title in TITLES.items():
-        parts += [f"## {title}", backbones(modality)]
+    for row in MODALITIES:
+        parts += [f"## {row.plural.capitalize()}", backbones(row.name)]
     parts += ["## Configurable sizes", "Set them with `--backbone-options NAME=VALUE,…`.", table(("name", "options and defaults"), sizes)]
     layouts = (
         (
@@ -141,6 +151,13 @@ def page() -> str:
         settings(PretrainConfig),
         "## Settings of `tlkeras recommend`",
         settings(RecommendConfig),
+        "## Settings of `tlkeras evaluate`",
+        settings(EvaluateConfig),
+        "## Settings of `tlkeras benchmark`",
+        settings(BenchmarkConfig),
+        "## Settings of `tlkeras explain`",
+        "`label` is the flag `--target`.",
+        settings(ExplainConfig),
         "## Tasks",
         table(("name", "what"), ((f"`{row.name}`", row.help) for row in TASKS)),
         "## Recipes",

@@ -38,11 +38,9 @@ def pytest_configure(config):
     workers = config.getoption("numprocesses", None)
     if workers and not hasattr(config, "workerinput"):
         return
-    from tlkeras import progress
     from tlkeras.startup import load_tensorflow
 
     load_tensorflow()
-    progress.automatic = lambda: progress.SILENT  # Python calls report progress by default; tests that look at it pass a reporter
 
     import tensorflow as tf
 
@@ -104,7 +102,7 @@ def pytest_runtest_teardown(item):
 ROW_BY_ROW = ("tests/backbones/test_families.py",)  # their networks are built anew for each row: rows are shared out among processes
 # Modules that look at the same run: in one process it is trained and exported once.
 TOGETHER = [
-    ("tests/jobs/test_finetune.py", "tests/jobs/test_predict.py", "tests/jobs/test_report_run.py"),
+    ("tests/jobs/test_finetune.py", "tests/jobs/test_predict.py", "tests/jobs/test_report_run.py", "tests/jobs/test_examples.py"),
     (
         "tests/modalities/test_registry.py",
         "tests/modalities/texts/test_elmo.py",

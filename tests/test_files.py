@@ -123,3 +123,8 @@ def test_a_sheet_is_read_as_it_was_written_and_no_cell_of_it_is_a_formula(names,
 def test_a_sheet_that_a_spreadsheet_saved_with_semicolons_is_read(tmp_path):
     (tmp_path / "s.csv").write_bytes("\ufeffexample;corrected\r\n'=a;cat\r\n;\r\n".encode())
     assert files.read_sheet(tmp_path / "s.csv") == [{"example": "=a", "corrected": "cat"}]
+
+
+def test_a_name_that_is_not_utf_8_is_spelled_out_in_a_sheet(tmp_path):
+    files.write_sheet(tmp_path / "s.csv", [{"example": "caf\udce9.png", "label": "café"}])
+    assert files.read_sheet(tmp_path / "s.csv") == [{"example": "caf\\udce9.png", "label": "café"}]

@@ -32,7 +32,16 @@ from collections.abc import Iterable
 
 
 class TlkerasError(Exception):
-    """Base of all errors raised on purpose; the command line prints its text without a traceback."""
+    """Base of all errors raised on purpose; the command line prints its text without a traceback.
+
+    Example:
+        >>> import tlkeras
+        >>> try:
+        ...     tlkeras.RECIPES.get("fulll")
+        ... except tlkeras.TlkerasError as error:
+        ...     print(error)
+        no recipe 'fulll'; did you mean 'full'?
+    """
 
 
 class UnknownName(TlkerasError, KeyError):

@@ -92,12 +92,16 @@ FORMULA = re.compile(r"'*[=+\-@\t\r]")
 
 def write_rows(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Writes rows as CSV; the columns are those of all rows, in order of appearance. Texts that are formulas get a `'` in front."""
+    write(path, _table(rows, ()))
+
+
+def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
     text = io.StringIO(newline="")
-    names = list(dict.fromkeys(name for row in rows for name in row))
     writer = csv.writer(text)
+    names = list(dict.fromkeys([*columns, *(name for row in rows for name in row)]))
     writer.writerow([_inert(name) for name in names])
     writer.writerows([_inert(row.get(name, "")) for name in names] for row in rows)
-    write(path, text.getvalue())
+    return text.getvalue()
 
 
 @contextmanager
@@ -165,12 +169,7 @@ def write_sheet(path: str | Path, rows: Sequence[Mapping[str, Any]], columns: Se
         rows: column -> value.
         columns: that are there even without rows; further ones follow in order of appearance.
     """
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    names = list(dict.fromkeys([*columns, *(name for row in rows for name in row)]))
-    writer.writerow([_inert(name) for name in names])
-    writer.writerows([_inert(row.get(name, "")) for name in names] for row in rows)
-    write(path, text.getvalue().encode("utf-8-sig"))
+    write(path, "\ufeff" + _table(rows, columns))
 
 
 def read_sheet(path: str | Path) -> list[dict[str, str]]:

@@ -24,7 +24,15 @@ Cells = Mapping[str, float | int | None]  # column -> figure
 
 
 class Reporter:
-    """Receives progress. This one shows nothing; subclass it to show something."""
+    """Receives progress. This one shows nothing; subclass it to show something.
+
+    Example:
+        >>> class Warnings(Reporter):
+        ...     def warn(self, text):
+        ...         print(f"warning: {text}")
+        >>> Warnings().warn("few examples")
+        warning: few examples
+    """
 
     @contextmanager
     def live(self) -> Iterator[None]:

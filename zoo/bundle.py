@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import tempfile
 from pathlib import Path
 
+from tlkeras import files
 from tlkeras.errors import OutputError, ZooError
 from tlkeras.zoo.store import Entry, verify_files
 
@@ -35,12 +34,11 @@ def take_out(entry: Entry, out: str | Path) -> Path:
         raise OutputError(f"{str(out)!r} already exists and is not overwritten; choose another")
     out.parent.mkdir(parents=True, exist_ok=True)
     ending = next((one for one in ARCHIVES if out.name.endswith(one)), None)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".taking-") as folder:
+    with files.aside(out) as temporary:
         if ending is None:
-            copy = Path(shutil.copytree(entry.path, Path(folder) / "entry"))
+            shutil.copytree(entry.path, temporary)
         else:
-            root = Path(folder) / "root"
+            root = temporary.parent / "root"
             shutil.copytree(entry.path, root / str(entry))
-            copy = Path(shutil.make_archive(str(Path(folder) / "entry"), ARCHIVES[ending], root))
-        os.replace(copy, out)
+            shutil.make_archive(str(temporary).removesuffix(ending), ARCHIVES[ending], root)
     return out

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tlkeras.export import clients
-from tlkeras.export.formats import SERVING
+from tlkeras.export.formats import FORMATS, SERVING
 from tlkeras.export.runtimes import KERAS, RUNTIMES
 from tlkeras.modalities.card import InputCard
 from tlkeras.modalities.registry import DEFAULT, MODALITIES
@@ -107,10 +107,10 @@ def _use(name: str, content: Mapping[str, Any]) -> str:
         output = task_of(content["metadata"]).label_output
         program = grpc_call(name, **call, tensor=content["inputs"][0]["name"], label_output=output, labelled=bool(content["labels"]))
         parts.append(f"With gRPC:\n\n```python\n{program}```")
-    mobile = [record["path"] for record in content["artifacts"].values() if record["path"].endswith(".tflite")]
+    mobile = _files(content, "litert")
     if mobile:
         parts.append(_on_phones(mobile[0], content, accepted))
-    onnx = [one["path"] for one in content["artifacts"].values() if one["path"].endswith(".onnx")]
+    onnx = _files(content, "onnxruntime")
     if onnx:
         tensor = content["inputs"][0]
         shape = ", ".join(["n", *(str(side or "tokens") for side in tensor["shape"][1:])])
@@ -121,6 +121,12 @@ def _use(name: str, content: Mapping[str, Any]) -> str:
             f'scores = session.run(["scores"], {{"{tensor["name"]}": inputs}})  # {takes}\n```'
         )
     return "\n\n".join([*parts, *_known(content, accepted)])
+
+
+def _files(content: Mapping[str, Any], runtime: str) -> list[str]:
+    """Returns the paths of the artifacts that were written for a runtime."""
+    reader = RUNTIMES.get(runtime).reader
+    return [record["path"] for name, record in content["artifacts"].items() if name in FORMATS and FORMATS.get(name).reader == reader]
 
 
 def _known(content: Mapping[str, Any], accepted: InputCard) -> list[str]:

@@ -7,11 +7,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from tlkeras.errors import ConfigError, ExportError, MissingPackage, ZooError
-from tlkeras.export import parity, verification
+from tlkeras.export import parity, safety, verification
 from tlkeras.export.formats import FORMATS, Format
 from tlkeras.export.manifest import interface_of
 from tlkeras.export.parity import Reference
-from tlkeras.export.safety import CHECKS
 from tlkeras.export.spec import Interface
 from tlkeras.export.verifier import Running, Verifier
 from tlkeras.registry import load_function
@@ -87,8 +86,7 @@ def _started(entry: Entry, name: str, variants: Sequence[Format], verifier: Veri
     """Starts an artifact in its runtimes, unless reading it could do harm."""
     path = entry.artifact(name)
     try:
-        if variants[0].reader in CHECKS:
-            CHECKS[variants[0].reader](path)
+        safety.check(path, variants[0].reader)
     except (ConfigError, ExportError) as error:
         return [Check(what=name, problem=str(error))]
     return [verifier.start(variant, path, score=False) for variant in variants]

@@ -57,7 +57,9 @@ def load(name: str, *, version: int | str | None = None, runtime: str | None = N
 
     Example:
         ```python
-        tlkeras.zoo.load("digits").predict("three.png")[0].label
+        import tlkeras.zoo
+
+        tlkeras.zoo.load("photos").predict("holiday/*.jpg")[0].label
         ```
     """
     entry = Zoo(default_root() if root is None else root).get(name.removeprefix("zoo:"), version)

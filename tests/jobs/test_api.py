@@ -1,6 +1,8 @@
 """The public functions: what can be checked is reported before TensorFlow loads, and settings are config keys."""
 
+import inspect
 import json
+import re
 import subprocess
 import sys
 
@@ -9,6 +11,9 @@ import numpy as np
 import pytest
 
 import tlkeras
+from tests.test_docstrings import PUBLIC
+from tlkeras import config as configs
+from tlkeras.config import FlatConfig
 from tlkeras.errors import ConfigError, DataError, UnknownName
 from tlkeras.jobs import export_request
 
@@ -107,3 +112,31 @@ def test_labels_are_read_from_their_file_once_they_are_checked(tmp_path):
 def test_pretrain_refuses_what_is_no_source():
     with pytest.raises(ConfigError, match="received a ndarray; expected a PretrainConfig"):
         tlkeras.pretrain(np.zeros(3), name="x")
+
+
+def test_an_evaluation_does_not_leave_out_folds_without_a_word(tmp_path):
+    with pytest.raises(ConfigError, match=r"expected tlkeras\.cross_validate\(RUN, '5'\)"):
+        tlkeras.evaluate(tmp_path, cross_validate="5")
+
+
+# === Settings ===
+
+FUNCTIONS = [function for function in PUBLIC.values() if inspect.isfunction(function)]
+ACCEPTED = {name for function in FUNCTIONS for name in re.findall(r"\w+Config", str(inspect.signature(function).parameters.get("config")))}
+CONFIGS = {name for name in configs.__all__ if inspect.isclass(cls := getattr(configs, name)) and FlatConfig in cls.__bases__}
+
+
+def test_the_config_of_every_job_is_public_and_every_config_is_of_a_public_job():
+    assert ACCEPTED == CONFIGS == {name for name in tlkeras.__all__ if name.endswith("Config")}
+
+
+@pytest.mark.parametrize(("name", "config"), [("evaluate", "EvaluateConfig"), ("benchmark", "BenchmarkConfig")])
+def test_what_is_no_config_is_refused(name, config):
+    with pytest.raises(ConfigError, match=f"received a int; expected a {config} or a mapping of its keys"):
+        PUBLIC[name]("missing", None, 7)
+
+
+@pytest.mark.parametrize(("name", "key"), [("evaluate", "seed"), ("benchmark", "threads")])
+def test_keys_of_a_call_win_over_those_of_its_config(name, key):
+    with pytest.raises(ConfigError, match=f"{key}.* is 'x'"):
+        PUBLIC[name]("missing", None, {key: 1}, **{key: "x"})

@@ -255,6 +255,15 @@ def test_an_artifact_of_other_inputs_says_that_it_cannot_be_asked(run, tmp_path)
         tlkeras.load(tmp_path / "exports" / "model.onnx")
 
 
+# === Configs ===
+
+
+@pytest.mark.parametrize(("function", "config"), [(tlkeras.evaluate, tlkeras.EvaluateConfig), (tlkeras.benchmark, tlkeras.BenchmarkConfig)])
+def test_a_config_is_accepted_as_it_is_and_names_the_examples(function, config, run):
+    with pytest.raises(DataError, match="nowhere"):
+        function(run, None, config(data="nowhere"))
+
+
 # === What is no target ===
 
 

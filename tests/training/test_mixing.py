@@ -10,7 +10,7 @@ from tlkeras.data import pipeline
 from tlkeras.data.mixing import Mixing
 from tlkeras.distribution.strategies import ONE_DEVICE, open_distribution
 from tlkeras.errors import ConfigError
-from tlkeras.jobs import plan
+from tlkeras.jobs import option_checks, plan
 from tlkeras.tasks.registry import TASKS
 from tlkeras.training import phases as training
 from tlkeras.training.distillation import enable
@@ -93,7 +93,7 @@ def test_boxes_of_images_cannot_be_cut_from_features(tmp_path):
         train(tmp_path, "last:1", cutmix=1.0)
 
 
-@pytest.mark.parametrize("name", plan.MIXTURES)
+@pytest.mark.parametrize("name", option_checks.MIXTURES)
 def test_a_task_without_classes_or_labels_refuses_mixtures(name):
     for task in TASKS:
         config = RunConfig(task=task.name, recipe="full", **{name: 0.1})

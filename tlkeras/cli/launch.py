@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ def command(
         clusters = [Cluster(addresses=addresses, index=launch.rank(addresses, index))]
     folder = Path(logs) if logs else _fresh()
     typer.echo(f"{len(clusters)} of {len(addresses)} workers here, logs in {folder}")
-    launch.run(clusters, arguments, folder, typer.echo)
+    launch.run(clusters, [sys.executable, "-u", "-m", "tlkeras", *arguments], folder, typer.echo)
 
 
 def _check(ctx: typer.Context, arguments: list[str]) -> None:

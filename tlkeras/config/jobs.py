@@ -142,6 +142,13 @@ class EvaluateConfig(FlatConfig):
 
     Args:
         values: flat keys.
+
+    Raises:
+        ConfigError: naming the key that is unknown or whose value is wrong.
+
+    Example:
+        >>> EvaluateConfig(against="runs/older", slices="brightness,size").slices
+        ('brightness', 'size')
     """
 
     data: str | None = like(DataConfig, "source", help="Source of the examples.", unset="the run's own")
@@ -177,6 +184,13 @@ class BenchmarkConfig(FlatConfig):
 
     Args:
         values: flat keys.
+
+    Raises:
+        ConfigError: naming the key that is unknown or whose value is wrong.
+
+    Example:
+        >>> BenchmarkConfig(formats="tflite,onnx", threads="1,4").threads
+        (1, 4)
     """
 
     data: str | None = like(

@@ -54,7 +54,7 @@ def _is_one_hot(array: np.ndarray) -> bool:
 
 def _column(key: str, array: np.ndarray, title: str, request: Request) -> Column:
     cells = list(array) if array.ndim > 1 else array.tolist()
-    if request.labels is not None and array.ndim == 1 and request.kind in (None, "class", "labels"):
+    if request.labels is not None and array.ndim == 1 and (request.kind is None or KINDS.get(request.kind).of_labels):
         cells = [_named(cell, request.labels) for cell in cells]
     return Column(name=key, cells=cells, title=title, is_array=array.ndim > 1 and array.dtype.kind in "buif")
 

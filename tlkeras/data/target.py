@@ -153,6 +153,7 @@ class Kind:
         complete: `"module:function"`: (name of the source, target without label maps, values) -> the target with them.
         figures: `"module:function"`: (target, values, split of each) -> entry -> split -> what the audit says of it.
         issues: `"module:function"`: (target, values, facts about their examples) -> what the audit finds about them.
+        of_labels: whether a value is made of labels: one, or several.
         fold_strata: as `strata`, for folds, which need not stay where they are when examples are added; `strata` where None.
     """
 
@@ -173,6 +174,7 @@ class Kind:
     complete: str
     figures: str
     issues: str
+    of_labels: bool = False
     fold_strata: Callable[[Target, Sequence[Any]], np.ndarray] | None = None
 
 
@@ -273,6 +275,7 @@ KINDS: Registry[Kind] = Registry(
             complete="tlkeras.data.label_maps:complete_class",
             figures="tlkeras.data.audit_targets:counts",
             issues="tlkeras.data.audit_targets:lopsided",
+            of_labels=True,
         ),
         Kind(
             name="labels",
@@ -292,6 +295,7 @@ KINDS: Registry[Kind] = Registry(
             complete="tlkeras.data.label_maps:complete_labels",
             figures="tlkeras.data.audit_targets:counts",
             issues="tlkeras.data.audit_targets:unusual_labels",
+            of_labels=True,
         ),
         Kind(
             name="numbers",

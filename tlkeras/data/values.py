@@ -112,8 +112,9 @@ def read_names(names: Sequence[str], request: Request, *, title: str) -> Values:
         DataError: when a name does not fit the kind that is asked for.
     """
     kind = request.target.kind if request.target else request.kind or ("class" if request.separator is None else "labels")
-    if kind == "class":
-        return Values(draft=Target(kind=kind, labels=()), values=list(names))
+    draft = Target(kind=kind, labels=())
+    if all(map(draft.accepts, names)):
+        return Values(draft=draft, values=list(names))
     if request.target is None and request.separator is not None and not any(request.separator in name for name in names):
         raise DataError(
             f"no {title} has {request.separator!r} in its name, for example {names[0]!r}; leave out --label-separator, or name another"

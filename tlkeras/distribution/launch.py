@@ -82,12 +82,12 @@ def rank(hosts: Sequence[str], asked: int | None = None, environ: Mapping[str, s
     return index
 
 
-def run(clusters: Sequence[Cluster], arguments: Sequence[str], logs: Path, tell: Callable[[str], None]) -> None:
-    """Runs `tlkeras ARGUMENTS` once for each cluster given, and returns when all ended well.
+def run(clusters: Sequence[Cluster], command: Sequence[str], logs: Path, tell: Callable[[str], None]) -> None:
+    """Runs a command once for each cluster given, and returns when all ended well.
 
     Args:
         clusters: one for each worker to start here.
-        arguments: of the `tlkeras` command.
+        command: what every worker runs, with its arguments; `python -u`, so that lines arrive when they are printed.
         logs: folder for one log for each worker.
         tell: called with every line that the first worker here prints.
 
@@ -102,7 +102,7 @@ def run(clusters: Sequence[Cluster], arguments: Sequence[str], logs: Path, tell:
     before = signal.signal(signal.SIGTERM, _stop) if in_main_thread else None
     try:
         for index, cluster in enumerate(clusters):
-            workers.append(_start(cluster, arguments, logs, scratch, tell if index == 0 else None))
+            workers.append(_start(cluster, command, logs, scratch, tell if index == 0 else None))
         _watch(workers)
     except KeyboardInterrupt:
         _end(workers, signal.SIGINT, 2 * GRACE)
@@ -118,11 +118,11 @@ def _stop(*_: object) -> None:
     raise KeyboardInterrupt("stopped")
 
 
-def _start(cluster: Cluster, arguments: Sequence[str], logs: Path, scratch: str, tell: Callable[[str], None] | None) -> Worker:
+def _start(cluster: Cluster, command: Sequence[str], logs: Path, scratch: str, tell: Callable[[str], None] | None) -> Worker:
     log = logs / f"worker-{cluster.index}.log"
     file = log.open("wb")
     process = subprocess.Popen(
-        [sys.executable, "-u", "-c", "from tlkeras.cli.main import main; main()", *arguments],
+        command,
         env={**os.environ, VARIABLE: cluster.tf_config(), "TMPDIR": scratch},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -199,8 +199,7 @@ def write_outcomes(path: Path, outcomes: Mapping[str, Outcomes]) -> None:
         arrays[f"{split}/ids"] = np.array(list(part.ids), dtype=np.str_)
         arrays[f"{split}/scores"] = np.asarray(part.scores, "float32")
         arrays |= {f"{split}/targets/{name}": np.asarray(values) for name, values in part.targets.items()}
-    with files.aside(path) as temporary:
-        np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
+    files.write_npz(path, arrays)
 
 
 def read_outcomes(path: Path) -> dict[str, Outcomes]:

@@ -1,8 +1,8 @@
-"""The functions of `import tlkeras`. What is wrong with settings, names or data is reported before TensorFlow loads."""
+"""The functions that train, score, export and publish. What is wrong with settings, names or data is reported before TensorFlow loads."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,6 @@ from tlkeras.zoo.store import Entry, Zoo, default_root
 if TYPE_CHECKING:
     import keras
 
-    from tlkeras.evaluation.prediction import Model, Prediction
     from tlkeras.export.artifact import Artifact
     from tlkeras.jobs.benchmark import Report
     from tlkeras.jobs.evaluate import Evaluation
@@ -69,10 +68,10 @@ def finetune(
 def evaluate(
     target: str | Path,
     data: str | Path | Dataset | None = None,
+    config: EvaluateConfig | Mapping[str, Any] | None = None,
     *,
     dataset: Dataset | None = None,
-    part: str = "auto",
-    data_dir: str | None = None,
+    part: str | None = None,
     reporter: Reporter | str | None = AUTO,
     **settings: Any,
 ) -> Evaluation:
@@ -80,14 +79,14 @@ def evaluate(
 
     Args:
         target: folder of a run, `.keras` model, or artifact.
-        data: a source or examples; the run's own source when None.
+        data: a source or examples; when None, `data` of the config, or else the run's own source.
+        config: an `EvaluateConfig`, or a mapping of its keys.
         dataset: examples, for example `from_arrays(x, y)`.
         part: `train`, `val`, `test`, `all`, or `auto`: the test split (else validation) of the run's own source
-            or of a source that has splits, and every example of any other.
-        data_dir: where tensorflow-datasets keeps prepared data.
+            or of a source that has splits, and every example of any other. When None, that of the config: `auto`.
         reporter: receives progress; `"auto"` or None as in `finetune`.
-        settings: further keys of `EvaluateConfig`: `against`, another run, compared on the same examples; `slices`, columns of the table
-            or computed ones; `corruptions`, whether corrupted inputs are scored too; `seed`.
+        settings: config keys, which win: `against`, another run, compared on the same examples; `slices`, columns of the table or
+            computed ones; `corruptions`, whether corrupted inputs are scored too; `data_dir`; `seed`.
 
     Returns:
         The metrics with their intervals, the runtime, and the examples they were measured on.
@@ -102,79 +101,12 @@ def evaluate(
         ```
     """
     reporter = resolve(reporter)
-    config = EvaluateConfig.from_dict({"split": part, "data_dir": data_dir, **settings})
+    config = EvaluateConfig.merged(config, settings if part is None else {"split": part, **settings})
     request = evaluation_request.check(target, data if dataset is None else dataset, config)
     load_tensorflow()
     from tlkeras.jobs import evaluate as job
 
     return job.evaluate(target, request, reporter=reporter)
-
-
-def load(target: str | Path, *, runtime: str | None = None, zoo: str | Path | None = None) -> Model:
-    """Opens a run, an artifact or an entry of the zoo once, to predict with it many times.
-
-    Args:
-        target: folder of a run, `model.keras` of a run, an artifact (SavedModel folder, `.tflite`, `.onnx`), or an entry of the
-            zoo: `NAME`, `NAME/VERSION`, `zoo:NAME`.
-        runtime: `keras`, `tensorflow`, `litert`, `onnxruntime`, a name that means the same (`saved_model`, `tflite`, `onnx`, …),
-            or a format, for example `tflite-int8`. When None, that of the artifact; Keras for a run, TensorFlow for an entry.
-        zoo: folder of the zoo; `TLKERAS_ZOO`, else `zoo/models`, when None.
-
-    Returns:
-        The model: `.predict(inputs, top_k=…)` answers, `.labels` and `.runtime` describe it.
-
-    Raises:
-        DataError, ZooError: when there is no such thing.
-        ExportError: when an artifact is damaged, has no manifest beside it, or has no artifact for the runtime.
-
-    Example:
-        ```python
-        model = tlkeras.load("runs/photos")
-        model.predict("holiday/*.jpg", top_k=3)
-        ```
-    """
-    lookup.check_runtime(lookup.find(target, zoo), runtime)
-    load_tensorflow()
-    from tlkeras.jobs import opening as job
-
-    return job.load(target, runtime=runtime, zoo=zoo)
-
-
-def predict(
-    target: str | Path | Model,
-    inputs: Any,
-    *,
-    top_k: int | None = None,
-    runtime: str | None = None,
-    zoo: str | Path | None = None,
-) -> Iterator[Prediction]:
-    """Predicts images, texts or sequences, one after the other. An input that cannot be read gives an error, and prediction continues.
-
-    Args:
-        target: folder of a run, `.keras` model, artifact, or entry of the zoo; see `tlkeras.load`. Or an open model, to predict several times.
-        inputs: one input or several: paths, folders, patterns, encoded images, arrays, PIL images, or texts; see `Model.predict`.
-        top_k: only the best labels, best first; all labels when None.
-        runtime: see `tlkeras.load`.
-        zoo: folder of the zoo.
-
-    Returns:
-        An iterator over the predictions, which are computed as it advances.
-
-    Raises:
-        DataError, ZooError, ExportError: see `tlkeras.load`.
-
-    Example:
-        ```python
-        for answer in tlkeras.predict("runs/photos", "holiday/*.jpg", top_k=1):
-            print(answer.file, answer.label)
-        ```
-    """
-    if isinstance(target, str | Path):
-        lookup.check_runtime(lookup.find(target, zoo), runtime)
-    load_tensorflow()
-    from tlkeras.jobs import predict as job
-
-    return job.predict(target, inputs, top_k=top_k, runtime=runtime, zoo=zoo)
 
 
 def export_model(
@@ -308,21 +240,22 @@ def publish(
 def benchmark(
     target: str | Path,
     data: str | Path | Dataset | None = None,
+    config: BenchmarkConfig | Mapping[str, Any] | None = None,
     *,
-    formats: str | Sequence[str] = (),
-    threads: str | Sequence[int] = (1, 2),
     zoo: str | Path | Zoo | None = None,
     reporter: Reporter | str | None = AUTO,
+    **settings: Any,
 ) -> Report:
     """Measures size, load time, latency, throughput, memory and accuracy of every artifact of a run or an entry.
 
     Args:
         target: folder of a run, or NAME or NAME/VERSION of an entry.
-        data: a source or examples to measure accuracy on; the model's own held-out examples, if available, when None.
-        formats: formats to measure; all when empty.
-        threads: thread counts to measure.
+        data: a source or examples to measure accuracy on; when None, `data` of the config, or else the model's own held-out examples, if
+            available.
+        config: a `BenchmarkConfig`, or a mapping of its keys.
         zoo: folder of the zoo; `TLKERAS_ZOO`, else `zoo/models`, when None.
         reporter: receives progress; `"auto"` or None as in `finetune`.
+        settings: config keys, which win: `formats` to measure, all when empty; `threads`, numbers of threads.
 
     Returns:
         The rows, and the examples the accuracy was measured on.
@@ -337,9 +270,9 @@ def benchmark(
         ```
     """
     reporter = resolve(reporter)
-    config = BenchmarkConfig(threads=threads, **({"formats": formats} if formats else {}))
+    config = BenchmarkConfig.merged(config, settings)
     folder = None if zoo is None else _zoo(zoo)
-    chosen, _ = preflight.to_benchmark(lookup.find_whole(target, folder.root if folder else None), data)
+    chosen, _ = preflight.to_benchmark(lookup.find_whole(target, folder.root if folder else None), config.data if data is None else data)
     load_tensorflow()
     from tlkeras.jobs import benchmark as job
 

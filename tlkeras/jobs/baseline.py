@@ -23,12 +23,13 @@ from tlkeras.registry import load_function
 from tlkeras.tasks.markup import escape
 from tlkeras.tasks.registry import take, task_named
 from tlkeras.training.recipes import full
+from tlkeras.training.recipes.registry import RECIPES
 from tlkeras.weights.keras_file import read_keras
 
 FOLDER = "scratch"  # in a run, with the run from random weights
 TITLE = "Gain of the pretrained weights"
 NAME = "from scratch"
-RECIPE = "full"  # that trains the whole network
+RECIPE = next(row.name for row in RECIPES if row.from_scratch)
 
 
 def dataset_of(dataset: Dataset, data: Data) -> Dataset:

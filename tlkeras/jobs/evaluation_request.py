@@ -52,6 +52,11 @@ def check(target: str | Path, data: str | Path | Dataset | Chosen | None, config
     Raises:
         ConfigError, DataError: when the models or the columns do not fit the examples; see `tlkeras.evaluate`.
     """
+    if config.cross_validate is not None:
+        raise ConfigError(
+            f"cross_validate is {config.cross_validate!r}, which scores models of the folds and not this one; "
+            f"expected tlkeras.cross_validate(RUN, {config.cross_validate!r})"
+        )
     source = config.data if data is None else data
     chosen = preflight.to_evaluate(target, source, part=config.part, data_dir=config.data_dir)
     predicted = chosen.dataset.target

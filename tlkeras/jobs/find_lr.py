@@ -59,8 +59,7 @@ def find_learning_rate(plan: Plan, dataset: Dataset, *, reporter: Reporter) -> L
         rates = LearningRates(suggestion=suggestion, table=run.root / "learning_rates.csv", plot=run.root / "learning_rates.png")
         if distribution.chief:
             files.write_rows(rates.table, result.rows())
-            with files.aside(rates.plot) as path:
-                _draw(result, path)
+            _draw(result, rates.plot)
     return rates
 
 
@@ -79,4 +78,5 @@ def _draw(result: RangeTest, path: Path) -> None:
     axes.set_title(f"Learning-rate range test of phase {result.phase}")
     axes.grid(alpha=0.3, which="both")
     axes.legend()
-    figure.savefig(path, dpi=120)
+    with files.aside(path) as temporary:
+        figure.savefig(temporary, dpi=120)

@@ -10,7 +10,7 @@ from typing import Any
 
 from tlkeras.errors import DataError, ExportError, ZooError, close_names, shown
 from tlkeras.export import manifest as manifests
-from tlkeras.export.formats import SERVING
+from tlkeras.export.formats import ENDINGS, SERVING
 from tlkeras.export.runtimes import KERAS, available, choose, plain
 from tlkeras.files import open_regular
 from tlkeras.jobs import run_folder
@@ -173,7 +173,7 @@ def _can_be_opened(path: Path) -> bool:
         return (run is not None and path.resolve() == run.root) or any(
             (path / name).is_file() for name in ("saved_model.pb", manifests.NAME)
         )
-    return path.is_file() and (path.suffix in (".keras", ".onnx") or _head(path)[4:8] == TFLITE)
+    return path.is_file() and (path.suffix in (".keras", *ENDINGS) or _head(path)[4:8] == TFLITE)
 
 
 def _head(path: Path) -> bytes:
@@ -190,14 +190,14 @@ def _is_entry(path: Path) -> bool:
 
 
 def model_kind(path: Path) -> str:
-    """Returns what a model file or folder is: `saved_model`, `zip` (Keras 3) or `hdf5` (Keras 2). Its name does not matter.
+    """Returns what a model file or folder is, whatever its name: that of the format `SERVING`, `zip` (Keras 3) or `hdf5` (Keras 2).
 
     Raises:
         ExportError: when a path is none of these.
     """
     if path.is_dir():
         if (path / "saved_model.pb").is_file():
-            return "saved_model"
+            return SERVING.name
         text = " in text form" if (path / "saved_model.pbtxt").is_file() else ""
         raise ExportError(
             f"cannot read {str(path)!r}: the folder has no saved_model.pb{text and ' but a saved_model.pbtxt'}; expected {MODEL}"

@@ -10,6 +10,7 @@ import keras
 from tlkeras.errors import DataError, ExportError
 from tlkeras.evaluation.prediction import Model, keras_scores, known_target, wide_scores
 from tlkeras.export import manifest as manifests
+from tlkeras.export.formats import FORMATS
 from tlkeras.export.read import kind_of, open_artifact
 from tlkeras.export.runtimes import KERAS, RUNTIMES, plain
 from tlkeras.jobs import run_folder
@@ -55,9 +56,9 @@ def _open(path: Path, runtime: str | None) -> Model:
 
 def _reader(path: Path, kind: str, runtime: str | None) -> str:
     """Returns what opens an artifact of a kind, where the runtime that was asked for can."""
-    readers = {"saved_model": ("saved_model", "c_api"), "tflite": ("tflite",), "onnx": ("onnx", "openvino")}[kind]
     if runtime is None:
         return kind
+    readers = {reader for row in FORMATS if row.reader == kind for reader in (row.reader, *row.also)}
     reader = RUNTIMES.get(plain(runtime)).reader if plain(runtime) in RUNTIMES else None
     if reader not in readers:
         names = ", ".join(row.name for row in RUNTIMES if row.reader in readers)

@@ -86,7 +86,8 @@ def review(
     """Looks for labels that are probably wrong, near-duplicates across splits, and unusual examples, and writes a table for a person to correct.
 
     Labels are judged by out-of-fold scores: those of the run (`--cross-validate`) where it has any, else those of 5 folds of a linear probe of
-    the pretrained features, which are kept in the folder of the run.
+    the pretrained features, which are kept in the folder of the run. What the person writes into the column `corrected` is learnt by
+    `tlkeras.finetune(SOURCE, relabel=TABLE)`.
 
     Args:
         target: folder of a run.
@@ -104,8 +105,8 @@ def review(
 
     Example:
         ```python
-        suspicions = tlkeras.review("runs/photos").rows
-        tlkeras.finetune("photos/", relabel="runs/photos/review.csv", out="runs/photos-2")
+        for row in tlkeras.review("runs/photos").rows:
+            print(row["suspicion"], row["example"], row["given"], row["suggested"])
         ```
     """
     reporter = resolve(reporter)

@@ -19,11 +19,12 @@ from tlkeras.distribution import registry as placements
 from tlkeras.errors import ConfigError
 from tlkeras.export.formats import FORMATS, Format
 from tlkeras.jobs.backbone_record import check_formats, find_backbone
+from tlkeras.jobs.option_checks import MIXTURES, check_modality, check_task
 from tlkeras.modalities.images.augmentations import AUGMENTS
 from tlkeras.modalities.registry import MODALITIES
 from tlkeras.pretraining.objectives import Objective, objective_of
 from tlkeras.registry import load_function
-from tlkeras.tasks.registry import TASKS, Options, Task, task_for
+from tlkeras.tasks.registry import TASKS, Options, task_for
 from tlkeras.training.freeze_rules import Rule, parse
 from tlkeras.training.recipes.registry import RECIPES, Facts, Phase, Recipe
 
@@ -34,7 +35,6 @@ DEFAULT = "auto"  # recipe where nothing says how to train
 CHOSEN = "auto"  # backbone that the data decide, see `tlkeras.jobs.choice`
 # An exact head needs features that are fixed: a channel adapter, which trains with the head elsewhere, waits.
 HEAD_ALONE: tuple[Rule, ...] = ((f"section:{HEAD}", True), ("*", False))
-MIXTURES = ("mixup", "cutmix", "label_smoothing")  # keys that need targets which are probabilities, and training by steps
 SPLIT = 0.15  # fraction held out for each of validation and test where the source has no split of its own
 
 
@@ -92,14 +92,14 @@ def resolve(config: RunConfig, choice: Mapping[str, Any] | None = None, *, backb
             "backbone is 'auto', which only finetune decides, by the data; name one, or see `tlkeras recommend --data SOURCE`"
         )
     row = backbone or find_backbone(config.model.backbone)
-    _check_modality(config, row)
+    check_modality(config, row)
     check_formats(row, config.export.formats)
     if config.train.baseline and config.model.weights == "none":
         raise ConfigError(f"baseline is {config.train.baseline!r}, and weights is 'none' already; leave one of them out")
     adapter = adapters.chosen(config.model.channels, config.model.channel_adapter)
     recipe, last = _recipe(config, row, adapter)
     if config.model.task is not None:
-        _check_task(config, TASKS.get(config.model.task), recipe)
+        check_task(config, TASKS.get(config.model.task), recipe)
     AUGMENTS.get(config.train.augment)
     placements.parse(config.train.placement)
     unfreeze = None if config.train.freeze_rules else (config.train.unfreeze or last.unfreeze)
@@ -156,30 +156,6 @@ def resolve_pretraining(config: PretrainConfig) -> PretrainPlan:
     return PretrainPlan(config=config, backbone=row, objective=objective_of(row, config.objective))
 
 
-def _check_task(config: RunConfig, task: Task, recipe: Recipe) -> None:
-    """Rejects options that mean nothing to a task or to a recipe that trains it by a loss of its own."""
-    if config.train.class_weights and not task.class_weights:
-        raise ConfigError(f"class_weights weighs classes, and the task {task.name!r} has none; leave it out")
-    if config.train.loss is not None and config.train.loss not in task.losses:
-        offered = f"expected {', '.join(task.losses)}" if task.losses else f"the task {task.name!r} has one loss; leave it out"
-        raise ConfigError(f"loss is {config.train.loss!r}; {offered}")
-    for name in MIXTURES:
-        if getattr(config.train, name) and recipe.targets:
-            raise ConfigError(
-                f"{name} is {getattr(config.train, name):g}, and recipe {recipe.name!r} has targets of its own; leave one of them out"
-            )
-        if getattr(config.train, name) and not task.soft_loss:
-            raise ConfigError(
-                f"{name} is {getattr(config.train, name):g}, and needs one set of classes or labels; the task {task.name!r} has none; leave it out"
-            )
-    if config.train.target_weights is not None and not task.check:
-        raise ConfigError(f"target_weights weighs several targets, and the task {task.name!r} has one; leave it out")
-    if config.train.baseline and not task.measures:
-        raise ConfigError(f"baseline compares figures by resampling, and the task {task.name!r} has none that can be; leave it out")
-    if config.train.compare_single and not task.check:
-        raise ConfigError(f"compare_single compares several targets with each alone, and the task {task.name!r} has one; leave it out")
-
-
 def task_options(config: RunConfig) -> Options:
     """Returns what a config says about the loss of the task."""
     train = config.train
@@ -197,7 +173,7 @@ def for_examples(plan: Plan, dataset: Dataset) -> Plan:
     if task.target != dataset.target.kind:
         fitting = task_for(dataset.target.kind).name
         raise ConfigError(f"task is {task.name!r}, and {dataset.name} has {dataset.target.described} to predict; expected --task {fitting}")
-    _check_task(plan.config, task, plan.recipe)
+    check_task(plan.config, task, plan.recipe)
     if plan.recipe.targets and task.target not in plan.recipe.targets:
         fitting = " or ".join(task_for(kind).name for kind in plan.recipe.targets)
         raise ConfigError(
@@ -230,19 +206,6 @@ def split_fractions(config: RunConfig, dataset: Dataset) -> tuple[float | None, 
         return fractions
     val_split, test_split = (SPLIT if fraction is None else fraction for fraction in fractions)
     return val_split, test_split
-
-
-def _check_modality(config: RunConfig, row: Backbone) -> None:
-    """Rejects options that do not apply to this backbone."""
-    modality = MODALITIES.get(row.modality)
-    values, defaults = config.to_dict(), RunConfig().to_dict()
-    # How data is read may be set for backbones of several modalities at once, and earlier versions stored it with every run.
-    of_data = {field.name for field in dataclasses.fields(config.data)}
-    for other in MODALITIES:
-        for key in other.config_keys:
-            if key not in modality.config_keys and key not in of_data and values[key] != defaults[key]:
-                note = f", and {other.config_notes[key]}" if key in other.config_notes else ""
-                raise ConfigError(f"{key} is {values[key]!r}; {row.name} accepts {modality.plural}{note}")
 
 
 def _recipe(config: RunConfig, row: Backbone, adapter: Adapter | None) -> tuple[Recipe, Phase]:

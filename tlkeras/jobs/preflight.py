@@ -19,6 +19,7 @@ from tlkeras.data.subset import subset
 from tlkeras.data.target import Target
 from tlkeras.distribution.cluster import from_environment
 from tlkeras.errors import ConfigError, DataError, TlkerasError
+from tlkeras.export.formats import ENDINGS
 from tlkeras.export.manifest import NAME, read_manifest
 from tlkeras.jobs import backbone_record, plan, run_checks, run_folder, tracking
 from tlkeras.jobs.corrections import relabelled
@@ -33,7 +34,6 @@ from tlkeras.tasks.registry import TASKS, target_of
 from tlkeras.zoo.store import Zoo, default_root
 
 USES_DIGITS = "no data given: using scikit-learn's 1,797 handwritten digits"
-ARTIFACTS = (".tflite", ".onnx")  # endings of files that stand beside a manifest
 NO_CLASSIFIER = "the model is not a classifier"
 NAMED = 4  # backbones that an error names
 
@@ -306,7 +306,7 @@ def _manifest_of(located: Located) -> Mapping[str, Any]:
     if located.entry is not None:
         return Zoo(located.root or default_root()).get(located.entry).manifest
     folder = located.path if (located.path / NAME).is_file() else located.path.parent
-    is_artifact = located.path.suffix in ARTIFACTS or (located.path / "saved_model.pb").is_file()
+    is_artifact = located.path.suffix in ENDINGS or (located.path / "saved_model.pb").is_file()
     if not (folder / NAME).is_file() and not is_artifact:
         raise DataError(not_a_target(located.path))
     return read_manifest(folder)

@@ -20,6 +20,11 @@ def open_source(spec: str | None, *, target: Target | None = None, data_dir: str
 
     Raises:
         DataError: when there is no such source or it holds nothing to learn from.
+
+    Example:
+        >>> dataset = open_source("digits")
+        >>> len(dataset.examples), dataset.labels[:3]
+        (1797, ('0', '1', '2'))
     """
     kinds = [row.files for row in MODALITIES if row.files is not None]
     return open_dataset(spec, kinds=kinds, target=target, data_dir=data_dir, columns=columns)

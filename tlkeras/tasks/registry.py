@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 Targets = Mapping[str, Any]  # name -> array (n, …), in the order of the examples
 TARGET = "target"  # the entry that the loss receives, and the only one where one thing is predicted for each example
-DEFAULT = "classification"  # also the task of files that were written before tasks had names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -302,6 +301,8 @@ TASKS: Registry[Task] = Registry(
         ),
     ],
 )
+
+DEFAULT = TASKS.names()[0]  # also the task of files that were written before tasks had names
 
 
 def task_of(metadata: Mapping[str, Any]) -> Task:

@@ -12,7 +12,8 @@ from tlkeras.tasks.cases import Cases
 from tlkeras.tasks.charts import Point, scatter
 from tlkeras.tasks.markup import code, escape, markdown_table, table
 from tlkeras.tasks.registry import TARGET, Targets, target_of
-from tlkeras.tasks.regression import COVERAGE, FEWEST, Score, column, output_names, short
+from tlkeras.tasks.regression import COVERAGE, FEWEST, column, output_names
+from tlkeras.tasks.regression_scores import Score, short
 
 PLOTTED = 8  # numbers that get a plot of their own
 POINTS = 1000  # of a plot; of more examples, as many are drawn, evenly over the true values

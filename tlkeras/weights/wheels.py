@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import shutil
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import keras
 
+from tlkeras import files
 from tlkeras.errors import WeightsMismatch, WeightsUnavailable
 from tlkeras.files import cache_dir
 from tlkeras.weights import formats
@@ -62,13 +62,13 @@ def _store(model: keras.Model, stem: str) -> None:
     """Writes aside, then renames, so that two processes at once never see half a file; a read-only cache is left alone."""
     try:
         cache_dir().mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache_dir(), prefix="writing-") as folder:
-            aside = Path(folder) / "new.weights.h5"
+        with files.folder_aside(cache_dir()) as folder:
+            aside = folder / "new.weights.h5"
             model.save_weights(aside)
             for damaged in cache_dir().glob(f"{stem}-*.weights.h5"):
                 if not _is_whole(damaged):
                     damaged.unlink()
-            os.replace(aside, cache_dir() / f"{stem}-{sha256_of(aside)[:16]}.weights.h5")
+            files.put(aside, cache_dir() / f"{stem}-{sha256_of(aside)[:16]}.weights.h5")
     except OSError:
         return
 
@@ -146,11 +146,8 @@ def _copy_to_cache(path: Path, cached: Path) -> Path:
     """Copies a folder into the cache, whole or not at all; where the cache cannot be written, the folder itself is used."""
     try:
         cached.parent.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(dir=cached.parent, prefix="writing-"))
-        shutil.copytree(path, aside / cached.name)
-        shutil.rmtree(cached, ignore_errors=True)  # damaged, or it had been used
-        os.replace(aside / cached.name, cached)
-        aside.rmdir()
+        with files.aside(cached) as temporary:  # one that is there is damaged, or it had been used
+            shutil.copytree(path, temporary)
         return cached
     except OSError:
         return path

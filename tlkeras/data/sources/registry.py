@@ -84,7 +84,7 @@ SOURCES: Registry[Source] = Registry(
     ],
 )
 
-DEFAULT = "digits"  # what is opened where no source is named
+DEFAULT = SOURCES.names()[0]  # what is opened where no source is named
 PASSED = "dataset:"  # begins what a config records of examples that a Python call passed
 
 

@@ -104,7 +104,7 @@ class Texts:
 
 def bert_vocabulary(tokens: Tokens) -> tuple[str, ...] | None:
     """Returns the word pieces by id, where the tokens are of BERT's kind."""
-    if tokens.kind.name != "word_piece" or tokens.pad != 0:
+    if not tokens.kind.of_bert or tokens.pad != 0:
         return None
     return tuple(tokens.tokenizer.get_vocabulary())
 

@@ -27,6 +27,7 @@ class TokenizerKind:
         read: folder with the vocabulary -> arguments of the class.
         resources: attributes of the tokenizer that a SavedModel must keep: tables, a SentencePiece model.
         fast: (tokenizer, start, end, lowercase) -> `tokenizers.Tokenizer`, or None where that library cannot do the same.
+        of_bert: whether its vocabulary is one of word pieces, as programs for BERT read it.
     """
 
     name: str
@@ -34,6 +35,7 @@ class TokenizerKind:
     read: Callable[[Path], dict[str, Any]]
     resources: tuple[str, ...] = ()
     fast: Callable[[Any, Any, Any, bool], Any] | None = None
+    of_bert: bool = False
 
     def settings(self, tokenizer: Any) -> dict[str, Any]:
         """Returns the arguments of a tokenizer besides its vocabulary."""
@@ -184,7 +186,7 @@ def _read_sentence_piece(folder: Path) -> dict[str, Any]:
 TOKENIZERS: Registry[TokenizerKind] = Registry(
     "tokenizer",
     [
-        TokenizerKind(name="word_piece", hub="WordPieceTokenizer", read=_read_word_piece, fast=_word_piece),
+        TokenizerKind(name="word_piece", hub="WordPieceTokenizer", read=_read_word_piece, fast=_word_piece, of_bert=True),
         TokenizerKind(
             name="byte_pair",
             hub="BytePairTokenizer",

@@ -39,13 +39,13 @@ def _of_few(sections: Sequence[str], facts: Facts) -> tuple[Phase, ...]:
     """Returns the phases for so few examples that nothing can be chosen on validation, or that pairs of them teach more; none for others."""
     recipe = RECIPES.get(facts.few_recipe)
     fits = (facts.examples or 0) <= FEW and (not recipe.targets or facts.target in recipe.targets)
-    by_pairs = recipe.name != "few-shot" and facts.minutes != 0 and fits
+    *earlier, head = recipe.phases_for(sections, facts)
+    by_pairs = bool(earlier) and facts.minutes != 0 and fits
     limit = PAIRED if by_pairs else FEWEST
     if facts.fewest is None or facts.fewest >= limit:
         return ()
     reason = f"{facts.fewest} training examples of the rarest class are less than {limit}"
     if not by_pairs:
-        (head,) = few_shot.phases(sections, facts)
-        return (dataclasses.replace(head, why=f"exact, with a fixed penalty, and no fine-tuning: {reason}"),)
-    *earlier, head = recipe.phases_for(sections, facts)
+        (alone,) = few_shot.phases(sections, facts)
+        return (dataclasses.replace(alone, why=f"exact, with a fixed penalty, and no fine-tuning: {reason}"),)
     return (dataclasses.replace(earlier[0], why=f"{earlier[0].why}: {reason}"), *earlier[1:], dataclasses.replace(head, why="exact"))

@@ -110,6 +110,7 @@ class Recipe:
             `unfreeze` are what the settings of these names replace, and their defaults are asked for before the data are read.
         decides: whether epochs, learning rate and `unfreeze` follow from the data and the machine, so that no setting replaces them.
         timed: whether `max_minutes` bounds it.
+        from_scratch: whether its learning rate is for networks with random weights, too.
         transform: task model -> the task model to train, before the first phase.
         finish: (task model, examples by split) -> the task model to keep, after the last phase.
         finish_interrupted: whether `finish` is called where training is interrupted, too.
@@ -128,6 +129,7 @@ class Recipe:
     settings: Mapping[str, Any] = field(default_factory=dict)
     decides: bool = False
     timed: bool = False
+    from_scratch: bool = False
     why: str
     source: str
     figure: str = ""
@@ -211,6 +213,7 @@ RECIPES: Registry[Recipe] = Registry(
         Recipe(
             name="full",
             phases="tlkeras.training.recipes.full:phases",
+            from_scratch=True,
             why="Everything trains: best with much data, or data far from the photos of ImageNet.",
             source="Kornblith et al. 2019, Do Better ImageNet Models Transfer Better?, https://arxiv.org/abs/1805.08974",
             figure="clothes 0.905, ants and bees 0.915, rt-polarity 0.833",
