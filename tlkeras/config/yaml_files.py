@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -13,7 +14,7 @@ from tlkeras.config.run import RunConfig
 from tlkeras.errors import ConfigError, reason, shown
 from tlkeras.files import read_regular
 
-LARGEST = 128 * 1024  # bytes of a config file; all keys with their comments take a tenth
+LARGEST = 64 * 1024  # bytes of a config file; all keys with their comments take a fifth
 DEEPEST = 8  # lists in lists of a config file
 
 
@@ -65,8 +66,8 @@ def _loader() -> type:
 
         def construct_mapping(self, node: Any, deep: bool = False) -> Any:
             keys = [key.value for key, _ in node.value if isinstance(key.value, str)]
-            twice = next((key for key in keys if keys.count(key) > 1), None)
-            if twice is not None:
+            if len(set(keys)) < len(keys):
+                twice = Counter(keys).most_common(1)[0][0]
                 raise yaml.constructor.ConstructorError(None, None, f"the key {shown(twice)} is set twice", node.start_mark)
             return super().construct_mapping(node, deep)
 
