@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import re
 import struct
 from collections.abc import Iterable, Iterator
@@ -10,13 +11,27 @@ from typing import Any
 
 from tlkeras.errors import ConfigError, ExportError, printable, reason
 from tlkeras.export.names import decoded, node_of
+from tlkeras.export.saved_model_paths import READERS, Node, check_folder, check_links, foreign_assets, foreign_reads
+from tlkeras.files import open_regular
 
-# Operations that write, read or delete files, call Python, or reach other machines. TensorFlow names its writers so.
+# Operations that write, read or delete files, call Python or a compiled program, end the process, or reach other machines.
+# tests/export/test_safety.py compares them with all operations of the installed TensorFlow.
 UNSAFE = re.compile(
-    r"WriteFile|ReadFile|MatchingFiles|Save(V2|Slices|Dataset(V2)?)?|MergeV2Checkpoints|PrintV2|(Eager)?PyFunc(Stateless)?"
-    r"|(Write|Create|Import|Flush|Close)\w*Summary\w*|SummaryWriter|WriteGraphSummary|(Experimental)?DatasetToTFRecord|SnapshotDataset(V2)?"
-    r"|CacheDataset(V2)?|(Fixed)?\w*ReaderV?2?|\w*RecordDataset(V2)?|TextLineDataset(V2)?|(Experimental)?LoadDataset|SqlDataset|ImmutableConst"
-    r"|CSVDataset(V2)?|DataServiceDataset\w*|RegisterDataset(V2)?|Rpc\w*|Debug(Identity|NumericSummary)(V\d)?|DumpTensor|LoadLibrary|LMDB\w*|IO>.*"
+    r"(Experimental)?("
+    # Files, and the file systems themselves; protocol buffers are described in a file.
+    r"WriteFile|ReadFile|MatchingFiles(Dataset)?|FileSystemSetConfiguration|ImmutableConst|(De|En)codeProto(V2)?|PrintV2"
+    # Checkpoints and vocabularies.
+    r"|Save(V2|Slices)?|DistributedSave|MergeV2Checkpoints|\w+Restore(V2|Variable)|LoadAndRemapMatrix|GenerateVocabRemapping"
+    r"|FixedUnigramCandidateSampler|Skipgram|CalibrationStatisticsSaver"
+    # Data sets. One from a graph brings operations that are seen nowhere else.
+    r"|(Save|Load|Cache)Dataset(V2)?|(List)?Snapshot\w+|\w*RecordDataset(V2)?|TextLineDataset(V2)?|(Sql|CSV)Dataset(V2)?|LMDB\w*|DatasetToTFRecord"
+    r"|DatasetFromGraph|DeserializeIterator|\w*Reader(V2)?|RecordInput"
+    # Summaries and debugging.
+    r"|(Write|Create|Import|Flush|Close)\w*Summary\w*|SummaryWriter|ImportEvent|Debug(Identity|NanCount|NumericSummary)(V\d)?|DumpTensor|Copy(Host)?"
+    # Other machines, other programs, and the end of this one.
+    r"|DataServiceDataset\w*|RegisterDataset(V2)?|Rpc\w*|Remote\w+|(Eager)?PyFunc(Stateless)?|LoadLibrary|\w*TRT\w*|MlirPassthroughOp"
+    r"|XlaCustomCall(V2)?|Abort|WorkerHeartbeat"
+    r")|IO>.*"
 )
 
 
@@ -27,10 +42,23 @@ def check_saved_model(path: str | Path) -> None:
     every SavedModel has, none is ever run.
 
     Raises:
-        ConfigError: when it has such operations; the message lists them.
+        ConfigError: when it has such operations, or files outside of its folder; the message lists them.
         ExportError: when it is not a SavedModel.
     """
-    operations = unsafe_operations(parse(path))
+    from google.protobuf.message import DecodeError
+
+    proto = parse(path)
+    check_links(Path(path))
+    try:
+        outside = sorted({name for meta in proto.meta_graphs for name in foreign_assets(meta)})
+    except DecodeError as error:
+        raise ExportError(f"cannot read the assets of {str(path)!r}: {reason(error)}") from error
+    if outside:
+        raise ConfigError(
+            f"{str(path)!r} has assets outside of its folder ({', '.join(map(repr, outside[:3]))}); expected names of files in assets/; "
+            "do not use it unless you know who wrote it"
+        )
+    operations = unsafe_operations(proto)
     if operations:
         raise ConfigError(
             f"{str(path)!r} reads or writes files or runs code ({', '.join(operations)}), which no model needs for its computation; "
@@ -117,21 +145,22 @@ def check_tflite(path: str | Path) -> None:
         ExportError: when it is not a TFLite file.
     """
     try:
-        content = Path(path).read_bytes()
-        custom = _custom_operations(content)
+        with open_regular(path) as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            custom = _custom_operations(content)
     # What comes of offsets that point outside of the file.
     except (OSError, struct.error, IndexError, ValueError, TypeError, OverflowError, AttributeError) as error:
         raise ExportError(f"cannot read {str(path)!r}: {reason(error)}") from error
     beyond = {
-        name
-        for name in custom
-        if (UNSAFE.fullmatch(name.removeprefix(FLEX)) if name.startswith(FLEX) else not TFLITE_CUSTOM.fullmatch(name))
+        name for name in custom if (_reads_files(name.removeprefix(FLEX)) if name.startswith(FLEX) else not TFLITE_CUSTOM.fullmatch(name))
     }
     if beyond:
         raise ConfigError(_beyond(path, beyond, "TFLite"))
 
 
-def _custom_operations(content: bytes) -> set[str]:
+MOST_CODES, LONGEST_CODES = 10_000, 1 << 20  # kinds of operations of a TFLite file, of which TFLite has 210; bytes of their names
+
+
+def _custom_operations(content: Any) -> set[str]:
     """Returns the names of the operations of a TFLite file that are none of TFLite's own."""
     from ai_edge_litert import schema_py_generated as schema
 
@@ -139,10 +168,21 @@ def _custom_operations(content: bytes) -> set[str]:
         raise ValueError("it is not a TFLite file")
     model = schema.Model.GetRootAs(content, 0)
     count = model.OperatorCodesLength()
-    if not 0 <= count <= len(content):
-        raise ValueError("it is damaged")
-    codes = [model.OperatorCodes(index) for index in range(count)]
-    return {(code.CustomCode() or b"").decode("utf-8", "replace") for code in codes if code.CustomCode() is not None}
+    if not 0 <= count <= min(MOST_CODES, len(content)):
+        raise ValueError(f"it states {count:,} kinds of operations; expected at most {MOST_CODES:,}")
+    names, length = set(), 0
+    for index in range(count):
+        name = model.OperatorCodes(index).CustomCode()
+        if name is not None:
+            names.add(name)
+            length += len(name)
+        if length > LONGEST_CODES:  # all of them may be one long text
+            raise ValueError(f"the names of its operations have more than {LONGEST_CODES:,} bytes")
+    return {name.decode("utf-8", "replace") for name in names}
+
+
+def _reads_files(name: str) -> bool:
+    return bool(UNSAFE.fullmatch(name) or READERS.fullmatch(name))
 
 
 def _beyond(path: str | Path, operations: Iterable[str], kind: str) -> str:
@@ -155,10 +195,10 @@ def _beyond(path: str | Path, operations: Iterable[str], kind: str) -> str:
 
 
 def parse(path: str | Path) -> Any:
-    """Returns the protocol buffer of a SavedModel.
+    """Returns the protocol buffer of a SavedModel, of which nothing else was opened.
 
     Raises:
-        ExportError: when there is none, or it is damaged.
+        ExportError: when there is none, it is damaged, or there is something besides files and folders.
     """
     from google.protobuf.message import DecodeError
     from tensorflow.core.protobuf import saved_model_pb2
@@ -166,6 +206,7 @@ def parse(path: str | Path) -> Any:
     file = Path(path) / "saved_model.pb"
     if not file.is_file():
         raise ExportError(f"{str(path)!r} is not a SavedModel: it has no saved_model.pb")
+    check_folder(Path(path))
     try:
         return saved_model_pb2.SavedModel.FromString(file.read_bytes())
     except (DecodeError, OSError) as error:
@@ -174,15 +215,19 @@ def parse(path: str | Path) -> Any:
 
 def unsafe_operations(proto: Any) -> list[str]:
     """Returns the names of operations that do more than compute, of those that can be reached."""
-    return sorted({node.op for meta in proto.meta_graphs for node in _reached(meta) if UNSAFE.fullmatch(node.op)})
+    operations: set[str] = set()
+    for meta in proto.meta_graphs:
+        reached = list(_reached(meta))
+        operations |= {node.op for _, node in reached if UNSAFE.fullmatch(node.op)} | foreign_reads(meta, reached)
+    return sorted(operations)
 
 
-def _reached(meta: Any) -> Iterator[Any]:
-    """Yields the nodes that a signature, an initialiser or a method can run."""
+def _reached(meta: Any) -> Iterator[Node]:
+    """Yields the nodes that a signature, an initialiser or a method can run, with the function in which each of them stands."""
     library = {function.signature.name: function for function in meta.graph_def.library.function}
     nodes = {node.name: node for node in meta.graph_def.node}
     top = list(_upstream(nodes, _roots(meta)))
-    yield from top
+    yield from ((None, node) for node in top)
     # Loading runs methods of the objects, whatever no signature reaches: all of them count.
     names = set(meta.object_graph_def.concrete_functions)
     pending = [*names, *(name for node in top for name in _called(node, library))]
@@ -193,7 +238,7 @@ def _reached(meta: Any) -> Iterator[Any]:
             continue
         seen.add(name)
         for node in library[name].node_def:
-            yield node
+            yield name, node
             pending.extend(_called(node, library))
 
 

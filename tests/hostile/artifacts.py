@@ -1,6 +1,7 @@
 """Artifacts that are damaged, or that do more than compute: what is looked at before a runtime opens them."""
 
 import functools
+import os
 import random
 
 import numpy as np
@@ -10,6 +11,19 @@ from tests.hostile.cases import EITHER, READ, REJECTED, Case, written
 from tlkeras.export.safety import CHECKS
 
 NAMES = {"onnx": "model.onnx", "tflite": "model.tflite", "saved_model": "saved_model.pb"}
+
+
+def seen(change):
+    """Returns what looks at the folder of a SavedModel that a function has changed, before anything opens it."""
+
+    def look(folder):
+        written(folder, NAMES["saved_model"], GOOD["saved_model"]())
+        for name in ("variables", "assets"):
+            (folder / name).mkdir()
+        change(folder)
+        CHECKS["saved_model"](folder)
+
+    return look
 
 
 def read(kind, make):
@@ -73,6 +87,37 @@ def tflite(*custom):
 
 
 @functools.cache
+def repeated(name, count):
+    """Returns a TFLite file of so many kinds of operations that are all the same bytes."""
+    from ai_edge_litert import schema_py_generated as schema
+    from flatbuffers import Builder
+
+    builder = Builder(0)
+    text = builder.CreateString(name)
+    schema.OperatorCodeStart(builder)
+    schema.OperatorCodeAddCustomCode(builder, text)
+    code = schema.OperatorCodeEnd(builder)
+    schema.ModelStartOperatorCodesVector(builder, count)
+    for _ in range(count):
+        builder.PrependUOffsetTRelative(code)
+    codes = builder.EndVector()
+    schema.ModelStart(builder)
+    schema.ModelAddOperatorCodes(builder, codes)
+    builder.Finish(schema.ModelEnd(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+@functools.cache
+def with_asset(name):
+    """Returns the graph of a SavedModel with an asset of this name."""
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    model = saved_model_pb2.SavedModel.FromString(saved_model("Relu"))
+    model.meta_graphs[0].asset_file_def.add(filename=name)
+    return model.SerializeToString()
+
+
+@functools.cache
 def saved_model(*operations):
     """Returns the graph of a SavedModel whose signature runs operations, one after the other, in a function."""
     from tensorflow.core.protobuf import saved_model_pb2
@@ -103,7 +148,23 @@ ONNX = {
 PLACES = ("in the graph", "in a branch", "in a function")
 TFLITE = ("FlexWriteFile", "FlexReadFile", "FlexPyFunc", "FlexPrintV2", "FlexSaveV2", "DISPATCH_OP", "Evil\x1b[31m\n", "", "x" * 10_000)
 HARMLESS = ("FlexErf", "FlexComplexAbs", "TFLite_Detection_PostProcess", "Mfcc")
-SAVED_MODEL = ("WriteFile", "ReadFile", "PyFunc", "EagerPyFunc", "SaveV2", "MatchingFiles", "TextLineDataset", "LMDBReader", "RpcServer")
+SAVED_MODEL = (
+    *("WriteFile", "ReadFile", "PyFunc", "EagerPyFunc", "SaveV2", "MatchingFiles", "TextLineDataset", "LMDBReader", "RpcServer"),
+    *("DebugNanCount", "DistributedSave", "RecordInput", "ExperimentalMatchingFilesDataset", "ExperimentalSqlDataset", "Skipgram"),
+    *("ExperimentalCSVDataset", "GenerateVocabRemapping", "LoadAndRemapMatrix", "FixedUnigramCandidateSampler", "DecodeProtoV2"),
+    *("ListSnapshotChunksDataset", "SnapshotChunkDataset", "DatasetFromGraph", "FileSystemSetConfiguration", "Abort"),
+    *("RestoreV2", "InitializeTableFromTextFileV2"),
+)
+ASSETS = ("../secret", "/etc/passwd", "a/../../secret", "..", "", "a\\b", "a\x1b[31m/../..")
+FOLDERS = {
+    "a pipe among the variables": lambda folder: os.mkfifo(folder / "variables" / "variables.index"),
+    "a pipe among the assets": lambda folder: os.mkfifo(folder / "assets" / "a"),
+    "a link to /dev/zero": lambda folder: (folder / "assets" / "a").symlink_to("/dev/zero"),
+    "a link to the folder itself": lambda folder: (folder / "assets" / "a").symlink_to(".."),
+    "a link to nowhere": lambda folder: (folder / "assets" / "a").symlink_to("/nowhere"),
+    "a link to itself": lambda folder: (folder / "assets" / "a").symlink_to("a"),
+    "a link out of the folder": lambda folder: (folder / "assets" / "a").symlink_to("/etc/passwd"),
+}
 LOCATIONS = {
     "above": "../secret",
     "absolute": "/etc/passwd",
@@ -155,6 +216,12 @@ def cases():
         yield Case("TFLite", f"{name} computes", read("tflite", functools.partial(tflite, name)), READ)
     for name in SAVED_MODEL:
         yield Case("SavedModel", name, read("saved_model", functools.partial(saved_model, "Relu", name)), REJECTED)
+    for name in ASSETS:
+        yield Case("SavedModel", f"asset {ascii(name)}", read("saved_model", functools.partial(with_asset, name)), REJECTED)
+    yield from (Case("SavedModel", name, seen(change), REJECTED) for name, change in FOLDERS.items())
+    yield Case("TFLite", "a million kinds of operations", read("tflite", functools.partial(repeated, b"Mfcc", 10**6)), REJECTED)
+    yield Case("TFLite", "10,000 kinds of a name of 1 MB", read("tflite", functools.partial(repeated, b"M" * 10**6, 10_000)), REJECTED)
+    yield Case("TFLite", "10,000 kinds of operations", read("tflite", functools.partial(repeated, b"Mfcc", 10_000)), READ)
     for kind, category in (("onnx", "ONNX"), ("tflite", "TFLite"), ("saved_model", "SavedModel")):
         for percent in range(100):
             yield Case(category, f"cut at {percent} %", read(kind, functools.partial(_cut, kind, percent)), EITHER, slow=percent % 10 > 0)

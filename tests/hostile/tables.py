@@ -5,7 +5,7 @@ import os
 
 import numpy as np
 
-from tests.hostile.cases import EITHER, READ, Case, written
+from tests.hostile.cases import READ, Case, written
 from tests.hostile.images import NAMES, SPECIAL
 from tlkeras.errors import is_obeyed
 
@@ -45,6 +45,10 @@ READABLE = {
     "line ends of old systems": (GOOD.replace("\n", "\r"), 2),
     "line ends of every system": ("text,label\r\nfine,pos\rbad,neg\n", 2),
     "blank lines": ("\n\n" + GOOD.replace("\n", "\n\n"), 2),
+    "5,000 columns of labels": (
+        lambda: "text," + ",".join(f"c{number}" for number in range(5000)) + "\n" + f"a{',1' * 5000}\nb{',0' * 5000}\n" * 9,
+        18,
+    ),
     "a cell of 10 MB": (lambda: f"text,label\n{'x' * 10_000_000},pos\nbad,neg\n", 2),
     "a quoted cell of 10 MB": (lambda: f'text,label\n"{"x" * 10_000_000}",pos\nbad,neg\n', 2),
     "a row with too many cells": ("text,label\nfine,pos\nbad,neg\ngood, but long,pos\n", 2),
@@ -79,6 +83,10 @@ BROKEN = {
     "one class": "text,label\nfine,pos\ngood,pos\n",
     "a column twice": "text,label,label\nfine,pos,neg\nbad,neg,pos\n",
     "every label empty": "text,label\nfine,\nbad,\n",
+    "100,000 columns": lambda: "text," + ",".join(f"c{number}" for number in range(100_000)) + "\n" + f"a{',5' * 100_000}\n" * 9,
+    "100,000 columns without names": lambda: f"1{',5' * 100_000}\n" * 9,
+    "pixels of 5,000 digits": "label," + ",".join(f"pixel{number}{'9' * 5000}" for number in range(16)) + f"\na{',1' * 16}\nb{',2' * 16}\n",
+    "a split of 10 MB": lambda: f"text,label,split\nfine,pos,{'x' * 10_000_000}\nbad,neg,test\n",
     "an unknown split": "text,label,split\nfine,pos,trian\nbad,neg,test\n",
     "random bytes": lambda: np.random.default_rng(0).bytes(5000),
     "paths that leave the folder": "path,label\n../../../../etc/passwd,a\n/etc/shadow,b\n",
@@ -99,6 +107,8 @@ LINES = {
     "a label that is an object": '{"text": "a", "label": {"x": 1}}\n{"text": "b", "label": {"x": 2}}\n',
     "a text that is a list": '{"text": ["a"], "label": "x"}\n{"text": ["b"], "label": "y"}\n',
     "a name with zeros": '{"te\\u0000xt": "a", "la\\u0000bel": "x"}\n',
+    "20,000 keys of as many rows": lambda: "".join(f'{{"c{number}": 1}}\n' for number in range(20_000)),
+    "a step of 400 digits": f'{{"id": "a", "step": {"9" * 400}, "x": 1, "label": "a"}}\n{{"id": "a", "step": 2, "x": 1, "label": "a"}}\n',
     "zeros": bytes(300),
     "UTF-16 cut in half": '{"text": "a"}\n'.encode("utf-16")[:-1],
 }
@@ -118,37 +128,6 @@ def lines():
     yield Case(
         "JSON lines", "a key twice", table('{"text": "a", "label": "x", "label": "y"}\n{"text": "b", "label": "z"}\n', "x.jsonl"), READ
     )
-
-
-def parquet():
-    def good():
-        import io
-
-        import pyarrow as pa
-        import pyarrow.parquet
-
-        buffer = io.BytesIO()
-        pyarrow.parquet.write_table(pa.table({"text": ["a", "b"], "label": ["x", "y"]}), buffer)
-        return buffer.getvalue()
-
-    yield Case("Parquet", "nothing", table(b"", "x.parquet"))
-    yield Case("Parquet", "only its marks", table(b"PAR1PAR1", "x.parquet"))
-    yield Case("Parquet", "a footer of 2 GB", table(b"PAR1" + bytes(10) + b"\xff\xff\xff\x7fPAR1", "x.parquet"))
-    for percent in range(5, 100, 5):
-        yield Case(
-            "Parquet",
-            f"cut at {percent} %",
-            table(functools.partial(lambda p: good()[: len(good()) * p // 100], percent), "x.parquet"),
-            slow=percent % 25 > 0,
-        )
-    for seed in range(30):
-
-        def flipped(seed=seed):
-            data = bytearray(good())
-            data[np.random.default_rng(seed).integers(4, len(data) - 4)] ^= 0xFF
-            return bytes(data)
-
-        yield Case("Parquet", f"a byte changed {seed}", table(flipped, "x.parquet"), EITHER, slow=seed >= 4)
 
 
 # === Folders of texts ===
@@ -261,6 +240,5 @@ def cases():
         cells = f'path,label\n"{NAMES[name]}.png",a\n"{NAMES[name]}2.png",b\n'
         yield Case("path in a table", name, table(cells.encode("utf-8", "surrogateescape")))
     yield from lines()
-    yield from parquet()
     yield from folders()
     yield from (Case("name of a source", name, source(value)) for name, value in SOURCES.items())

@@ -4,7 +4,7 @@ import keras
 import pytest
 from keras.src.backend.common import global_state
 
-from tests.hostile import checkpoints
+from tests.hostile import models
 from tests.hostile.cases import outcome
 from tlkeras.errors import ConfigError
 from tlkeras.jobs.model_files import read
@@ -18,9 +18,7 @@ def unsafe():
     global_state.set_global_attribute("safe_mode_saving", None)
 
 
-HOSTILE = [
-    case for case in checkpoints.cases() if case.category in (".keras: layer", "Keras 2") and case.expect == "rejected" and not case.slow
-]
+HOSTILE = [case for case in models.cases() if case.category in (".keras: layer", "Keras 2") and case.expect == "rejected" and not case.slow]
 
 
 @pytest.mark.parametrize("case", [pytest.param(case, id=case.id) for case in HOSTILE])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -16,7 +17,7 @@ from tlkeras.files import check_format, read_regular
 
 FORMAT = 1  # of config files
 STATED = re.compile(r"^# tlkeras config, format (\d{1,9})$", re.MULTILINE)  # a comment: files that people write have none, and need none
-LARGEST = 128 * 1024  # bytes of a config file; all keys with their comments take a tenth
+LARGEST = 64 * 1024  # bytes of a config file; all keys with their comments take a fifth
 DEEPEST = 8  # lists in lists of a config file
 
 
@@ -71,8 +72,8 @@ def _loader() -> type:
 
         def construct_mapping(self, node: Any, deep: bool = False) -> Any:
             keys = [key.value for key, _ in node.value if isinstance(key.value, str)]
-            twice = next((key for key in keys if keys.count(key) > 1), None)
-            if twice is not None:
+            if len(set(keys)) < len(keys):
+                twice = Counter(keys).most_common(1)[0][0]
                 raise yaml.constructor.ConstructorError(None, None, f"the key {shown(twice)} is set twice", node.start_mark)
             return super().construct_mapping(node, deep)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tlkeras.errors import DataError
+from tlkeras.errors import DataError, shown
 
 # What pandas writes and reads as missing; other spellings ("none", "na") may be names of classes.
 MISSING = frozenset({"", "nan", "NaN", "-nan", "-NaN", "None", "null", "NULL", "n/a", "N/A", "#N/A", "NA", "#NA", "<NA>", "NaT"})
@@ -77,14 +77,15 @@ def _text(value: Any, where: str, names: Sequence[str] | None) -> str | None:
     if is_missing(value):
         return None
     if isinstance(value, (list, tuple, dict, set)) or isinstance(value, np.ndarray) and value.ndim:
-        shown = repr(value if not isinstance(value, np.ndarray) else value.tolist())
-        raise DataError(f"{where} has the label {shown[:80]}; expected one label for each example, a text or a number ({ADVICE})")
-    if names is not None and not isinstance(value, str):
-        if int(value) == -1:
+        entries = shown(value if not isinstance(value, np.ndarray) else value.tolist())
+        raise DataError(f"{where} has the label {entries}; expected one label for each example, a text or a number ({ADVICE})")
+    if names is not None and not isinstance(value, (str, bytes)):
+        index = number(value)
+        if index == -1:
             return None
-        if int(value) != value or not 0 <= value < len(names):
-            raise DataError(f"{where} has the label {value}; expected 0 to {len(names) - 1}, the classes that the file names")
-        return str(names[int(value)])
+        if index is None or not index.is_integer() or not 0 <= index < len(names):
+            raise DataError(f"{where} has the label {shown(value)}; expected 0 to {len(names) - 1}, the classes that the file names")
+        return str(names[int(index)])
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace").strip()
     return clean(str(value)).strip()
@@ -111,7 +112,7 @@ def check_classes(name: str, labels: Collection[str | None], known: Sequence[str
         return
     if (several := next(iter(_joined(list(dict.fromkeys(texts)))), None)) is not None:
         raise DataError(
-            f"{name} has lists of labels, for example {several!r}; expected one label for each example; {FOR_SETS} predicts several"
+            f"{name} has lists of labels, for example {shown(several)}; expected one label for each example; {FOR_SETS} predicts several"
         )
     if has_fractions(texts) or has_unique_numbers(texts):
         numbers = sorted(map(float, set(texts)))
@@ -136,7 +137,7 @@ def number(value: Any) -> float | None:
         return None  # Python also reads "1_000" and "infinity"
     try:
         return float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # a whole number beyond floats
         return None
 
 
@@ -249,7 +250,7 @@ def seem_joined(texts: Collection[str]) -> str | None:
         parts = {part for text in joined for part in parts_of(text, separator)}
         if len(joined) >= FEWEST_JOINED and len(parts) < len(joined):
             return (
-                f"{len(joined)} labels such as {joined[0]!r} contain {separator!r} and consist of {len(parts)} parts; "
+                f"{len(joined)} labels such as {shown(joined[0])} contain {separator!r} and consist of {len(parts)} parts; "
                 f"--label-separator {separator!r} makes each part a label"
             )
     return None

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import codecs
 import re
+from collections import Counter
 from pathlib import Path
 
 from tlkeras.errors import ConfigError, shown
 from tlkeras.files import read_regular
 
 LARGEST = 16 * 1024**2  # bytes of a label file
-NUMBERED = re.compile(r"(\d+)[\s:,;.)-]+(\S.*)")  # "0 cat", "0: cat": Teachable Machine and others write the class id first
+NUMBERED = re.compile(r"(\d{1,9})[\s:,;.)-]+(\S.*)")  # "0 cat", "0: cat": Teachable Machine and others write the class id first
 
 
 def read_labels(path: str | Path) -> tuple[tuple[str, ...], str | None]:
@@ -44,9 +45,9 @@ def read_labels(path: str | Path) -> tuple[tuple[str, ...], str | None]:
         raise ConfigError(f"--labels {name} is empty; expected one label per line, in class order")
     plain = _without_numbers(labels)
     used = plain or labels
-    twice = sorted({label for label in used if used.count(label) > 1})
+    twice = sorted(label for label, count in Counter(used).items() if count > 1)
     if twice:
-        raise ConfigError(f"--labels {name} has the label {twice[0]!r} twice; expected one line for each class")
+        raise ConfigError(f"--labels {name} has the label {shown(twice[0])} twice; expected one line for each class")
     return used, f"--labels: the numbers before the labels are ignored: {_shown(used)}" if plain else None
 
 
@@ -60,4 +61,4 @@ def _without_numbers(labels: tuple[str, ...]) -> tuple[str, ...] | None:
 
 
 def _shown(labels: tuple[str, ...]) -> str:
-    return ", ".join(labels[:4]) + (", …" if len(labels) > 4 else "")
+    return ", ".join(label[:80] for label in labels[:4]) + (", …" if len(labels) > 4 else "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tlkeras.errors import DataError
+from tlkeras.errors import DataError, shown
 
 TRAIN, VAL, TEST = "train", "val", "test"
 # Split -> accepted words, in any case; "training set", "training-set" and "training_set" are the same.
@@ -43,5 +43,5 @@ def parse_split(value: object, where: str) -> str | None:
     split = split_of(text)
     if split is None:
         accepted = "; ".join(f"{name}: {', '.join(words)}" for name, words in WORDS.items())
-        raise DataError(f"{where} has split {text!r}; expected one of the accepted words in any case ({accepted}), or an empty cell")
+        raise DataError(f"{where} has split {shown(text)}; expected one of the accepted words in any case ({accepted}), or an empty cell")
     return split

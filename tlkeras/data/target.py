@@ -191,6 +191,11 @@ def _label_sets(target: Target, values: Sequence[Sequence[str]], dtype: str = "f
     return rows
 
 
+def _in_order(target: Target, labels: Sequence[str]) -> tuple[str, ...]:
+    order = {label: index for index, label in enumerate(target.labels)}
+    return tuple(sorted(set(labels), key=order.__getitem__))
+
+
 def _numbers(target: Target, values: Sequence[Sequence[float]]) -> np.ndarray:
     return np.array(values, "float32").reshape(len(values), len(target.labels))
 
@@ -289,7 +294,7 @@ KINDS: Registry[Kind] = Registry(
             tally=lambda target, value: value,
             accepts=lambda target, value: _is_tuple(value, str),
             renamed=lambda target, value, rename: tuple(map(rename, value)),
-            canonical=lambda target, value: tuple(sorted(set(value), key=target.labels.index)),
+            canonical=_in_order,
             columns=lambda target: target.labels,
             read="tlkeras.data.kind_readers:read_labels",
             complete="tlkeras.data.label_maps:complete_labels",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import io
 import json
 import re
 import shutil
@@ -11,7 +10,9 @@ import sys
 import tempfile
 import zipfile
 import zlib
+from collections import ChainMap
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from tlkeras.files import parse_json
 from tlkeras.jobs.keras_configs import accepted
 from tlkeras.jobs.lookup import MODEL, model_kind
 from tlkeras.jobs.saved_model_layers import read_saved_model
+from tlkeras.weights import hdf5_file
+from tlkeras.weights.bounds import bounded
 from tlkeras.weights.keras_file import CONFIG, check_safe_mode, config_in, read_keras
 
 METADATA = "metadata.json"
@@ -131,13 +134,14 @@ def _with_config(path: Path, copy: Path, config: Any) -> None:
 
 
 def _from_hdf5(path: Path, *, trust: bool) -> keras.Model:
-    """Reads a file of Keras 2, in memory, so that its config can be changed to what the installed Keras accepts."""
+    """Reads a file of Keras 2, with a config that the installed Keras accepts."""
     from keras.src.legacy.saving import legacy_h5_format
 
     if not trust:
         check_safe_mode("an HDF5 file")
     read_apart("hdf5", path)
-    with h5py.File(io.BytesIO(path.read_bytes()), "r+") as file:
+    with _Reconfigured(path, "r") as file:
+        hdf5_file.check(file)
         text = file.attrs.get("model_config")
         if text is None:
             raise ExportError(
@@ -147,5 +151,17 @@ def _from_hdf5(path: Path, *, trust: bool) -> keras.Model:
         config = parse_json(text)
         version = file.attrs.get("keras_version", "2")
         if accepted(config, version.decode() if isinstance(version, bytes) else str(version), path):
-            file.attrs["model_config"] = json.dumps(config)
-        return legacy_h5_format.load_model_from_hdf5(file, compile=False, safe_mode=not trust)
+            file.changed = {"model_config": json.dumps(config)}
+        with nullcontext() if trust else bounded(path.stat().st_size):
+            return legacy_h5_format.load_model_from_hdf5(file, compile=False, safe_mode=not trust)
+
+
+class _Reconfigured(h5py.File):  # type: ignore[misc]
+    """A file that is read with another config than the one in it."""
+
+    changed: dict[str, Any] = {}
+
+    @property
+    def attrs(self) -> Any:
+        """The attributes; the changed ones in the place of those of the file."""
+        return ChainMap(self.changed, super().attrs)

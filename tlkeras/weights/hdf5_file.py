@@ -36,7 +36,7 @@ def legacy_h5(row: Row, model: keras.Model, path: Path) -> tuple[str, ...]:
     variables = [v for layer in model.layers for v in layer.trainable_weights + layer.non_trainable_weights]
     with opened(path) as file:
         root = saving_lib.safe_get_h5_group(file, "model_weights") if "layer_names" not in file.attrs else file
-        groups = [group for name in _attribute(root, "layer_names") if (group := _saved_group(root, name)).entries]
+        groups = [group for name, layer in _layer_groups(root).items() if (group := _saved_group(name, layer)).entries]
         return in_order(row, model, path, ours, groups, variables)
 
 
@@ -53,8 +53,16 @@ def _attribute(group: h5py.Group, name: str) -> list[str]:
     return [one.decode("utf8") if isinstance(one, bytes) else str(one) for part in parts for one in part]
 
 
-def _saved_group(root: h5py.Group, name: str) -> Group:
-    group = saving_lib.safe_get_h5_group(root, name)
+def _layer_groups(root: h5py.Group) -> dict[str, h5py.Group]:
+    """Returns the group of each layer by its name; each has one of its own, or a short file could repeat a long one without end."""
+    names = _attribute(root, "layer_names")
+    groups = {name: saving_lib.safe_get_h5_group(root, name) for name in names}
+    if len({_address(group) for group in groups.values()}) < len(names):
+        raise ValueError("two of its layers have one group")
+    return groups
+
+
+def _saved_group(name: str, group: h5py.Group) -> Group:
     datasets = {one: saving_lib.safe_get_h5_dataset(group, one) for one in _attribute(group, "weight_names")}
     return Group(
         name=name,
@@ -130,17 +138,39 @@ def _of_layer(key: str) -> bool:
     return key.startswith("layers/") and "seed_generator" not in key
 
 
-def _datasets(group: h5py.Group, key: str = "", seen: frozenset[int] = frozenset()) -> Iterator[tuple[str, h5py.Dataset]]:
-    """Yields the arrays below a group by their paths; a group that contains itself, under whatever name, is refused."""
-    address = h5py.h5o.get_info(group.id).addr
-    if address in seen or len(seen) > DEEPEST:
-        raise ValueError(f"the group {key!r} contains itself, or lies more than {DEEPEST} groups deep")
+def check(file: h5py.File) -> None:
+    """Refuses a file of Keras that reads other files, holds next to nothing of an array, or in which a group stands twice.
+
+    Raises:
+        ValueError: naming the group or the array.
+    """
+    for _ in _datasets(file):
+        pass
+    if "model_weights" in file:
+        _layer_groups(saving_lib.safe_get_h5_group(file, "model_weights"))
+
+
+def _datasets(group: h5py.Group, key: str = "", depth: int = 0, seen: set[int] | None = None) -> Iterator[tuple[str, h5py.Dataset]]:
+    """Yields the arrays below a group by their paths; a group that is reached twice, under whatever names, is refused.
+
+    Keras never links to one group twice: 40 groups of which each has two links to the next are 2^40 paths.
+    """
+    seen = set() if seen is None else seen
+    address = _address(group)
+    if address in seen or depth > DEEPEST:
+        raise ValueError(f"the group {key[:200]!r} stands in it twice, or lies more than {DEEPEST} groups deep")
+    seen.add(address)
     for name in group:
         inner = f"{key}/{name}" if key else name
         if group.get(name, getclass=True, getlink=True) is h5py.HardLink and group.get(name, getclass=True) is h5py.Group:
-            yield from _datasets(saving_lib.safe_get_h5_group(group, name), inner, seen | {address})
+            yield from _datasets(saving_lib.safe_get_h5_group(group, name), inner, depth + 1, seen)
         else:
             yield inner, saving_lib.safe_get_h5_dataset(group, name)
+
+
+def _address(group: h5py.Group) -> int:
+    """Returns where a group is in its file, whatever it is called."""
+    return int(h5py.h5o.get_info(group.id).addr)
 
 
 def _classifier_name(row: Row, file: h5py.File, key: str) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -12,14 +11,13 @@ import keras
 from keras.src.saving import serialization_lib
 
 from tlkeras.data.trial import read_apart
-from tlkeras.errors import ConfigError, shown
+from tlkeras.errors import ConfigError
 from tlkeras.files import MOST_JSON, check_archive, parse_json
 from tlkeras.startup import isolates
 from tlkeras.weights import layers  # noqa: F401 - registers the layers that only tlkeras has
+from tlkeras.weights.bounds import bounded
 
 CONFIG, ARRAYS = "config.json", "model.weights.h5"  # members
-LARGEST_SIZE = 2**31 - 1  # of one side of an array of weights
-SIZES = re.compile("units|filters|dim|size|length|shape|channels|tokens|num_")  # what a config calls sizes; it holds ids and seeds too
 
 
 def check_safe_mode(what: str) -> None:
@@ -44,7 +42,8 @@ def read_keras(path: Path, *, foreign: bool = False) -> keras.Model:
 
     Raises:
         ConfigError: when unsafe deserialisation is switched on in this process.
-        ValueError: when it unpacks to far more than it takes up, or its arrays crash their reader.
+        ValueError: when it unpacks to far more than it takes up, its config asks for more weights than it can hold, or its arrays crash
+            their reader.
     """
     check_safe_mode("a .keras file")
     known = {}
@@ -59,7 +58,7 @@ def read_keras(path: Path, *, foreign: bool = False) -> keras.Model:
         compat.complete_configs()  # it may be saved again
         compat.ignore_mask_warning()
         known = compat.buildable_layers()
-    with keras.saving.custom_object_scope(known):
+    with keras.saving.custom_object_scope(known), bounded(path.stat().st_size):
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
     check_safe_mode("a .keras file that does not switch it on")  # CVE-2025-9906, should a way be found again
     return model
@@ -75,20 +74,7 @@ def config_in(archive: zipfile.ZipFile) -> Any:
     check_archive(archive)
     if archive.getinfo(CONFIG).file_size > MOST_JSON:
         raise ValueError(f"its {CONFIG} has {archive.getinfo(CONFIG).file_size:,} bytes; expected at most {MOST_JSON:,}")
-    config = parse_json(archive.read(CONFIG))
-    _check_sizes(config)
-    return config
-
-
-def _check_sizes(config: Any) -> None:
-    """Rejects sizes of layers that no computer holds: TensorFlow tries for ten seconds to find the memory."""
-    parts = [("", config)]
-    while parts:
-        name, part = parts.pop()
-        if isinstance(part, dict | list):
-            parts += part.items() if isinstance(part, dict) else ((name, entry) for entry in part)
-        elif isinstance(part, int) and abs(part) > LARGEST_SIZE and SIZES.search(str(name)):
-            raise ValueError(f"its {CONFIG} has {name}={shown(part)}; expected at most {LARGEST_SIZE:,}")
+    return parse_json(archive.read(CONFIG))
 
 
 def _uses_keras_hub(path: Path) -> bool:

@@ -16,6 +16,7 @@ from tlkeras.errors import WeightsMismatch
 LARGEST = 1 << 26  # bytes of one pickle, which holds names and shapes, not numbers
 MOST = 2_000_000  # instructions, which take about a second; a checkpoint of 5,000 tensors and its optimizer has 400,000
 LONGEST_NAME = 4096  # bytes of a module and a name
+LARGEST_KEY = 1 << 60  # a number that is a key of a dictionary; optimizers have their parameters counted
 PROTOCOLS = range(2, 6)
 
 
@@ -156,9 +157,8 @@ class _Machine:
         self._push(tuple(reversed(values)))
 
     def set_items(self, values: list[Any]) -> None:
-        # Only plain keys: the hash of a tuple in a tuple in a tuple … overflows the stack of the process.
-        if any(not (key is None or isinstance(key, str | bytes | int | float)) for key in values[::2]):
-            raise ValueError("a key that is neither a text nor a number")
+        if not all(map(_is_key, values[::2])):
+            raise ValueError("a key that is neither a text nor a number, or too large a number")
         self._top(dict).update(zip(values[::2], values[1::2], strict=True))
 
     def set_item(self) -> None:
@@ -195,6 +195,17 @@ class _Machine:
 
     def put(self, index: int) -> None:
         self._memo[index] = self._stack[-1]
+
+
+def _is_key(value: Any) -> bool:
+    """Whether a dictionary may hold a value as a key.
+
+    Only plain ones: the hash of a tuple in a tuple in a tuple … overflows the stack of the process. No large numbers: all multiples of
+    2^61 - 1 have one hash, so that each is compared with all before it; the hashes of texts and bytes nobody can choose.
+    """
+    if isinstance(value, int):
+        return abs(value) < LARGEST_KEY
+    return value is None or isinstance(value, str | bytes | float)
 
 
 def _since_mark(use: Callable[[_Machine, list[Any]], None]) -> Callable[[_Machine], None]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from tlkeras.data.reader_process import ReaderError
 from tlkeras.data.trial import read_apart
 from tlkeras.errors import WeightsMismatch
 from tlkeras.files import MOST_JSON, open_regular, read_json
+from tlkeras.weights.bounds import bounded
 
 CONFIG = "config.json"
 H5, SAFETENSORS = "model.weights.h5", ("model.safetensors", "model.safetensors.index.json")
@@ -61,6 +62,11 @@ def tensors(path: Path) -> list[str]:
     from tlkeras.weights import safetensors_file
 
     return safetensors_file.names(path)
+
+
+def bounded_by(folder: Path | None) -> AbstractContextManager[None]:
+    """Returns what refuses to build a network with more weights than the files of a folder hold; KerasHub's own presets pass."""
+    return nullcontext() if folder is None else bounded(sum(path.stat().st_size for path in folder.iterdir() if path.is_file()))
 
 
 @contextmanager

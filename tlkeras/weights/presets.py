@@ -83,7 +83,7 @@ def read(row: Row, preset: str, what: str, **settings: Any) -> Any:
     if folder is not None:
         preset_check.check_files(folder)
     try:
-        with preset_check.recorded() as used:
+        with preset_check.recorded() as used, preset_check.bounded_by(folder):
             part = getattr(keras_hub.models, f"{row.app}{what}").from_preset(preset, **settings)
         if folder is not None and isinstance(part, keras.Model):
             preset_check.check_weights(folder, part, used)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +24,7 @@ PATHS = (
 PATH, SPLIT = "path", "split"
 IDS = ("id", "sequence", "series")
 ORDER = ("time", "step", "t", "timestamp")
-PIXEL = re.compile(r"(?:pixel|px|pix)_?(\d+)|(\d+)x(\d+)")
+PIXEL = re.compile(r"(?:pixel|px|pix)_?(\d{1,9})|(\d{1,9})x(\d{1,9})")
 FEWEST_PIXELS = 16
 CELLS = 1000  # from which columns of 0 and 1 are detected
 FEW = 3  # ids that are looked for among the images beside a table
@@ -123,7 +124,8 @@ class Columns:
         if group in labels:
             raise DataError(f"column {group!r} of {spec!r} holds the labels, so it is no group; choose another --group-column")
         # A group may also be what the rows are about: the steps of a sequence belong to its own id.
-        rest = [name for name in names if name not in (*labels, split) and (name != group or _plain(name) in IDS)]
+        named = {*labels, split}
+        rest = [name for name in names if name not in named and (name != group or _plain(name) in IDS)]
         if kind is None:
             order = _usual(rest, ORDER)
             key = _usual(rest, IDS)
@@ -140,9 +142,10 @@ class Columns:
         if both := [name for name in content if name in labels]:
             raise DataError(f"column {both[0]!r} of {spec!r} holds the {kind}s, so it cannot be predicted; choose another --label-column")
         roles = Roles(kind=kind, content=content, labels=labels, split=split, group=group)
+        counts = Counter(names)
         for name in (*(content if len(content) == 1 else ()), *labels, *filter(None, (split, group))):
-            if names.count(name) > 1:
-                raise DataError(f"{spec!r} has {names.count(name)} columns {name!r}; rename one, or choose another column")
+            if counts[name] > 1:
+                raise DataError(f"{spec!r} has {counts[name]} columns {name!r}; rename one, or choose another column")
         return roles
 
     def text_in(self, spec: str, names: Sequence[str]) -> str:
@@ -211,8 +214,9 @@ class Columns:
         taken = {*used, *filter(None, (_usual(table.names, IDS), _usual(table.names, ORDER)))}
         binary = [name for name in table.names if name not in taken and not PIXEL.fullmatch(_plain(name)) and _is_binary(table, name)]
         if len(binary) > 1:
+            known = {*taken, *binary}
             for name in table.names:
-                if name not in {*taken, *binary} and (stray := _stray(table, name)) is not None:
+                if name not in known and (stray := _stray(table, name)) is not None:
                     raise DataError(
                         f"{spec!r} has {stray!r} in column {name!r}, nearly all of which is 0 or 1, as in {', '.join(binary[:FEW])}; "
                         "write 0 or 1, or name the columns of labels with --label-column"
@@ -299,7 +303,7 @@ def _unnamed_pixels(table: Table, names: Sequence[str]) -> tuple[str, ...]:
     if len(names) < FEWEST_PIXELS or round(len(names) ** 0.5) ** 2 != len(names):
         return ()
     values = [str(value) for name in names for value in table.sample(name, 3)]
-    return tuple(names) if all(value.isdecimal() and int(value) <= 255 for value in values) else ()
+    return tuple(names) if all(value.isdecimal() and len(value) < 10 and int(value) <= 255 for value in values) else ()
 
 
 def _are_steps(table: Table, key: str, features: Sequence[str], is_image: Callable[[str], bool]) -> bool:

@@ -94,7 +94,7 @@ class Delimited(Table):
 
     def rows(self, names: Sequence[str]) -> Iterator[tuple[str, ...]]:
         """See `Table.rows`."""
-        indices = [self.names.index(name) for name in names]
+        indices = [self.numbers[name] for name in names]
         last = max(indices, default=-1)
         for record in self._records:
             cells = record.cells(self._dialect)
@@ -104,7 +104,7 @@ class Delimited(Table):
 
     def checked(self, label: str) -> Delimited:
         """A record of several lines of which some are rows themselves, with a label that others have, swallowed them: they come back."""
-        column, dialect, width = self.names.index(label), self._dialect, len(self.names)
+        column, dialect, width = self.numbers[label], self._dialect, len(self.names)
         several = [record for record in self._records if record.last > record.line]
         if not several:
             return self

@@ -17,7 +17,7 @@ from tlkeras.data.sources.columns import Columns, Roles
 from tlkeras.data.sources.tabular import Table
 from tlkeras.data.split_names import parse_split
 from tlkeras.data.target import Target
-from tlkeras.errors import DataError, printable, reason
+from tlkeras.errors import DataError, printable, reason, shown
 from tlkeras.files import read_npz
 
 
@@ -106,11 +106,13 @@ def of_rows(
         name = printable(clean(str(row[0])))
         belongs.setdefault(name, group)
         if known.setdefault(name, (label, split)) != (label, split):
-            raise DataError(f"{table.name}:{number}: the sequence {name!r} has the label {label!r} here and {known[name][0]!r} before")
+            raise DataError(
+                f"{table.name}:{number}: the sequence {shown(name)} has the label {shown(label)} here and {shown(known[name][0])} before"
+            )
         try:
             position = float(row[1]) if roles.order else float(number)
             steps.setdefault(name, []).append((position, [float(value) for value in row[len(head) :]]))
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise DataError(f"{table.name}:{number}: {error}; expected numbers in {', '.join(roles.content)}") from error
     examples = [
         Example(

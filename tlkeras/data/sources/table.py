@@ -233,8 +233,8 @@ def _encoded(table: Table, roles: Roles, files: FileIndex, where: Sequence[str],
         path = value.get("path") if isinstance(value, dict) else None
         if isinstance(content, bytes) and content:
             yield {"content": content}
-        elif path:
-            yield {"id": f"{printable(str(path))}#{row_id.rpartition(':')[2]}", "path": files.root / path}
+        elif isinstance(path, str) and path:
+            yield {"id": f"{printable(path)}#{row_id.rpartition(':')[2]}", "path": files.root / path}
         else:
             yield Issue(kind="bad-row", path=row_id, reason=f"no {roles.content[0]}", action="skipped")
 
@@ -251,7 +251,7 @@ def _pixels(table: Table, roles: Roles, files: FileIndex, where: Sequence[str], 
     for row_id, row in zip(where, table.rows(columns), strict=True):
         try:
             values = np.array([float(value) for value in row])
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             yield Issue(kind="bad-row", path=row_id, reason="a pixel is not a number", action="skipped")
             continue
         if not (values % 1 == 0).all() or values.min() < 0 or values.max() > 255:

@@ -12,9 +12,9 @@ from tlkeras.data.cells import clean
 from tlkeras.data.examples import Issue
 from tlkeras.data.sources.encoding import UNDECODABLE, decode_text, detect_encoding
 from tlkeras.data.trial import read_apart
-from tlkeras.errors import DataError, printable
+from tlkeras.errors import DataError, printable, shown
 from tlkeras.errors import reason as reason_of
-from tlkeras.files import parse_json, read_regular
+from tlkeras.files import LARGE, TIMES, parse_json, read_regular
 
 LARGEST = 1 << 34  # bytes of a table of text, which is kept in memory
 SAMPLE = 50  # rows that decide what a column contains
@@ -49,18 +49,30 @@ class Table(ABC):
     ):
         self.name = printable(name)
         self.names = [column_name(name) for name in names]
+        self.numbers = {name: number for number, name in reversed(list(enumerate(self.names)))}  # of the first column of each name
         self.lines = list(lines)
         self.notes = list(notes)
         self.has_header = has_header
         self.binary = tuple(binary)
+        self._samples: dict[int, dict[str, list[Any]]] = {}
 
     @abstractmethod
     def rows(self, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
         """Yields the cells of each row in some columns; None where a row lacks one."""
 
     def sample(self, name: str, count: int = SAMPLE) -> list[Any]:
-        """Returns the first cells of a column that hold something."""
-        return [value for (value,) in islice(self.rows([name]), count) if value is not None and value != ""]
+        """Returns the cells of a column that hold something, of the first rows."""
+        if count not in self._samples:  # of all columns at once, of which a line may have a million
+            columns = self._samples[count] = {}
+            for row in islice(self.cells(), count):
+                for key, value in row.items():
+                    if value is not None and value != "":
+                        columns.setdefault(key, []).append(value)
+        return self._samples[count].get(name, [])
+
+    def cells(self) -> Iterator[Mapping[str, Any]]:
+        """Yields the cells of each row by the names of their columns."""
+        return (dict(zip(self.numbers, row, strict=True)) for row in self.rows(list(self.numbers)))
 
     def classes(self, name: str) -> Sequence[str] | None:
         """Returns the classes by number, where the file names them for a column of numbers."""
@@ -81,6 +93,10 @@ class JsonLines(Table):
     def rows(self, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
         """See `Table.rows`."""
         return (tuple(row.get(name) for name in names) for row in self._rows)
+
+    def cells(self) -> Iterator[Mapping[str, Any]]:
+        """See `Table.cells`."""
+        return iter(self._rows)
 
 
 def read_json_lines(file: Path, encoding: str | None) -> JsonLines:
@@ -127,11 +143,11 @@ class Parquet(Table):
 
     def rows(self, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
         """See `Table.rows`."""
-        return zip(*(_values(self._column(name)) for name in names), strict=True)
+        return zip(*(_values(name, self._column(name)) for name in names), strict=True)
 
     def sample(self, name: str, count: int = SAMPLE) -> list[Any]:
         """See `Table.sample`; only these rows become Python objects."""
-        return [value for value in _values(self._column(name).slice(0, count)) if value is not None and value != ""]
+        return [value for value in _values(name, self._column(name).slice(0, count)) if value is not None and value != ""]
 
     def classes(self, name: str) -> Sequence[str] | None:
         """See `Table.classes`."""
@@ -142,24 +158,73 @@ class Parquet(Table):
         return [str(label) for label in names] if isinstance(names, list) else None
 
     def _column(self, name: str) -> Any:
-        return self._table.column(self.names.index(name))
+        return self._table.column(self.numbers[name])
+
+
+MOST_ROWS = 1_000_000  # of a Parquet file that has fewer bytes than rows
+BATCH, NUMBERS = 128, 8192  # rows that are read at a time: a file of kilobytes can repeat a text of a megabyte, but no such number
 
 
 def read_parquet(file: Path) -> Parquet:
-    """Reads a Parquet file."""
+    """Reads a Parquet file, as long as it holds no more than its size lets expect.
+
+    Raises:
+        DataError: when it unpacks to far more than it takes up.
+        OSError, ValueError: when it is damaged, or has what Arrow cannot read.
+    """
+    import pyarrow
     import pyarrow.parquet
 
     read_apart("parquet", file)
-    return Parquet(file.name, pyarrow.parquet.read_table(file))
-
-
-def _values(column: Any) -> list[Any]:
-    """Returns the cells of a column; bytes that are not UTF-8 stay marked, as in other tables."""
     try:
-        return column.to_pylist()
-    except UnicodeDecodeError:
-        cells = column.cast("binary").to_pylist()
-        return [None if cell is None else cell.decode("utf-8", "surrogateescape") for cell in cells]
+        with pyarrow.parquet.ParquetFile(file) as source:
+            batches, schema = list(_batches(source, file.stat().st_size)), source.schema_arrow
+        table = pyarrow.Table.from_batches(batches) if batches else schema.empty_table()
+        return Parquet(file.name, table.replace_schema_metadata(schema.metadata))
+    except pyarrow.ArrowException as error:
+        raise ValueError(reason_of(error)) from error
+
+
+def _batches(source: Any, size: int) -> Iterator[Any]:
+    """Yields the rows of a Parquet file without dictionaries; what it states may be a lie, so that they are counted, too."""
+    import pyarrow
+
+    stated = source.metadata
+    _check_bomb(size, stated.num_rows, sum(stated.row_group(index).total_byte_size for index in range(stated.num_row_groups)))
+    rows = unpacked = 0
+    for batch in source.iter_batches(NUMBERS if all(map(pyarrow.types.is_primitive, source.schema_arrow.types)) else BATCH):
+        columns = [column.dictionary_decode() if pyarrow.types.is_dictionary(column.type) else column for column in batch.columns]
+        batch = pyarrow.RecordBatch.from_arrays(columns, names=batch.schema.names)
+        rows, unpacked = rows + batch.num_rows, unpacked + batch.nbytes
+        _check_bomb(size, rows, unpacked)
+        yield batch
+
+
+def _check_bomb(size: int, rows: int, unpacked: int) -> None:
+    """Refuses what no table holds in a file of so many bytes."""
+    if rows > max(MOST_ROWS, size) or unpacked > max(LARGE, TIMES * size):
+        raise DataError(
+            f"{size:,} bytes that unpack to {rows:,} rows of {unpacked:,} bytes; expected at most {max(MOST_ROWS, size):,} rows and "
+            f"{max(LARGE, TIMES * size):,} bytes; if they are meant, write them as CSV"
+        )
+
+
+def _values(name: str, column: Any) -> list[Any]:
+    """Returns the cells of a column; bytes that are not UTF-8 stay marked, as in other tables."""
+    import pyarrow
+
+    try:
+        try:
+            return column.to_pylist()
+        except UnicodeDecodeError:
+            cells = column.cast("binary").to_pylist()
+            return [None if cell is None else cell.decode("utf-8", "surrogateescape") for cell in cells]
+    # Dates and times that Python does not have, zones that nobody knows, types without Python objects.
+    except (pyarrow.ArrowException, OverflowError, ValueError, TypeError, KeyError) as error:
+        raise DataError(
+            f"column {shown(name)} of type {shown(str(column.type))} has values that Python cannot hold: {reason_of(error)}; "
+            "write them as texts or numbers"
+        ) from error
 
 
 def _is_image(type_: Any) -> bool:
