@@ -104,7 +104,7 @@ class _Origins:
 
     def __init__(self, meta: Any):
         functions = {function.signature.name: function for function in meta.graph_def.library.function}
-        self._nodes = {None: {node.name: node for node in meta.graph_def.node}}
+        self._nodes: dict[str | None, dict[str, Any]] = {None: {node.name: node for node in meta.graph_def.node}}
         self._nodes |= {name: {node.name: node for node in function.node_def} for name, function in functions.items()}
         self._arguments = {
             name: {argument.name: index for index, argument in enumerate(function.signature.input_arg)}
