@@ -42,6 +42,7 @@ def command(
     ),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
 ) -> None:
+    from tlkeras.cli import signals
     from tlkeras.distribution import launch
     from tlkeras.distribution.cluster import Cluster
     from tlkeras.errors import ConfigError
@@ -62,7 +63,7 @@ def command(
         clusters = [Cluster(addresses=addresses, index=launch.rank(addresses, index))]
     folder = Path(logs) if logs else _fresh()
     typer.echo(f"{len(clusters)} of {len(addresses)} workers here, logs in {folder}")
-    launch.run(clusters, arguments, folder, typer.echo)
+    launch.run(clusters, arguments, folder, typer.echo, terminated=signals.terminated)
 
 
 def _check(ctx: typer.Context, arguments: list[str]) -> None:
