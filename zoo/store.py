@@ -287,7 +287,7 @@ def copied(entry: Entry, names: Iterable[str]) -> Iterator[Path]:
     names = list(names)
     with private_copy(entry.path, names) as copies:
         for name in names:
-            if not (copies / name).is_file() or measured(copies / name)["sha256"] != entry.files[name]["sha256"]:
+            if not (copies / name).is_file() or measured(copies / name)["sha256"] != entry.files.get(name, {}).get("sha256"):
                 raise ZooError(f"{entry} has changed since it was published: {name}; download it again, or publish it again")
         yield copies
 
