@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tlkeras import __version__, files
 from tlkeras.errors import ExportError
-from tlkeras.export.checksum import measure
+from tlkeras.export.checksum import SAVED_MODEL, measure, private_copy
 from tlkeras.export.spec import Interface, Tensor
 
 if TYPE_CHECKING:  # both load TensorFlow
@@ -105,20 +106,38 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     return content
 
 
-def check_unchanged(folder: str | Path, path: str | Path) -> None:
-    """Compares an artifact with the hash that was recorded when it was verified; one that is not recorded passes.
+@contextmanager
+def unchanged(folder: str | Path, path: str | Path) -> Iterator[Path]:
+    """Yields a copy of an artifact that has the hash of its verification or publication; one of which none is recorded passes.
 
     Args:
         folder: of the manifest.
-        path: of the artifact.
+        path: of the artifact, in that folder; the SavedModel of an entry of the zoo is the folder itself.
 
     Raises:
         ExportError: when it is another file than the one that was verified.
     """
-    for name, record in read_manifest(folder)["artifacts"].items():
-        if (Path(folder) / record["path"]).resolve() == Path(path).resolve() and record.get("sha256"):
-            size, sha256 = measure(Path(path))
-            if sha256 != record["sha256"]:
-                raise ExportError(
-                    f"{str(path)!r} has changed since it was verified as {name} ({size:,} bytes, was {record.get('bytes', 0):,}); export again"
-                )
+    folder, path = Path(folder), Path(path)
+    content, is_folder = read_manifest(folder), path.resolve() == folder.resolve()
+    with private_copy(path if is_folder else path.parent, SAVED_MODEL if is_folder else [path.name]) as copies:
+        copy = copies if is_folder else copies / path.name
+        for name, record in content["artifacts"].items():
+            if (folder / record["path"]).resolve() == path.resolve() and record.get("sha256"):
+                size, sha256 = measure(copy)
+                if sha256 != record["sha256"]:
+                    raise ExportError(
+                        f"{str(path)!r} has changed since it was verified as {name} ({size:,} bytes, was {record.get('bytes', 0):,}); export again"
+                    )
+        published = _published(content)
+        for file in copies.rglob("*"):
+            name = file.relative_to(copies).as_posix()
+            if name in published and measure(file)[1] != published[name]:
+                raise ExportError(f"{str(path)!r} has changed since it was published: {name}; download it again, or publish it again")
+        yield copy
+
+
+def _published(content: Mapping[str, Any]) -> dict[str, str]:
+    """Returns name of a file -> its sha256, for the manifest of an entry of the zoo; nothing for others."""
+    listed = content.get("files")
+    records = listed.items() if isinstance(listed, dict) else ()
+    return {name: record["sha256"] for name, record in records if isinstance(record, dict) and isinstance(record.get("sha256"), str)}

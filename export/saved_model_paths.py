@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tlkeras.errors import ConfigError, ExportError, printable, shown
+from tlkeras.export.names import node_of
 
 # Operations that every SavedModel with variables or with tables of files needs; what decides is where their path comes from.
 READERS = re.compile(r"Restore(V2|Slice)?|InitializeTableFromTextFile(V2)?")
@@ -116,12 +117,12 @@ class _Origins:
                 for name in {node.op, *(value.func.name for value in node.attr.values())} & functions.keys():
                     self._callers[name].append((where, node))
         self._objects = meta.object_graph_def
-        own = {_plain(asset.tensor_info.name) for asset in _assets(meta)} | {_plain(meta.saver_def.filename_tensor_name)}
+        own = {node_of(asset.tensor_info.name) for asset in _assets(meta)} | {node_of(meta.saver_def.filename_tensor_name)}
         self._own = own - {""}  # what is fed with a path inside of the folder when the model is loaded
 
     def are_own(self, where: str | None, tensor: str) -> bool:
         """Whether a tensor can only be a path that the loader made."""
-        pending, seen = [(where, _plain(tensor))], set()
+        pending, seen = [(where, node_of(tensor))], set()
         while pending:
             where, name = pending.pop()
             if (where, name) in seen:
@@ -141,7 +142,7 @@ class _Origins:
             return self._passed(where, self._arguments[where][name])
         node = self._nodes[where].get(name)
         if node is not None and node.op in PASSED_ON and node.input:
-            return [(where, _plain(node.input[0]))]
+            return [(where, node_of(node.input[0]))]
         # The variable of an asset, which only loaders of C++ have.
         return [] if where is None and node is not None and node.op == "VarHandleOp" else None
 
@@ -151,7 +152,7 @@ class _Origins:
         for where, call in self._callers[function]:
             if call.op not in (function, *CALLS) or index >= len(call.input):
                 return None
-            sources.append((where, _plain(call.input[index])))
+            sources.append((where, node_of(call.input[index])))
         if function in self._objects.concrete_functions:
             bound = self._objects.concrete_functions[function].bound_inputs
             number = index - (len(self._arguments[function]) - len(bound))
@@ -161,7 +162,3 @@ class _Origins:
 
     def _is_asset(self, number: int) -> bool:
         return 0 <= number < len(self._objects.nodes) and self._objects.nodes[number].WhichOneof("kind") == "asset"
-
-
-def _plain(name: str) -> str:
-    return name.removeprefix("^").partition(":")[0]

@@ -18,6 +18,8 @@ MODULES = (
     "tests.jobs.test_resume",
     "tests.jobs.test_resume_comparisons",
     "tests.jobs.test_damage",
+    "tests.jobs.test_full_disk",
+    "tests.cli.test_signals",
     "tests.data.test_row_cache",
     "tests.pretraining.test_resume",
     "tests.distribution.test_resume",

@@ -1,7 +1,8 @@
 """A `tlkeras` command that kills itself: `python tests/killing.py finetune …`. For tests only.
 
 The process ends by SIGKILL when it passes the moment that `TLKERAS_TEST_KILL_AT` names. `TLKERAS_TEST_MOMENTS` names a file that receives
-the moments in their order, each once. Nothing of it is in the product: its steps, progress and writes of files are watched from here.
+the moments in their order, each once. With either, or with `TLKERAS_TEST_EAGER`, states and rows are written however fast they are made.
+Nothing of it is in the product: its steps, progress and writes of files are watched from here.
 """
 
 import contextlib
@@ -10,7 +11,7 @@ import os
 import re
 import signal
 
-KILL_AT, LISTED = "TLKERAS_TEST_KILL_AT", "TLKERAS_TEST_MOMENTS"
+KILL_AT, LISTED, EAGER = "TLKERAS_TEST_KILL_AT", "TLKERAS_TEST_MOMENTS", "TLKERAS_TEST_EAGER"
 
 _passed: set[str] = set()
 
@@ -53,7 +54,7 @@ def watch() -> None:
     from tlkeras.training import averaging, states
     from tlkeras.training.callbacks import Progress
 
-    if KILL_AT in os.environ or LISTED in os.environ:
+    if any(name in os.environ for name in (KILL_AT, LISTED, EAGER)):
         # A state at the end of every epoch, rows in the cache, however fast they are: moments come in every run.
         states.SHARE, row_cache.WORTH = 1.0, 0.0
     part, put, batch_begins = progress.Clock.part, files.put, Progress.on_train_batch_begin

@@ -10,7 +10,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 # Lines that TensorFlow 2.21 prints on every start of a healthy CPU-only process. Anything else is shown.
@@ -192,3 +192,37 @@ def set_seed(seed: int) -> None:
     finally:
         tf.random.set_seed = seed_tensorflow
     _tensorflow_seeded = True
+
+
+# === Stopping ===
+
+_ways_on: list[str] = []  # commands that go on with what this process does, the outermost first
+
+
+@contextmanager
+def goes_on(command: str, possible: Callable[[], bool] = lambda: True) -> Iterator[None]:
+    """Says which command goes on with what the body does: a stop that leaves the body says it too.
+
+    Args:
+        command: as users type it. Inside of other work that can go on, that of the other counts.
+        possible: whether there is something to go on with by now.
+    """
+    _ways_on.append(command)
+    try:
+        yield
+    except KeyboardInterrupt as stopped:
+        if possible() and _ways_on[0] not in str(stopped):
+            raise KeyboardInterrupt(with_way_on(str(stopped) or "stopped")) from stopped
+        raise
+    finally:
+        _ways_on.pop()
+
+
+def way_on() -> str | None:
+    """Returns the command that goes on with what this process does; None where nothing does."""
+    return _ways_on[0] if _ways_on else None
+
+
+def with_way_on(text: str) -> str:
+    """Returns a line about a stop that also says how to go on, where that is possible."""
+    return f"{text}; `{_ways_on[0]}` goes on" if _ways_on else text

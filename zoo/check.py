@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -17,7 +18,7 @@ from tlkeras.registry import load_function
 from tlkeras.tasks.certainty import known_of
 from tlkeras.tasks.registry import target_of, task_of
 from tlkeras.zoo.signing import check_signature
-from tlkeras.zoo.store import Entry, verify_files
+from tlkeras.zoo.store import Entry, copied, verify_files
 
 # Other processors multiply 8-bit numbers in another order: a step of the quantisation in the scores.
 QUANTISED = 0.1
@@ -35,7 +36,7 @@ class Check:
 def verify(entry: Entry, progress: Callable[[int, int, str], None] | None = None, *, public_key: str | None = None) -> list[Check]:
     """Hashes every file, then runs every artifact in its own runtimes and compares it with its answers at publication.
 
-    An artifact whose files have changed is not run.
+    An artifact whose files have changed is not run. What is run are copies that have the hashes, so that nobody changes them in between.
 
     Args:
         entry: to verify.
@@ -51,13 +52,26 @@ def verify(entry: Entry, progress: Callable[[int, int, str], None] | None = None
         checks.append(_signature(entry, public_key))
     if any(check.problem for check in checks):
         return checks
+    with ExitStack() as stack:
+        try:
+            copies = stack.enter_context(copied(entry, entry.files))
+        except ZooError as error:  # changed since it was hashed
+            return [replace(checks[0], problem=str(error)), *checks[1:]]
+        results = _answers(replace(entry, path=copies), progress)
+    # What was run are copies; the user knows the originals.
+    return [*checks, *(replace(one, problem=one.problem and one.problem.replace(str(copies), str(entry.path))) for one in results)]
+
+
+def _answers(entry: Entry, progress: Callable[[int, int, str], None] | None) -> list[Check]:
+    """Runs every artifact and compares what it answers; one check for each and its runtime."""
     artifacts = entry.manifest["artifacts"]
     try:
         interface = _interface(entry)
         stored = verification.read(entry.path, interface)
     except (ConfigError, ExportError) as error:
-        return [*checks, *(Check(what=name, problem=str(error)) for name in artifacts)]
+        return [Check(what=name, problem=str(error)) for name in artifacts]
     variants = {name: _variants(FORMATS.get(name)) for name, record in artifacts.items() if record.get("verified")}
+    checks: list[Check] = []
     with Verifier(stored.samples, interface, [row.reader for rows in variants.values() for row in rows]) as verifier:
         running = {name: _started(entry, name, rows, verifier) for name, rows in variants.items()}
         for index, name in enumerate(artifacts):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,16 +12,16 @@ import keras
 
 from tlkeras.errors import ExportError, ZooError
 from tlkeras.evaluation.prediction import Model, Scorer, keras_scores, wide_scores
+from tlkeras.export.checksum import SAVED_MODEL
 from tlkeras.export.read import open_artifact
 from tlkeras.export.runtimes import KERAS, choose, plain
 from tlkeras.modalities import inputs
 from tlkeras.tasks.registry import target_of, task_of
 from tlkeras.weights.keras_file import read_keras
 from tlkeras.zoo.manifest import HERE
-from tlkeras.zoo.store import Entry, Zoo, default_root, measured, verify_files
+from tlkeras.zoo.store import Entry, Zoo, copied, default_root, verify_files
 
 DEFAULT = "tensorflow"  # what serves an entry
-SAVED_MODEL = ("saved_model.pb", "variables", "assets", "fingerprint.pb")  # files and folders of one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,22 +104,7 @@ def _keras(entry: Entry) -> tuple[Scorer, str, Scorer | None]:
 
 @contextmanager
 def _copied(entry: Entry, path: str) -> Iterator[Path]:
-    """Yields a copy of an artifact in a folder of this user alone, whose hashes are compared: what is checked is what is opened.
-
-    Args:
-        entry: it belongs to.
-        path: of it, as the manifest says; `"."` for the SavedModel.
-
-    Raises:
-        ZooError: when the copy is not what was published.
-    """
+    """Yields a copy of an artifact, as the manifest says its path, that is what was published; see `store.copied`."""
     names = [name for name in entry.files if name.partition("/")[0] in SAVED_MODEL] if path == HERE else [path]
-    # A runtime may hold the file open for as long as the model lives: where the system then keeps it, it stays.
-    with tempfile.TemporaryDirectory(prefix="tlkeras-", ignore_cleanup_errors=True) as folder:
-        for name in names:
-            copy = Path(folder) / name
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(entry.path / name, copy)
-            if measured(copy)["sha256"] != entry.files[name]["sha256"]:
-                raise ZooError(f"{entry} has changed since it was published: {name}; download it again, or publish it again")
-        yield Path(folder) if path == HERE else Path(folder) / path
+    with copied(entry, names) as copies:
+        yield copies if path == HERE else copies / path

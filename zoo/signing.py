@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from tlkeras.errors import MissingPackage, ZooError, reason
-from tlkeras.zoo.manifest import MANIFEST, SIGNATURE
+from tlkeras.zoo.manifest import MANIFEST, SIGNATURE, digest
 from tlkeras.zoo.store import Entry
 
 PASSWORD = "TLKERAS_MINISIGN_PASSWORD"  # of an encrypted key, where nobody can be asked
@@ -71,12 +72,15 @@ def check_signature(entry: Entry, key: str | Path) -> str:
         ) from error
     try:
         signature = minisign.Signature.from_bytes(_bytes(path))
-        public.verify((entry.path / MANIFEST).read_bytes(), signature)
+        content = (entry.path / MANIFEST).read_bytes()
+        public.verify(content, signature)
     except (minisign.Error, OSError) as error:
         raise ZooError(f"the signature of {entry} does not belong to its manifest and this key: {reason(error)}; do not use it") from error
     comment = str(signature.trusted_comment)
     if comment != f"tlkeras {entry}":
         raise ZooError(f"the signature in {entry} was made for {comment!r}; it was copied from another entry; do not use it")
+    if digest(json.loads(content)) != digest(entry.manifest):
+        raise ZooError(f"the manifest of {entry} has changed since it was read; try again")
     return comment
 
 

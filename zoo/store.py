@@ -12,13 +12,15 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tlkeras import files
 from tlkeras.errors import ZooError, near
+from tlkeras.export.checksum import private_copy
 from tlkeras.export.manifest import FORMAT
 from tlkeras.zoo.manifest import MANIFEST, SIGNATURE, digest, read_json, read_manifest
 from tlkeras.zoo.names import NAME, check_name, check_version, split_name
@@ -270,6 +272,25 @@ def verify_files(entry: Entry) -> list[str]:
         if present_file != {"bytes": published["bytes"], "sha256": published["sha256"]}:
             problems.append(f"{path}: changed since it was published ({present_file['bytes']:,} bytes, was {published['bytes']:,})")
     return problems
+
+
+@contextmanager
+def copied(entry: Entry, names: Iterable[str]) -> Iterator[Path]:
+    """Yields a folder of this user alone with copies of files of an entry, whose hashes are compared; see `private_copy`.
+
+    Args:
+        entry: they belong to.
+        names: of the files, as the manifest has them.
+
+    Raises:
+        ZooError: when a copy is not what was published.
+    """
+    names = list(names)
+    with private_copy(entry.path, names) as copies:
+        for name in names:
+            if not (copies / name).is_file() or measured(copies / name)["sha256"] != entry.files.get(name, {}).get("sha256"):
+                raise ZooError(f"{entry} has changed since it was published: {name}; download it again, or publish it again")
+        yield copies
 
 
 def measured(path: Path) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tlkeras.config import RunConfig
+from tlkeras.distribution import launch as distribution_launch
 from tlkeras.distribution.cluster import Cluster
 from tlkeras.distribution.launch import free_addresses
 from tlkeras.jobs import finetune
@@ -174,6 +175,45 @@ def test_a_killed_worker_ends_all_in_seconds_with_its_reason(workers, said, tmp_
     assert time.monotonic() - started < 30 and parent.returncode == 1
     assert "was killed by SIGKILL; all other workers were stopped" in errors, errors
     assert not [pid for pid in children if _alive(pid)]
+
+
+WORKER = """
+import signal, sys, time
+
+def stop(*_):
+    print("asked", flush=True)
+    if sys.argv[1] == "ends":
+        print("stopped after 3 epochs, and `tlkeras finetune --resume run` goes on", flush=True)
+        sys.exit(143)
+
+signal.signal(signal.SIGTERM, stop)
+print("ready", flush=True)
+while True:
+    time.sleep(0.02)
+"""
+
+
+@pytest.mark.parametrize(("worker", "asked", "said"), [("ends", 1, "stopped after 3 epochs, and"), ("stays", 2, "stopped by SIGTERM")])
+def test_sigterm_reaches_the_workers_and_none_is_left(worker, asked, said, tmp_path, monkeypatch):
+    monkeypatch.setattr(distribution_launch, "TERMINATE", ((signal.SIGTERM, 0.5), (signal.SIGTERM, 0.5)))
+    started, lines = [], []
+    popen = subprocess.Popen
+
+    def replaced(command, **settings):
+        started.append(popen([sys.executable, "-u", "-c", WORKER, worker], **settings))
+        return started[-1]
+
+    def stopped(workers):
+        while "ready" not in lines:
+            time.sleep(0.01)
+        raise KeyboardInterrupt("stopped by SIGTERM")
+
+    monkeypatch.setattr(subprocess, "Popen", replaced)
+    monkeypatch.setattr(distribution_launch, "_watch", stopped)
+    clusters = [Cluster(addresses=("127.0.0.1:1", "127.0.0.1:2"), index=index) for index in range(2)]
+    with pytest.raises(KeyboardInterrupt, match=said):
+        distribution_launch.run(clusters, [], tmp_path / "logs", lines.append, terminated=lambda: True)
+    assert lines.count("asked") == asked and all(process.poll() is not None for process in started)
 
 
 def _children(process):

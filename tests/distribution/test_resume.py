@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -115,3 +116,26 @@ def test_two_workers_that_are_killed_go_on_to_the_same_weights(tmp_path):
         np.testing.assert_array_equal(left, right)
     assert (out / "history.csv").read_text() == (tmp_path / "whole/history.csv").read_text()
     assert not resume.unfinished(out)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@fault(
+    "SIGTERM",
+    "launch: two workers, in the middle of training",
+    "both end; one line that says how to go on, exit code 143 within 5 seconds",
+)
+def test_sigterm_ends_two_workers_in_time_and_says_how_to_go_on(tmp_path):
+    out = tmp_path / "run"
+    process = launched(tmp_path, *SETTINGS, "--epochs", "400", "--out", str(out))
+    deadline = time.monotonic() + 120
+    while not list((out / "checkpoints/states").glob("fit-*.state")) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    workers = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True).stdout.split()
+    started = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 143 and time.monotonic() - started < 5, output
+    assert f"`tlkeras launch --workers 2 finetune --resume {out}` goes on" in output.splitlines()[-1] and "Traceback" not in output
+    assert len(workers) == 2 and not [worker for worker in workers if (Path("/proc") / worker).exists()]
+    assert resume.unfinished(out)

@@ -1,12 +1,13 @@
 """What happens to a run when the world around it breaks: folders, disks, numbers, files that change."""
 
 import errno
+import os
 import re
 import shutil
 import subprocess
 import sys
 import threading
-from pathlib import Path
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from tests.helpers import pictures
 from tlkeras.data.examples import Dataset, Example, from_arrays
 from tlkeras.data.subset import subset
 from tlkeras.data.target import Target
-from tlkeras.errors import ConfigError, OutputError, TrainingDiverged, system_problem
+from tlkeras.errors import ConfigError, DataError, OutputError, TrainingDiverged, system_problem
 from tlkeras.jobs import run_folder, run_lifetime, run_lock
 from tlkeras.progress import Reporter
 
@@ -121,8 +122,8 @@ class Notes(Reporter):
         self.warnings.append(text)
 
 
-def photos(folder):
-    x, y = pictures(30, size=16)
+def photos(folder, count=30):
+    x, y = pictures(count, size=16)
     for index, (image, label) in enumerate(zip(x, y, strict=True)):
         path = folder / "abc"[label] / f"{index}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -154,6 +155,40 @@ def test_files_that_go_or_change_after_they_were_read_do_not_fail_the_export(tmp
     assert result.metrics["exports"]["saved_model"]["verified"]
     (note,) = [text for text in notes.warnings if "were deleted or changed since they were read" in text]
     assert re.match(r"(\d+) of \1 files", note)  # those that are gone, and those that are other ones now
+
+
+class Deleting(Notes):
+    """Deletes files as soon as the first images are decoded."""
+
+    def __init__(self, files):
+        super().__init__()
+        self.files = list(files)
+
+    def progress(self, phase, done, total, text=""):
+        while phase == "decode" and self.files:
+            self.files.pop().unlink()
+
+
+@fault(
+    "images are deleted", "while they are decoded", "those that are gone are left out, with a warning; where all of a class are, one line"
+)
+@pytest.mark.parametrize("label", ["", "c"], ids=["some", "all of a class"])
+def test_files_that_go_while_they_are_decoded_are_left_out_or_named(label, tmp_path):
+    photos(tmp_path / "photos", count=300)  # several times as many as are read ahead
+    files = sorted((tmp_path / "photos").rglob(f"{label}*/*.png"), key=lambda path: path.parent.name)
+    notes = Deleting(files if label else files[-40:])
+    settings = {**SMALL, "out": str(tmp_path / "run"), "reporter": notes}
+    if label:
+        with pytest.raises(
+            DataError, match=r"no image of class 'c' can be read \(100 files skipped, the first 'c/\d+.png': .*fix them or remove the class"
+        ):
+            tlkeras.finetune(str(tmp_path / "photos"), **settings)
+        assert not (tmp_path / "run").exists()
+    else:
+        result = tlkeras.finetune(str(tmp_path / "photos"), **settings)
+        assert sum(result.metrics[name]["n"] for name in ("val", "test")) + result.metrics["data"]["train"] == 260
+        (note,) = [text for text in notes.warnings if "(40)" in text]
+        assert "No such file or directory" in note
 
 
 def test_a_limit_below_the_number_of_classes_is_refused():
@@ -189,16 +224,29 @@ def test_errors_of_other_libraries_about_a_full_disk_are_known():
     assert "TMPDIR" in system_problem(FileNotFoundError(2, "No usable temporary directory found in ['/tmp']"))
 
 
-def _can_mount(folder, options):
+@contextmanager
+def mounted(folder, options):
+    """Mounts a disk in memory for a while: a full one, or one that is read-only, for which there is no other way."""
     folder.mkdir()
     mount = shutil.which("mount")
-    return mount is not None and subprocess.run([mount, "-t", "tmpfs", "-o", options, "none", folder], capture_output=True).returncode == 0
+    if mount is None or subprocess.run([mount, "-t", "tmpfs", "-o", options, "none", folder], capture_output=True).returncode:
+        pytest.skip("a disk in memory cannot be mounted here: that needs root")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
 
 
-def command(data, out, python=("-m", "tlkeras")):
-    settings = ["--backbone", "cnn", "--weights", "none", "--image-size", "16", "--epochs", "1", "--unfreeze", "all", "--export", "none"]
-    line = [sys.executable, *python, "finetune", "--data", str(data), "--out", str(out), *settings]
-    return subprocess.run(line, capture_output=True, text=True, timeout=300, check=False)
+ONE_EPOCH = ["--backbone", "cnn", "--weights", "none", "--image-size", "16", "--epochs", "1", "--unfreeze", "all", "--seed", "3"]
+
+
+def command(*arguments, python=("-m", "tlkeras"), **variables):
+    line = [sys.executable, *python, *map(str, arguments)]
+    return subprocess.run(line, env={**os.environ, **variables}, capture_output=True, text=True, timeout=300, check=False)
+
+
+def trained(data, out, *, formats="none", **settings):
+    return command("finetune", "--data", data, "--out", out, *ONE_EPOCH, "--export", formats, **settings)
 
 
 def one_line(done):
@@ -207,36 +255,12 @@ def one_line(done):
     return line
 
 
-@fault(
-    "the disk is full (a tmpfs of 200 kB)",
-    "while the run is written",
-    "one line, no half-written file under its final name",
-)
-@pytest.mark.slow
-def test_a_full_disk_is_one_line_and_leaves_no_file_under_its_final_name_that_is_half_written(tmp_path):
-    disk = tmp_path / "disk"
-    if not _can_mount(disk, "size=200k"):
-        pytest.skip("a small disk cannot be mounted here: that needs root")
-    try:
-        photos(tmp_path / "photos")
-        assert "No space left on device" in one_line(command(tmp_path / "photos", disk / "run"))
-        assert not (disk / "run/model.keras").exists() or Path(disk / "run/model.keras").stat().st_size > 0
-        assert not list(disk.rglob(".*-*"))
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
-
-
 @fault("the folder is read-only", "at the start", "one line, before anything is computed")
 @pytest.mark.slow
 def test_a_folder_that_is_read_only_is_one_line(tmp_path):
-    disk = tmp_path / "disk"
-    if not _can_mount(disk, "ro"):
-        pytest.skip("a read-only disk cannot be mounted here: that needs root")
-    try:
-        photos(tmp_path / "photos")
-        assert "cannot write to --out" in one_line(command(tmp_path / "photos", disk / "run"))
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
+    photos(tmp_path / "photos")
+    with mounted(tmp_path / "disk", "ro") as disk:
+        assert "cannot write to --out" in one_line(trained(tmp_path / "photos", disk / "run"))
 
 
 @fault("there is no folder for temporary files", "from the start", "the right result, or one line that names TMPDIR")
@@ -244,5 +268,34 @@ def test_a_folder_that_is_read_only_is_one_line(tmp_path):
 def test_no_folder_for_temporary_files_is_the_right_result_or_one_line(tmp_path):
     photos(tmp_path / "photos")
     nowhere = f"import tempfile; tempfile._candidate_tempdir_list = lambda: [{str(tmp_path / 'nowhere')!r}]; "
-    done = command(tmp_path / "photos", tmp_path / "run", ("-c", nowhere + "from tlkeras.cli.main import main; main()"))
+    done = trained(tmp_path / "photos", tmp_path / "run", python=("-c", nowhere + "from tlkeras.cli.main import main; main()"))
     assert (tmp_path / "run/metrics.json").is_file() if done.returncode == 0 else "TMPDIR" in one_line(done)
+
+
+@fault("two commands with one --out", "at the start", "one gets it and ends as it would alone, the other says so in one line")
+@pytest.mark.slow
+def test_of_two_commands_that_want_one_folder_one_gets_it(tmp_path):
+    photos(tmp_path / "photos")
+    begin = [
+        sys.executable,
+        "-m",
+        "tlkeras",
+        "finetune",
+        "--data",
+        tmp_path / "photos",
+        "--out",
+        tmp_path / "run",
+        *ONE_EPOCH,
+        "--export",
+        "none",
+    ]
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen(list(map(str, begin)), **pipes) for _ in range(2)]
+    errors = [process.communicate(timeout=300)[1] for process in processes]
+    assert sorted(process.returncode for process in processes) == [0, 1], errors
+    winner, loser = sorted(range(2), key=lambda index: processes[index].returncode)
+    (line,) = [line for line in errors[loser].splitlines() if line.startswith("error:")]
+    assert "Traceback" not in errors[loser] and "error:" not in errors[winner] and f"--out '{tmp_path / 'run'}'" in line
+    assert trained(tmp_path / "photos", tmp_path / "alone").returncode == 0
+    for name in ("history.csv", "predictions.csv"):
+        assert (tmp_path / "run" / name).read_text() == (tmp_path / "alone" / name).read_text()

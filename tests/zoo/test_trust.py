@@ -1,5 +1,6 @@
 """What a publisher, and a reader of a zoo, may rely on: nothing but what was verified is published, and what was changed is found."""
 
+import dataclasses
 import json
 import multiprocessing
 import shutil
@@ -9,10 +10,12 @@ import numpy as np
 import pytest
 
 from tests.zoo import server_files
+from tlkeras.backbones.load import load as load_backbone
 from tlkeras.errors import ExportError, MissingPackage, ZooError
 from tlkeras.export import manifest as manifests
+from tlkeras.jobs import opening as run_opening
 from tlkeras.jobs import publish
-from tlkeras.zoo import load, manifest, network, opening, serving, signing, store
+from tlkeras.zoo import check, load, manifest, network, opening, serving, signing, store
 from tlkeras.zoo.check import verify
 from tlkeras.zoo.manifest import read_manifest
 from tlkeras.zoo.store import Zoo
@@ -36,6 +39,21 @@ def rewritten(path, change):
     content = json.loads(path.read_text(encoding="utf-8"))
     change(content)
     path.write_text(json.dumps(content), encoding="utf-8")
+
+
+FILES = {
+    "tensorflow": "saved_model.pb",
+    "c_api": "variables/variables.data-00000-of-00001",
+    "litert": "model.tflite",
+    "onnxruntime": "model.onnx",
+    "openvino": "model.onnx",
+    "keras": "model.keras",
+}
+
+
+def appended(path):
+    with path.open("ab") as file:
+        file.write(b"\0")
 
 
 def refused(run, tmp_path, match):
@@ -67,14 +85,12 @@ def test_an_artifact_that_is_a_link_to_a_folder_is_not_published(copied, tmp_pat
 
 @pytest.mark.parametrize("file", ["model.tflite", "model.onnx", "saved_model/variables/variables.data-00000-of-00001"])
 def test_an_artifact_that_is_not_the_verified_one_is_not_published(copied, tmp_path, file):
-    with (copied / "exports" / file).open("ab") as artifact:
-        artifact.write(b"\0")
+    appended(copied / "exports" / file)
     refused(copied, tmp_path, "has changed since it was verified")
 
 
 def test_a_model_that_is_not_the_one_of_the_run_is_not_published(copied, tmp_path):
-    with (copied / "model.keras").open("ab") as model:
-        model.write(b"\0")
+    appended(copied / "model.keras")
     refused(copied, tmp_path, "has changed since the run wrote it")
 
 
@@ -121,10 +137,64 @@ def test_a_damaged_file_of_a_run_is_named_in_one_line(copied, tmp_path, file, co
 def test_an_artifact_that_was_changed_is_not_opened(copied):
     import tlkeras
 
-    with (copied / "exports/model.tflite").open("ab") as artifact:
-        artifact.write(b"\0")
+    appended(copied / "exports/model.tflite")
     with pytest.raises(ExportError, match=r"model.tflite' has changed since it was verified as tflite"):
         tlkeras.load(copied / "exports/model.tflite")
+
+
+@pytest.mark.parametrize("runtime", FILES)
+def test_an_artifact_of_a_run_that_is_exchanged_while_it_is_opened_is_the_one_that_was_hashed(copied, runtime, monkeypatch):
+    import tlkeras
+
+    x = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3)).astype("float32")
+    expected = tlkeras.load(copied, runtime=runtime).scores(x)
+    name = FILES[runtime] if runtime in ("keras", "litert", "onnxruntime", "openvino") else f"saved_model/{FILES[runtime]}"
+    path = copied / name if runtime == "keras" else copied / "exports" / name
+
+    def exchanged(function):
+        def opened(*arguments):
+            path.write_bytes(b"another file")
+            return function(*arguments)
+
+        return opened
+
+    for function in ("open_artifact", "read_keras"):
+        monkeypatch.setattr(run_opening, function, exchanged(getattr(run_opening, function)))
+    np.testing.assert_array_equal(tlkeras.load(copied, runtime=runtime).scores(x), expected)
+    assert path.read_bytes() == b"another file"
+
+
+@pytest.mark.parametrize("target", ["", "model.keras"])
+def test_a_model_of_a_run_that_was_changed_is_not_opened_and_the_line_says_what_to_do(copied, target):
+    import tlkeras
+    from tlkeras.errors import DataError
+
+    appended(copied / "model.keras")
+    with pytest.raises(DataError, match="model.keras' has changed since the run wrote it") as caught:
+        tlkeras.load(copied / target, runtime="keras")
+    assert "\n" not in str(caught.value) and f"`tlkeras export FILE.keras --labels {copied / 'labels.txt'}`" in str(caught.value)
+    with pytest.raises(DataError, match="has changed since the run wrote it"):
+        tlkeras.export_model(copied / target, formats="tflite", reporter=None)
+
+
+def test_a_model_that_was_trained_further_is_opened_under_another_name(copied):
+    import keras
+
+    import tlkeras
+
+    model = keras.saving.load_model(copied / "model.keras")
+    model.trainable_variables[-1].assign_add(np.ones(3))
+    model.save(copied / "mine.keras")
+    assert tlkeras.load(copied / "mine.keras").target.labels == tlkeras.load(copied).target.labels
+
+
+@pytest.mark.parametrize("content", ["{}", '{"model": {}}', '{"model": 3}', "damaged"])
+def test_a_run_of_before_its_hash_was_recorded_can_be_opened(copied, content):
+    import tlkeras
+
+    (copied / "metrics.json").write_text(content)
+    appended(copied / "model.keras")
+    assert tlkeras.load(copied).target.labels
 
 
 def test_labels_that_are_not_those_of_the_model_are_not_used(copied):
@@ -196,19 +266,38 @@ def test_an_entry_made_from_itself_is_refused(entry, monkeypatch):
         network.row("colours")
 
 
-@pytest.mark.parametrize("runtime", ["tensorflow", "litert", "keras"])
+@pytest.mark.parametrize("runtime", FILES)
 def test_what_is_opened_is_what_was_hashed(entry, runtime, monkeypatch):
     """A file that another process changes after the hashes were compared is found when it is copied."""
-    changed = {"tensorflow": "saved_model.pb", "litert": "model.tflite", "keras": "model.keras"}[runtime]
-
-    def verified_then_changed(entry):
-        with (entry.path / changed).open("ab") as file:
-            file.write(b"\0")
-        return []
-
-    monkeypatch.setattr(opening, "verify_files", verified_then_changed)
-    with pytest.raises(ZooError, match=f"has changed since it was published: {changed}"):
+    monkeypatch.setattr(opening, "verify_files", lambda entry: appended(entry.path / FILES[runtime]) or [])
+    with pytest.raises(ZooError, match=f"has changed since it was published: {FILES[runtime]}"):
         load("colours", root=entry.path.parent.parent, runtime=runtime)
+
+
+def test_what_is_verified_is_what_was_hashed(entry, monkeypatch):
+    monkeypatch.setattr(check, "verify_files", lambda entry: appended(entry.path / "model.tflite") or [])
+    (files,) = verify(entry)
+    assert files.problem == "colours/1 has changed since it was published: model.tflite; download it again, or publish it again"
+
+
+def test_a_published_backbone_is_what_was_hashed(entry, monkeypatch):
+    monkeypatch.setenv("TLKERAS_ZOO", str(entry.path.parent.parent))
+    row = network.row("colours")
+    assert load_backbone(row).model.get_layer("pretrained_features")
+    appended(entry.path / "model.keras")
+    with pytest.raises(ZooError, match="colours/1 has changed since it was published: model.keras"):
+        load_backbone(row)
+
+
+@pytest.mark.parametrize("name", ["model.tflite", "model.onnx", "model.keras", "."])
+def test_a_part_of_an_entry_that_was_changed_is_not_opened(entry, name):
+    import tlkeras
+
+    assert tlkeras.load(entry.path / name).target.labels
+    changed = "variables/variables.data-00000-of-00001" if name == "." else name
+    appended(entry.path / changed)
+    with pytest.raises(ExportError, match=f"has changed since it was published: {changed}"):
+        tlkeras.load(entry.path / name)
 
 
 # === Two publishers ===
@@ -282,6 +371,19 @@ def test_another_key_a_changed_manifest_and_a_copied_signature_are_found(tmp_pat
     rewritten(first.path / manifest.MANIFEST, lambda content: content.update(labels=["a"]))
     with pytest.raises(ZooError, match="does not belong to its manifest and this key"):
         signing.check_signature(first, public)
+
+
+def test_a_manifest_that_is_exchanged_after_it_was_read_does_not_pass_with_its_own_signature(tmp_path, keys):
+    secret, public = keys
+    zoo = Zoo(tmp_path / "zoo")
+    entry = signed("ants", zoo, secret)
+    signed("ants", Zoo(tmp_path / "other"), secret)
+    for name in (manifest.MANIFEST, manifest.SIGNATURE):
+        shutil.copyfile(tmp_path / "other/ants/1" / name, entry.path / name)
+    assert signing.check_signature(zoo.get("ants"), public)
+    older = dataclasses.replace(entry, manifest={**entry.manifest, "labels": ["a"]})
+    with pytest.raises(ZooError, match="has changed since it was read"):
+        signing.check_signature(older, public)
 
 
 def test_an_entry_without_a_signature_fails_where_one_is_asked_for(entry, keys):

@@ -43,6 +43,7 @@ def command(
     ),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
 ) -> None:
+    from tlkeras.cli import signals
     from tlkeras.distribution import launch
     from tlkeras.distribution.cluster import Cluster
     from tlkeras.errors import ConfigError
@@ -63,7 +64,7 @@ def command(
         clusters = [Cluster(addresses=addresses, index=launch.rank(addresses, index))]
     folder = Path(logs) if logs else _fresh()
     typer.echo(f"{len(clusters)} of {len(addresses)} workers here, logs in {folder}")
-    launch.run(clusters, [sys.executable, "-u", "-m", "tlkeras", *arguments], folder, typer.echo)
+    launch.run(clusters, [sys.executable, "-u", "-m", "tlkeras", *arguments], folder, typer.echo, terminated=signals.terminated)
 
 
 def _check(ctx: typer.Context, arguments: list[str]) -> None:

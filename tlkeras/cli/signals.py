@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
-import sys
+import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from types import FrameType
 from typing import Any
 
+from tlkeras import startup
+
 GRACE = 4.0  # seconds from SIGTERM to the end: Kubernetes and SLURM kill soon after, and checkpoints are on disk already
+BEAT = 0.5  # seconds after which the thread that ends a command notes that it runs
 INTERRUPTED, TERMINATED = 130, 143  # exit codes, as shells know them
 
 _received: list[int] = []  # signals that the present command was sent
-_timers: list[threading.Timer] = []  # that end it if it does not end by itself
 
 
 @contextmanager
@@ -28,33 +32,96 @@ def handled() -> Iterator[None]:
             if signal.getsignal(usual_number) is usual:
                 before[usual_number] = signal.signal(usual_number, _stop)
     try:
-        yield
+        with _watched(set(before)) if before else nullcontext():
+            yield
     finally:
-        for timer in _timers:
-            timer.cancel()
-        _timers.clear()
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
+def terminated() -> bool:
+    """Whether the present command was sent SIGTERM."""
+    return signal.SIGTERM in _received
+
+
 def code() -> int:
     """Returns the exit code of a command that was stopped."""
-    return TERMINATED if signal.SIGTERM in _received else INTERRUPTED
+    return code_of(_received)
+
+
+def code_of(received: Sequence[int]) -> int:
+    """Returns the exit code of a process that was sent some signals."""
+    return TERMINATED if signal.SIGTERM in received else INTERRUPTED
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
     _received.append(number)
-    if len(_received) > 1:  # every file is written aside and renamed: to end now harms none
-        _end()
-    if number == signal.SIGTERM:
-        timer = threading.Timer(GRACE, _end)
-        timer.daemon = True
-        timer.start()
-        _timers.append(timer)
-        raise KeyboardInterrupt("stopped by SIGTERM")
-    raise KeyboardInterrupt
+    if len(_received) == 1:  # after a second one `_watch` ends the process
+        raise KeyboardInterrupt(_reason(number))
 
 
-def _end() -> None:
-    sys.stderr.flush()
-    os._exit(code())
+def _reason(number: int) -> str:
+    return "stopped by SIGTERM" if number == signal.SIGTERM else "stopped"
+
+
+@contextmanager
+def _watched(numbers: Collection[int]) -> Iterator[None]:
+    """Ends the process from a thread of its own: Python's handlers wait until a library returns, which a long computation does not."""
+    source, sent = socket.socketpair()
+    sent.setblocking(False)
+    screen = _screen()
+    before = signal.set_wakeup_fd(sent.fileno(), warn_on_full_buffer=False)
+    watching = threading.Thread(target=_watch, args=(source, numbers, screen), daemon=True)
+    watching.start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        sent.close()
+        watching.join()
+        source.close()
+        if screen is not None:
+            os.close(screen)
+
+
+def _screen() -> int | None:
+    """Returns a handle of standard error as it is now: later, what libraries print there may be held back."""
+    try:
+        return os.dup(2)
+    except OSError:  # there is none
+        return None
+
+
+def _watch(source: socket.socket, numbers: Collection[int], screen: int | None) -> None:
+    """Ends the process at its second signal, or when the time from SIGTERM on is over; returns when the command has ended.
+
+    A library that holds Python's lock keeps this thread waiting too: then the time counts from when it last ran, which was before the signal.
+    """
+    received: list[int] = []
+    ran, deadline = time.monotonic(), math.inf
+    while True:
+        source.settimeout(max(0.001, min(BEAT, deadline - ran)))
+        try:
+            content = source.recv(64)
+        except TimeoutError:
+            content = None
+        if content == b"":
+            return
+        received += [number for number in content or () if number in numbers]
+        if signal.SIGTERM in received:
+            deadline = min(deadline, ran + GRACE)
+        ran = time.monotonic()
+        if len(received) > 1 or ran >= deadline:
+            _end(received, screen)
+            return
+
+
+def _end(received: Sequence[int], screen: int | None) -> None:
+    """Ends the process now. Every file is written aside and renamed, so this harms none."""
+    number = signal.SIGTERM if signal.SIGTERM in received else signal.SIGINT
+    line = startup.with_way_on(_reason(number))
+    try:
+        if screen is not None:  # not by `sys.stderr`, which another thread may hold
+            os.write(screen, f"{line}\n".encode("utf-8", "backslashreplace"))
+    finally:
+        os._exit(code_of(received))

@@ -23,6 +23,9 @@ from tlkeras.distribution.cluster import VARIABLE, Cluster
 from tlkeras.errors import ConfigError, TrainingError
 
 GRACE = 5.0  # seconds that the others have to end by themselves once one worker failed
+# What the workers are sent, and the seconds that they then have. Twice at SIGTERM: a second one ends a worker at once, and all is to end in five seconds.
+INTERRUPT: tuple[tuple[signal.Signals, float], ...] = ((signal.SIGINT, 2 * GRACE),)
+TERMINATE: tuple[tuple[signal.Signals, float], ...] = ((signal.SIGTERM, 2.5), (signal.SIGTERM, 0.7))
 POLL = 0.1
 TAIL = 12  # lines of the failed worker's log that are looked through for its reason
 # What TensorFlow says of every generator of batches; the log keeps it.
@@ -37,11 +40,14 @@ class Worker:
     Args:
         cluster: which one of whom it is.
         log: what it prints.
+        process: that it is.
+        copying: writes its log.
     """
 
     cluster: Cluster
     log: Path
     process: subprocess.Popen[bytes]
+    copying: threading.Thread
 
     @property
     def name(self) -> str:
@@ -82,7 +88,14 @@ def rank(hosts: Sequence[str], asked: int | None = None, environ: Mapping[str, s
     return index
 
 
-def run(clusters: Sequence[Cluster], command: Sequence[str], logs: Path, tell: Callable[[str], None]) -> None:
+def run(
+    clusters: Sequence[Cluster],
+    command: Sequence[str],
+    logs: Path,
+    tell: Callable[[str], None],
+    *,
+    terminated: Callable[[], bool] = lambda: False,
+) -> None:
     """Runs a command once for each cluster given, and returns when all ended well.
 
     Args:
@@ -90,32 +103,34 @@ def run(clusters: Sequence[Cluster], command: Sequence[str], logs: Path, tell: C
         command: what every worker runs, with its arguments; `python -u`, so that lines arrive when they are printed.
         logs: folder for one log for each worker.
         tell: called with every line that the first worker here prints.
+        terminated: whether it was SIGTERM that stopped this process, and there are five seconds to end.
 
     Raises:
         TrainingError: when a worker fails, with its reason. All other workers are stopped first.
-        KeyboardInterrupt: on Ctrl-C, which the workers also receive.
+        KeyboardInterrupt: on Ctrl-C or SIGTERM, which the workers also receive; it says how the first one goes on.
     """
     logs.mkdir(parents=True, exist_ok=True)
     workers: list[Worker] = []
     scratch = tempfile.mkdtemp(prefix="tlkeras-launch-")  # a worker that is killed cannot tidy up what it left
-    in_main_thread = threading.current_thread() is threading.main_thread()  # no other may set handlers
-    before = signal.signal(signal.SIGTERM, _stop) if in_main_thread else None
     try:
         for index, cluster in enumerate(clusters):
             workers.append(_start(cluster, command, logs, scratch, tell if index == 0 else None))
         _watch(workers)
-    except KeyboardInterrupt:
-        _end(workers, signal.SIGINT, 2 * GRACE)
-        raise
+    except KeyboardInterrupt as stopped:
+        for how, seconds in TERMINATE if terminated() else INTERRUPT:
+            _ask(workers, how, seconds)
+        _kill(workers)
+        raise KeyboardInterrupt(_said(workers) or str(stopped)) from stopped
     finally:
-        _end(workers, signal.SIGTERM, GRACE)
+        _ask(workers, signal.SIGTERM, GRACE)
+        _kill(workers)
         shutil.rmtree(scratch, ignore_errors=True)
-        if in_main_thread:
-            signal.signal(signal.SIGTERM, before)
 
 
-def _stop(*_: object) -> None:
-    raise KeyboardInterrupt("stopped")
+def _said(workers: Sequence[Worker]) -> str:
+    """Returns what the worker that writes the run said of its stop: where the weights are, and how to go on; nothing where it runs elsewhere."""
+    line = _last_line(workers[0]) if workers and workers[0].cluster.index == 0 else ""
+    return line if line.startswith("stopped") else ""
 
 
 def _start(cluster: Cluster, command: Sequence[str], logs: Path, scratch: str, tell: Callable[[str], None] | None) -> Worker:
@@ -130,8 +145,9 @@ def _start(cluster: Cluster, command: Sequence[str], logs: Path, scratch: str, t
         start_new_session=True,  # a group of its own, so that what it started ends with it
         preexec_fn=_die_with_parent if sys.platform == "linux" else None,
     )
-    threading.Thread(target=_copy, args=(process.stdout, file, tell), daemon=True).start()
-    return Worker(cluster=cluster, log=log, process=process)
+    copying = threading.Thread(target=_copy, args=(process.stdout, file, tell), daemon=True)
+    copying.start()
+    return Worker(cluster=cluster, log=log, process=process, copying=copying)
 
 
 def _die_with_parent() -> None:
@@ -184,17 +200,22 @@ def _last_line(worker: Worker) -> str:
     ).removeprefix("error: ")
 
 
-def _end(workers: Sequence[Worker], how: signal.Signals, grace: float) -> None:
-    """Ends what still runs, politely first; afterwards no process of the workers' groups is left."""
+def _ask(workers: Sequence[Worker], how: signal.Signals, grace: float) -> None:
+    """Asks what still runs to end, and waits for that, but not longer than it has."""
     running = [worker for worker in workers if worker.process.poll() is None]
     for worker in running:
         _signal(worker, how)
     deadline = time.monotonic() + grace
     while any(worker.process.poll() is None for worker in running) and time.monotonic() < deadline:
         time.sleep(POLL)
+
+
+def _kill(workers: Sequence[Worker]) -> None:
+    """Ends what still runs; afterwards no process of the workers' groups is left, and their logs are whole."""
     for worker in workers:
         _signal(worker, signal.SIGKILL)
         worker.process.wait()
+        worker.copying.join(3 * POLL)
 
 
 def _signal(worker: Worker, how: signal.Signals) -> None:

@@ -75,12 +75,7 @@ def of_run(
 ) -> CrossValidation:
     """Trains and tests on folds, shows what they say, and writes it into the folder of a run; see `run`."""
     with clock.step("cross-validation"):
-        try:
-            result = run(plan, task, data, reporter=reporter, final=final, **functions)
-        except KeyboardInterrupt as stopped:
-            if functions.get("states") is None:
-                raise
-            raise KeyboardInterrupt(f"{stopped}; `tlkeras finetune --resume {into.root}` goes on") from stopped
+        result = run(plan, task, data, reporter=reporter, final=final, **functions)
     write(into, result, data, task.task)
     title = f"{estimates.TITLE}: {estimates.described(result.content)}"
     reporter.result(title, estimates.cells(result.content), estimates.lines(result.content))

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from tlkeras import config as configs
-from tlkeras import files
+from tlkeras import files, startup
 from tlkeras.backbones.row import Backbone
 from tlkeras.config import RunConfig
 from tlkeras.data.examples import Dataset
@@ -48,7 +48,6 @@ from tlkeras.jobs.run_folder import Run
 from tlkeras.jobs.training_options import batch_size_of, facts, fold_options, options_of, tf32_of
 from tlkeras.models import TaskModel
 from tlkeras.progress import AUTO, Clock, Reporter, resolve
-from tlkeras.startup import set_seed
 from tlkeras.tasks.registry import DEFAULT as DEFAULT_TASK
 from tlkeras.tasks.registry import take
 from tlkeras.training import freezing, precision
@@ -111,7 +110,8 @@ def finetune_plan(
     run = resumed if resumed is not None and distribution.chief else run_of(plan.config, distribution, dataset)
     if run is resumed:
         run_lifetime.claim(run)
-    with run_lifetime.tidied(run, keep=distribution.chief), distribution.watched(), reporter.live():
+    way_on = resuming.command(run.root, distribution.workers) if distribution.chief else None
+    with run_lifetime.tidied(run, keep=distribution.chief, way_on=way_on), distribution.watched(), reporter.live():
         if run is not resumed:
             passed = dataset.source is None or is_passed(dataset.source)
             resuming.begin(run, plan.asked, passed=passed, workers=distribution.workers)
@@ -218,7 +218,7 @@ def prepared(
 
 def seed_everything(seed: int) -> None:
     """Makes what follows repeatable on a CPU: seeds Python, NumPy, Keras, and asks TensorFlow for deterministic kernels."""
-    set_seed(seed)
+    startup.set_seed(seed)
     tf.config.experimental.enable_op_determinism()
 
 
@@ -246,14 +246,18 @@ def _train(
     except training.Interrupted as stopped:
         _save(stopped.task, run)
         files.write_rows(run.history, stopped.history or [{"epoch": 0}])
-        weights = "best weights so far" if stopped.keep == "best" else "weights of the last step"
-        raise training.Interrupted(
-            stopped.history,
-            keep=stopped.keep,
-            task=stopped.task,
-            text=f"stopped after {len(stopped.history)} epochs; the {weights} are in {run.model}, "
-            f"`tlkeras evaluate {run.root}` scores them, and `tlkeras finetune --resume {run.root}` goes on",
-        ) from stopped
+        raise stopped.saying(_stopped(stopped, run)) from stopped
+
+
+def _stopped(stopped: training.Interrupted, run: Run) -> str:
+    """Returns a line about a run that was stopped in training: where its weights are, how to go on, and after which epoch that is."""
+    weights = "best weights so far" if stopped.keep == "best" else "weights of the last step"
+    count = len(stopped.history)
+    line = f"stopped after {count} epochs; the {weights} are in {run.model}, `tlkeras evaluate {run.root}` scores them"
+    way_on = startup.way_on()
+    if way_on is None:  # a worker whose folder is not that of the run
+        return line
+    return f"{line}, and `{way_on}` goes on" + ("" if stopped.stored == count else f" after {stopped.stored or 'none'} of them")
 
 
 def _save(task: TaskModel, run: Run) -> None:

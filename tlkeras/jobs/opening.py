@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import keras
 
 from tlkeras.errors import DataError, ExportError
 from tlkeras.evaluation.prediction import Model, keras_scores, known_target, wide_scores
 from tlkeras.export import manifest as manifests
+from tlkeras.export.checksum import measure, private_copy
 from tlkeras.export.formats import FORMATS
 from tlkeras.export.read import kind_of, open_artifact
 from tlkeras.export.runtimes import KERAS, RUNTIMES, plain
@@ -74,9 +78,9 @@ def _format(folder: Path, run: Run | None, runtime: str | None) -> Model:
 
 def _artifact(path: Path, folder: Path, run: Run | None, reader: str) -> Model:
     manifest = manifests.read_manifest(folder)
-    manifests.check_unchanged(folder, path)
     task = task_of(manifest["metadata"])
-    predictor = open_artifact(path, reader)
+    with manifests.unchanged(folder, path) as copy:
+        predictor = open_artifact(copy, reader)
     return Model(
         scores=predictor.scores,
         runtime=predictor.runtime,
@@ -91,7 +95,9 @@ def _artifact(path: Path, folder: Path, run: Run | None, reader: str) -> Model:
 def _keras(path: Path, run: Run | None) -> Model:
     if run is None and path.is_file() and (path.parent / manifests.NAME).is_file():  # of an entry
         manifest = manifests.read_manifest(path.parent)
-        task, model = task_of(manifest["metadata"]), read_keras(path)
+        task = task_of(manifest["metadata"])
+        with manifests.unchanged(path.parent, path) as copy:
+            model = read_keras(copy)
         return Model(
             scores=partial(keras_scores, model),
             wide=wide_scores(model),
@@ -102,7 +108,9 @@ def _keras(path: Path, run: Run | None) -> Model:
         )
     if run is None or not path.is_file():
         raise DataError(f"{str(path)!r} is not the model of a run: config.yaml, labels.txt or the model itself is missing")
-    config, target, model = run_folder.read_config(run), run_folder.read_target(run), read_keras(path)
+    config, target = run_folder.read_config(run), run_folder.read_target(run)
+    with _unchanged(path, run) as copy:
+        model = read_keras(copy)
     task, width = task_named(config.model.task), model.outputs[0].shape[-1]
     if task.labelled_outputs and width != len(target.labels):
         raise DataError(
@@ -118,3 +126,33 @@ def _keras(path: Path, run: Run | None) -> Model:
         model=model,
         wide=wide_scores(model),
     )
+
+
+@contextmanager
+def _unchanged(path: Path, run: Run) -> Iterator[Path]:
+    """Yields a copy of a model in the folder of a run: its own model has the hash that the run recorded, if it recorded one.
+
+    Raises:
+        DataError: when it is another model.
+    """
+    recorded = _recorded(run) if path.resolve() == run.model.resolve() else {}
+    with private_copy(path.parent, [path.name]) as copies:
+        size, sha256 = measure(copies / path.name)
+        if recorded.get("sha256") not in (None, sha256):
+            raise DataError(
+                f"{str(path)!r} has changed since the run wrote it ({size:,} bytes now), and thresholds and calibration are those of the model before; "
+                f"restore it; a model that you trained further needs another name: `tlkeras evaluate {run.root / 'FILE.keras'}` scores it, and "
+                f"`tlkeras export FILE.keras --labels {run.labels}` exports it"
+            )
+        yield copies / path.name
+
+
+def _recorded(run: Run) -> Mapping[str, Any]:
+    """Returns size and hash of the model of a run, from its `metrics.json`; nothing where that is of before, as while a run goes on."""
+    if run.asked.is_file() or not run.metrics.is_file():
+        return {}
+    try:
+        recorded = run_folder.read_json(run.metrics).get("model")
+    except DataError:  # the model can be used all the same
+        return {}
+    return recorded if isinstance(recorded, dict) else {}

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tlkeras import __version__, files
+from tlkeras import __version__, files, startup
 from tlkeras import config as configs
 from tlkeras.config import PretrainConfig
 from tlkeras.errors import ConfigError, DataError, ZooError
@@ -133,12 +133,9 @@ def held(work: Work, config: PretrainConfig, *, passed: bool) -> Iterator[None]:
         if not work.unfinished:
             write_json(work.begun, {"tlkeras": __version__, "folder": os.getcwd(), "passed": passed})
             files.write(work.asked, configs.to_yaml(config.to_dict()))
-        yield
+        with startup.goes_on(f"tlkeras pretrain --name {work.name} --resume", lambda: _has_states(work)):
+            yield
         published = True
-    except KeyboardInterrupt as stopped:
-        if not _has_states(work):
-            raise
-        raise KeyboardInterrupt(f"stopped; `tlkeras pretrain --name {work.name} --resume` goes on") from stopped
     finally:
         if published or not _has_states(work):
             work.asked.unlink(missing_ok=True)  # first: without it nothing goes on

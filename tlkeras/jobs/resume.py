@@ -96,12 +96,18 @@ def check_workers(run: Run, workers: int) -> None:
     """
     before = run_folder.read_json(run.begun).get("workers", workers)
     if before != workers:
-        command = "tlkeras " + (f"launch --workers {before} " if before > 1 else "") + f"finetune --resume {run.root}"
-        raise ConfigError(f"{str(run.root)!r} was begun with {_workers(before)}, and {_workers(workers)} here; `{command}` goes on")
+        raise ConfigError(
+            f"{str(run.root)!r} was begun with {_workers(before)}, and {_workers(workers)} here; `{command(run.root, before)}` goes on"
+        )
 
 
 def _workers(count: int) -> str:
     return "1 worker" if count == 1 else f"{count} workers"
+
+
+def command(root: Path, workers: int = 1) -> str:
+    """Returns the command that goes on with a run, which so many workers train."""
+    return "tlkeras " + (f"launch --workers {workers} " if workers > 1 else "") + f"finetune --resume {root}"
 
 
 def check_examples(run: Run, fingerprint: str) -> None:

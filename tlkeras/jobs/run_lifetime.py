@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
-from tlkeras import files
+from tlkeras import files, startup
 from tlkeras.errors import OutputError
 from tlkeras.jobs import run_lock
 from tlkeras.jobs.run_folder import Run
@@ -35,14 +35,20 @@ def release(run: Run) -> None:
 
 
 @contextmanager
-def tidied(run: Run, *, keep: bool) -> Iterator[None]:
+def tidied(run: Run, *, keep: bool, way_on: str | None = None) -> Iterator[None]:
     """Removes working files at the end, and the folders of a run that failed before it had anything to keep, or that is not kept.
 
     A run that was stopped after its result was written, while it trained what it is compared with, can go on too.
+
+    Args:
+        run: the folder.
+        keep: whether it stays.
+        way_on: the command that goes on with it, which a stop says; None where nothing does.
     """
     finished = False
     try:
-        yield
+        with startup.goes_on(way_on, run.config.exists) if way_on else nullcontext():
+            yield
         finished = run.metrics.exists()
     finally:
         if not keep:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from tlkeras.modalities.sources import open_source
 from tlkeras.pretraining.objectives import OBJECTIVES
 from tlkeras.registry import load_function
 from tlkeras.weights.keras_file import read_keras
-from tlkeras.zoo.store import Zoo
+from tlkeras.zoo.store import Zoo, copied
 
 
 def sample(
@@ -31,7 +30,7 @@ def sample(
         The grid, uint8 (rows * size, columns * size).
 
     Raises:
-        ZooError: when the entry is not an autoencoder.
+        ZooError: when the entry is not an autoencoder, or has changed since it was published.
         ConfigError: see `pretraining.variational.grid`.
     """
     entry = zoo.get(name)
@@ -39,7 +38,8 @@ def sample(
     draw = OBJECTIVES.get(task).sample if task in OBJECTIVES else ""
     if not draw:
         raise ZooError(f"{entry} is not a variational autoencoder; `tlkeras pretrain --backbone vae` creates one")
-    model = read_keras(Path(entry.path) / "model.keras")
+    with copied(entry, ["model.keras"]) as copies:
+        model = read_keras(copies / "model.keras")
     size = int(entry.manifest["metadata"]["image_size"])
     grid: np.ndarray = load_function(draw)(model, size, rows=rows, columns=columns, seed=seed, like=like, plane=plane)
     return grid

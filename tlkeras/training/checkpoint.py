@@ -16,6 +16,11 @@ from tlkeras import files
 SAVE_EVERY = 30.0  # seconds between two writes of the best weights; a head is better every 0.1 s at first
 
 
+def at_once(write: Callable[[], None]) -> None:
+    """Writes."""
+    write()
+
+
 class KeepBest(keras.callbacks.Callback):
     """Keeps the weights of the best epoch, stops after `patience` epochs without a better one, restores the best.
 
@@ -25,13 +30,22 @@ class KeepBest(keras.callbacks.Callback):
         monitor: `val_loss`, or `loss` where nothing is held out.
         patience: epochs without improvement before the phase stops.
         path: where the best weights are written, at most every `SAVE_EVERY` seconds.
+        within: calls what writes them, if it may take its time now.
     """
 
     def __init__(
-        self, trained: keras.Model | None, *, monitor: str, patience: int, path: Path, before_save: Callable[[], None] = lambda: None
+        self,
+        trained: keras.Model | None,
+        *,
+        monitor: str,
+        patience: int,
+        path: Path,
+        before_save: Callable[[], None] = lambda: None,
+        within: Callable[[Callable[[], None]], None] = at_once,
     ):
         super().__init__()
-        self.trained, self.monitor, self.patience, self.path, self.before_save = trained, monitor, patience, path, before_save
+        self.trained, self.monitor, self.patience, self.path = trained, monitor, patience, path
+        self.before_save, self.within = before_save, within
         self.best, self.best_epoch = math.inf, 0
         self._weights: list[np.ndarray] | None = None
         self._written = time.monotonic()
@@ -43,7 +57,7 @@ class KeepBest(keras.callbacks.Callback):
             # All of the fitted part: trainable weights and, where BatchNorm trains, its statistics.
             self._weights = [variable.numpy() for variable in self.model.weights]
             if time.monotonic() - self._written > SAVE_EVERY:
-                self.save()
+                self.within(self.save)
         elif epoch + 1 - self.best_epoch >= self.patience:
             self.model.stop_training = True
 

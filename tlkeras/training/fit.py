@@ -23,7 +23,7 @@ from tlkeras.startup import tensor_float32
 from tlkeras.training import eager, precision
 from tlkeras.training.budget import Deadline
 from tlkeras.training.callbacks import History, Progress, StopOnNaN
-from tlkeras.training.checkpoint import KeepBest
+from tlkeras.training.checkpoint import KeepBest, at_once
 from tlkeras.training.features import Arrays, has_free_axis
 from tlkeras.training.optimizer import optimizer
 from tlkeras.training.options import Options
@@ -62,7 +62,7 @@ def fit(
 
     Raises:
         TrainingDiverged, OutOfMemory: see `errors`.
-        Interrupted: at Ctrl-C, with the weights of the best epoch, or of the last step where the phase keeps the last ones.
+        Interrupted: at Ctrl-C or SIGTERM, with the weights of the best epoch, or of the last step where the phase keeps the last ones.
     """
     steps = math.ceil(len(train.y) / options.step_size)
     fitted = compiled(task, phase, suffix, train.y, steps, options)
@@ -93,12 +93,16 @@ def fit(
             )
         except KeyboardInterrupt as error:
             _put_back(best, fitted)
-            raise Interrupted(history.rows, keep=phase.keep, task=task) from error
+            # In the middle of an epoch there is no state that goes on to the same weights: the newest one stands.
+            stored = options.state.newest if options.state else 0
+            raise Interrupted(history.rows, keep=phase.keep, task=task, stored=stored) from error
     _put_back(best, fitted)
     best_epoch = best.best_epoch if best else len(history.rows)
     if options.state:
         facts = {"rows": history.rows, "best_epoch": best_epoch, "done": True}
-        options.state.states.save(options.state.key, State(arrays={"model": values(fitted.model.variables)}, facts=facts), phase.epochs)
+        options.state.done(
+            lambda: State(arrays={"model": values(fitted.model.variables)}, facts=facts), phase.epochs, timed=bool(phase.minutes)
+        )
     return history.rows, best_epoch
 
 
@@ -232,6 +236,7 @@ def _keep_best(task: TaskModel, phase: Phase, fitted: Fitted, held_out: bool, op
         patience=options.patience,
         path=options.checkpoints / f"best-{phase.name}.weights.h5",
         before_save=fitted.copy_back,
+        within=options.state.states.if_due if options.state else at_once,
     )
 
 

@@ -50,6 +50,8 @@ def run(
         Interrupted: at Ctrl-C, with the weights in the model that the phase keeps.
     """
     finish = recipe.finish if recipe else None
+    if options.states:
+        options.states.begin()
     # Features are kept and compared with what artifacts answer, scores are too: both in float32 proper.
     with options.distribution.watched(), tensor_float32(False):
         if recipe and recipe.transform:
@@ -101,9 +103,11 @@ def _phases(
             own = dataclasses.replace(options, seed=_seed(options.seed, index), state=state)
             last = _run_phase(task, *planned, parts, own, SCORED if final else ())
         except Interrupted as stopped:
-            rows = [{"phase": phase.name, **row} for row in stopped.history]
+            before, rows = history_of(results), [{"phase": phase.name, **row} for row in stopped.history]
             task = function(finish)(task, parts) if finish and recipe and recipe.finish_interrupted else task
-            raise Interrupted([*history_of(results), *rows], keep=stopped.keep, task=_without_loss(task)) from stopped
+            raise Interrupted(
+                [*before, *rows], keep=stopped.keep, task=_without_loss(task), stored=len(before) + stopped.stored
+            ) from stopped
         results.append(last.result)
         if options.states and not final:
             facts = {"result": dataclasses.asdict(last.result)}

@@ -87,9 +87,14 @@ class Interrupted(KeyboardInterrupt):
         history: the rows of all finished epochs, of this phase and those before it.
         keep: which weights the model holds: those of the `best` epoch of the phase so far, or those of the `last` step.
         task: the task model in its present state.
+        stored: after how many of these epochs training goes on.
         text: the message; the number of epochs when empty.
     """
 
-    def __init__(self, history: Sequence[dict[str, Any]], *, keep: str, task: TaskModel, text: str = ""):
+    def __init__(self, history: Sequence[dict[str, Any]], *, keep: str, task: TaskModel, stored: int = 0, text: str = ""):
         super().__init__(text or f"stopped after {len(history)} epochs")
-        self.history, self.keep, self.task = list(history), keep, task
+        self.history, self.keep, self.task, self.stored = list(history), keep, task, stored
+
+    def saying(self, text: str) -> Interrupted:
+        """Returns the same with another message."""
+        return Interrupted(self.history, keep=self.keep, task=self.task, stored=self.stored, text=text)

@@ -14,7 +14,8 @@ import io
 import json
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ import numpy as np
 from tlkeras import files
 from tlkeras.errors import TrainingError
 
-SHARE = 0.03  # of the time of training that may go into writing states
+SHARE = 0.03  # of the time of training that writing may take, where something need not be written
 GENERATIONS = 2  # states of epochs that are there of one phase
 MAGIC = b"tlkeras state 1\n"
 NAME = re.compile(r"(?P<key>[a-z0-9.-]+)@(?P<number>\d{6})\.state")
@@ -59,13 +60,22 @@ class States:
     warn: Callable[[str], None] = lambda text: None
     writes: bool = True
     common: Callable[[Sequence[int]], Sequence[int]] | None = None
-    _cost: float = 0.0  # seconds that the last write of a state of an epoch took
-    _written: float = field(default_factory=time.monotonic)
+    seconds: float = 0.0  # that all writing took since training began
+    _cost: float = 0.0  # seconds of the last write that might have been left out
+    _began: float = field(default_factory=time.monotonic)
+
+    def begin(self) -> None:
+        """Says that training begins: the time before it does not count."""
+        self.seconds, self._began = 0.0, time.monotonic()
 
     def save(self, key: str, state: State, number: int = 0) -> None:
         """Writes a state, and removes those of the same key that are older than the one before."""
         if not self.writes:
             return
+        with self._counted():
+            self._write(key, state, number)
+
+    def _write(self, key: str, state: State, number: int) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         body = io.BytesIO()
         arrays = {f"{group}/{index:06d}": array for group, values in state.arrays.items() for index, array in enumerate(values)}
@@ -77,18 +87,35 @@ class States:
         for older in self._numbers(key)[:-GENERATIONS]:
             (self.folder / f"{key}@{older:06d}.state").unlink(missing_ok=True)
 
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        """Counts the seconds of the body, once where one is inside of another."""
+        started, before = time.monotonic(), self.seconds
+        try:
+            yield
+        finally:
+            self.seconds = before + time.monotonic() - started
+
     def due(self) -> bool:
-        """Whether another state of an epoch may be written: at most `SHARE` of the time goes into them."""
-        return time.monotonic() - self._written >= self._cost * (1 - SHARE) / SHARE
+        """Whether a write that need not be fits in: all writing, this one with it, is to take at most `SHARE` of the time."""
+        trained = time.monotonic() - self._began - self.seconds
+        return (self.seconds + self._cost) * (1 - SHARE) <= trained * SHARE
+
+    def if_due(self, write: Callable[[], None]) -> None:
+        """Writes what makes going on quicker and is not needed for it, unless that would take too large a share of the time."""
+        if self.writes and self.due():
+            before = self.seconds
+            with self._counted():
+                write()
+            self._cost = self.seconds - before
 
     def save_epoch(self, key: str, state: Callable[[], State], number: int) -> None:
-        """Writes the state at the end of an epoch, unless that would take too large a share of the time."""
-        if not self.writes or not self.due():
-            return
-        started = time.monotonic()
-        self.save(key, state(), number)
-        self._written = time.monotonic()
-        self._cost = self._written - started
+        """Writes the state at the end of an epoch, if it is due."""
+        self.if_due(lambda: self.save(key, state(), number))
+
+    def newest(self, key: str) -> int:
+        """Returns the number of the newest state of a key; 0 where there is none."""
+        return max(self._numbers(key), default=0)
 
     def load(self, key: str) -> State | None:
         """Returns the newest state of a key that is whole, for all workers alike; None where there is none."""
@@ -156,8 +183,20 @@ class FitStates:
         """Returns the states of one of several fits of a phase."""
         return dataclasses.replace(self, key=f"{self.key}.{index}")
 
+    @property
+    def newest(self) -> int:
+        """How many epochs the newest state has; 0 where there is none."""
+        return self.states.newest(self.key)
+
     def load(self) -> State | None:
         return self.states.load(self.key)
+
+    def done(self, state: Callable[[], State], epochs: int, *, timed: bool) -> None:
+        """Stores that the fit is done, if it is due: from the state of an epoch before it ends the same, unless the clock ended it."""
+        if timed:
+            self.states.save(self.key, state(), epochs)
+        else:
+            self.states.save_epoch(self.key, state, epochs)
 
 
 def values(variables: Sequence[Any]) -> list[np.ndarray]:
