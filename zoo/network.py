@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from tlkeras.backbones.registry import BACKBONES
 from tlkeras.backbones.row import Backbone
 from tlkeras.errors import ZooError
 from tlkeras.weights.sources import ZooModel
-from tlkeras.zoo.store import Entry, Zoo, default_root, verify_files
+from tlkeras.zoo.store import Entry, Zoo, copied, default_root, verify_files
 
 PREFIX = "zoo:"
+MODEL, VOCABULARY = "model.keras", "tokenizer"  # files and folders of an entry
 RECORD = "backbone"  # key of the manifest of an entry
 
 
@@ -34,8 +36,9 @@ def row(name: str, above: tuple[str, ...] = ()) -> Backbone:
     wrong = verify_files(entry)
     if wrong:
         raise ZooError(f"{entry} has changed since it was published: {wrong[0]}")
-    if "model.keras" not in entry.files:
-        raise ZooError(f"{entry} has no model.keras, so it cannot be a backbone")
+    if MODEL not in entry.files:
+        raise ZooError(f"{entry} has no {MODEL}, so it cannot be a backbone")
+    files = [name for name in entry.files if name.partition("/")[0] in (MODEL, VOCABULARY)]
     try:
         base = _base(entry, above)
         licence = str(entry.manifest["licences"]["backbone weights"]["licence"])
@@ -50,7 +53,7 @@ def row(name: str, above: tuple[str, ...] = ()) -> Backbone:
         sections=tuple(
             (section, pattern) for section, pattern in entry.manifest.get("sections", entry.manifest.get("stages", base.sections))
         ),
-        weights=(ZooModel(path=str(entry.path / "model.keras")),),
+        weights=(ZooModel(path=str(entry.path / MODEL), copies=partial(copied, entry, files)),),
         license=licence,
     )
 

@@ -91,6 +91,7 @@ def test_sigterm_ends_a_command_in_time_while_a_library_computes():
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout.readline() == "computing\n"
+            time.sleep(0.5)  # until it does
             started = time.monotonic()
             process.send_signal(signal.SIGTERM)
             _, errors = process.communicate(timeout=30)

@@ -108,15 +108,16 @@ class Arguments:
 def published(row: Backbone, weights: str) -> Base | None:
     """Returns the layers of a published model up to its features, when that is where the row's weights come from; else None."""
     source = chosen_source(row, weights)
-    if source is None or source.model is None:
+    if source is None or source.published is None:
         return None
-    model = read_keras(source.model)
+    with source.published() as folder:
+        model = read_keras(folder / "model.keras")
+        vocabulary = folder / "tokenizer"
+        tokens = load_tokens(vocabulary) if vocabulary.is_dir() else None
     last, name = model.get_layer(FEATURES), f"pretrained_{FEATURES}"  # the head's own layer has the other name
     while any(layer.name == name for layer in model.layers):  # of a network that was itself made from a published one
         name = f"pretrained_{name}"
     last.name = name
-    vocabulary = source.model.parent / "tokenizer"
-    tokens = load_tokens(vocabulary) if vocabulary.is_dir() else None
     return Base(model=keras.Model(model.input, last.output, name=re.sub(r"\W", "_", row.name)), sections=row.sections, tokens=tokens)
 
 

@@ -192,8 +192,7 @@ def _label_sets(target: Target, values: Sequence[Sequence[str]], dtype: str = "f
 
 
 def _in_order(target: Target, labels: Sequence[str]) -> tuple[str, ...]:
-    order = {label: index for index, label in enumerate(target.labels)}
-    return tuple(sorted(set(labels), key=order.__getitem__))
+    return tuple(sorted(set(labels), key={label: index for index, label in enumerate(target.labels)}.__getitem__))
 
 
 def _numbers(target: Target, values: Sequence[Sequence[float]]) -> np.ndarray:

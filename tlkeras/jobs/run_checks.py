@@ -44,7 +44,7 @@ def _check_backbone(plan: Plan) -> None:
         what = "pretrained weights" if model.weights in FIRST else f"weights of the kind {model.weights!r}"
         raise WeightsUnavailable(f"{row.name} has no {what}; {alternatives.ways(row)}")
     with_options(row, model.options())
-    published = source is not None and source.model is not None
+    published = source is not None and source.published is not None
     if model.image_size is not None and not published:  # a published network has the size that it was trained with
         check_size(row, model.image_size)
 

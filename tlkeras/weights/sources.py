@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Protocol
@@ -45,8 +46,8 @@ class WeightsSource:
         return ""
 
     @property
-    def model(self) -> Path | None:
-        """The `model.keras` of a published network."""
+    def published(self) -> Callable[[], AbstractContextManager[Path]] | None:
+        """What opens a folder with the `model.keras` of a published network, and its vocabulary."""
         return None
 
     def status(self, row: Row) -> Status:
@@ -226,15 +227,17 @@ class ZooModel(WeightsSource):
     """A published network: the layers of its model up to `features`.
 
     Args:
-        path: of its `model.keras`; a vocabulary is in the same folder.
+        path: of its `model.keras`.
+        copies: opens a folder with copies of it and its vocabulary that have the hashes stated by whoever published them.
     """
 
     path: str
+    copies: Callable[[], AbstractContextManager[Path]]
     kind: str = "zoo"
 
     @property
-    def model(self) -> Path:
-        return Path(self.path)
+    def published(self) -> Callable[[], AbstractContextManager[Path]]:
+        return self.copies
 
     def status(self, row: Row) -> Status:
         return Status(row=row, kind=self.kind, where=row.name, state="installed")
