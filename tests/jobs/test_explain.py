@@ -107,7 +107,7 @@ def test_the_report_says_which_label_was_asked_for(modality, run_of, tmp_path):
     label = dataset.labels[0]
     tlkeras.explain(root, inputs, method="occlusion", label=label, out=str(root / "explanations"))
     page = (root / "report.html").read_text(encoding="utf-8")
-    what, colour = ("Marked words speak", "orange") if modality == "text" else ("The second picture shows what speaks", "red")
+    what, colour = ("Marked words speak", "orange") if modality == "text" else ("The second image shows what speaks", "red")
     assert f"{what} for “{label}” ({colour}) or against it (blue), by occlusion." in page and "for the answer of the model" not in page
 
 
