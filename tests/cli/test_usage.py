@@ -123,10 +123,10 @@ def test_launch_takes_the_command_with_and_without_dashes(monkeypatch, tmp_path)
     from tlkeras.distribution import launch
 
     started = []
-    monkeypatch.setattr(launch, "run", lambda clusters, arguments, logs, tell: started.append((len(clusters), list(arguments))))
+    monkeypatch.setattr(launch, "run", lambda clusters, command, logs, tell, **_: started.append((len(clusters), list(command))))
     for dashes in ([], ["--"], ["tlkeras"]):
         assert run("launch", "--workers", "3", "--logs", tmp_path, *dashes, "finetune", "--epochs", "1", "--backbone", "cnn") == 0
-    assert started == [(3, ["finetune", "--epochs", "1", "--backbone", "cnn"])] * 3
+    assert started == [(3, [sys.executable, "-u", "-m", "tlkeras", "finetune", "--epochs", "1", "--backbone", "cnn"])] * 3
 
 
 def test_launch_with_another_command_is_one_line(capsys, monkeypatch):

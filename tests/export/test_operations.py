@@ -58,7 +58,10 @@ HARMLESS = {
         _QuantizedMatMul
     """,
 }
-FAMILIES = re.compile(r"LoadTPUEmbedding\w+Parameters|XlaSparseDenseMatmulCustomCombiner\w+")  # for such processors, too
+FAMILIES = re.compile(
+    r"LoadTPUEmbedding\w+Parameters|XlaSparseDenseMatmulCustomCombiner\w+"  # for such processors, too
+    r"|TFText>\w+|Sentencepiece\w*Op"  # of TensorFlow Text, where a test before loaded it: its vocabularies and models are values
+)
 
 
 def registered():

@@ -2,6 +2,8 @@
 
 import json
 import time
+from contextlib import nullcontext
+from functools import partial
 
 import keras
 import numpy as np
@@ -38,20 +40,25 @@ def network(path, kernel, size=16, depth=1):
     model = keras.Model(inputs, layers.GlobalAveragePooling2D(name="features")(x))
     for index in range(depth):
         model.get_layer(f"conv{index}").set_weights([(kernel / 255 if index == 0 else np.eye(3))[None, None].astype("float32")])
+    path.parent.mkdir()
     model.save(path)
     return path
 
 
+def source(path):
+    return ZooModel(path=str(path), copies=partial(nullcontext, path.parent))
+
+
 def row(name, path, **changes):
     fields = {"family": "tiny", "input_size": 16, "min_size": 8, "features": 3, "pooling": "vector", "sections": (("conv0", "conv0"),)}
-    fields |= {"params": 9, "top1": None, "license": "Apache-2.0", "source": "https://example.org", "weights": (ZooModel(path=str(path)),)}
+    fields |= {"params": 9, "top1": None, "license": "Apache-2.0", "source": "https://example.org", "weights": (source(path),)}
     return Backbone(name=name, **{**fields, **changes})
 
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory):
     folder = tmp_path_factory.mktemp("networks")
-    colours, grey = (network(folder / f"{name}.keras", kernel) for name, kernel in (("colours", COLOURS), ("grey", GREY)))
+    colours, grey = (network(folder / name / "model.keras", kernel) for name, kernel in (("colours", COLOURS), ("grey", GREY)))
     return [
         row("tiny_grey", grey),
         row("tiny_colours", colours),
