@@ -14,7 +14,7 @@ from tlkeras.export import isolated
 from tlkeras.export.formats import FORMATS
 from tlkeras.export.read import open_artifact
 
-ARTIFACTS, SHAPE = ("saved_model", "tflite", "onnx"), (16, 16, 3)
+SHAPE = (16, 16, 3)
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def artifact(run_of):
     return lambda name: run_of("image").run.exports / FORMATS.get(name).path
 
 
-@pytest.mark.parametrize("name", ARTIFACTS)
+@pytest.mark.parametrize("name", [pytest.param("saved_model", marks=pytest.mark.slow), "tflite", "onnx"])
 def test_an_artifact_answers_in_a_process_of_its_own_as_it_does_here(run_of, name, monkeypatch):
     images = passed(DATASETS["image"]())
     here = tlkeras.load(run_of("image").run.root, runtime=name).predict(images)
