@@ -36,15 +36,10 @@ SEQUENCES = {"time": 5, "features": 2, "mean": [0.0, 1.0], "std": [1.0, 2.0]}
 
 
 def rows(quick):
-    """Returns all names, those that are not quick for the slow tests only."""
-    return [row.name if row.name in quick else pytest.param(row.name, marks=pytest.mark.slow) for row in ROWS]
-
-
-def exported_rows():
-    """Returns all names: two by default, the smallest of each family among the slow tests, its other sizes in the sweep."""
+    """Returns all names: those that are quick by default, the smallest of each family among the slow tests, its other sizes in the sweep."""
     smallest = {row.family: row.name for row in sorted(ROWS, key=lambda row: -row.params)}
     marks = {row.name: pytest.mark.slow if smallest[row.family] == row.name else pytest.mark.sweep for row in ROWS}
-    return [row.name if row.name in CONVERTED else pytest.param(row.name, marks=marks[row.name]) for row in ROWS]
+    return [row.name if row.name in quick else pytest.param(row.name, marks=marks[row.name]) for row in ROWS]
 
 
 @pytest.fixture(scope="module", params=rows(QUICK))
@@ -73,7 +68,7 @@ def inputs(task, n=4):
     return np.random.default_rng(0).uniform(0, 255 if task.backbone.modality == "image" else 1, shape).astype("float32")
 
 
-@pytest.mark.parametrize("name", exported_rows())
+@pytest.mark.parametrize("name", rows(CONVERTED))
 def test_T5_every_row_is_exported_to_every_format_and_verified_at_batch_1_2_and_3_or_says_why_not(name, tmp_path, tmp_path_factory):
     assert BATCHES == (1, 2, 3)
     if name in CONVERTED:
