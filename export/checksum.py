@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tlkeras.errors import TlkerasError
+from tlkeras.files import open_regular
 
 SAVED_MODEL = ("saved_model.pb", "fingerprint.pb", "variables", "assets")  # files and folders of one
 
@@ -17,7 +18,7 @@ SAVED_MODEL = ("saved_model.pb", "fingerprint.pb", "variables", "assets")  # fil
 def measure(path: Path) -> tuple[int, str]:
     """Returns size in bytes and sha256 of a file, or of all files of a folder."""
     if path.is_file():
-        with path.open("rb") as content:
+        with open_regular(path) as content:
             digest = hashlib.file_digest(content, "sha256")
             return content.tell(), digest.hexdigest()
     total, whole = 0, hashlib.sha256()

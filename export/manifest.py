@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tlkeras import __version__, files
-from tlkeras.errors import ExportError
+from tlkeras.errors import ExportError, printable, reason, shown
 from tlkeras.export.checksum import SAVED_MODEL, measure, private_copy
 from tlkeras.export.spec import Interface, Tensor
 
@@ -17,7 +16,10 @@ if TYPE_CHECKING:  # both load TensorFlow
     from tlkeras.export.graph import Graph
 
 NAME, LABELS = "manifest.json", "labels.txt"
+LONGEST_NAME = 255  # characters of the name of a file
 FORMAT = 1  # of manifests, and of the files beside them
+# What readers of a manifest rely on; see `files.misfit`.
+SHAPE = {"labels": ([str], None), "metadata": {...: str}, "artifacts": {...: {"path": str, "bytes?": int, "sha256?": str}}}
 
 
 def write_manifest(folder: str | Path, graph: Graph, records: Mapping[str, Mapping[str, Any]]) -> None:
@@ -51,10 +53,14 @@ def interface_of(content: Mapping[str, Any]) -> Interface:
     """
     try:
         inputs = tuple(Tensor(name=one["name"], shape=tuple(one["shape"]), dtype=one["dtype"]) for one in content["inputs"])
-        labels = content["labels"]
-        return Interface(inputs=inputs, output_names=tuple(content["outputs"]), labels=None if labels is None else tuple(labels))
+        labels, outputs = content["labels"], tuple(content["outputs"])
+        names = [*outputs, *(labels or ()), *(name for one in inputs for name in (one.name, one.dtype))]
+        sides = [side for one in inputs for side in one.shape]
+        if not all(isinstance(name, str) for name in names) or not all(side is None or type(side) is int for side in sides):
+            raise TypeError("names that are no texts, or sides that are no numbers")
+        return Interface(inputs=inputs, output_names=outputs, labels=None if labels is None else tuple(labels))
     except (KeyError, TypeError, ValueError) as error:
-        raise ExportError(f"the manifest does not describe the model's inputs and outputs ({error!r}); export again") from None
+        raise ExportError(f"the manifest does not describe the model's inputs and outputs ({reason(error)}); export again") from None
 
 
 def earlier_records(folder: Path, interface: Interface) -> dict[str, Any]:
@@ -81,27 +87,21 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     """
     path = Path(folder) / NAME
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = files.read_json(path)
     except FileNotFoundError:
         raise ExportError(f"no {NAME} in {str(folder)!r}; it stores the labels and the resize mode of an artifact") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise ExportError(f"cannot read {str(path)!r}: {error}") from error
+    except (OSError, ValueError) as error:
+        raise ExportError(f"cannot read {str(path)!r}: {reason(error)}") from error
     if isinstance(content, dict):
         files.check_format(path, content, ExportError, FORMAT)
-    if not isinstance(content, dict) or not {"labels", "metadata", "artifacts"} <= set(content):
-        raise ExportError(f"{str(path)!r} is not a manifest: labels, metadata or artifacts are missing")
-    labels, metadata, artifacts = content["labels"], content["metadata"], content["artifacts"]
-    if labels is not None and not (isinstance(labels, list) and all(isinstance(label, str) for label in labels)):
-        raise ExportError(f"{str(path)!r} has labels that are not a list of texts; export again")
-    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-        raise ExportError(f"{str(path)!r} has metadata that are not texts by name; export again")
-    if not isinstance(artifacts, dict):
-        raise ExportError(f"{str(path)!r} lists its artifacts in a {type(artifacts).__name__}; expected records by format; export again")
-    for name, record in artifacts.items():
-        where = record.get("path") if isinstance(record, dict) else None
-        if not isinstance(where, str) or where in ("", "..") or any(sign in where for sign in ("/", "\\", "\0")):
+    problem = files.misfit(content, SHAPE)
+    if problem:
+        raise ExportError(f"{str(path)!r} is not a manifest: {printable(problem)}; export again")
+    for name, record in content["artifacts"].items():
+        where = record["path"]
+        if where in ("", "..") or not where.isprintable() or any(sign in where for sign in "/\\") or len(where) > LONGEST_NAME:
             raise ExportError(
-                f"{str(path)!r} says of {name!r} that it is at {where!r}; expected the name of a file beside it; export again"
+                f"{str(path)!r} says of {shown(name)} that it is at {shown(where)}; expected the name of a file beside it; export again"
             )
     return content
 

@@ -12,6 +12,7 @@ import numpy as np
 from tlkeras.errors import ExportError, reason
 from tlkeras.export import isolated, runner, safety
 from tlkeras.export.spec import FEATURES, SCORES
+from tlkeras.files import open_regular, read_regular
 from tlkeras.startup import KNOWN_NOISE, filtered_stderr, isolates
 
 
@@ -70,7 +71,7 @@ def kind_of(path: Path) -> str:
     if path.is_dir() and (path / "saved_model.pb").is_file():
         return "saved_model"
     if path.is_file():
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             head = file.read(8)
         if head[4:8] == b"TFL3":
             return "tflite"
@@ -120,7 +121,7 @@ def _saved_model_input(path: Path) -> Input:
     import tensorflow as tf
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
-    signatures = SavedModel.FromString((path / "saved_model.pb").read_bytes()).meta_graphs[0].signature_def
+    signatures = SavedModel.FromString(read_regular(path / "saved_model.pb", safety.LARGEST_GRAPH)).meta_graphs[0].signature_def
     if "predict_tensor" not in signatures:
         raise KeyError("predict_tensor")
     (name, tensor), *_ = signatures["predict_tensor"].inputs.items()

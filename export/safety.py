@@ -12,10 +12,11 @@ from typing import Any
 from tlkeras.errors import ConfigError, ExportError, printable, reason
 from tlkeras.export.names import decoded, node_of
 from tlkeras.export.saved_model_paths import READERS, Node, check_folder, check_links, foreign_assets, foreign_reads
-from tlkeras.files import open_regular
+from tlkeras.files import open_regular, read_regular
 
 # Operations that write, read or delete files, call Python or a compiled program, end the process, or reach other machines.
 # tests/export/test_safety.py compares them with all operations of the installed TensorFlow.
+LARGEST_GRAPH = 2 * 1024**3  # bytes of saved_model.pb: protobuf writes no more
 UNSAFE = re.compile(
     r"(Experimental)?("
     # Files, and the file systems themselves; protocol buffers are described in a file.
@@ -208,7 +209,7 @@ def parse(path: str | Path) -> Any:
         raise ExportError(f"{str(path)!r} is not a SavedModel: it has no saved_model.pb")
     check_folder(Path(path))
     try:
-        return saved_model_pb2.SavedModel.FromString(file.read_bytes())
+        return saved_model_pb2.SavedModel.FromString(read_regular(file, LARGEST_GRAPH))
     except (DecodeError, OSError) as error:
         raise ExportError(f"cannot read {str(file)!r}: {error}") from error
 

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tlkeras import files
+from tlkeras.data import sheets
 
 
 class Stopped(Exception):
@@ -64,7 +65,7 @@ def test_json_without_numbers_is_refused_and_leaves_nothing(tmp_path):
 
 
 def test_rows_have_the_columns_of_all_rows(tmp_path):
-    files.write_rows(tmp_path / "history.csv", [{"epoch": 1}, {"epoch": 2, "loss": "a,b"}])
+    sheets.write_rows(tmp_path / "history.csv", [{"epoch": 1}, {"epoch": 2, "loss": "a,b"}])
     assert (tmp_path / "history.csv").read_bytes() == b'epoch,loss\r\n1,\r\n2,"a,b"\r\n'
     files.write_json(tmp_path / "a.json", {"é": 1})
     assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == {"é": 1}
@@ -75,13 +76,13 @@ def test_rows_have_the_columns_of_all_rows(tmp_path):
 
 def test_cells_that_are_formulas_are_texts_in_a_spreadsheet_and_come_back(tmp_path):
     cells = ["=cmd|'/C calc'!A0", "+1+1", "@SUM(1)", "-2+3", "'=x", "''=x", "'quoted'", "\tx", "-0.5", "plain", "", "a,b", "=a\nb"]
-    files.write_rows(tmp_path / "x.csv", [{"=label": cell, "n": 1} for cell in cells])
+    sheets.write_rows(tmp_path / "x.csv", [{"=label": cell, "n": 1} for cell in cells])
     with (tmp_path / "x.csv").open(encoding="utf-8", newline="") as file:
         head, *rows = csv.reader(file)
     assert head == ["'=label", "n"]
     assert all(row[0][:1] not in ("=", "+", "@", "\t") for row in rows)
     assert [row[0] for row in rows if row[0].startswith("-")] == ["-0.5"]  # a number stays one
-    assert [row["=label"] for row in files.read_rows(tmp_path / "x.csv")] == cells
+    assert [row["=label"] for row in sheets.read_rows(tmp_path / "x.csv")] == cells
 
 
 # === Regular files ===
@@ -109,12 +110,12 @@ def test_a_sheet_is_read_as_it_was_written_and_no_cell_of_it_is_a_formula(names,
     row = dict(zip(names, cells * len(names), strict=False))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "sheet.csv"
-        files.write_sheet(path, [{**row, "figure": -1.5}])
-        read = files.read_sheet(path)
+        sheets.write_sheet(path, [{**row, "figure": -1.5}])
+        read = sheets.read_sheet(path)
         content = path.read_bytes().decode("utf-8-sig")
     assert read == [{**row, "figure": "-1.5"}]
     assert all(
-        not files.FORMULA.match(cell) or cell[0] == "'" or files._is_number(cell)
+        not sheets.FORMULA.match(cell) or cell[0] == "'" or sheets._is_number(cell)
         for line in csv.reader(io.StringIO(content, newline=""))
         for cell in line
     )
@@ -122,9 +123,35 @@ def test_a_sheet_is_read_as_it_was_written_and_no_cell_of_it_is_a_formula(names,
 
 def test_a_sheet_that_a_spreadsheet_saved_with_semicolons_is_read(tmp_path):
     (tmp_path / "s.csv").write_bytes("\ufeffexample;corrected\r\n'=a;cat\r\n;\r\n".encode())
-    assert files.read_sheet(tmp_path / "s.csv") == [{"example": "=a", "corrected": "cat"}]
+    assert sheets.read_sheet(tmp_path / "s.csv") == [{"example": "=a", "corrected": "cat"}]
 
 
 def test_a_name_that_is_not_utf_8_is_spelled_out_in_a_sheet(tmp_path):
-    files.write_sheet(tmp_path / "s.csv", [{"example": "caf\udce9.png", "label": "café"}])
-    assert files.read_sheet(tmp_path / "s.csv") == [{"example": "caf\\udce9.png", "label": "café"}]
+    sheets.write_sheet(tmp_path / "s.csv", [{"example": "caf\udce9.png", "label": "café"}])
+    assert sheets.read_sheet(tmp_path / "s.csv") == [{"example": "caf\\udce9.png", "label": "café"}]
+
+
+SHAPE = {"n": int, "loss?": (float, None), "labels": [str], "parts?": {...: {"bytes": int}}}
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ({"n": 1, "labels": []}, None),
+        ({"n": 1, "labels": ["a"], "loss": 1, "parts": {"x": {"bytes": 2}}, "more": [1]}, None),
+        ({"n": 1, "labels": [], "loss": None}, None),
+        ({"labels": []}, "it has no 'n'"),
+        ({"n": True, "labels": []}, "it.n is True; expected int"),
+        ({"n": 1.0, "labels": []}, "it.n is 1.0; expected int"),
+        ({"n": 10**400, "labels": []}, "it.n is 1000"),
+        ({"n": 1, "labels": ["a", 2]}, "it.labels.1 is 2; expected str"),
+        ({"n": 1, "labels": "a"}, "it.labels is 'a'; expected list"),
+        ({"n": 1, "labels": [], "loss": "x"}, "it.loss is 'x'; expected float"),
+        ({"n": 1, "labels": [], "parts": {"x": {}}}, "it.parts.x has no 'bytes'"),
+        ({"n": 1, "labels": [], "parts": 3}, "it.parts is 3; expected object"),
+        ([], "it is []; expected object"),
+    ],
+)
+def test_a_value_of_another_shape_is_named(value, problem):
+    found = files.misfit(value, SHAPE)
+    assert found is None if problem is None else found.startswith(problem)

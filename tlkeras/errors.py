@@ -130,7 +130,7 @@ def near(name: str, known: Iterable[str]) -> str:
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownName:
     """Returns the error for a `name` that no row of the registry of `kind` has."""
-    return UnknownName(f"no {kind} {name!r}; {near(name, known)}")
+    return UnknownName(f"no {kind} {shown(name)}; {near(name, known)}")
 
 
 REASON = 300  # characters of the reason of another library's error

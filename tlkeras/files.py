@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import errno
 import io
 import json
@@ -16,8 +15,8 @@ import sys
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -86,24 +85,6 @@ def write_json(path: str | Path, value: Mapping[str, Any]) -> None:
     write(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-# A spreadsheet runs a cell that begins with one of these as a formula (OWASP, "CSV Injection"); a leading ' makes it a text.
-FORMULA = re.compile(r"'*[=+\-@\t\r]")
-
-
-def write_rows(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Writes rows as CSV; the columns are those of all rows, in order of appearance. Texts that are formulas get a `'` in front."""
-    write(path, _table(rows, ()))
-
-
-def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    names = list(dict.fromkeys([*columns, *(name for row in rows for name in row)]))
-    writer.writerow([_inert(name) for name in names])
-    writer.writerows([_inert(row.get(name, "")) for name in names] for row in rows)
-    return text.getvalue()
-
-
 @contextmanager
 def locked(folder: str | Path) -> Iterator[None]:
     """Waits until no other process holds a folder, and holds it; a process that ends gives it back."""
@@ -129,64 +110,12 @@ def locked(folder: str | Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _inert(cell: Any) -> Any:
-    """Returns a cell that spreadsheets show: numbers, also as texts, are as they are."""
-    return f"'{cell}" if isinstance(cell, str) and FORMULA.match(cell) and not _is_number(cell) else cell
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return not text[0].isspace()
-
-
-def read_rows(path: str | Path) -> list[dict[str, str]]:
-    """Reads rows that `write_rows` wrote, as texts; a `'` in front of a formula is gone."""
-    with Path(path).open(encoding="utf-8", newline="") as file:
-        names, *rows = [[_as_written(cell) for cell in row] for row in csv.reader(file)] or [[]]
-    return [dict(zip(names, row, strict=False)) for row in rows]
-
-
-def _as_written(cell: str) -> str:
-    return cell[1:] if cell[:1] == "'" and FORMULA.match(cell) else cell
-
-
 def write_npz(path: str | Path, arrays: Mapping[str, Any]) -> None:
     """Writes arrays by name as a compressed `.npz`, whole or not at all."""
     import numpy as np
 
     with aside(path) as temporary:
         np.savez_compressed(temporary, **arrays)
-
-
-def write_sheet(path: str | Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> None:
-    """Writes rows as CSV that is safe to open in a spreadsheet; see `write_rows`.
-
-    Args:
-        path: file to write; in UTF-8 with a signature, without which Excel reads another encoding.
-        rows: column -> value.
-        columns: that are there even without rows; further ones follow in order of appearance.
-    """
-    write(path, "\ufeff" + _table(rows, columns))
-
-
-def read_sheet(path: str | Path) -> list[dict[str, str]]:
-    """Reads the rows that `write_sheet` wrote, also where a spreadsheet has saved them with `;` or tabs between the cells.
-
-    Raises:
-        OSError: when it cannot be read.
-        ValueError: when it is no CSV in UTF-8.
-    """
-    try:
-        content = Path(path).read_bytes().decode("utf-8-sig")
-        tables = (list(csv.reader(io.StringIO(content, newline=""), delimiter=delimiter, strict=True)) for delimiter in ",;\t")
-        head, *rows = next((table for table in tables if table and len(table[0]) > 1), [[]])
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(" ".join(str(error).split())) from error
-    names = [_as_written(name.strip()) for name in head]
-    return [dict(zip(names, map(_as_written, row), strict=False)) for row in rows if any(cell.strip() for cell in row)]
 
 
 def cache_dir() -> Path:
@@ -205,7 +134,7 @@ def cache_dir() -> Path:
 MOST_JSON = 64 * 1024**2  # bytes of a JSON file; the configs of the largest models have 2 million
 
 
-def open_regular(path: str | Path) -> BinaryIO:
+def open_regular(path: str | Path) -> io.BufferedReader:
     """Opens a regular file to read it. Pipes, sockets and devices are refused: reading one can wait for ever, or never end.
 
     Raises:
@@ -236,6 +165,11 @@ def read_regular(path: str | Path, most: int) -> bytes:
     return content
 
 
+def read_text(path: str | Path, most: int = MOST_JSON) -> str:
+    """Returns the content of a regular file in UTF-8; see `read_regular`. Text that is none is a `ValueError`."""
+    return read_regular(path, most).decode("utf-8")
+
+
 def parse_json(content: bytes | str) -> Any:
     """Returns the value of a JSON text.
 
@@ -251,6 +185,43 @@ def parse_json(content: bytes | str) -> Any:
 def read_json(path: str | Path, most: int = MOST_JSON) -> Any:
     """Returns the value in a JSON file; see `read_regular` and `parse_json`."""
     return parse_json(read_regular(path, most))
+
+
+MOST_NUMBER = 1e300  # larger ones are no floats, or no figures
+
+
+def misfit(value: Any, shape: Any, name: str = "it") -> str | None:
+    """Returns what in a value of JSON is not as a shape says, in words; None where nothing is.
+
+    Args:
+        value: as `parse_json` returns it.
+        shape: a type, where `float` is any number; None; several of these in a tuple; a list with the shape of all entries; or an object:
+            key -> shape, where a key that ends with `?` may be absent, and `...` stands for each key that is not named.
+        name: what the value is called.
+
+    Example:
+        >>> shape = {"n": int, "loss?": (float, None), "labels": [str]}
+        >>> misfit({"n": 1, "labels": ["a", 2]}, shape)
+        "it.labels.1 is 2; expected str"
+        >>> misfit({"n": 1, "labels": []}, shape)
+    """
+    if isinstance(shape, tuple):
+        problems = [misfit(value, choice, name) for choice in shape]
+        return None if None in problems else problems[0]
+    if isinstance(shape, list) and isinstance(value, list):
+        return next(filter(None, (misfit(entry, shape[0], f"{name}.{index}") for index, entry in enumerate(value))), None)
+    if isinstance(shape, Mapping) and isinstance(value, Mapping):
+        known = {key.removesuffix("?"): key for key in shape if key is not ...}
+        missing = next((key for key in known.values() if key not in value and not key.endswith("?")), None)
+        shapes = {key: shape[known[key]] if key in known else shape.get(..., object) for key in value}
+        problems = [misfit(inner, shapes[key], f"{name}.{shown(key, 40)[1:-1]}") for key, inner in value.items()]
+        return f"{name} has no {missing!r}" if missing else next(filter(None, problems), None)
+    fits = shape is object or value is shape or type(value) is shape
+    if shape in (int, float):
+        fits = type(value) in (int, shape) and not abs(value) > MOST_NUMBER
+    kinds: dict[Any, str] = {dict: "object", list: "list"}
+    expected = kinds.get(type(shape), getattr(shape, "__name__", "null"))
+    return None if fits else f"{name} is {shown(value)}; expected {expected}"
 
 
 def check_format(path: str | Path, content: Mapping[str, Any], error: type[Exception], known: int = 1) -> None:
@@ -276,14 +247,14 @@ def check_archive(archive: zipfile.ZipFile) -> None:
         raise ValueError(f"{held:,} bytes that unpack to {unpacked:,}, more than {TIMES} times as many; save it without compression")
 
 
-def read_npz(path: str | Path) -> dict[str, np.ndarray]:
+def read_npz(source: str | Path | BinaryIO) -> dict[str, np.ndarray]:
     """Reads the arrays of an `.npz` file by name; objects, which are code, are refused.
 
     Raises:
         OSError: when it cannot be opened.
         ValueError: when it is damaged, encrypted, or holds something else.
     """
-    with open_regular(path) as file:
+    with open_regular(source) if isinstance(source, str | Path) else nullcontext(source) as file:
         if not zipfile.is_zipfile(file):
             alone = file.seek(0) == 0 and file.read(len(NPY)) == NPY
             raise ValueError(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 from tlkeras import files
 from tlkeras.errors import OutputError, ZooError
+from tlkeras.zoo.manifest import MANIFEST, read_manifest
 from tlkeras.zoo.store import Entry, verify_files
 
 ARCHIVES = {".zip": "zip", ".tar.gz": "gztar"}
@@ -27,18 +29,18 @@ def take_out(entry: Entry, out: str | Path) -> Path:
         OutputError: when there is something already.
     """
     out = Path(out).expanduser()
-    wrong = verify_files(entry)
-    if wrong:
-        raise ZooError(f"{entry} has changed since it was published: {wrong[0]}")
     if out.exists():
         raise OutputError(f"{str(out)!r} already exists and is not overwritten; choose another")
     out.parent.mkdir(parents=True, exist_ok=True)
     ending = next((one for one in ARCHIVES if out.name.endswith(one)), None)
     with files.aside(out) as temporary:
-        if ending is None:
-            shutil.copytree(entry.path, temporary)
-        else:
-            root = temporary.parent / "root"
-            shutil.copytree(entry.path, root / str(entry))
+        root = temporary.parent / "root"
+        copy = temporary if ending is None else root / str(entry)
+        shutil.copytree(entry.path, copy, symlinks=True)
+        # What is checked is the copy, which nobody changes any more.
+        wrong = verify_files(replace(entry, path=copy)) or ([] if read_manifest(copy) == entry.manifest else [MANIFEST])
+        if wrong:
+            raise ZooError(f"{entry} has changed since it was published: {wrong[0]}")
+        if ending is not None:
             shutil.make_archive(str(temporary).removesuffix(ending), ARCHIVES[ending], root)
     return out

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -214,8 +213,3 @@ def pretrained_card(name: str, content: Mapping[str, Any]) -> str:
         ),
     ]
     return "\n\n".join(parts) + "\n"
-
-
-def brief(content: Mapping[str, Any]) -> str:
-    """Returns a manifest as indented JSON, without the hashes of the files."""
-    return json.dumps({key: value for key, value in content.items() if key != "files"}, indent=2, ensure_ascii=False)

@@ -8,14 +8,34 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from tlkeras.errors import ZooError
+from tlkeras import files
+from tlkeras.errors import ZooError, printable, reason, shown
 from tlkeras.export.manifest import FORMAT
-from tlkeras.files import check_format
 
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.json.minisig"  # see `signing`
 HERE = "."  # the path of the SavedModel: the folder of the version itself
 LARGEST_MANIFEST = 16_000_000  # bytes
+LONGEST_NAME = 255  # bytes of the name of a file, for common file systems
+FIGURES = ("latency_ms", "max_abs_diff", "agreement", "accuracy", "drop")
+RECORD = {
+    "path": str,
+    "bytes?": int,
+    "sha256?": str,
+    "runtime?": (str, None),
+    "also?": [str],
+    **{f"{key}?": (float, None) for key in FIGURES},
+}
+# What readers of a manifest rely on; see `files.misfit`.
+SHAPE = {
+    "entry": {...: object},
+    "artifacts": {...: RECORD},
+    "files": {...: {"bytes": int, "sha256": str}},
+    "metadata": {...: str},
+    "labels?": ([str], None),
+    **dict.fromkeys(("inputs?", "outputs?"), [object]),
+    **dict.fromkeys(("config?", "data?", "licences?", "metrics?"), {...: object}),
+}
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -24,51 +44,23 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     Raises:
         ZooError: when it is missing, too large, not JSON, names files outside the folder, or has changed since it was published.
     """
-    content = read_json(folder / MANIFEST)
-    _check_values(folder / MANIFEST, content)
-    files = content.get("files")
-    if not isinstance(files, dict) or not isinstance(content.get("entry"), dict) or not isinstance(content.get("artifacts"), dict):
-        raise ZooError(f"{str(folder / MANIFEST)!r} is not the manifest of an entry: entry, artifacts or files are missing")
-    for path, record in files.items():
+    content, where = read_json(folder / MANIFEST), repr(str(folder / MANIFEST))
+    problem = files.misfit(content, SHAPE)
+    if problem:
+        raise ZooError(f"{where} is not the manifest of an entry: {printable(problem)}; it was changed since it was published; restore it")
+    recorded = content["entry"].get("sha256")
+    if recorded is not None and recorded != digest(content):  # entries of before there was a hash have the shape alone
+        raise ZooError(f"{where} has changed since it was published: its content is not that of its hash; restore it, or publish again")
+    for path in content["files"]:
         parts = PurePosixPath(path).parts
-        if not parts or PurePosixPath(path).is_absolute() or ".." in parts or "\\" in path or ":" in path:
-            raise ZooError(f"{str(folder / MANIFEST)!r} names the file {path!r}, which is outside the entry")
-        if not isinstance(record, dict) or not isinstance(record.get("bytes"), int) or not isinstance(record.get("sha256"), str):
-            raise ZooError(f"{str(folder / MANIFEST)!r} has no size and hash of {path!r}")
+        if not parts or PurePosixPath(path).is_absolute() or ".." in parts or any(sign in path for sign in "\\:\0"):
+            raise ZooError(f"{where} names the file {shown(path)}, which is outside the entry")
+        if max(len(part.encode("utf-8", "replace")) for part in parts) > LONGEST_NAME:
+            raise ZooError(f"{where} names the file {shown(path)}, which no file system can hold")
     for name, record in content["artifacts"].items():
-        if not isinstance(record, dict) or not isinstance(record.get("path"), str) or not _is_inside(record["path"], files):
-            raise ZooError(f"{str(folder / MANIFEST)!r} names no file of the entry for {name!r}")
+        if not _is_inside(record["path"], content["files"]):
+            raise ZooError(f"{where} names no file of the entry for {shown(name)}")
     return content
-
-
-# What else is read of a manifest: key -> types.
-VALUES: Mapping[str, tuple[type, ...]] = {
-    "labels": (list, type(None)),
-    "metadata": (dict,),
-    "inputs": (list,),
-    "outputs": (list,),
-    "config": (dict,),
-    "data": (dict,),
-    "licences": (dict,),
-    "metrics": (dict,),
-}
-
-
-def _check_values(path: Path, content: Mapping[str, Any]) -> None:
-    """Checks what readers of a manifest rely on: entries of before there was a hash have the types alone."""
-    for key, types in VALUES.items():
-        if key in content and not isinstance(content[key], types):
-            raise ZooError(f"{str(path)!r} has {key} of type {type(content[key]).__name__}; it was changed since it was published")
-    for key in ("labels", "metadata"):
-        values = content.get(key) or ()
-        if not all(isinstance(value, str) for value in (values.values() if isinstance(values, dict) else values)):
-            raise ZooError(f"{str(path)!r} has {key} that are not texts; it was changed since it was published")
-    entry = content.get("entry")
-    recorded = entry.get("sha256") if isinstance(entry, dict) else None
-    if recorded is not None and recorded != digest(content):
-        raise ZooError(
-            f"{str(path)!r} has changed since it was published: its content is not that of its hash; restore it, or publish again"
-        )
 
 
 def digest(content: Mapping[str, Any]) -> str:
@@ -90,14 +82,14 @@ def read_json(path: Path) -> dict[str, Any]:
         ZooError: when it is missing, a link, too large, damaged, no object, or of a later tlkeras.
     """
     try:
-        if path.is_symlink() or path.stat().st_size > LARGEST_MANIFEST:
-            raise ZooError(f"{str(path)!r} is a link or larger than {LARGEST_MANIFEST:,} bytes; it cannot be read as a manifest")
-        content = json.loads(path.read_text(encoding="utf-8"))
+        if path.is_symlink():
+            raise ZooError(f"{str(path)!r} is a link; it cannot be read as a manifest")
+        content = files.read_json(path, LARGEST_MANIFEST)
     except FileNotFoundError:
         raise ZooError(f"{str(path)!r} does not exist; {str(path.parent)!r} is not an entry") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise ZooError(f"cannot read {str(path)!r}: {error}") from error
+    except (OSError, ValueError) as error:
+        raise ZooError(f"cannot read {str(path)!r}: {reason(error)}") from error
     if not isinstance(content, dict):
         raise ZooError(f"{str(path)!r} does not contain a JSON object")
-    check_format(path, content, ZooError, FORMAT)
+    files.check_format(path, content, ZooError, FORMAT)
     return content

@@ -9,7 +9,7 @@ from typing import Any
 
 from tlkeras.backbones.registry import BACKBONES
 from tlkeras.backbones.row import Backbone
-from tlkeras.errors import ZooError
+from tlkeras.errors import UnknownName, ZooError, reason
 from tlkeras.weights.sources import ZooModel
 from tlkeras.zoo.store import Entry, Zoo, copied, default_root, verify_files
 
@@ -42,17 +42,19 @@ def row(name: str, above: tuple[str, ...] = ()) -> Backbone:
     try:
         base = _base(entry, above)
         licence = str(entry.manifest["licences"]["backbone weights"]["licence"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise ZooError(f"the manifest of {entry} does not say what it was made from ({error!r}); publish it again") from None
+        size = int(entry.manifest["metadata"].get("image_size", base.input_size))
+        sections = _sections(entry.manifest.get("sections", entry.manifest.get("stages", base.sections)))
+    except UnknownName as error:
+        raise ZooError(f"{entry} was made from a backbone that this tlkeras does not have: {error}") from error
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise ZooError(f"the manifest of {entry} does not say what it was made from ({reason(error)}); publish it again") from error
     return dataclasses.replace(
         base,
         name=f"{PREFIX}{entry}",
         origin=base.origin or base.name,
         pooling="vector",
-        input_size=int(entry.manifest["metadata"].get("image_size", base.input_size)),
-        sections=tuple(
-            (section, pattern) for section, pattern in entry.manifest.get("sections", entry.manifest.get("stages", base.sections))
-        ),
+        input_size=size,
+        sections=sections,
         weights=(ZooModel(path=str(entry.path / MODEL), copies=partial(copied, entry, files)),),
         license=licence,
     )
@@ -85,5 +87,10 @@ def recorded(content: Mapping[str, Any]) -> Backbone:
     base = dataclasses.replace(BACKBONES.get(str(content["row"])), license=str(content["licence"]), source=str(content["source"]))
     if "sections" not in content:
         return base
-    sections = tuple((str(section), str(pattern)) for section, pattern in content["sections"])
+    sections = _sections(content["sections"])
     return dataclasses.replace(base, name=str(content["name"]), origin=base.name, sections=sections, weights=())
+
+
+def _sections(content: Any) -> tuple[tuple[str, str], ...]:
+    """Returns names of sections and the patterns of their layers, as a file has them."""
+    return tuple((str(section), str(pattern)) for section, pattern in content)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from tlkeras.errors import MissingPackage, ZooError, reason
-from tlkeras.zoo.manifest import MANIFEST, SIGNATURE, digest
+from tlkeras.files import parse_json, read_regular
+from tlkeras.zoo.manifest import LARGEST_MANIFEST, MANIFEST, SIGNATURE, digest
 from tlkeras.zoo.store import Entry
 
 PASSWORD = "TLKERAS_MINISIGN_PASSWORD"  # of an encrypted key, where nobody can be asked
@@ -37,7 +37,7 @@ def signer(key: str | Path, ask: Callable[[], str] | None = None) -> Callable[[b
     """
     minisign = _minisign()
     try:
-        secret = minisign.SecretKey.from_bytes(_bytes(Path(key)))
+        secret = minisign.SecretKey.from_bytes(read_regular(Path(key), LARGEST_KEY))
         if secret.is_encrypted():
             password = os.environ.get(PASSWORD) or (ask() if ask else "")
             if not password:
@@ -65,28 +65,24 @@ def check_signature(entry: Entry, key: str | Path) -> str:
         raise ZooError(f"{entry} has no signature ({SIGNATURE}); its publisher adds one with `tlkeras zoo publish --sign KEY`")
     try:
         text = str(key)
-        public = minisign.PublicKey.from_bytes(_bytes(Path(key))) if Path(key).is_file() else minisign.PublicKey.from_base64(text)
+        public = (
+            minisign.PublicKey.from_bytes(read_regular(Path(key), LARGEST_KEY))
+            if Path(key).is_file()
+            else minisign.PublicKey.from_base64(text)
+        )
     except (minisign.Error, OSError, ValueError) as error:
         raise ZooError(
             f"cannot read the public key {str(key)!r}: {reason(error)}; expected a file of minisign, or its second line"
         ) from error
     try:
-        signature = minisign.Signature.from_bytes(_bytes(path))
-        content = (entry.path / MANIFEST).read_bytes()
+        signature = minisign.Signature.from_bytes(read_regular(path, LARGEST_KEY))
+        content = read_regular(entry.path / MANIFEST, LARGEST_MANIFEST)
         public.verify(content, signature)
     except (minisign.Error, OSError) as error:
         raise ZooError(f"the signature of {entry} does not belong to its manifest and this key: {reason(error)}; do not use it") from error
     comment = str(signature.trusted_comment)
     if comment != f"tlkeras {entry}":
         raise ZooError(f"the signature in {entry} was made for {comment!r}; it was copied from another entry; do not use it")
-    if digest(json.loads(content)) != digest(entry.manifest):
+    if digest(parse_json(content)) != digest(entry.manifest):
         raise ZooError(f"the manifest of {entry} has changed since it was read; try again")
     return comment
-
-
-def _bytes(path: Path) -> bytes:
-    with path.open("rb") as file:
-        content = file.read(LARGEST_KEY + 1)
-    if len(content) > LARGEST_KEY:
-        raise ZooError(f"{str(path)!r} is larger than {LARGEST_KEY:,} bytes; expected a key or a signature of minisign")
-    return content

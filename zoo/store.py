@@ -25,6 +25,7 @@ from tlkeras.export.manifest import FORMAT
 from tlkeras.zoo.manifest import MANIFEST, SIGNATURE, digest, read_json, read_manifest
 from tlkeras.zoo.names import NAME, check_name, check_version, split_name
 
+CARD = "README.md"
 LABELS = "labels.json"  # beside the versions; TensorFlow Serving looks at integers only
 ASIDE, REMOVED = ".publishing-", ".removed-"
 STALE = 24 * 3600  # seconds after which a folder aside belongs to a publisher that is gone
@@ -295,7 +296,7 @@ def copied(entry: Entry, names: Iterable[str]) -> Iterator[Path]:
 
 def measured(path: Path) -> dict[str, Any]:
     """Returns size and sha256 of a file, as the manifest records them."""
-    with path.open("rb") as file:
+    with files.open_regular(path) as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         return {"bytes": file.tell(), "sha256": digest}
 

@@ -12,8 +12,12 @@ from typing import Any
 from tlkeras.errors import TlkerasError, WeightsMismatch, is_obeyed
 
 REJECTED, READ, EITHER = "rejected", "read", "either"
-SECONDS = 4.0  # of processor time of this process; a second is the aim, and other tests share the machine
-MEMORY = 1024**3  # bytes by which the process may grow
+SECONDS = 2.0  # of processor time of this process; a second is the aim, and other tests share the machine
+MEMORY = 1024**3  # bytes by which the process may grow meanwhile
+CANARIES = (Path("/tmp/tlkeras_canary"), Path("/tmp/canary"))  # what payloads write that know no other folder
+
+
+STATUS = Path("/proc/self/status")
 
 
 @dataclass(frozen=True)
@@ -67,17 +71,32 @@ def outcome(case: Case, sandbox: Path) -> str:
     outside = {path for path in _files(sandbox) - before if not path.is_relative_to(target)}
     assert not outside, f"it left {sorted(map(str, outside))[:3]}"
     assert time.process_time() - processor < SECONDS, f"it took {time.process_time() - processor:.1f} s"
-    assert _memory() - memory < MEMORY, f"it took {(_memory() - memory) / 1e9:.1f} GB"
+    assert _peak() - memory < MEMORY, f"it took {(_peak() - memory) / 1e9:.1f} GB"
     assert case.expect in (result, EITHER), f"it was {result}; expected {case.expect}"
     return result
 
 
 def _memory() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """Returns the bytes of the process, from which `_peak` counts anew."""
+    if STATUS.exists():
+        Path("/proc/self/clear_refs").write_text("5")
+        return _stated("VmRSS")
+    return _peak()
+
+
+def _peak() -> int:
+    """Returns the most bytes of the process since `_memory`; where the system does not tell, since it began."""
+    return _stated("VmHWM") if STATUS.exists() else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _stated(key: str) -> int:
+    line = next(line for line in STATUS.read_text().splitlines() if line.startswith(key))
+    return int(line.split()[1]) * 1024
 
 
 def _files(folder: Path) -> set[Path]:
-    return {Path(parent) / name for parent, folders, names in os.walk(folder) for name in [*folders, *names]}
+    within = {Path(parent) / name for parent, folders, names in os.walk(folder) for name in [*folders, *names]}
+    return within | {path for path in CANARIES if path.exists()}
 
 
 @contextlib.contextmanager

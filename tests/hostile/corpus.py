@@ -2,10 +2,10 @@
 
 from collections import Counter
 
-from tests.hostile import arrays, artifacts, checkpoints, configs, hdf5, images, models, parquet, tables
+from tests.hostile import arrays, artifacts, checkpoints, configs, hdf5, images, models, parquet, records, tables
 from tests.hostile.cases import Case
 
-MODULES = (images, tables, parquet, configs, arrays, checkpoints, hdf5, models, artifacts)
+MODULES = (images, tables, parquet, configs, arrays, checkpoints, hdf5, models, artifacts, records)
 BEGIN, END = "<!-- hostile inputs: written by scripts/make_reliability.py -->", "<!-- end of hostile inputs -->"
 
 

@@ -97,12 +97,14 @@ PARQUET = {
 }
 
 
+@functools.cache
+def good():
+    import pyarrow as pa
+
+    return stored(pa.table({"text": ["a", "b"], "label": ["x", "y"]}))
+
+
 def cases():
-    def good():
-        import pyarrow as pa
-
-        return stored(pa.table({"text": ["a", "b"], "label": ["x", "y"]}))
-
     yield Case("Parquet", "nothing", table(b"", "x.parquet"))
     yield Case("Parquet", "only its marks", table(b"PAR1PAR1", "x.parquet"))
     yield Case("Parquet", "a footer of 2 GB", table(b"PAR1" + bytes(10) + b"\xff\xff\xff\x7fPAR1", "x.parquet"))

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from hypothesis import strategies as st
 
-from tests.hostile import arrays, artifacts, checkpoints, images
+from tests.hostile import arrays, artifacts, checkpoints, hdf5, images, parquet, records, tables
 from tlkeras import files
 from tlkeras.config import RunConfig, read_yaml
 from tlkeras.config.fields import keys
+from tlkeras.data import sheets
 from tlkeras.data.cells import clean, label_texts, number, parsed_list
 from tlkeras.data.labels import read_labels
 from tlkeras.data.sources.columns import Columns
@@ -94,9 +95,9 @@ def file(content, name):
 
 
 def written(rows):
-    files.write_rows(FOLDER / "rows.csv", rows)
+    sheets.write_rows(FOLDER / "rows.csv", rows)
     names = list(dict.fromkeys(name for row in rows for name in row))
-    assert files.read_rows(FOLDER / "rows.csv") == [{name: row.get(name, "") for name in names} for row in rows]
+    assert sheets.read_rows(FOLDER / "rows.csv") == [{name: row.get(name, "") for name in names} for row in rows]
 
 
 def marked(text):
@@ -145,6 +146,22 @@ def artifact(kind, changes):
     artifacts.read(kind, lambda: changed(artifacts.GOOD[kind](), changes, 100))(FOLDER)
 
 
+def record(name, change):
+    number, value = change
+    content = records.RECORDS[name][0]()
+    every = list(records.places(content))
+    in_a_folder(records.record(name, every[number % len(every)], value))
+
+
+def in_a_folder(read):
+    with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
+        read(Path(folder))
+
+
+def weights(changes):
+    in_a_folder(hdf5.filled(".h5", lambda file: file.write_bytes(changed(file.read_bytes(), changes, 100))))
+
+
 def path(text):
     absent(text)
     readable(text)
@@ -153,6 +170,7 @@ def path(text):
 
 OURS = (TlkerasError,)
 OF_ARCHIVES = (TlkerasError, ValueError, OSError, zipfile.BadZipFile, KeyError, RuntimeError, EOFError, NotImplementedError)
+PLACES = st.tuples(st.integers(0, 100), JSON)
 CHANGES = st.lists(st.tuples(st.integers(0, 10**4), st.integers(0, 255)), max_size=8)
 # Name -> what is tried, the parser, and the errors that its docstring names.
 PARSERS = {
@@ -181,6 +199,9 @@ PARSERS = {
     "idx": (BYTES, lambda data: read_idx(file(b"\0\0\x08\x03" + data, "x"), 3), OURS),
     "npz": (CHANGES, lambda changes: files.read_npz(file(changed(arrays.good(), changes, 100), "x.npz")), (ValueError, OSError)),
     "npy": (BYTES, lambda data: files.read_npy(io.BytesIO(b"\x93NUMPY\x01\x00" + data)), (ValueError, OSError)),
+    "HDF5": (CHANGES, weights, OURS),
+    "Parquet": (CHANGES, lambda changes: in_a_folder(tables.table(changed(parquet.good(), changes, 100), "x.parquet")), OURS),
+    **{f"our own files: {name}": (PLACES, functools.partial(record, name), OURS) for name in records.RECORDS},
     "config file": (TABLES | TEXTS, lambda text: RunConfig.from_dict(read_yaml(file(text, "c.yaml"))), OURS),
     "config values": (VALUES, lambda values: RunConfig.from_dict(values).to_dict(), OURS),
     "file of labels": (BYTES | TEXTS, lambda content: read_labels(file(content, "labels.txt")), OURS),

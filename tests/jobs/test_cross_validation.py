@@ -14,6 +14,7 @@ from tests.targets import TARGETS, values
 from tlkeras import files
 from tlkeras.cli.main import app
 from tlkeras.config import EvaluateConfig
+from tlkeras.data import sheets
 from tlkeras.data.examples import Example, make_dataset
 from tlkeras.errors import ConfigError, DataError, MissingPackage, OutputError
 from tlkeras.evaluation.report_data import EXAMPLES, Gallery, read_gallery
@@ -185,7 +186,7 @@ def test_a_review_lists_the_wrong_label_and_uses_the_scores_of_the_run(reviewed)
     rows = {row["example"]: row for row in reviewed.rows if row["suspicion"] == review.LABEL}
     right = images()[1][5]
     assert rows["arrays/5"]["suggested"] == right != rows["arrays/5"]["given"]
-    assert tuple(files.read_sheet(reviewed.table)[0]) == review.COLUMNS
+    assert tuple(sheets.read_sheet(reviewed.table)[0]) == review.COLUMNS
     assert reviewed.content == json.loads((reviewed.table.parent / "errors.json").read_text())
     assert reviewed.content["basis"] == "Labels are judged by the out-of-fold scores of the run."
 
@@ -202,9 +203,9 @@ def test_a_review_in_the_folder_of_its_run_is_in_the_report_with_a_picture_of_ev
 
 
 def test_corrections_are_applied_counted_and_leave_the_source_as_it_is(reviewed, tmp_path):
-    rows = files.read_sheet(reviewed.table)
+    rows = sheets.read_sheet(reviewed.table)
     table = tmp_path / "corrected.csv"
-    files.write_sheet(table, [{**row, "corrected": row["suggested"] if row["example"] == "arrays/5" else ""} for row in rows])
+    sheets.write_sheet(table, [{**row, "corrected": row["suggested"] if row["example"] == "arrays/5" else ""} for row in rows])
     with table.open("a", encoding="utf-8", newline="") as file:
         csv.writer(file).writerow(["arrays/7", *[""] * (len(review.COLUMNS) - 2), "(drop)"])
     x, y = images(wrong=[5])
@@ -227,14 +228,14 @@ def test_corrections_are_applied_counted_and_leave_the_source_as_it_is(reviewed,
     ],
 )
 def test_a_correction_that_cannot_be_is_refused_in_one_line(row, message, tmp_path):
-    files.write_sheet(tmp_path / "r.csv", [row])
+    sheets.write_sheet(tmp_path / "r.csv", [row])
     with pytest.raises(DataError, match=message) as error:
         finetuned(tmp_path, *images(), relabel=str(tmp_path / "r.csv"))
     assert "\n" not in str(error.value)
 
 
 def test_a_table_with_corrections_is_not_overwritten(runs, tmp_path):
-    files.write_sheet(tmp_path / "r.csv", [{"example": "arrays/9", "corrected": "red"}])
+    sheets.write_sheet(tmp_path / "r.csv", [{"example": "arrays/9", "corrected": "red"}])
     with pytest.raises(OutputError, match="has 1 corrections, which would be lost"):
         tlkeras.review(runs[1].run.root, dataset=tlkeras.from_arrays(*images()), out=tmp_path / "r.csv", reporter=None)
 

@@ -12,6 +12,7 @@ from tests.faults import fault
 from tests.jobs.test_damage import ONE_EPOCH, command, mounted, one_line, photos, trained
 from tlkeras import files
 from tlkeras.config import read_yaml
+from tlkeras.data import sheets
 from tlkeras.export import open_artifact
 from tlkeras.training import states
 from tlkeras.zoo.store import Zoo
@@ -34,7 +35,7 @@ def whole(tmp_path_factory):
 READ = {
     ".json": lambda path: json.loads(path.read_text(encoding="utf-8")),
     ".yaml": read_yaml,
-    ".csv": lambda path: [row for row in files.read_rows(path) if not all(row.values())],
+    ".csv": lambda path: [row for row in sheets.read_rows(path) if not all(row.values())],
     ".keras": lambda path: keras.saving.load_model(path, compile=False),
     ".state": states._read,
     ".npz": files.read_npz,

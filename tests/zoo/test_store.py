@@ -22,7 +22,7 @@ def build(text="a", **more):
         (folder / "variables").mkdir()
         (folder / "variables" / "data").write_text(text)
         (folder / "model.tflite").write_text("model " + text)
-        return {"artifacts": {"tflite": {"path": "model.tflite", "accuracy": len(text)}}, **more}
+        return {"metadata": {}, "artifacts": {"tflite": {"path": "model.tflite", "accuracy": len(text)}}, **more}
 
     return fill
 
@@ -125,7 +125,7 @@ def test_files_that_are_not_as_published_are_found(zoo, how, said):
 def test_a_link_is_not_published(zoo):
     def fill(folder):
         (folder / "passwords").symlink_to("/etc/hostname")
-        return {"artifacts": {}}
+        return {"artifacts": {}, "metadata": {}}
 
     with pytest.raises(ZooError, match="link"):
         zoo.publish("ants", fill)
@@ -148,10 +148,10 @@ def test_a_name_that_is_a_link_is_neither_read_nor_written(zoo, tmp_path):
         "{",
         '{"files": {}}',
         "[" * 100_000,
-        json.dumps({"entry": {}, "artifacts": {}, "files": {"../x": {"bytes": 1, "sha256": ""}}}),
-        json.dumps({"entry": {}, "artifacts": {}, "files": {"/x": {"bytes": 1, "sha256": ""}}}),
+        json.dumps({"entry": {}, "artifacts": {}, "metadata": {}, "files": {"../x": {"bytes": 1, "sha256": ""}}}),
+        json.dumps({"entry": {}, "artifacts": {}, "metadata": {}, "files": {"/x": {"bytes": 1, "sha256": ""}}}),
         json.dumps({"entry": {}, "artifacts": {"tflite": {"path": "../../x"}}, "files": {}}),
-        json.dumps({"entry": {}, "artifacts": {}, "files": {"x": {"bytes": "1"}}}),
+        json.dumps({"entry": {}, "artifacts": {}, "metadata": {}, "files": {"x": {"bytes": "1"}}}),
     ],
     ids=range(9),
 )

@@ -7,6 +7,7 @@ from typing import Any
 import typer
 
 from tlkeras.cli import complete
+from tlkeras.cli.echo import echo, echo_json
 from tlkeras.cli.options import with_config_flags
 from tlkeras.config import BenchmarkConfig
 
@@ -30,7 +31,6 @@ def command(
     **flags: Any,
 ) -> None:
     """Measure size, load time, latency, throughput, memory and accuracy of every artifact."""
-    import json
 
     from tlkeras import files
     from tlkeras.cli.screen import Screen, benchmark_tables, start_tensorflow, wide
@@ -56,18 +56,17 @@ def command(
             threads=config.threads,
             reporter=screen,
         )
-    text = json.dumps(report.to_dict(), indent=2, ensure_ascii=False)
     if json_out == "-":
-        typer.echo(text)
+        echo_json(report.to_dict())
     else:
         for table in benchmark_tables(report):
             wide().print(table)
         if json_out:
-            files.write(json_out, text + "\n")
+            files.write_json(json_out, report.to_dict())
     if plot:
         draw(report.rows, plot, report.measure)
     missed = below(report.rows, floors)
     for line in missed if floors else [one for one in missed if "failed" in one]:
-        typer.echo(f"error: {line}", err=True)
+        echo(f"error: {line}", err=True)
     if missed:
         raise typer.Exit(1)

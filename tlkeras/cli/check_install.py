@@ -10,6 +10,8 @@ from pathlib import Path
 
 import typer
 
+from tlkeras.cli.echo import echo
+
 # Distribution -> the module that must import.
 NEEDED = {
     "tensorflow": "tensorflow",
@@ -35,12 +37,12 @@ def command(debug: bool = typer.Option(False, "--debug", help="Show tracebacks."
 
     from tlkeras.cli.screen import start_tensorflow
 
-    typer.echo(f"python {platform.python_version()} on {platform.platform()}")
+    echo(f"python {platform.python_version()} on {platform.platform()}")
     with contextlib.suppress(ImportError):  # named below
         start_tensorflow()
     missing = [line for name, module in NEEDED.items() if (line := _problem(name, module))]
     for line in missing:
-        typer.echo(line, err=True)
+        echo(line, err=True)
     if missing:
         raise typer.Exit(1)
     _devices()
@@ -57,7 +59,7 @@ def _problem(name: str, module: str) -> str | None:
     try:
         with filtered_stderr():
             importlib.import_module(module)
-        typer.echo(f"{name} {importlib.metadata.version(name)}")
+        echo(f"{name} {importlib.metadata.version(name)}")
     except ImportError as error:
         return f"missing: {name} ({error}); pip install {name}"
     return None
@@ -74,13 +76,13 @@ def _devices() -> None:
     for gpu in gpus:
         details = tf.config.experimental.get_device_details(gpu)
         capability = ".".join(map(str, details.get("compute_capability", ()))) or "unknown"
-        typer.echo(f"GPU: {details.get('device_name', gpu.name)}, compute capability {capability}")
+        echo(f"GPU: {details.get('device_name', gpu.name)}, compute capability {capability}")
     if gpus:
         return
     if shutil.which("nvidia-smi") and subprocess.run(["nvidia-smi", "-L"], capture_output=True, check=False).stdout.strip():
-        typer.echo("slow: this machine has an NVIDIA GPU that TensorFlow does not see; pip install 'tensorflow[and-cuda]'", err=True)
+        echo("slow: this machine has an NVIDIA GPU that TensorFlow does not see; pip install 'tensorflow[and-cuda]'", err=True)
     else:
-        typer.echo(f"CPU: {os.cpu_count()} cores; no GPU, which is enough for frozen backbones")
+        echo(f"CPU: {os.cpu_count()} cores; no GPU, which is enough for frozen backbones")
 
 
 def _trial() -> None:
@@ -98,14 +100,12 @@ def _trial() -> None:
             result = finetune.finetune(RunConfig.from_dict({**TRIAL, "out": str(Path(folder) / "run")}), reporter=screen)
     screen.console.print(artifacts_table(result.metrics["exports"]))
     timing = {name: seconds for name, seconds in result.metrics["timing"].items() if name != "total" and "/" not in name}
-    typer.echo("seconds: " + ", ".join(f"{name} {seconds:.1f}" for name, seconds in timing.items()))
+    echo("seconds: " + ", ".join(f"{name} {seconds:.1f}" for name, seconds in timing.items()))
     numbers = result.metrics["precision"]
-    typer.echo(
-        f"trained on {', '.join(numbers['gpus']) or 'the CPU'}" + (", products in TF32; verified in float32" if numbers["tf32"] else "")
-    )
+    echo(f"trained on {', '.join(numbers['gpus']) or 'the CPU'}" + (", products in TF32; verified in float32" if numbers["tf32"] else ""))
     for line in _slow(timing, gpu=bool(numbers["gpus"])):
-        typer.echo(f"slow: {line}", err=True)
-    typer.echo(
+        echo(f"slow: {line}", err=True)
+    echo(
         f"trained, exported and verified a small model in {time.monotonic() - started:.0f} s: this machine meets the requirements of tlkeras"
     )
 

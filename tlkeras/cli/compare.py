@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import typer
 
 from tlkeras.cli import complete
+from tlkeras.cli.echo import echo_json
 
 
 def command(
@@ -20,7 +19,7 @@ def command(
 
     comparison = job.compare(runs, out)
     if json_out:
-        typer.echo(json.dumps(comparison.to_dict(), indent=2, ensure_ascii=False))
+        echo_json(comparison.to_dict())
         return
     from rich.markup import escape
     from rich.table import Table

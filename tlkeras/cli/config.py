@@ -9,6 +9,7 @@ import typer
 
 from tlkeras import config as configs
 from tlkeras import files
+from tlkeras.cli.echo import echo
 from tlkeras.cli.options import config_option, settings_of, with_config_flags
 from tlkeras.config import RunConfig
 from tlkeras.errors import OutputError
@@ -23,7 +24,7 @@ def render(
     from tlkeras.jobs import plan
 
     settings = plan.effective(RunConfig.from_dict(settings_of(config, flags)))
-    typer.echo(configs.to_yaml(settings.to_dict()), nl=False)
+    echo(configs.to_yaml(settings.to_dict()), nl=False)
 
 
 @with_config_flags(RunConfig)
@@ -46,4 +47,4 @@ def init(
         files.write(write, summary + text)
     except OSError as error:
         raise OutputError(f"cannot write {write!r}: {error.strerror}; choose another file with --write") from error
-    typer.echo(f"wrote {write}; next: tlkeras finetune --config {write}")
+    echo(f"wrote {write}; next: tlkeras finetune --config {write}")

@@ -7,6 +7,7 @@ from typing import Any
 import typer
 
 from tlkeras.cli import complete
+from tlkeras.cli.echo import echo_json
 from tlkeras.cli.options import with_config_flags
 from tlkeras.config import EvaluateConfig
 from tlkeras.progress import SILENT
@@ -25,7 +26,6 @@ def command(
     **flags: Any,
 ) -> None:
     """Score a run, or any artifact in its own runtime, on a source."""
-    import json
 
     from tlkeras.cli.screen import Screen, start_tensorflow
     from tlkeras.jobs import evaluation_request
@@ -41,7 +41,7 @@ def command(
     with screen.live():
         result = evaluate.evaluate(target, request, reporter=screen)
     if json_out:
-        typer.echo(json.dumps(result.to_dict(), indent=2, ensure_ascii=False))
+        echo_json(result.to_dict())
         return
     score = result.score
     lines = [*filter(None, [score.headline(result.part)]), *result.lines()]
@@ -49,11 +49,10 @@ def command(
 
 
 def _cross_validate(target: str, folds: str, *, json_out: bool, quiet: bool) -> None:
-    import json
 
     from tlkeras.cli.screen import Screen
     from tlkeras.jobs import out_of_fold
 
     content = out_of_fold.cross_validate(target, folds, reporter=SILENT if json_out else Screen(quiet))
     if json_out:
-        typer.echo(json.dumps(content, indent=2, ensure_ascii=False))
+        echo_json(content)

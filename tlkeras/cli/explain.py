@@ -7,6 +7,7 @@ from typing import Any
 import typer
 
 from tlkeras.cli import complete
+from tlkeras.cli.echo import echo, echo_json
 from tlkeras.cli.options import with_config_flags
 from tlkeras.config import ExplainConfig
 
@@ -28,8 +29,6 @@ def command(
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
     **flags: Any,
 ) -> None:
-    import json
-
     from tlkeras.cli.screen import Screen, start_tensorflow
     from tlkeras.errors import printable
     from tlkeras.jobs import explain_request
@@ -40,12 +39,14 @@ def command(
 
     result = explain.explain(request, write=not json_out, reporter=Screen(quiet or json_out))
     for explanation in result:
-        line = "\t".join(map(printable, (_short(explanation.file), explanation.title)))
-        typer.echo(json.dumps(explanation.to_dict(), ensure_ascii=False) if json_out else line)
+        if json_out:
+            echo_json(explanation.to_dict(), None)
+        else:
+            echo("\t".join(map(printable, (_short(explanation.file), explanation.title))))
     for error in result.errors:
-        typer.echo(f"error: {printable(error)}", err=True)
+        echo(f"error: {printable(error)}", err=True)
     if result.folder is not None:
-        typer.echo(f"wrote {result.folder}")
+        echo(f"wrote {result.folder}")
     if result.errors:
         raise typer.Exit(1)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from tlkeras.cli.echo import echo
 from tlkeras.cli.options import config_option, settings_of, with_config_flags
 from tlkeras.config import RunConfig
 
@@ -98,13 +99,13 @@ def _list_backbones() -> None:
     ]
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
     for row in [head, *rows]:
-        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def _dry_run(plan: Plan, dataset: Dataset) -> None:
     from tlkeras.jobs.dry_run import dry_run
 
-    typer.echo(dry_run(plan, dataset))
+    echo(dry_run(plan, dataset))
 
 
 def _find_lr(plan: Plan, dataset: Dataset, quiet: bool) -> None:

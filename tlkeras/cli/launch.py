@@ -8,6 +8,8 @@ from typing import Any
 
 import typer
 
+from tlkeras.cli.echo import echo
+
 HELP = """Start workers that train together, on this machine or on several.
 
 The options of launch come first. Everything from finetune on is the command that every worker runs.
@@ -63,7 +65,7 @@ def command(
         addresses = tuple(one.strip() for one in hosts.split(",") if one.strip())
         clusters = [Cluster(addresses=addresses, index=launch.rank(addresses, index))]
     folder = Path(logs) if logs else _fresh()
-    typer.echo(f"{len(clusters)} of {len(addresses)} workers here, logs in {folder}")
+    echo(f"{len(clusters)} of {len(addresses)} workers here, logs in {folder}")
     launch.run(clusters, [sys.executable, "-u", "-m", "tlkeras", *arguments], folder, typer.echo, terminated=signals.terminated)
 
 

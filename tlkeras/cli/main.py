@@ -19,8 +19,7 @@ from tlkeras.cli import config as config_command
 from tlkeras.cli import usage
 from tlkeras.cli import weights as weights_command
 from tlkeras.cli import zoo as zoo_command
-
-LINES = "\n"  # what stays of the characters that a terminal obeys: differences of weights stand on lines of their own
+from tlkeras.cli.echo import echo
 
 
 def guarded(command: Callable[..., None]) -> Callable[..., None]:
@@ -29,7 +28,7 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:
         from tlkeras.cli import signals
-        from tlkeras.errors import TlkerasError, printable, system_problem
+        from tlkeras.errors import TlkerasError, system_problem
 
         try:
             with signals.handled():
@@ -37,19 +36,19 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
         except TlkerasError as error:
             if kwargs.get("debug"):
                 raise
-            typer.echo(f"error: {printable(str(error), keep=LINES)}", err=True)
+            echo(f"error: {error}", err=True)
             _leave(1)
         except KeyboardInterrupt as stop:
-            typer.echo(str(stop) or "stopped", err=True)
+            echo(str(stop) or "stopped", err=True)
             _leave(signals.code())
         except (usage.UsageError, typer.Exit, typer.Abort, BrokenPipeError):
             raise
         except Exception as error:
             problem = system_problem(error)
             if problem and not kwargs.get("debug"):
-                typer.echo(f"error: {problem}", err=True)
+                echo(f"error: {problem}", err=True)
                 _leave(1)
-            typer.echo(_bug(error), err=True)
+            echo(_bug(error), err=True)
             raise
 
     return run
@@ -128,7 +127,7 @@ app.add_typer(rows, name="cache")
 @app.callback(invoke_without_command=True)
 def _root(version: bool = typer.Option(False, "--version", help="Print the version.")) -> None:
     if version:
-        typer.echo(__version__)
+        echo(__version__)
         raise typer.Exit
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from tlkeras.cli import complete
+from tlkeras.cli.echo import echo, echo_json
 
 if TYPE_CHECKING:
     from tlkeras.evaluation.prediction import Prediction
@@ -69,7 +70,7 @@ def command(
     model = load(target, runtime=runtime, zoo=root)
     _check_reads_texts(target, bool(file), model.inputs.modality)
     listed = _with_standard_input(sources, model.inputs)
-    answers = model.predict_each(listed, top_k=top_k if json_out else top_k or 1, tell=lambda text: typer.echo(printable(text), err=True))
+    answers = model.predict_each(listed, top_k=top_k if json_out else top_k or 1, tell=lambda text: echo(printable(text), err=True))
     if not _print(answers, json_out):
         raise typer.Exit(1)
 
@@ -105,26 +106,22 @@ def _check_reads_texts(target: str, has_file: bool, modality: str) -> None:
 
 def _print(answers: Iterable[Prediction], json_out: bool) -> bool:
     """Prints each answer; returns whether every input could be read."""
-    import json
-
     from tlkeras.errors import printable
 
     failed = 0
     for answer in answers:
         if answer.error is not None:
             failed += 1
-            typer.echo(f"error: {printable(answer.error)}", err=True)
+            echo(f"error: {printable(answer.error)}", err=True)
         if json_out:
-            typer.echo(json.dumps(answer.to_dict(), ensure_ascii=False))
+            echo_json(answer.to_dict(), None)
         elif answer.error is None:
-            typer.echo("\t".join([_one_line(answer.file), *map(printable, answer.cells())]))
+            echo("\t".join([_one_line(answer.file), *map(printable, answer.cells())]))
     return not failed
 
 
 def _all_absent(sources: list[Any], json_out: bool) -> bool:
     """Whether no source names a file; says so of each."""
-    import json
-
     from tlkeras.data.sources.listing import absent
     from tlkeras.errors import printable
 
@@ -132,9 +129,9 @@ def _all_absent(sources: list[Any], json_out: bool) -> bool:
     if not all(errors.values()):
         return False
     for source, error in errors.items():
-        typer.echo(f"error: {printable(str(error))}", err=True)
+        echo(f"error: {printable(str(error))}", err=True)
         if json_out:
-            typer.echo(json.dumps({"file": source, "error": error}, ensure_ascii=False))
+            echo_json({"file": source, "error": error}, None)
     return True
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import typer
 
+from tlkeras.cli.echo import echo
 from tlkeras.cli.options import config_option, settings_of, with_config_flags
 from tlkeras.config import PretrainConfig
 
@@ -42,5 +43,5 @@ def command(
 
     with screen.live():
         entry = pretrain.pretrain_plan(plan, dataset, name, zoo, reporter=screen)
-    typer.echo(f"published {entry}: {entry.path}")
-    typer.echo(f"  use   tlkeras finetune --backbone zoo:{entry.name} --data SOURCE")
+    echo(f"published {entry}: {entry.path}")
+    echo(f"  use   tlkeras finetune --backbone zoo:{entry.name} --data SOURCE")

@@ -6,6 +6,7 @@ from typing import Any
 
 import typer
 
+from tlkeras.cli.echo import echo_json
 from tlkeras.cli.options import config_option, settings_of, with_config_flags
 from tlkeras.config import RecommendConfig
 
@@ -25,7 +26,6 @@ def command(
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
     **flags: Any,
 ) -> None:
-    import json
 
     from tlkeras.cli.screen import Screen, start_tensorflow, wide
     from tlkeras.jobs import preflight
@@ -39,7 +39,7 @@ def command(
 
     result = recommend.recommend(settings, dataset, reporter=Screen(quiet or json_out))
     if json_out:
-        typer.echo(json.dumps(result.content, indent=2, ensure_ascii=False))
+        echo_json(result.content)
         return
     console = wide()
     console.print(results_table(f"Backbones on {result.content['data']}, best first", pages.rows(result.content)))

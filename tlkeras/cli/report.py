@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from tlkeras.cli import complete
+from tlkeras.cli.echo import echo
 
 
 def command(
@@ -20,4 +21,4 @@ def command(
     from tlkeras.jobs import report_run
 
     report_run.rewrite(folder)
-    typer.echo(f"report: {folder.report}")
+    echo(f"report: {folder.report}")

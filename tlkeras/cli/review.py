@@ -7,6 +7,7 @@ import shlex
 import typer
 
 from tlkeras.cli import complete
+from tlkeras.cli.echo import echo_json
 
 SHOWN = 10  # rows on the screen
 WIDEST = 40  # characters of a cell
@@ -22,7 +23,6 @@ def command(
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
 ) -> None:
     """List suspicious examples in a table to correct, which `tlkeras finetune --relabel` applies."""
-    import json
 
     from tlkeras.cli.screen import Screen
     from tlkeras.jobs import out_of_fold
@@ -32,7 +32,7 @@ def command(
     screen = Screen(quiet or json_out)
     result = out_of_fold.review(target, out=out, reporter=SILENT if json_out else screen)
     if json_out:
-        typer.echo(json.dumps(result.content, indent=2, ensure_ascii=False))
+        echo_json(result.content)
         return
     from rich.markup import escape
     from rich.table import Table

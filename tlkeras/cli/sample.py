@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import typer
 
+from tlkeras.cli.echo import echo
+
 
 def command(
     name: str = typer.Argument(help="Entry created by `tlkeras pretrain --backbone vae`.", metavar="ENTRY"),
@@ -43,4 +45,4 @@ def command(
     with files.aside(out) as path:
         image.save(path)
     pairs = None if like is None else min(len(like), rows * columns // 2)
-    typer.echo(f"{out}: {rows * columns} images" if pairs is None else f"{out}: {pairs} images, each beside its reconstruction")
+    echo(f"{out}: {rows * columns} images" if pairs is None else f"{out}: {pairs} images, each beside its reconstruction")

@@ -10,6 +10,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from tlkeras.cli.echo import echo
 from tlkeras.config.fields import CHARACTERS
 
 # The class is Click's; newer releases of Typer bring their own copy of Click.
@@ -72,9 +73,9 @@ class _OneLine:
             if type(error).__name__ == "NoArgsIsHelpError":
                 error.show()
             else:
-                typer.echo(f"error: {explained(error)}", err=True)
+                echo(f"error: {explained(error)}", err=True)
         except typer.Abort:
-            typer.echo("stopped", err=True)
+            echo("stopped", err=True)
             code = 1
         sys.exit(code if isinstance(code, int) else 0)
 

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import typer
 
+from tlkeras.cli.echo import echo, echo_json
+
 NAME = typer.Argument(None, help="Backbone or family. [default: all]", metavar="BACKBONE", show_default=False)
 
 
@@ -15,7 +17,6 @@ def _debug() -> bool:
 
 def show(name: str | None = NAME, json_out: bool = typer.Option(False, "--json", help="Print JSON."), debug: bool = _debug()) -> None:
     """List every source of weights with its origin, state, size, licence and sha256."""
-    import json
 
     from tlkeras.backbones.registry import BACKBONES
     from tlkeras.jobs.backbone_record import find_backbone
@@ -27,11 +28,11 @@ def show(name: str | None = NAME, json_out: bool = typer.Option(False, "--json",
     if json_out:
         records = [{"backbone": source.row.name, "kind": source.kind, "where": source.where, "state": source.state} for source in sources]
         sizes = [{"bytes": source.bytes, "licence": source.row.license, "sha256": source.sha256} for source in sources]
-        typer.echo(json.dumps([{**a, **b} for a, b in zip(records, sizes, strict=True)], indent=2))
+        echo_json([{**a, **b} for a, b in zip(records, sizes, strict=True)])
         return
     for source in sources:
         size = f"{source.bytes / 1e6:.1f} MB" if source.bytes else ""
-        typer.echo(
+        echo(
             f"{source.row.name:<24} {source.kind:<6} {source.state:<21} {size:>9}  {source.row.license:<13} {source.where}  {source.sha256[:16]}".rstrip()
         )
     for row in rows:
@@ -39,7 +40,7 @@ def show(name: str | None = NAME, json_out: bool = typer.Option(False, "--json",
             ways = f"--weights {MODALITIES.get(row.modality).weights}" + (
                 " (of Keras, PyTorch or safetensors)" if row.layouts else ", or `tlkeras pretrain`"
             )
-            typer.echo(f"{row.name:<24} -      {ways}")
+            echo(f"{row.name:<24} -      {ways}")
 
 
 def fetch(name: str = typer.Argument(help="Backbone or family.", metavar="BACKBONE"), debug: bool = _debug()) -> None:
@@ -54,14 +55,14 @@ def fetch(name: str = typer.Argument(help="Backbone or family.", metavar="BACKBO
 
     load(row)
     paths = [str(path) for one in status([row]) for path in (*one.paths, *([one.theirs] if one.theirs else []))]
-    typer.echo(f"{row.name}: {', '.join(paths) or 'in the cache of the library that downloaded it'}")
+    echo(f"{row.name}: {', '.join(paths) or 'in the cache of the library that downloaded it'}")
 
 
 def path(debug: bool = _debug()) -> None:
     """Print the folder of the cache."""
     from tlkeras.files import cache_dir
 
-    typer.echo(str(cache_dir()))
+    echo(str(cache_dir()))
 
 
 def clear(name: str | None = NAME, debug: bool = _debug()) -> None:
@@ -72,7 +73,7 @@ def clear(name: str | None = NAME, debug: bool = _debug()) -> None:
     from tlkeras.weights import cache
 
     freed = cache.clear([find_backbone(name)] if name else list(BACKBONES))
-    typer.echo(f"{freed / 1e6:.1f} MB freed in {cache_dir()}")
+    echo(f"{freed / 1e6:.1f} MB freed in {cache_dir()}")
 
 
 COMMANDS: dict[str, Callable[..., None]] = {"list": show, "fetch": fetch, "path": path, "clear": clear}

@@ -9,6 +9,7 @@ from typing import Any
 import typer
 
 from tlkeras.cli import complete
+from tlkeras.cli.echo import echo, echo_json
 
 ENTRY = "NAME, NAME/VERSION or NAME/stable."
 
@@ -43,6 +44,7 @@ def publish(
     from tlkeras.cli.screen import start_tensorflow
     from tlkeras.jobs.lookup import to_publish
     from tlkeras.zoo.names import check_name
+    from tlkeras.zoo.store import CARD
 
     check_name(name)
     to_publish(run)  # what cannot be published is reported before TensorFlow loads
@@ -54,10 +56,10 @@ def publish(
     entry = publishing.publish(run, name, zoo, data_licence=data_licence, data_source=data_source, sign=signed)
     if promote:
         entry = publishing.promote(zoo, entry)
-    typer.echo(f"published {entry}: {len(entry.files)} files, {entry.bytes / 1e6:.1f} MB in {entry.path}")
-    typer.echo(f"  card     {entry.path / 'README.md'}")
-    typer.echo(f"  verify   tlkeras zoo verify {entry}" + (f" --zoo {root}" if root else ""))
-    typer.echo(f"  serve    docker compose -f {shlex.quote(str(zoo.root / 'compose.yaml'))} up")
+    echo(f"published {entry}: {len(entry.files)} files, {entry.bytes / 1e6:.1f} MB in {entry.path}")
+    echo(f"  card     {entry.path / CARD}")
+    echo(f"  verify   tlkeras zoo verify {entry}" + (f" --zoo {root}" if root else ""))
+    echo(f"  serve    docker compose -f {shlex.quote(str(zoo.root / 'compose.yaml'))} up")
 
 
 def _signer(key: str | None) -> Callable[[bytes, str], bytes] | None:
@@ -73,19 +75,25 @@ def _signer(key: str | None) -> Callable[[bytes, str], bytes] | None:
 
 def show_list(root: str | None = _root(), debug: bool = _debug()) -> None:
     """List the entries."""
+    from tlkeras.errors import TlkerasError
+
     zoo = _zoo(root)
     damaged: list[str] = []
     entries = zoo.list(lambda name, error: damaged.append(f"{name:<28} damaged: {error}"))
     if not entries and not damaged:
-        typer.echo(f"the zoo {str(zoo.root)!r} is empty; `tlkeras zoo publish RUN --name NAME` adds an entry", err=True)
+        echo(f"the zoo {str(zoo.root)!r} is empty; `tlkeras zoo publish RUN --name NAME` adds an entry", err=True)
     for entry in entries:
-        line = (
+        try:
+            figure = _figure(entry.manifest)
+        except TlkerasError as error:  # of a task that this version does not know
+            damaged.append(f"{entry!s:<28} damaged: {error}")
+            continue
+        echo(
             f"{entry!s:<28} {'stable' if entry.stable else '':<7} {entry.bytes / 1e6:7.1f} MB   "
-            f"{_figure(entry.manifest)}   {', '.join(entry.manifest['artifacts'])}"
+            f"{figure}   {', '.join(entry.manifest['artifacts'])}"
         )
-        typer.echo(line)
     for line in damaged:
-        typer.echo(line, err=True)
+        echo(line, err=True)
     if damaged:
         raise typer.Exit(1)
 
@@ -108,10 +116,17 @@ def show(
     debug: bool = _debug(),
 ) -> None:
     """Print the card of an entry."""
-    from tlkeras.zoo.card import brief
+    from tlkeras import files
+    from tlkeras.errors import ZooError, reason
+    from tlkeras.zoo.store import CARD
 
     entry = _zoo(root).get(name)
-    typer.echo(brief(entry.manifest) if json_out else (entry.path / "README.md").read_text(encoding="utf-8"))
+    if json_out:
+        return echo_json({key: value for key, value in entry.manifest.items() if key != "files"})
+    try:
+        echo(files.read_text(entry.path / CARD))
+    except (OSError, ValueError) as error:
+        raise ZooError(f"cannot read the card of {entry}, {CARD}: {reason(error)}; publish it again") from error
 
 
 def verify(
@@ -130,15 +145,15 @@ def verify(
     entries = [zoo.get(name)] if name else zoo.list(lambda entry, error: damaged.append(f"{entry}\n  FAILED  manifest        {error}"))
     failed = len(damaged)
     for line in damaged:
-        typer.echo(line)
+        echo(line)
     start_tensorflow()
     from tlkeras.zoo.check import verify as verified
 
     for entry in entries:
-        typer.echo(str(entry))
+        echo(str(entry))
         for check in verified(entry, public_key=public_key):
             failed += check.problem is not None
-            typer.echo(f"  {'FAILED' if check.problem else 'ok':<7} {check.what:<15} {check.problem or check.detail}")
+            echo(f"  {'FAILED' if check.problem else 'ok':<7} {check.what:<15} {check.problem or check.detail}")
     if failed:
         raise typer.Exit(1)
 
@@ -155,15 +170,15 @@ def diff(
     zoo = _zoo(root)
     differences = compare(zoo.get(a), zoo.get(b))
     if not (differences.removed or differences.added or differences.changed or differences.values):
-        typer.echo(f"no differences between {zoo.get(a)} and {zoo.get(b)}: the same files, figures and settings")
+        echo(f"no differences between {zoo.get(a)} and {zoo.get(b)}: the same files, figures and settings")
     for path in differences.removed:
-        typer.echo(f"- {path}")
+        echo(f"- {path}")
     for path in differences.added:
-        typer.echo(f"+ {path}")
+        echo(f"+ {path}")
     for path, (before, after) in differences.changed.items():
-        typer.echo(f"~ {path}: {before:,} -> {after:,} bytes")
+        echo(f"~ {path}: {before:,} -> {after:,} bytes")
     for key, (old, new) in differences.values.items():
-        typer.echo(f"  {key}: {old} -> {new}")
+        echo(f"  {key}: {old} -> {new}")
 
 
 def promote(
@@ -181,7 +196,7 @@ def promote(
 
     entry = zoo.promote(name)
     publishing.renew(zoo)
-    typer.echo(f"{entry} is stable")
+    echo(f"{entry} is stable")
 
 
 def remove(
@@ -204,7 +219,7 @@ def remove(
 
     zoo.remove(plain, entry.version, force=force)
     publishing.renew(zoo)
-    typer.echo(f"removed {entry}")
+    echo(f"removed {entry}")
 
 
 def export(
@@ -217,7 +232,7 @@ def export(
     from tlkeras.zoo.bundle import take_out
 
     entry = _zoo(root).get(name)
-    typer.echo(f"{entry} is in {take_out(entry, out)}")
+    echo(f"{entry} is in {take_out(entry, out)}")
 
 
 def build(
@@ -238,7 +253,7 @@ def build(
     for recipe in entry_recipes:
         with screen.live():
             entry = publishing.build(recipe, _zoo(root), reporter=screen)
-        typer.echo(f"published {entry}" if entry else f"skipped {recipe.name}: its data {recipe.data!r} is missing; see {recipe.path}")
+        echo(f"published {entry}" if entry else f"skipped {recipe.name}: its data {recipe.data!r} is missing; see {recipe.path}")
 
 
 COMMANDS: dict[str, Callable[..., None]] = {

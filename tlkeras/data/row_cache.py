@@ -26,6 +26,7 @@ import numpy as np
 from tlkeras import files
 from tlkeras.errors import ConfigError
 
+LARGEST_INDEX = 1024**3  # bytes; a row takes about 200
 FORMAT = 1
 SIZE = "TLKERAS_CACHE_SIZE"  # environment variable: bytes, or a number with MB or GB; 0 keeps nothing
 DEFAULT_SIZE = 10 * 10**9
@@ -134,7 +135,7 @@ class RowCache:
             contract: everything, besides its content, that decides what a row is.
             row_bytes: bytes of a row.
         """
-        digest = hashlib.sha256(f"{FORMAT} {kind} {row_bytes} {contract}".encode()).hexdigest()[:32]
+        digest = hashlib.sha256(f"{FORMAT} {kind} {row_bytes} {contract}".encode("utf-8", "replace")).hexdigest()[:32]
         collection = Collection(cache=self, folder=self.folder / digest, kind=kind, contract=contract, row_bytes=row_bytes)
         for pack in self._packs(collection.folder):
             collection.include(pack)
@@ -151,7 +152,7 @@ class RowCache:
                 yield _read(path)
             except FileNotFoundError:  # another process has deleted it
                 continue
-            except (OSError, ValueError, KeyError, TypeError) as error:
+            except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
                 self.drop(path, f"its index is damaged ({' '.join(str(error).split())[:80]})")
 
     def drop(self, folder: Path, reason: str) -> None:
@@ -266,17 +267,20 @@ class Collection:
 
 def _read(folder: Path) -> Pack:
     path = folder / "index.json"
-    digest, _, text = path.read_text(encoding="utf-8").partition("\n")
+    digest, _, text = files.read_text(path, LARGEST_INDEX).partition("\n")
     if hashlib.sha256(text.encode()).hexdigest() != digest:
         raise ValueError("its checksum differs")
-    index = json.loads(text)
+    index = files.parse_json(text)
+    rows = {key: (int(number), int(checksum), fact) for key, (number, checksum, fact) in index["rows"].items()}
+    if not all(0 <= number < len(rows) for number, _, _ in rows.values()) or int(index["row_bytes"]) <= 0:
+        raise ValueError("it names rows that are not there")
     return Pack(
         folder=folder,
-        kind=index["kind"],
-        contract=index["contract"],
-        row_bytes=index["row_bytes"],
-        rows={key: tuple(values) for key, values in index["rows"].items()},
-        sources={path: tuple(values) for path, values in index["sources"].items()},
+        kind=str(index["kind"]),
+        contract=str(index["contract"]),
+        row_bytes=int(index["row_bytes"]),
+        rows=rows,
+        sources={path: (list(known), str(key)) for path, (known, key) in index["sources"].items()},
         used=path.stat().st_mtime,
     )
 

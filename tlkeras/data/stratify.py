@@ -1,4 +1,4 @@
-"""Splits in which every label of a set has its share."""
+"""Splits in which every label of a set, and every part of the range of a number, has its share."""
 
 from __future__ import annotations
 
@@ -43,3 +43,15 @@ def assign(groups: Sequence[np.ndarray], labels: np.ndarray, order: np.ndarray, 
         put(int(group), room)
     names = list(shares)
     return [names[part] for part in parts]
+
+
+BINS = 10  # quantiles that the folds of numbers are stratified by
+
+
+def quantiles(numbers: np.ndarray) -> np.ndarray:
+    """Returns in which tenth of the examples each number (n, numbers) is: int (n,) of one number, uint8 (n, numbers * 10) of several."""
+    edges = [np.quantile(column, np.arange(1, BINS) / BINS) for column in numbers.T] if len(numbers) else []
+    bins = [np.searchsorted(edge, column, side="right") for edge, column in zip(edges, numbers.T, strict=True)]
+    if len(bins) == 1:
+        return bins[0].astype("int32")
+    return np.concatenate([np.eye(BINS, dtype="uint8")[column] for column in bins], axis=1) if bins else np.zeros((0, 1), "uint8")

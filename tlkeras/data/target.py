@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from tlkeras.errors import DataError
+from tlkeras.data.stratify import quantiles
+from tlkeras.errors import DataError, shown
 from tlkeras.registry import Registry
 
 SEPARATOR = "|"  # between labels, where a set is written as one text
@@ -120,14 +121,22 @@ class Target:
         """Returns the target that `to_dict` wrote.
 
         Raises:
-            DataError: for a kind of target that is not known.
+            DataError: for a kind of target that is not known, and for what `to_dict` did not write.
         """
-        kind, facts = content.get("kind"), content.get("facts", {})
-        if kind not in KINDS:
-            raise DataError(f"there is no kind of target {kind!r}; expected {', '.join(KINDS.names())}; it was written by a later version")
-        if "parts" in content:
-            return cls.several([cls.from_dict(part) for part in content["parts"]], facts)
-        return cls(kind=str(kind), labels=tuple(content["labels"]), name=content.get("name", UNNAMED), facts=facts)
+        kind = content.get("kind") if isinstance(content, Mapping) else content
+        if not isinstance(kind, str) or kind not in KINDS:
+            raise DataError(
+                f"there is no kind of target {shown(kind)}; expected {', '.join(KINDS.names())}; it was written by a later version"
+            )
+        facts, parts, labels, name = (content.get(key) for key in ("facts", "parts", "labels", "name"))
+        facts, labels, name = {} if facts is None else facts, [] if labels is None else labels, UNNAMED if name is None else name
+        texts = isinstance(labels, list) and all(isinstance(text, str) for text in [name, *labels])
+        whole = parts is None or isinstance(parts, list) and all(isinstance(part, Mapping) and "parts" not in part for part in parts)
+        if not isinstance(facts, Mapping) or not texts or not whole:
+            raise DataError(f"a target is written as {shown(content, 200)}; expected what tlkeras writes to target.json; restore it")
+        if parts is not None:
+            return cls.several([cls.from_dict(part) for part in parts], facts)
+        return cls(kind=kind, labels=tuple(labels), name=name, facts=facts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,19 +206,6 @@ def _in_order(target: Target, labels: Sequence[str]) -> tuple[str, ...]:
 
 def _numbers(target: Target, values: Sequence[Sequence[float]]) -> np.ndarray:
     return np.array(values, "float32").reshape(len(values), len(target.labels))
-
-
-BINS = 10  # quantiles that the folds of numbers are stratified by
-
-
-def _quantiles(target: Target, values: Sequence[Sequence[float]]) -> np.ndarray:
-    """Returns in which tenth of the examples each number is: int (n,) of one number, uint8 (n, numbers * 10) of several."""
-    numbers = _numbers(target, values)
-    edges = [np.quantile(column, np.arange(1, BINS) / BINS) for column in numbers.T] if len(numbers) else []
-    bins = [np.searchsorted(edge, column, side="right") for edge, column in zip(edges, numbers.T, strict=True)]
-    if len(bins) == 1:
-        return bins[0].astype("int32")
-    return np.concatenate([np.eye(BINS, dtype="uint8")[column] for column in bins], axis=1) if bins else np.zeros((0, 1), "uint8")
 
 
 def by_part(target: Target, values: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
@@ -309,7 +305,7 @@ KINDS: Registry[Kind] = Registry(
             strata=lambda target, values: np.zeros(len(values), "int32"),
             text=lambda target, value: " ".join(map(number_text, value)),
             parse=_parsed_numbers,
-            fold_strata=_quantiles,
+            fold_strata=lambda target, values: quantiles(_numbers(target, values)),
             some_value=lambda target: (0.0,) * len(target.labels),
             tally=lambda target, value: (),
             accepts=lambda target, value: _is_tuple(value, (int, float)) and len(value) == len(target.labels),

@@ -19,7 +19,7 @@ from tlkeras.modalities.inputs import Inputs
 from tlkeras.modalities.items import Item, Tell, items
 from tlkeras.registry import load_function
 from tlkeras.startup import tensor_float32
-from tlkeras.tasks.certainty import known_of
+from tlkeras.tasks.certainty import check_target, known_of
 from tlkeras.tasks.registry import DEFAULT, TASKS, Task, target_of
 from tlkeras.tasks.rejection import needs_features
 from tlkeras.training import eager
@@ -126,6 +126,9 @@ class Model:
     folder: Path | None = None
     model: keras.Model | None = None
     wide: Scorer | None = None
+
+    def __post_init__(self) -> None:
+        check_target(self.task, self.target)
 
     @property
     def labels(self) -> tuple[str, ...]:

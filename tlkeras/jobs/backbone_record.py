@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tlkeras.backbones import registry
 from tlkeras.backbones.row import Backbone
-from tlkeras.errors import ConfigError, DataError, ZooError
+from tlkeras.errors import ConfigError, DataError, ZooError, reason
 from tlkeras.export.formats import FORMATS
 from tlkeras.jobs import run_folder
 from tlkeras.jobs.run_folder import Run
@@ -33,9 +33,9 @@ def check_formats(row: Backbone, names: Sequence[str]) -> None:
         ConfigError: with the reason.
     """
     for name in names:
-        reason = row.refusal(name, FORMATS.get(name).reader)
-        if reason:
-            raise ConfigError(f"{row.name} cannot be exported to {name}: {reason}; leave it out of --export")
+        refusal = row.refusal(name, FORMATS.get(name).reader)
+        if refusal:
+            raise ConfigError(f"{row.name} cannot be exported to {name}: {refusal}; leave it out of --export")
 
 
 def write(run: Run, row: Backbone) -> None:
@@ -55,7 +55,9 @@ def read(run: Run) -> Backbone:
         try:
             return published.recorded(content)
         except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{str(run.backbone)!r} names no backbone ({error}); it was changed after the run; restore it") from error
+            raise DataError(
+                f"{str(run.backbone)!r} names no backbone ({reason(error)}); it was changed after the run; restore it"
+            ) from error
     name = run_folder.read_config(run).model.backbone
     try:
         return find_backbone(name)

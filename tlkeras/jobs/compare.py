@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tlkeras import files
-from tlkeras.errors import ConfigError, OutputError
+from tlkeras.errors import ConfigError, DataError, OutputError
 from tlkeras.evaluation import report
 from tlkeras.evaluation.parts.overview import duration, size
 from tlkeras.evaluation.report_parts import Section
@@ -199,7 +199,11 @@ def _measured_on(summary: Mapping[str, Any]) -> tuple[object, ...]:
 def _figure(task: Task, record: Mapping[str, Any], run: Run) -> float | None:
     """Returns the figure of a task, of which more is better; of several targets the mean of theirs, and None where one has none."""
     if "targets" not in record:
-        return record.get(task.key) if task.key else None
+        value = record.get(task.key) if task.key else None
+        problem = files.misfit(value, (float, None), task.figure)
+        if problem:
+            raise DataError(f"in the metrics.json of {str(run.root)!r}, {problem}; it was changed after the run; restore it")
+        return value
     parts = run_folder.read_target(run).parts
     values = [_figure(task_for(part.kind), record["targets"].get(part.name, {}), run) for part in parts]
     known = [value for value in values if value is not None]

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tlkeras import files
+from tlkeras.data import sheets
 from tlkeras.data.examples import Dataset, Issue
 from tlkeras.data.target import Target
 from tlkeras.errors import DataError, near
@@ -45,7 +45,7 @@ def relabelled(dataset: Dataset, path: str | None) -> Dataset:
 
 def _read(path: str) -> list[dict[str, str]]:
     try:
-        rows = files.read_sheet(Path(path).expanduser())
+        rows = sheets.read_sheet(Path(path).expanduser())
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else " ".join(str(error).split())[:160]
         raise DataError(f"cannot read relabel {path!r}: {reason}; expected the CSV that `tlkeras review` writes, saved as UTF-8") from error

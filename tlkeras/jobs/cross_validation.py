@@ -18,6 +18,7 @@ import numpy as np
 from tlkeras import files
 from tlkeras.config import RunConfig
 from tlkeras.data import folds as folding
+from tlkeras.data import sheets
 from tlkeras.data.folds import Folds
 from tlkeras.data.split import SPLITS, Splits, split
 from tlkeras.data.target import Target
@@ -306,7 +307,7 @@ def write(run: Run, result: CrossValidation, data: Data, task: Task) -> None:
     target = task.calibrated(data.target, data.targets, result.scores)
     columns = load_function(task.columns)
     files.write_json(run.cross_validation, result.content)
-    files.write_sheet(
+    sheets.write_sheet(
         run.out_of_fold,
         [
             {"split": where[index], "example": example.id, "fold": int(result.folds.tested[0, index]) + 1}

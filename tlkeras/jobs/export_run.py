@@ -29,6 +29,7 @@ from tlkeras.export.export import export
 from tlkeras.export.formats import FORMATS
 from tlkeras.export.parity import Samples
 from tlkeras.export.spec import ExportSpec
+from tlkeras.files import open_regular
 from tlkeras.jobs import backbone_record, preflight, run_folder
 from tlkeras.jobs.opening import open_target
 from tlkeras.jobs.preflight import Chosen
@@ -155,7 +156,7 @@ def _encoded(inputs: Inputs, store: Store, index: np.ndarray, spec: ExportSpec, 
 
 def _is_as_read(path: Path, sha256: str) -> bool:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest() == sha256
     except OSError:
         return False

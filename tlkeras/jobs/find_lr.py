@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tlkeras import files
+from tlkeras.data import sheets
 from tlkeras.data.examples import Dataset
 from tlkeras.data.split import SPLITS
 from tlkeras.distribution.strategies import open_distribution
@@ -58,7 +59,7 @@ def find_learning_rate(plan: Plan, dataset: Dataset, *, reporter: Reporter) -> L
         suggestion = None if result.suggestion is None else result.suggestion / planning.rate_factor(plan.config)
         rates = LearningRates(suggestion=suggestion, table=run.root / "learning_rates.csv", plot=run.root / "learning_rates.png")
         if distribution.chief:
-            files.write_rows(rates.table, result.rows())
+            sheets.write_rows(rates.table, result.rows())
             _draw(result, rates.plot)
     return rates
 

@@ -16,6 +16,7 @@ from tlkeras import config as configs
 from tlkeras import files, startup
 from tlkeras.backbones.row import Backbone
 from tlkeras.config import RunConfig
+from tlkeras.data import sheets
 from tlkeras.data.examples import Dataset
 from tlkeras.data.row_cache import RowCache, open_cache
 from tlkeras.data.sources.registry import DEFAULT, is_passed
@@ -156,7 +157,7 @@ def _finetune(plan: Plan, distribution: Distribution, run: Run, home: Run, datas
         folds = cross_validation.of_run(plan, task, data, run, options=options, facts=facts, reporter=reporter, clock=clock, states=states)
     with clock.step("train"):
         trained = _train(plan, distribution, task, data, run, reporter, cache, states, folds)
-    files.write_rows(run.history, trained.history)
+    sheets.write_rows(run.history, trained.history)
     held_out_targets = {name: take(data.targets, getattr(data.splits, name)) for name in ("val", "test")}
     calibrated = calibration.calibrate(trained.task, trained.observed, held_out_targets, config.certainty)
     task = calibrated.task
@@ -164,7 +165,7 @@ def _finetune(plan: Plan, distribution: Distribution, run: Run, home: Run, datas
     _save(task, run)
     run_folder.write_target(run, target)
     run_folder.write_json(run.calibration, calibrated.record)
-    files.write_rows(run.predictions, outcome.prediction_rows(data, scored, task.task, target))
+    sheets.write_rows(run.predictions, outcome.prediction_rows(data, scored, task.task, target))
     if distribution.chief:
         _report(scored, calibrated.record, reporter)
     with clock.step("export"):
@@ -245,7 +246,7 @@ def _train(
         return training.run(task, phases, {name: data.part(name) for name in SPLITS}, options, recipe=plan.recipe)
     except training.Interrupted as stopped:
         _save(stopped.task, run)
-        files.write_rows(run.history, stopped.history or [{"epoch": 0}])
+        sheets.write_rows(run.history, stopped.history or [{"epoch": 0}])
         raise stopped.saying(_stopped(stopped, run)) from stopped
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from tlkeras import extras
 from tlkeras.config import RunConfig
 from tlkeras.data.examples import Dataset
+from tlkeras.data.sheets import read_sheet
 from tlkeras.errors import DataError, OutputError
-from tlkeras.files import read_sheet
 from tlkeras.jobs import plan as planning
 from tlkeras.jobs import preflight, run_folder
 from tlkeras.jobs.corrections import CORRECTED

@@ -40,7 +40,7 @@ from tlkeras.training.states import SaveState, State, States, assign, values
 from tlkeras.zoo import contents
 from tlkeras.zoo import network as published
 from tlkeras.zoo.card import pretrained_card
-from tlkeras.zoo.store import Entry, Zoo
+from tlkeras.zoo.store import CARD, Entry, Zoo
 
 SAMPLES = 8
 
@@ -202,7 +202,7 @@ def _fill(folder: Path, *, work: Path, name: str, trained: _Trained) -> dict[str
         "artifacts": {artifact.format: contents.record(artifact.to_dict()) for artifact in artifacts},
         **_provenance(trained),
     }
-    files.write(folder / "README.md", pretrained_card(name, content))
+    files.write(folder / CARD, pretrained_card(name, content))
     return content
 
 

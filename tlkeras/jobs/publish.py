@@ -11,6 +11,7 @@ from typing import Any
 
 from tlkeras import files
 from tlkeras.backbones.row import Backbone
+from tlkeras.data import sheets
 from tlkeras.data.sources.registry import PASSED, is_passed, kind_of
 from tlkeras.errors import DataError, ZooError, reason
 from tlkeras.export import clients, verification
@@ -27,7 +28,7 @@ from tlkeras.weights.sources import NAMED
 from tlkeras.zoo import contents, network, serving
 from tlkeras.zoo.card import card, encoded_input
 from tlkeras.zoo.entry_recipes import EntryRecipe
-from tlkeras.zoo.store import Entry, Zoo
+from tlkeras.zoo.store import CARD, Entry, Zoo
 
 UNKNOWN = "not stated"
 
@@ -101,7 +102,7 @@ def _fill(folder: Path, *, run: Run, exported: Mapping[str, Any], name: str, con
     contents.copy_file(run.model, folder / run.model.name)
     stored = verification.read(run.exports, interface_of(exported))
     serving.write_warmup(folder, warmup_requests(stored.samples, encoded_input(content)))
-    files.write(folder / "README.md", card(name, content))
+    files.write(folder / CARD, card(name, content))
     return content
 
 
@@ -150,7 +151,7 @@ def _content(run: Run, exported: Mapping[str, Any], data_licence: str | None, da
     target = run_folder.read_target(run)
     try:
         held_out = "test" if summary["test"]["n"] else "val"
-        rows = [prediction for prediction in files.read_rows(run.predictions) if prediction["split"] == held_out]
+        rows = [prediction for prediction in sheets.read_rows(run.predictions) if prediction["split"] == held_out]
         results = load_function(task.publish)(summary, rows, target)
     except (OSError, KeyError, TypeError, ValueError, AttributeError, csv.Error) as error:
         raise DataError(

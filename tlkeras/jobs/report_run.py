@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from tlkeras import files
+from tlkeras.data import sheets
 from tlkeras.data.store import Store, rows
 from tlkeras.data.target import Target
-from tlkeras.errors import DataError
+from tlkeras.errors import DataError, reason
 from tlkeras.evaluation import report
 from tlkeras.evaluation.gallery import BYTES, gallery, thumbnails
 from tlkeras.evaluation.report_data import EXAMPLES, OUTCOMES, Explained, Outcomes, ReportData, read_gallery, read_outcomes, write_outcomes
@@ -236,9 +235,9 @@ def _json(run: Run, name: str) -> Any:
     if not path.is_file():
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(f"cannot read {str(path)!r}: it is not JSON ({error}); make it anew, or delete it") from error
+        content = files.read_json(path)
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot read {str(path)!r}: {reason(error)}; make it anew, or delete it") from error
     if isinstance(content, dict):
         files.check_format(path, content, DataError)
     return content
@@ -247,5 +246,7 @@ def _json(run: Run, name: str) -> Any:
 def _rows(run: Run) -> list[dict[str, str]]:
     if not run.history.is_file():
         return []
-    with run.history.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    try:
+        return sheets.read_rows(run.history)
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot read {str(run.history)!r}: {reason(error)}; it was changed after the run; restore it") from error

@@ -14,6 +14,7 @@ import numpy as np
 
 from tlkeras import files
 from tlkeras.config import RunConfig
+from tlkeras.data import sheets
 from tlkeras.data.examples import Dataset
 from tlkeras.data.row_cache import open_cache
 from tlkeras.data.split import Splits
@@ -130,7 +131,7 @@ def review(run: Run, config: RunConfig, plan: Plan, dataset: Dataset, *, table: 
     with reporter.live():
         material = _stored(run, config, dataset, reporter) or _computed(run, plan, dataset, probe, reporter)
         rows, content = _listed(material)
-    files.write_sheet(table, rows, COLUMNS)
+    sheets.write_sheet(table, rows, COLUMNS)
     files.write_json(table.parent / run.errors.name, content)
     if table.parent.resolve() == run.root.resolve():
         report_run.add_thumbnails(run, material.inputs, material.store, [row["example"] for row in content["label_errors"]])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import tempfile
@@ -16,7 +15,7 @@ from tlkeras import files
 from tlkeras.config import RunConfig
 from tlkeras.data.target import DEFAULT as KIND
 from tlkeras.data.target import Target
-from tlkeras.errors import DataError, OutputError, reason
+from tlkeras.errors import DataError, OutputError, printable, reason
 from tlkeras.jobs import run_lock
 
 
@@ -256,7 +255,13 @@ def run_of(target: str | Path) -> Run | None:
     return run if run and path.resolve() in (run.root, run.model.resolve()) else None
 
 
-SUMMARY = ("config", "val", "test", "exports")  # what every finished run has in `metrics.json`
+SUMMARY = {  # what every finished run has in `metrics.json`; see `files.misfit`
+    "config": {"task?": (str, None), ...: object},
+    **dict.fromkeys(("val", "test"), {"n": int, "targets?": {...: {...: object}}, ...: object}),
+    "exports": {...: {"path": str, "bytes": int, "latency_ms?": (float, None)}},
+    "timing?": {"total?": (float, None), ...: object},
+    "data?": {"fingerprint?": (str, None), ...: object},
+}
 
 
 def finished(target: str | Path) -> tuple[Run, dict[str, Any]]:
@@ -271,9 +276,9 @@ def finished(target: str | Path) -> tuple[Run, dict[str, Any]]:
     if not run.metrics.is_file():
         raise DataError(f"{str(target)!r} has no metrics.json: the run is not finished; finish it first")
     summary = read_json(run.metrics)
-    missing = [name for name in SUMMARY if name not in summary]
-    if missing:
-        raise DataError(f"the metrics.json of {str(target)!r} has no {missing[0]!r}; expected one written by `tlkeras finetune`")
+    problem = files.misfit(summary, SUMMARY)
+    if problem:
+        raise DataError(f"the metrics.json of {str(target)!r} is not as tlkeras wrote it: {printable(problem)}; restore it")
     return run, summary
 
 
@@ -292,7 +297,7 @@ def read_target(run: Run) -> Target:
     content = read_json(run.target)
     try:
         target = Target.from_dict(content)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except DataError as error:
         raise _damaged(run.target, error) from error
     if target.labels and run.labels.is_file() and _read_labels(run) != target.labels:
         raise DataError(f"{str(run.labels)!r} has other labels than {run.target.name}: one of them was changed after the run; restore it")
@@ -306,8 +311,8 @@ def read_json(path: Path) -> dict[str, Any]:
         DataError: when it is missing, damaged, of a later tlkeras, or holds something else.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        content = files.read_json(path)
+    except (OSError, ValueError) as error:
         raise _damaged(path, error) from error
     if not isinstance(content, dict):
         raise DataError(f"{str(path)!r} does not hold a JSON object; it was changed after the run; restore it")
@@ -327,7 +332,7 @@ def _damaged(path: Path, error: BaseException) -> DataError:
 def _read_labels(run: Run) -> tuple[str, ...]:
     """Reads the label map of a run, one label per line in class order."""
     try:
-        text = run.labels.read_text(encoding="utf-8")
+        text = files.read_text(run.labels)
     except FileNotFoundError:
         raise DataError(f"{str(run.root)!r} has no labels.txt; is it the folder of a run?") from None
     except (OSError, ValueError) as error:

@@ -14,7 +14,7 @@ from tlkeras.data.examples import Dataset, Example
 from tlkeras.data.file_kinds import FileKind
 from tlkeras.data.row_cache import RowCache
 from tlkeras.data.store import Progress, Store
-from tlkeras.errors import DataError
+from tlkeras.errors import DataError, reason
 from tlkeras.files import read_npy, read_regular
 from tlkeras.modalities.registry import DEFAULT, MODALITIES
 from tlkeras.modalities.sources import modality_of
@@ -113,6 +113,10 @@ def of_metadata(metadata: Mapping[str, str], folder: Path) -> Inputs:
     row = MODALITIES.get(name if name in MODALITIES else DEFAULT)
     try:
         return load_function(row.of_metadata)(metadata, folder)
+    except DataError:
+        raise
+    except (ValueError, OverflowError) as error:
+        raise DataError(f"the manifest in {str(folder)!r} has metadata that are none ({reason(error)}); export again") from error
     except (KeyError, TypeError) as error:
         raise DataError(
             f"the manifest in {str(folder)!r} has no {error.args[0]!r}: its model accepts something other than images of a fixed size, texts or "

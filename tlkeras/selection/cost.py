@@ -86,7 +86,7 @@ def latency_file(row: Backbone, shape: tuple[int | None, ...], threads: int) -> 
 def read_latency(path: Path) -> dict[str, Any] | None:
     """Returns kept latencies; None where there are none, or the file is damaged."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = files.read_json(path)
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) and content.get("format") == FORMAT else None

@@ -13,6 +13,7 @@ from tlkeras.data.examples import Dataset, Example
 from tlkeras.data.split import in_columns, split, together
 from tlkeras.data.stratify import assign
 from tlkeras.errors import DataError
+from tlkeras.files import open_regular
 
 FOLDS = 5
 MOST = 4096  # examples; with more, which backbone is best hardly changes
@@ -74,8 +75,8 @@ def content_digest(example: Example) -> str:
     if example.content is not None:
         return hashlib.sha256(example.content).hexdigest()
     try:
-        if example.path is not None and example.path.is_file():
-            with example.path.open("rb") as file:
+        if example.path is not None:
+            with open_regular(example.path) as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
         pass  # reported where it is decoded

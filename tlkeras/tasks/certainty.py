@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from tlkeras.data.target import Target
+from tlkeras.errors import DataError, reason
 from tlkeras.registry import load_function
 from tlkeras.tasks import conformal, rejection, temperature
 from tlkeras.tasks.registry import TARGET, Targets, Task
@@ -69,6 +70,21 @@ def known_of(task: Task, target: Target) -> Any:
         return rejection.known(target, lambda values: certainty.confidence(values, target), scores, features)
 
     return known
+
+
+def check_target(task: Task, target: Target) -> None:
+    """Answers from made-up scores, which shows whether a task can do with the facts of a target, which a file of somebody else may state.
+
+    Raises:
+        DataError: when it cannot.
+    """
+    try:
+        load_function(task.answer)(np.full(len(target.labels), 0.5, "float32"), target, None)
+        rejection.check(target)
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
+        raise DataError(
+            f"the facts of what a model predicts are damaged ({reason(error)}); restore them, or export the model again"
+        ) from error
 
 
 class OfClasses:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tlkeras.errors import DataError, reason
+from tlkeras.files import parse_json
 from tlkeras.registry import Registry, load_function
 from tlkeras.tasks.protocols import Labelled
 
@@ -321,9 +322,14 @@ def target_of(content: Mapping[str, Any]) -> Target | None:
 
     metadata, labels = content["metadata"], content["labels"]
     if "target" in metadata:
-        target = Target.from_dict(json.loads(metadata["target"]))
-        if "reference" in metadata:  # see `tlkeras.tasks.rejection.without_reference`
-            target = target.with_facts(rejection={**target.facts["rejection"], "reference": json.loads(metadata["reference"])})
+        try:
+            target = Target.from_dict(parse_json(metadata["target"]))
+            if "reference" in metadata:  # see `tlkeras.tasks.rejection.without_reference`
+                target = target.with_facts(rejection={**target.facts["rejection"], "reference": parse_json(metadata["reference"])})
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(
+                f"the metadata of the model do not say what it predicts ({reason(error)}); export or publish it again"
+            ) from error
         return target
     task = task_of(metadata)
     return None if labels is None and task.labelled_outputs else Target(kind=task.target, labels=tuple(labels or ()))

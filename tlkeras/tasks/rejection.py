@@ -109,6 +109,15 @@ def can_tell(target: Target) -> bool:
     return fact is not None and (fact["method"] != DISTANCE or needs_features(target))
 
 
+def check(target: Target) -> None:
+    """Raises KeyError, TypeError or ValueError for a fact that does not tell what is known."""
+    fact = target.facts.get(REJECTION)
+    if fact is not None:
+        float(fact["threshold"])
+        if can_tell(target) and needs_features(target):
+            _decoded(fact["reference"])
+
+
 def known(target: Target, confidence: Confidence, scores: Any, features: Any = None) -> Any:
     """Returns whether each example is known, bool (n,); in TensorFlow where the scores are tensors of a graph.
 
@@ -125,13 +134,18 @@ def known(target: Target, confidence: Confidence, scores: Any, features: Any = N
 
 def _cosine(features: Any, stored: Mapping[str, Any]) -> Any:
     """Returns the largest cosine with a reference, float32 (n,)."""
-    values = np.frombuffer(base64.b64decode(stored["values"]), "int8").reshape(-1, stored["width"])
+    values = _decoded(stored)
     lengths = np.maximum(np.linalg.norm(values.astype("float32"), axis=1), 1e-12)
     features = ops.convert_to_tensor(features, "float32")
     with tensor_float32(False):  # three digits would be too few beside a threshold
         products = ops.matmul(features, ops.transpose(ops.cast(ops.convert_to_tensor(values), "float32")))  # graphs hold 8 bits, too
     own = ops.sqrt(ops.sum(ops.square(features), axis=1))
     return ops.max(products / lengths, axis=1) / ops.maximum(own, 1e-12)
+
+
+def _decoded(stored: Mapping[str, Any]) -> np.ndarray:
+    """Returns a reference, int8 (n, features)."""
+    return np.frombuffer(base64.b64decode(stored["values"]), "int8").reshape(-1, stored["width"])
 
 
 # === Where the reference stands ===

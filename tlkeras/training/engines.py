@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import json
 import platform
 import queue
 import re
@@ -276,7 +275,7 @@ def _processor() -> str:
 
 def _remembered(path: Path) -> Record | None:
     try:
-        return Record(**json.loads(path.read_text(encoding="utf-8")))
+        return Record(**files.read_json(path))
     except (OSError, ValueError, TypeError):  # none, or of another version: it is measured again
         return None
 

@@ -24,7 +24,7 @@ import keras
 import numpy as np
 
 from tlkeras import files
-from tlkeras.errors import TrainingError
+from tlkeras.errors import TrainingError, reason, shown
 
 SHARE = 0.03  # of the time of training that writing may take, where something need not be written
 GENERATIONS = 2  # states of epochs that are there of one phase
@@ -134,8 +134,8 @@ class States:
         path = self.folder / f"{key}@{number:06d}.state"
         try:
             return _read(path)
-        except (OSError, ValueError, KeyError) as error:
-            self.warn(f"the checkpoint {path.name} is damaged ({' '.join(str(error).split())[:100]}); the one before it is used")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            self.warn(f"the checkpoint {path.name} is damaged ({shown(reason(error), 100)}); the one before it is used")
             return None
 
     def drop(self, key: str) -> None:
@@ -153,18 +153,19 @@ class States:
 
 
 def _read(path: Path) -> State:
-    content = path.read_bytes()
+    with files.open_regular(path) as file:
+        content = file.read()
     if not content.startswith(MAGIC):
         raise ValueError("it is no state of this version")
     digest, body = content[len(MAGIC) : len(MAGIC) + 32], content[len(MAGIC) + 32 :]
     if hashlib.sha256(body).digest() != digest:
         raise ValueError("its content is not that of its hash")
-    with np.load(io.BytesIO(body), allow_pickle=False) as arrays:
-        described = json.loads(arrays["described"].tobytes())
-        return State(
-            arrays={group: [arrays[f"{group}/{index:06d}"] for index in range(count)] for group, count in described["counts"].items()},
-            facts=described["facts"],
-        )
+    arrays = files.read_npz(io.BytesIO(body))
+    described = files.parse_json(arrays["described"].tobytes())
+    groups = {group: [arrays[f"{group}/{index:06d}"] for index in range(count)] for group, count in described["counts"].items()}
+    if not isinstance(described["facts"], dict):
+        raise ValueError("its facts have no names")
+    return State(arrays=groups, facts=described["facts"])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,6 +19,7 @@ import keras
 import numpy as np
 
 from tlkeras.errors import TlkerasError, WeightsMismatch, WeightsUnavailable, reason
+from tlkeras.files import open_regular
 from tlkeras.registry import Registry, load_function
 from tlkeras.weights import layouts, matching
 from tlkeras.weights.matching import Entry, Group
@@ -81,7 +82,7 @@ PAGE = re.compile(rb"\s*<(!doctype|html|head|body|\?xml|!--)", re.IGNORECASE)
 
 def sha256_of(path: Path) -> str:
     """Returns the sha256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -129,7 +130,7 @@ def fill(row: Row, model: keras.Model, path: Path, *, accepting: Sequence[str] =
     if not endings:
         raise WeightsMismatch(f"weights file {path.name!r} is of an unknown kind; expected one that ends with {ENDINGS}")
     kind = FORMATS.get(endings[-1])
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         head = file.read(512)
     if PAGE.match(head):
         raise WeightsMismatch(f"weights file {path.name!r} is a web page, not weights; the download returned a login or error page")

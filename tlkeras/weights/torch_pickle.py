@@ -20,6 +20,7 @@ import ml_dtypes
 import numpy as np
 
 from tlkeras.errors import WeightsMismatch, printable, reason
+from tlkeras.files import open_regular
 from tlkeras.weights.pickle_machine import LARGEST, Call, Name, Reference, load
 
 MAGIC = 0x1950A86A20F9469CFC6C
@@ -139,7 +140,7 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
                 if sum(info.file_size for info in archive.infolist()) > Path(path).stat().st_size:
                     raise WeightsMismatch("a zip archive whose members overlap or are compressed; PyTorch writes no such archives")
                 return _read_zip(archive)
-        with Path(path).open("rb") as file:
+        with open_regular(path) as file:
             return _read_legacy(file, Path(path).stat().st_size)
     except WeightsMismatch:
         raise

@@ -13,6 +13,7 @@ from tlkeras.data.sources.idx import is_idx
 from tlkeras.data.sources.listing import readable
 from tlkeras.data.target import Target
 from tlkeras.errors import DataError, close_names, near, shown
+from tlkeras.files import open_regular
 from tlkeras.registry import Registry, load_function
 
 
@@ -156,7 +157,7 @@ ADVICE = {
 
 
 def _advice(path: Path, kinds: Sequence[FileKind]) -> str:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         head = file.read(32)
     advice = next((kind.advice for kind in kinds if kind.is_content(head)), None)
     return advice or ADVICE.get(path.suffix.lower()) or f"expected {', '.join(source.help for source in SOURCES)}"

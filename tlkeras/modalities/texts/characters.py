@@ -10,12 +10,14 @@ import numpy as np
 import tensorflow as tf
 
 from tlkeras import files
+from tlkeras.errors import shown
 
 WIDTH = 50  # characters per word, the marks of its start and end included
 # Ids as `allennlp/data/token_indexers/elmo_indexer.py` counts them, one added to each: 0 is where no word is.
 SENTENCE_START, SENTENCE_END, WORD_START, WORD_END, FILLING = 257, 258, 259, 260, 261
 KINDS = 262
 NAME = "characters.json"
+WIDEST = 10_000  # ids of a word
 
 # What else stands alone, in the syntax of RE2 and of Python's `re` alike: clitics as the Penn treebank has them ("do n't",
 # "it 's"), punctuation, and Chinese characters, between which no space is.
@@ -76,4 +78,7 @@ def save(words: Words, folder: Path) -> None:
 def read(folder: Path) -> dict[str, Any]:
     """Returns the arguments of `Words` from the file of `save`."""
     settings = files.read_json(folder / NAME)
-    return {"width": int(settings["width"]), "split": str(settings["split"])}
+    width = int(settings["width"])
+    if not 3 <= width <= WIDEST:  # the first and the last id are marks
+        raise ValueError(f"a word of {shown(settings['width'])} ids; expected 3 to {WIDEST:,}")
+    return {"width": width, "split": str(settings["split"])}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,12 +13,13 @@ import numpy as np
 import tensorflow as tf
 
 from tlkeras import files
-from tlkeras.errors import DataError
+from tlkeras.errors import DataError, reason, shown
 from tlkeras.modalities.texts.tokenizers import TOKENIZERS, TokenizerKind
 from tlkeras.startup import filtered_stderr
 
 BATCH = 1024  # texts tokenised at a time
 NAME = "tokens.json"
+LONGEST = 2**20  # tokens of a text
 FORMAT = 1  # of it, and of the files of the vocabulary beside it
 BLANK = r"[\x00\pZ]"
 FIELDS = ("start", "end", "pad", "length", "lowercase", "fixed")
@@ -154,10 +155,21 @@ def load(folder: str | Path) -> Tokens:
         if isinstance(record, dict):
             files.check_format(path / NAME, record, DataError, FORMAT)
         kind = TOKENIZERS.get(record["kind"])
-        tokenizer = kind.load(path, record["settings"])
         fields: dict[str, Any] = {key: tuple(record[key]) if isinstance(record[key], list) else record[key] for key in FIELDS}
-        return Tokens(kind=kind, tokenizer=tokenizer, **fields)
+        _check(fields)
+        return Tokens(kind=kind, tokenizer=kind.load(path, record["settings"]), **fields)
     except DataError:
         raise
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"cannot read the tokenizer in {str(folder)!r}: {' '.join(str(error).split())[:200]}") from error
+    # What else KerasHub, TensorFlow and SentencePiece raise for vocabularies that are none.
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RuntimeError, OverflowError, tf.errors.OpError) as error:
+        raise DataError(f"cannot read the tokenizer in {str(folder)!r}: {reason(error)}") from error
+
+
+def _check(fields: Mapping[str, Any]) -> None:
+    """Raises ValueError for fields that `Tokens.save` does not write."""
+    for key in ("start", "end", "pad"):
+        ids = fields[key] if isinstance(fields[key], tuple) else (fields[key],)
+        if not all(type(one) is int and 0 <= one < 2**31 or one is None and key != "pad" for one in ids):
+            raise ValueError(f"{key} is {shown(fields[key])}; expected an id")
+    if type(fields["length"]) is not int or not 1 <= fields["length"] <= LONGEST:
+        raise ValueError(f"length is {shown(fields['length'])}; expected 1 to {LONGEST:,} tokens")
