@@ -202,7 +202,7 @@ def misfit(value: Any, shape: Any, name: str = "it") -> str | None:
     Example:
         >>> shape = {"n": int, "loss?": (float, None), "labels": [str]}
         >>> misfit({"n": 1, "labels": ["a", 2]}, shape)
-        "it.labels.1 is 2; expected str"
+        'it.labels.1 is 2; expected str'
         >>> misfit({"n": 1, "labels": []}, shape)
     """
     if isinstance(shape, tuple):
