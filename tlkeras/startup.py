@@ -8,6 +8,7 @@ import importlib.machinery
 import importlib.util
 import os
 import re
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -197,6 +198,7 @@ def set_seed(seed: int) -> None:
 # === Stopping ===
 
 _ways_on: list[str] = []  # commands that go on with what this process does, the outermost first
+asked_to_stop: list[int] = []  # signals that the present command was sent; `tlkeras.cli.signals` writes them down
 
 
 @contextmanager
@@ -210,12 +212,23 @@ def goes_on(command: str, possible: Callable[[], bool] = lambda: True) -> Iterat
     _ways_on.append(command)
     try:
         yield
-    except KeyboardInterrupt as stopped:
-        if possible() and _ways_on[0] not in str(stopped):
-            raise KeyboardInterrupt(with_way_on(str(stopped) or "stopped")) from stopped
+    except (KeyboardInterrupt, Exception) as stopped:
+        if isinstance(stopped, Exception) and not asked_to_stop:
+            raise
+        # Libraries make errors of their own of a stop, at which they were in the middle of something.
+        reason = stop_reason() if isinstance(stopped, Exception) else str(stopped) or "stopped"
+        if possible() and _ways_on[0] not in reason:
+            raise KeyboardInterrupt(with_way_on(reason)) from stopped
+        if isinstance(stopped, Exception):
+            raise KeyboardInterrupt(reason) from stopped
         raise
     finally:
         _ways_on.pop()
+
+
+def stop_reason() -> str:
+    """Returns how the present command was asked to stop, in words."""
+    return "stopped by SIGTERM" if signal.SIGTERM in asked_to_stop else "stopped"
 
 
 def way_on() -> str | None:

@@ -1,5 +1,6 @@
 """How commands end when they are asked to."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from tests.conftest import ROOT
 from tests.faults import fault
 from tlkeras import startup
 from tlkeras.cli import signals
+from tlkeras.errors import ExportError
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 
@@ -41,6 +43,27 @@ def test_a_signal_stops_a_command_with_its_code_and_the_handlers_are_as_before(n
         assert signals.code() == code
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
         assert signal.set_wakeup_fd(-1) == -1 and threading.active_count() == threads
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_an_error_that_a_library_made_of_a_signal_is_a_stop(goes_on):
+    def convert():
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            threading.Event().wait(5)
+        except KeyboardInterrupt:
+            raise ExportError("the converter failed") from None
+
+    expected = "stopped by SIGTERM; `tlkeras finetune --resume run` goes on" if goes_on else "stopped by SIGTERM"
+    with pytest.raises(KeyboardInterrupt) as stop, signals.handled():
+        with startup.goes_on("tlkeras finetune --resume run") if goes_on else contextlib.nullcontext():
+            convert()
+    assert str(stop.value) == expected and signals.code() == 143
+
+
+def test_an_error_without_a_signal_stays_what_it_is():
+    with pytest.raises(ExportError), signals.handled(), startup.goes_on("tlkeras finetune --resume run"):
+        raise ExportError("the converter failed")
 
 
 def test_a_second_signal_ends_a_command_at_once(ended):

@@ -19,13 +19,11 @@ GRACE = 4.0  # seconds from SIGTERM to the end: Kubernetes and SLURM kill soon a
 BEAT = 0.5  # seconds after which the thread that ends a command notes that it runs
 INTERRUPTED, TERMINATED = 130, 143  # exit codes, as shells know them
 
-_received: list[int] = []  # signals that the present command was sent
-
 
 @contextmanager
 def handled() -> Iterator[None]:
     """Handles Ctrl-C and SIGTERM while a command runs; does nothing outside the main thread, and where somebody else handles or ignores them."""
-    _received.clear()
+    startup.asked_to_stop.clear()
     before: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():
         for usual_number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
@@ -34,6 +32,10 @@ def handled() -> Iterator[None]:
     try:
         with _watched(set(before)) if before else nullcontext():
             yield
+    except Exception as error:
+        if startup.asked_to_stop:  # see `startup.goes_on`
+            raise KeyboardInterrupt(startup.stop_reason()) from error
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -41,12 +43,12 @@ def handled() -> Iterator[None]:
 
 def terminated() -> bool:
     """Whether the present command was sent SIGTERM."""
-    return signal.SIGTERM in _received
+    return signal.SIGTERM in startup.asked_to_stop
 
 
 def code() -> int:
     """Returns the exit code of a command that was stopped."""
-    return code_of(_received)
+    return code_of(startup.asked_to_stop)
 
 
 def code_of(received: Sequence[int]) -> int:
@@ -55,13 +57,9 @@ def code_of(received: Sequence[int]) -> int:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    _received.append(number)
-    if len(_received) == 1:  # after a second one `_watch` ends the process
-        raise KeyboardInterrupt(_reason(number))
-
-
-def _reason(number: int) -> str:
-    return "stopped by SIGTERM" if number == signal.SIGTERM else "stopped"
+    startup.asked_to_stop.append(number)
+    if len(startup.asked_to_stop) == 1:  # after a second one `_watch` ends the process
+        raise KeyboardInterrupt(startup.stop_reason())
 
 
 @contextmanager
@@ -118,8 +116,7 @@ def _watch(source: socket.socket, numbers: Collection[int], screen: int | None) 
 
 def _end(received: Sequence[int], screen: int | None) -> None:
     """Ends the process now. Every file is written aside and renamed, so this harms none."""
-    number = signal.SIGTERM if signal.SIGTERM in received else signal.SIGINT
-    line = startup.with_way_on(_reason(number))
+    line = startup.with_way_on("stopped by SIGTERM" if signal.SIGTERM in received else "stopped")
     try:
         if screen is not None:  # not by `sys.stderr`, which another thread may hold
             os.write(screen, f"{line}\n".encode("utf-8", "backslashreplace"))
