@@ -129,8 +129,8 @@ def run(
 
 def _said(workers: Sequence[Worker]) -> str:
     """Returns what the worker that writes the run said of its stop: where the weights are, and how to go on; nothing where it runs elsewhere."""
-    line = _last_line(workers[0]) if workers and workers[0].cluster.index == 0 else ""
-    return line if line.startswith("stopped") else ""
+    lines = _last_lines(workers[0]) if workers and workers[0].cluster.index == 0 else []
+    return next((line for line in reversed(lines) if line.startswith("stopped")), "")
 
 
 def _start(cluster: Cluster, command: Sequence[str], logs: Path, scratch: str, tell: Callable[[str], None] | None) -> Worker:
@@ -191,10 +191,15 @@ def _reason(worker: Worker) -> str:
     return f"{worker.name} {how}{error}; all other workers were stopped; its log: {worker.log}"
 
 
+def _last_lines(worker: Worker) -> list[str]:
+    """Returns the last lines that a worker printed."""
+    time.sleep(POLL)  # they may still be on their way
+    return [line for line in worker.log.read_text(errors="replace").splitlines()[-TAIL:] if line.strip()]
+
+
 def _last_line(worker: Worker) -> str:
     """Returns the worker's own error, or the last line that it printed."""
-    time.sleep(POLL)  # its last lines may still be on their way
-    lines = [line for line in worker.log.read_text(errors="replace").splitlines()[-TAIL:] if line.strip()]
+    lines = _last_lines(worker)
     return next(
         (line for line in reversed(lines) if line.startswith("error: ")), lines[-1] if lines else "it printed nothing"
     ).removeprefix("error: ")
