@@ -11,6 +11,7 @@ import re
 import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -224,6 +225,12 @@ def goes_on(command: str, possible: Callable[[], bool] = lambda: True) -> Iterat
         raise
     finally:
         _ways_on.pop()
+
+
+def restore_handler(number: int) -> None:
+    """Handles a signal as Python knows it: where workers train together, TensorFlow takes SIGTERM for itself and only notes it."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(number, signal.getsignal(number))
 
 
 def stop_reason() -> str:

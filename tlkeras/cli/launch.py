@@ -66,7 +66,7 @@ def command(
         clusters = [Cluster(addresses=addresses, index=launch.rank(addresses, index))]
     folder = Path(logs) if logs else _fresh()
     echo(f"{len(clusters)} of {len(addresses)} workers here, logs in {folder}")
-    launch.run(clusters, [sys.executable, "-u", "-m", "tlkeras", *arguments], folder, typer.echo, terminated=signals.terminated)
+    launch.run(clusters, [sys.executable, "-u", "-m", "tlkeras", *arguments], folder, echo, terminated=signals.terminated)
 
 
 def _check(ctx: typer.Context, arguments: list[str]) -> None:

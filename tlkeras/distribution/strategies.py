@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import math
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from tlkeras.distribution import registry
 from tlkeras.distribution.cluster import VARIABLE, Cluster, from_environment, from_slurm
 from tlkeras.errors import ConfigError, TrainingError
 from tlkeras.registry import load_function
+from tlkeras.startup import restore_handler
 
 COMMON = 4  # numbers of each worker that `common` compares
 CHUNK = 16 * 1024**2  # bytes that each worker sends at a time when results are brought together
@@ -302,6 +304,7 @@ def open_multiworker(number: int | None) -> Distribution:
         strategy = tf.distribute.MultiWorkerMirroredStrategy()
     except RuntimeError as error:
         raise ConfigError(f"placement 'multiworker' must be opened before TensorFlow computes anything in this process: {error}") from error
+    restore_handler(signal.SIGTERM)
     devices: Sequence[str] = strategy.extended.worker_devices
     return Distribution(
         name=f"multiworker:{len(cluster.addresses)}",
