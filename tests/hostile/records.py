@@ -14,6 +14,7 @@ import os
 import tempfile
 from pathlib import Path
 
+import matplotlib.font_manager  # noqa: F401  # once it writes what fonts there are: before the first case, not in its sandbox
 import numpy as np
 
 from tests.hostile.cases import EITHER, READ, Case
