@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 
 from tlkeras.data.stratify import quantiles
-from tlkeras.errors import DataError, shown
+from tlkeras.errors import DataError, printable, shown
+from tlkeras.files import misfit
 from tlkeras.registry import Registry
 
 SEPARATOR = "|"  # between labels, where a set is written as one text
 UNNAMED = "label"  # what a target is called that has no column
 DEFAULT = "class"  # also of what was written before there were other kinds
+WRITTEN = {"kind": str, "name?": str, "labels?": [str], "facts?": {...: object}}  # the shape of a target in JSON; see `files.misfit`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,20 +125,17 @@ class Target:
         Raises:
             DataError: for a kind of target that is not known, and for what `to_dict` did not write.
         """
-        kind = content.get("kind") if isinstance(content, Mapping) else content
-        if not isinstance(kind, str) or kind not in KINDS:
+        problem = misfit(content, {**WRITTEN, "parts?": [{**WRITTEN, "parts?": None}]}, "target")
+        if problem:
+            raise DataError(f"what is to be predicted is not as tlkeras writes it: {printable(problem)}; restore it")
+        kind, facts = content["kind"], content.get("facts", {})
+        if kind not in KINDS:
             raise DataError(
                 f"there is no kind of target {shown(kind)}; expected {', '.join(KINDS.names())}; it was written by a later version"
             )
-        facts, parts, labels, name = (content.get(key) for key in ("facts", "parts", "labels", "name"))
-        facts, labels, name = {} if facts is None else facts, [] if labels is None else labels, UNNAMED if name is None else name
-        texts = isinstance(labels, list) and all(isinstance(text, str) for text in [name, *labels])
-        whole = parts is None or isinstance(parts, list) and all(isinstance(part, Mapping) and "parts" not in part for part in parts)
-        if not isinstance(facts, Mapping) or not texts or not whole:
-            raise DataError(f"a target is written as {shown(content, 200)}; expected what tlkeras writes to target.json; restore it")
-        if parts is not None:
-            return cls.several([cls.from_dict(part) for part in parts], facts)
-        return cls(kind=kind, labels=tuple(labels), name=name, facts=facts)
+        if "parts" in content:
+            return cls.several([cls.from_dict(part) for part in content["parts"]], facts)
+        return cls(kind=kind, labels=tuple(content.get("labels", ())), name=content.get("name", UNNAMED), facts=facts)
 
 
 @dataclass(frozen=True, kw_only=True)
