@@ -27,6 +27,7 @@ from tlkeras.export.quiet import quiet_converters
 from tlkeras.export.spec import ExportSpec
 from tlkeras.export.verifier import Running, Verifier
 from tlkeras.registry import load_function
+from tlkeras.startup import stop_deferred
 
 Timed = Callable[[str, float], None]  # receives the name of a step, such as `onnx/convert`, and its seconds
 NOTED_EVERY = 10.0  # seconds of conversion and verification after which what is done is recorded
@@ -236,7 +237,7 @@ class _Exporter:
         folder = tempfile.TemporaryDirectory(dir=self._out, prefix=f".{row.name}-")
         aside, started = Path(folder.name) / row.path, time.monotonic()
         try:
-            with quiet_converters():
+            with stop_deferred(), quiet_converters():
                 load_function(row.write)(self._graph, aside, options)
             self._timed(f"{row.name}/convert", time.monotonic() - started)
             running: list[Running] = []

@@ -227,6 +227,28 @@ def goes_on(command: str, possible: Callable[[], bool] = lambda: True) -> Iterat
         _ways_on.pop()
 
 
+_deferring: list[int] = []  # how many signals there were when each body of `stop_deferred` began
+
+
+@contextmanager
+def stop_deferred() -> Iterator[None]:
+    """Stops at the end of the body and not in it: for libraries whose compiled code calls Python, where an exception aborts the process or is taken for
+    an error of theirs. `tlkeras.cli.signals` ends the process when the body takes more than a few seconds longer.
+    """
+    _deferring.append(len(asked_to_stop))
+    try:
+        yield
+    finally:
+        before = _deferring.pop()
+    if len(asked_to_stop) > before and not _deferring:
+        raise KeyboardInterrupt(stop_reason())
+
+
+def defers_stop() -> bool:
+    """Whether a stop waits for the end of a body of `stop_deferred`."""
+    return bool(_deferring)
+
+
 def restore_handler(number: int) -> None:
     """Handles a signal as Python knows it: where workers train together, TensorFlow takes SIGTERM for itself and only notes it."""
     if threading.current_thread() is threading.main_thread():

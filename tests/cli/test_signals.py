@@ -61,6 +61,28 @@ def test_an_error_that_a_library_made_of_a_signal_is_a_stop(goes_on):
     assert str(stop.value) == expected and signals.code() == 143
 
 
+def test_a_stop_waits_for_a_library_that_must_not_be_stopped():
+    done = []
+    with pytest.raises(KeyboardInterrupt, match="stopped by SIGTERM"), signals.handled():
+        with startup.stop_deferred():
+            with startup.stop_deferred():
+                os.kill(os.getpid(), signal.SIGTERM)
+                threading.Event().wait(0.1)
+            done.append("inner")
+        done.append("never")
+    assert done == ["inner"] and signals.code() == 143 and not startup.defers_stop()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_that_waits_for_too_long_ends_the_process(number, ended, monkeypatch):
+    codes, happened = ended
+    monkeypatch.setattr(signals, "GRACE", 0.05)
+    with pytest.raises(KeyboardInterrupt), signals.handled(), startup.stop_deferred():
+        os.kill(os.getpid(), number)
+        assert happened.wait(5)
+    assert codes == [130 if number == signal.SIGINT else 143]
+
+
 def test_an_error_without_a_signal_stays_what_it_is():
     with pytest.raises(ExportError), signals.handled(), startup.goes_on("tlkeras finetune --resume run"):
         raise ExportError("the converter failed")

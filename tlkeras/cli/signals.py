@@ -58,7 +58,7 @@ def code_of(received: Sequence[int]) -> int:
 
 def _stop(number: int, frame: FrameType | None) -> None:
     startup.asked_to_stop.append(number)
-    if len(startup.asked_to_stop) == 1:  # after a second one `_watch` ends the process
+    if not startup.defers_stop() and len(startup.asked_to_stop) == 1:  # after a second one `_watch` ends the process
         raise KeyboardInterrupt(startup.stop_reason())
 
 
@@ -91,7 +91,7 @@ def _screen() -> int | None:
 
 
 def _watch(source: socket.socket, numbers: Collection[int], screen: int | None) -> None:
-    """Ends the process at its second signal, or when the time from SIGTERM on is over; returns when the command has ended.
+    """Ends the process at its second signal, or when the time from SIGTERM on, or of a stop that must wait, is over; returns when the command has ended.
 
     A library that holds Python's lock keeps this thread waiting too: then the time counts from when it last ran, which was before the signal.
     """
@@ -106,7 +106,7 @@ def _watch(source: socket.socket, numbers: Collection[int], screen: int | None) 
         if content == b"":
             return
         received += [number for number in content or () if number in numbers]
-        if signal.SIGTERM in received:
+        if signal.SIGTERM in received or received and startup.defers_stop():
             deadline = min(deadline, ran + GRACE)
         ran = time.monotonic()
         if len(received) > 1 or ran >= deadline:

@@ -24,7 +24,7 @@ import numpy as np
 import tensorflow as tf
 
 from tlkeras import files
-from tlkeras.startup import KNOWN_NOISE, filtered_stderr
+from tlkeras.startup import KNOWN_NOISE, filtered_stderr, stop_deferred
 from tlkeras.training import feature_cache
 from tlkeras.training.feature_cache import Engine, Sliceable
 from tlkeras.training.feature_rows import digest
@@ -210,7 +210,7 @@ def litert(function: Any, prefix: keras.Model) -> Engine:
     """
     from ai_edge_litert.interpreter import Interpreter
 
-    with filtered_stderr(CHATTER):
+    with stop_deferred(), filtered_stderr(CHATTER):
         converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
         try:
