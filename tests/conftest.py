@@ -67,7 +67,7 @@ def pytest_collection_finish(session):
     spare_garbage_collection()
 
 
-LARGE = 3 * 1024**3  # bytes of a process of tests, above which garbage is looked for
+LARGE = 4 * 1024**3  # bytes of a process of tests, above which garbage is looked for
 GROWTH = 512 * 1024**2  # bytes by which it grows before that is done at once; otherwise it takes at most a twentieth of the time
 _collected = {"bytes": 0, "ended": 0.0, "took": 0.0}
 

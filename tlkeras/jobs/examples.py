@@ -67,8 +67,8 @@ def prepare(
 ) -> Data:
     """Turns every example into an input of the model, once; splits, audits, and stores the audit."""
     of_task = load_function(MODALITIES.get(task.backbone.modality).of_task)
-    inputs, notes = of_task(task.model, task.tokens, config, dataset)
     with clock.step("decode"):
+        inputs, notes = of_task(task.model, task.tokens, config, dataset)
         store = inputs.materialise(
             dataset, cache_dir=run.work, strict=config.data.strict, progress=partial(reporter.progress, "decode"), cache=cache
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +30,18 @@ SENTENCES = ("a short text", "the film was better than I had expected", "no", "t
 
 @dataclass(frozen=True, kw_only=True)
 class Texts:
-    """Texts as token ids."""
+    """Texts as token ids.
+
+    Args:
+        tokens: texts to token ids.
+        fitted_to: the examples that the length was fitted to, and their ids.
+    """
 
     tokens: Tokens
     modality: str = "text"
     noun: str = "text"
     files: FileKind = FILES
+    fitted_to: tuple[Sequence[Example], np.ndarray] | None = field(default=None, repr=False, compare=False)
 
     def materialise(
         self,
@@ -50,16 +56,26 @@ class Texts:
         bad = [note for note in dataset.notes if note.action == "skipped"]
         if strict and bad:
             raise DataError(f"{len(bad)} texts cannot be used, the first is {bad[0].path}: {bad[0].reason}; fix it, or leave out --strict")
-        store = materialise(dataset, encode=self.tokens, lengths=None if self.tokens.fixed else self.tokens.lengths)
+        lengths = None if self.tokens.fixed else self.tokens.lengths
+        store = materialise(dataset, encode=lambda texts: self._ids(dataset, texts), lengths=lengths)
         if progress:
             progress(len(store), len(store))
         return store
 
     def fitted(self, dataset: Dataset, asked: int | None) -> tuple[Texts, Any]:
         """Returns the same with a length that fits the data (or the one asked for), and the table of lengths as a note."""
-        lengths = self.tokens.lengths(self.tokens([example.text or "" for example in dataset.examples]))
+        ids = self.tokens([example.text or "" for example in dataset.examples])
+        lengths = self.tokens.lengths(ids)
         length = min(asked or fitting(lengths, self.tokens.length), self.tokens.length)
-        return Texts(tokens=self.tokens.limited(length)), length_note(lengths, length)
+        tokens = self.tokens.limited(length)
+        cut = tokens.cut(ids)
+        return Texts(tokens=tokens, fitted_to=None if cut is None else (dataset.examples, cut)), length_note(lengths, length)
+
+    def _ids(self, dataset: Dataset, texts: Sequence[str]) -> np.ndarray:
+        """Returns the ids of the texts of a source, those that the length was fitted to without tokenising them again."""
+        if self.fitted_to is not None and self.fitted_to[0] is dataset.examples:
+            return self.fitted_to[1]
+        return self.tokens(texts)
 
     def is_batch(self, array: np.ndarray) -> bool:
         return array.ndim > 0

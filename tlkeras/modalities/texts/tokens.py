@@ -53,40 +53,59 @@ class Tokens:
     fixed: bool = False
 
     def limited(self, length: int) -> Tokens:
-        """Returns a copy with another length."""
-        return replace(self, length=length)
+        """Returns a copy with another length, which shares what was traced."""
+        copy = replace(self, length=length)
+        copy.__dict__["_traced"] = self._traced
+        return copy
+
+    def cut(self, ids: np.ndarray) -> np.ndarray | None:
+        """Returns token ids of `limited` with a larger length as this one gives them; None where only the texts can tell."""
+        if self.end is not None and self.end == self.pad:
+            return None
+        lengths = self.lengths(ids)
+        short = ids[:, : self.length if self.fixed else min(self.length, int(lengths.max(initial=1)))].copy()
+        if self.end is not None:
+            short[lengths > self.length, self.length - 1] = self.end
+        return short
 
     @property
     def encode(self) -> Encode:
         """The function for graphs: string (n,) -> int32 (n, longest, …), with one position at least."""
-        self.kind.renew(self.tokenizer)
-        room = self.length - (self.start is not None) - (self.end is not None)
+        encode = self._encoder()
+        return lambda texts: encode(texts, self.length)
 
-        def encode(texts: tf.Tensor) -> tf.Tensor:
+    def _encoder(self) -> Callable[[tf.Tensor, int | tf.Tensor], tf.Tensor]:
+        """Returns the same for any length: (texts, length) -> ids."""
+        self.kind.renew(self.tokenizer)
+        around_it = (self.start is not None) + (self.end is not None)
+
+        def encode(texts: tf.Tensor, length: int | tf.Tensor) -> tf.Tensor:
             # Every kind of space is one; NUL would end the text.
             plain = tf.strings.regex_replace(texts, BLANK, " ")
             if self.lowercase:
                 plain = tf.strings.lower(plain, encoding="utf-8")
-            ids = self.tokenizer(plain)[:, :room]
+            ids = self.tokenizer(plain)[:, : length - around_it]
             around = [None if one is None else _repeated(one, tf.shape(texts)[0]) for one in (self.start, self.end)]
             ids = tf.concat([part for part in (around[0], ids, around[1]) if part is not None], axis=1)
             dense = ids.to_tensor(default_value=self.pad)
-            missing = tf.maximum(0, (self.length if self.fixed else 1) - tf.shape(dense)[1])
+            missing = tf.maximum(0, (length if self.fixed else 1) - tf.shape(dense)[1])
             filling = [[0, 0], [0, missing], *[[0, 0]] * (dense.shape.rank - 2)]
             return tf.ensure_shape(tf.pad(dense, filling, constant_values=self.pad), (None, None, *dense.shape[2:]))
 
         return encode
 
     @cached_property
-    def _traced(self) -> Callable[[tf.Tensor], tf.Tensor]:
-        return tf.function(self.encode, input_signature=[tf.TensorSpec((None,), tf.string)], autograph=False)
+    def _traced(self) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+        signature = [tf.TensorSpec((None,), tf.string), tf.TensorSpec((), tf.int32)]
+        return tf.function(self._encoder(), input_signature=signature, autograph=False)
 
     def _encoded(self, texts: tf.Tensor) -> tf.Tensor:
+        length = tf.constant(self.length, tf.int32)
         try:
-            return self._traced(texts)
+            return self._traced(texts, length)
         except tf.errors.NotFoundError:  # see TokenizerKind.renew
             del self.__dict__["_traced"]
-            return self._traced(texts)
+            return self._traced(texts, length)
 
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
         """Returns token ids, int32 (n, longest, …); shorter texts are padded with `pad`."""
