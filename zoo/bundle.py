@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tlkeras import files
 from tlkeras.errors import OutputError, ZooError
-from tlkeras.zoo.manifest import MANIFEST, read_manifest
+from tlkeras.zoo.manifest import MANIFEST, digest, read_manifest
 from tlkeras.zoo.store import Entry, verify_files
 
 ARCHIVES = {".zip": "zip", ".tar.gz": "gztar"}
@@ -38,7 +38,7 @@ def take_out(entry: Entry, out: str | Path) -> Path:
         copy = temporary if ending is None else root / str(entry)
         shutil.copytree(entry.path, copy, symlinks=True)
         # What is checked is the copy, which nobody changes any more.
-        wrong = verify_files(replace(entry, path=copy)) or ([] if read_manifest(copy) == entry.manifest else [MANIFEST])
+        wrong = verify_files(replace(entry, path=copy)) or ([] if digest(read_manifest(copy)) == digest(entry.manifest) else [MANIFEST])
         if wrong:
             raise ZooError(f"{entry} has changed since it was published: {wrong[0]}")
         if ending is not None:

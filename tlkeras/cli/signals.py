@@ -19,10 +19,13 @@ GRACE = 4.0  # seconds from SIGTERM to the end: Kubernetes and SLURM kill soon a
 BEAT = 0.5  # seconds after which the thread that ends a command notes that it runs
 INTERRUPTED, TERMINATED = 130, 143  # exit codes, as shells know them
 
+_received: list[int] = []  # signals that the last command was sent
+
 
 @contextmanager
 def handled() -> Iterator[None]:
     """Handles Ctrl-C and SIGTERM while a command runs; does nothing outside the main thread, and where somebody else handles or ignores them."""
+    _received.clear()
     startup.asked_to_stop.clear()
     before: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():
@@ -39,6 +42,8 @@ def handled() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        _received.extend(startup.asked_to_stop)
+        startup.asked_to_stop.clear()  # what comes after the command was not asked to stop
 
 
 def terminated() -> bool:
@@ -47,8 +52,8 @@ def terminated() -> bool:
 
 
 def code() -> int:
-    """Returns the exit code of a command that was stopped."""
-    return code_of(startup.asked_to_stop)
+    """Returns the exit code of a command that was stopped, once it has ended."""
+    return code_of(_received)
 
 
 def code_of(received: Sequence[int]) -> int:

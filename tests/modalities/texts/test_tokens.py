@@ -45,7 +45,7 @@ def test_T21_strange_texts_are_cut_and_filled(tokens_of, app):
 def test_ids_that_are_cut_are_those_of_a_smaller_length(tokens_of, app):
     tokens = tokens_of(app)
     texts = ["one two three four five six seven eight nine ten", "one", "", "three words here"]
-    for length in (3, 5, 8, tokens.length):
+    for length in (3, 5, 8, 13, tokens.length):
         shorter = tokens.limited(length)
         cut = shorter.cut(tokens(texts))
         assert cut is None or np.array_equal(cut, shorter(texts))

@@ -64,7 +64,7 @@ class Tokens:
             return None
         lengths = self.lengths(ids)
         short = ids[:, : self.length if self.fixed else min(self.length, int(lengths.max(initial=1)))].copy()
-        if self.end is not None:
+        if self.end is not None and short.shape[1] >= self.length:
             short[lengths > self.length, self.length - 1] = self.end
         return short
 
