@@ -16,10 +16,11 @@ if TYPE_CHECKING:  # both load TensorFlow
     from tlkeras.export.graph import Graph
 
 NAME, LABELS = "manifest.json", "labels.txt"
-LONGEST_NAME = 255  # characters of the name of a file
+LONGEST_NAME = 255  # bytes of the name of a file, for common file systems
 FORMAT = 1  # of manifests, and of the files beside them
 # What readers of a manifest rely on; see `files.misfit`.
 SHAPE = {"labels": ([str], None), "metadata": {...: str}, "artifacts": {...: {"path": str, "bytes?": int, "sha256?": str}}}
+INTERFACE = {"inputs": [{"name": str, "shape": [(int, None)], "dtype": str}], "outputs": [str], "labels": ([str], None)}
 
 
 def write_manifest(folder: str | Path, graph: Graph, records: Mapping[str, Mapping[str, Any]]) -> None:
@@ -51,16 +52,12 @@ def interface_of(content: Mapping[str, Any]) -> Interface:
     Raises:
         ExportError: when the manifest does not state them.
     """
-    try:
-        inputs = tuple(Tensor(name=one["name"], shape=tuple(one["shape"]), dtype=one["dtype"]) for one in content["inputs"])
-        labels, outputs = content["labels"], tuple(content["outputs"])
-        names = [*outputs, *(labels or ()), *(name for one in inputs for name in (one.name, one.dtype))]
-        sides = [side for one in inputs for side in one.shape]
-        if not all(isinstance(name, str) for name in names) or not all(side is None or type(side) is int for side in sides):
-            raise TypeError("names that are no texts, or sides that are no numbers")
-        return Interface(inputs=inputs, output_names=outputs, labels=None if labels is None else tuple(labels))
-    except (KeyError, TypeError, ValueError) as error:
-        raise ExportError(f"the manifest does not describe the model's inputs and outputs ({reason(error)}); export again") from None
+    problem = files.misfit(content, INTERFACE, "the manifest")
+    if problem:
+        raise ExportError(f"the manifest does not describe the model's inputs and outputs: {printable(problem)}; export again")
+    inputs = tuple(Tensor(name=one["name"], shape=tuple(one["shape"]), dtype=one["dtype"]) for one in content["inputs"])
+    labels = content["labels"]
+    return Interface(inputs=inputs, output_names=tuple(content["outputs"]), labels=None if labels is None else tuple(labels))
 
 
 def earlier_records(folder: Path, interface: Interface) -> dict[str, Any]:
@@ -99,7 +96,7 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
         raise ExportError(f"{str(path)!r} is not a manifest: {printable(problem)}; export again")
     for name, record in content["artifacts"].items():
         where = record["path"]
-        if where in ("", "..") or not where.isprintable() or any(sign in where for sign in "/\\") or len(where) > LONGEST_NAME:
+        if where in ("", "..") or not where.isprintable() or any(sign in where for sign in "/\\") or len(where.encode()) > LONGEST_NAME:
             raise ExportError(
                 f"{str(path)!r} says of {shown(name)} that it is at {shown(where)}; expected the name of a file beside it; export again"
             )

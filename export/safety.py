@@ -14,9 +14,9 @@ from tlkeras.export.names import decoded, node_of
 from tlkeras.export.saved_model_paths import READERS, Node, check_folder, check_links, foreign_assets, foreign_reads
 from tlkeras.files import open_regular, read_regular
 
+LARGEST_GRAPH = 2 * 1024**3  # bytes of saved_model.pb: protobuf writes no more
 # Operations that write, read or delete files, call Python or a compiled program, end the process, or reach other machines.
 # tests/export/test_safety.py compares them with all operations of the installed TensorFlow.
-LARGEST_GRAPH = 2 * 1024**3  # bytes of saved_model.pb: protobuf writes no more
 UNSAFE = re.compile(
     r"(Experimental)?("
     # Files, and the file systems themselves; protocol buffers are described in a file.

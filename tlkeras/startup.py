@@ -12,7 +12,7 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 # Lines that TensorFlow 2.21 prints on every start of a healthy CPU-only process. Anything else is shown.
@@ -235,6 +235,9 @@ def stop_deferred() -> Iterator[None]:
     """Stops at the end of the body and not in it: for libraries whose compiled code calls Python, where an exception aborts the process or is taken for
     an error of theirs. `tlkeras.cli.signals` ends the process when the body takes more than a few seconds longer.
     """
+    if threading.current_thread() is not threading.main_thread():  # only the main thread is stopped by an exception
+        yield
+        return
     _deferring.append(len(asked_to_stop))
     try:
         yield
@@ -255,9 +258,9 @@ def restore_handler(number: int) -> None:
         signal.signal(number, signal.getsignal(number))
 
 
-def stop_reason() -> str:
-    """Returns how the present command was asked to stop, in words."""
-    return "stopped by SIGTERM" if signal.SIGTERM in asked_to_stop else "stopped"
+def stop_reason(received: Sequence[int] = asked_to_stop) -> str:
+    """Returns how a command was asked to stop, in words; the present one, unless it is told what another one received."""
+    return "stopped by SIGTERM" if signal.SIGTERM in received else "stopped"
 
 
 def way_on() -> str | None:

@@ -10,13 +10,12 @@ from typing import Any
 
 from tlkeras import files
 from tlkeras.errors import ZooError, printable, reason, shown
-from tlkeras.export.manifest import FORMAT
+from tlkeras.export.manifest import FORMAT, LONGEST_NAME
 
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.json.minisig"  # see `signing`
 HERE = "."  # the path of the SavedModel: the folder of the version itself
 LARGEST_MANIFEST = 16_000_000  # bytes
-LONGEST_NAME = 255  # bytes of the name of a file, for common file systems
 FIGURES = ("latency_ms", "max_abs_diff", "agreement", "accuracy", "drop")
 RECORD = {
     "path": str,

@@ -7,7 +7,7 @@ from typing import Any
 import typer
 
 from tlkeras.cli import complete
-from tlkeras.cli.echo import echo, echo_json
+from tlkeras.cli.echo import echo, echo_json, json_text
 from tlkeras.cli.options import with_config_flags
 from tlkeras.config import BenchmarkConfig
 
@@ -31,7 +31,6 @@ def command(
     **flags: Any,
 ) -> None:
     """Measure size, load time, latency, throughput, memory and accuracy of every artifact."""
-
     from tlkeras import files
     from tlkeras.cli.screen import Screen, benchmark_tables, start_tensorflow, wide
     from tlkeras.jobs import preflight
@@ -62,7 +61,7 @@ def command(
         for table in benchmark_tables(report):
             wide().print(table)
         if json_out:
-            files.write_json(json_out, report.to_dict())
+            files.write(json_out, json_text(report.to_dict()) + "\n")
     if plot:
         draw(report.rows, plot, report.measure)
     missed = below(report.rows, floors)

@@ -26,7 +26,6 @@ def command(
     **flags: Any,
 ) -> None:
     """Score a run, or any artifact in its own runtime, on a source."""
-
     from tlkeras.cli.screen import Screen, start_tensorflow
     from tlkeras.jobs import evaluation_request
 
@@ -49,7 +48,6 @@ def command(
 
 
 def _cross_validate(target: str, folds: str, *, json_out: bool, quiet: bool) -> None:
-
     from tlkeras.cli.screen import Screen
     from tlkeras.jobs import out_of_fold
 

@@ -23,7 +23,6 @@ def command(
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
 ) -> None:
     """List suspicious examples in a table to correct, which `tlkeras finetune --relabel` applies."""
-
     from tlkeras.cli.screen import Screen
     from tlkeras.jobs import out_of_fold
     from tlkeras.jobs.corrections import CORRECTED, DROP

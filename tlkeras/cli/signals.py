@@ -121,7 +121,7 @@ def _watch(source: socket.socket, numbers: Collection[int], screen: int | None) 
 
 def _end(received: Sequence[int], screen: int | None) -> None:
     """Ends the process now. Every file is written aside and renamed, so this harms none."""
-    line = startup.with_way_on("stopped by SIGTERM" if signal.SIGTERM in received else "stopped")
+    line = startup.with_way_on(startup.stop_reason(received))
     try:
         if screen is not None:  # not by `sys.stderr`, which another thread may hold
             os.write(screen, f"{line}\n".encode("utf-8", "backslashreplace"))

@@ -17,7 +17,6 @@ def _debug() -> bool:
 
 def show(name: str | None = NAME, json_out: bool = typer.Option(False, "--json", help="Print JSON."), debug: bool = _debug()) -> None:
     """List every source of weights with its origin, state, size, licence and sha256."""
-
     from tlkeras.backbones.registry import BACKBONES
     from tlkeras.jobs.backbone_record import find_backbone
     from tlkeras.modalities.registry import MODALITIES

@@ -77,14 +77,14 @@ class Tokens:
     def _encoder(self) -> Callable[[tf.Tensor, int | tf.Tensor], tf.Tensor]:
         """Returns the same for any length: (texts, length) -> ids."""
         self.kind.renew(self.tokenizer)
-        around_it = (self.start is not None) + (self.end is not None)
+        marks = (self.start is not None) + (self.end is not None)
 
         def encode(texts: tf.Tensor, length: int | tf.Tensor) -> tf.Tensor:
             # Every kind of space is one; NUL would end the text.
             plain = tf.strings.regex_replace(texts, BLANK, " ")
             if self.lowercase:
                 plain = tf.strings.lower(plain, encoding="utf-8")
-            ids = self.tokenizer(plain)[:, : length - around_it]
+            ids = self.tokenizer(plain)[:, : length - marks]
             around = [None if one is None else _repeated(one, tf.shape(texts)[0]) for one in (self.start, self.end)]
             ids = tf.concat([part for part in (around[0], ids, around[1]) if part is not None], axis=1)
             dense = ids.to_tensor(default_value=self.pad)
