@@ -111,7 +111,8 @@ class Process:
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
-                pipe.close()
+                with suppress(OSError):  # what was written to it and not read any more
+                    pipe.close()
 
 
 class Kept:

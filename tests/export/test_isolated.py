@@ -3,6 +3,8 @@
 import gc
 import os
 import signal
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from tests.modalities.test_registry import DATASETS, passed
 from tlkeras.errors import ExportError
 from tlkeras.export import isolated
 from tlkeras.export.formats import FORMATS
+from tlkeras.export.processes import Process
 from tlkeras.export.read import open_artifact
 
 SHAPE = (16, 16, 3)
@@ -68,3 +71,12 @@ def test_its_memory_is_bounded(artifact, apart, monkeypatch):
     monkeypatch.setattr(isolated, "COMMAND", (*isolated.COMMAND[:2], "-c", TIGHT))
     with pytest.raises(ExportError):
         open_artifact(artifact("onnx"))
+
+
+def test_a_process_that_has_ended_is_closed_though_it_did_not_read_what_was_asked(tmp_path):
+    process = Process([sys.executable, "-c", "pass"], os.environ, tmp_path / "errors.txt")
+    deadline = time.monotonic() + 30
+    while process.alive and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert "it exited with code 0" in process.ask({"question": "x" * 10**6})["error"]
+    process.close()
