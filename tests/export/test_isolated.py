@@ -78,5 +78,5 @@ def test_a_process_that_has_ended_is_closed_though_it_did_not_read_what_was_aske
     deadline = time.monotonic() + 30
     while process.alive and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert "it exited with code 0" in process.ask({"question": "x" * 10**6})["error"]
+    assert "it exited with code 0" in process.ask({"question": "x"})["error"]
     process.close()
